@@ -1,0 +1,98 @@
+//! Everything that can go wrong between a turn and its verdict.
+
+/// What the caller can do about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The turn cannot be read; change it.
+    BadInput,
+    /// The bundle cannot be used; change it.
+    BadModel,
+    /// A fault in grice itself.
+    Bug,
+}
+
+/// An error whose text names the file, field or node at fault and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A field that must hold text is empty.
+    #[error("`{field}` is empty; it must hold the text to judge")]
+    EmptyField {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// A field is larger than any dialogue turn.
+    #[error("`{field}` is {bytes} bytes long; at most {} are read", crate::TEXT_BYTES_MAX)]
+    LongField {
+        /// Name of the field.
+        field: &'static str,
+        /// Its length.
+        bytes: usize,
+    },
+    /// A field holds a NUL character, a sign of binary data.
+    #[error("`{field}` holds a NUL character at byte {at}; it must be text")]
+    NulInField {
+        /// Name of the field.
+        field: &'static str,
+        /// Byte offset of the first NUL.
+        at: usize,
+    },
+    /// A file or folder of a bundle cannot be read.
+    #[error("{path}: {cause}")]
+    BundleFile {
+        /// The path as given, or the path inside an archive.
+        path: String,
+        /// Why, and what was expected.
+        cause: String,
+    },
+    /// The bundle has no file of the precision asked for.
+    #[error("the bundle `{bundle}` has no {asked} model; it has: {has}")]
+    NoPrecision {
+        /// Name of the bundle.
+        bundle: String,
+        /// The precision asked for.
+        asked: grice_model::Precision,
+        /// The precisions it has.
+        has: String,
+    },
+    /// The manifest or graph is at fault.
+    #[error("{path}: {source}")]
+    Model {
+        /// The file at fault.
+        path: String,
+        /// What is wrong with it.
+        source: grice_model::Error,
+    },
+    /// The tokenizer is at fault.
+    #[error("tokenizer.json: {0}")]
+    Tokenizer(String),
+    /// The engine refused or failed.
+    #[error(transparent)]
+    Engine(#[from] grice_model::EngineError),
+    /// The engine answered something that is not a number.
+    #[error("the model answered a logit that is not a finite number for `{0}`; its weights are broken")]
+    NotFinite(grice_model::Maxim),
+    /// A batch could not be packed.
+    #[error("the batch cannot be packed: {0}")]
+    Batch(grice_model::Error),
+}
+
+impl Error {
+    /// What the caller can do about it.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Error::EmptyField { .. } | Error::LongField { .. } | Error::NulInField { .. } => ErrorKind::BadInput,
+            Error::BundleFile { .. }
+            | Error::NoPrecision { .. }
+            | Error::Model { .. }
+            | Error::Tokenizer(_)
+            | Error::Engine(_)
+            | Error::NotFinite(_) => ErrorKind::BadModel,
+            Error::Batch(_) => ErrorKind::Bug,
+        }
+    }
+}
+
+/// Short for a result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

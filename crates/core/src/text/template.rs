@@ -1,0 +1,133 @@
+//! A turn's fields → one text, after the manifest's template.
+
+use crate::{Context, Turn, Utterance};
+use grice_model::Manifest;
+use std::ops::Range;
+
+/// The manifest's text template, split at its placeholders.
+#[derive(Clone, Debug)]
+pub struct Template {
+    parts: Vec<Part>,
+    turn_template: String,
+    evidence_ignored: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Part {
+    Literal(String),
+    Field(Field),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Context,
+    Evidence,
+    Response,
+}
+
+/// A rendered text and where in it the fields stand, in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendered {
+    /// The whole text.
+    pub text: String,
+    /// Where the context stands; empty if the template leaves it out.
+    pub context: Range<usize>,
+    /// Where the evidence stands; empty if the template leaves it out.
+    pub evidence: Range<usize>,
+    /// Where the response stands.
+    pub response: Range<usize>,
+}
+
+impl Template {
+    /// Takes the template of a checked manifest.
+    pub fn new(manifest: &Manifest) -> Template {
+        let mut parts = Vec::new();
+        let mut rest = manifest.template.as_str();
+        while let Some((at, name, field)) = first_placeholder(rest) {
+            parts.push(Part::Literal(rest[..at].to_owned()));
+            parts.push(Part::Field(field));
+            rest = &rest[at + name.len()..];
+        }
+        parts.push(Part::Literal(rest.to_owned()));
+        parts.retain(|part| *part != Part::Literal(String::new()));
+        Template {
+            parts,
+            turn_template: manifest.turn_template.clone(),
+            evidence_ignored: manifest.evidence_ignored.clone(),
+        }
+    }
+
+    /// The context as one text: as given, or its utterances after the turn template, joined by one space.
+    pub fn context_text(&self, context: &Context) -> String {
+        match context {
+            Context::Text(text) => text.clone(),
+            Context::Utterances(utterances) => {
+                let texts = utterances.iter().enumerate().map(|(place, utterance)| match utterance {
+                    Utterance::Spoken { speaker, text } => self.turn_text(speaker, text),
+                    // The response comes from agent_2, so the turn right before it from agent_1, and so on back.
+                    Utterance::Text(text) if (utterances.len() - place) % 2 == 1 => self.turn_text("agent_1", text),
+                    Utterance::Text(text) => self.turn_text("agent_2", text),
+                });
+                texts.collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
+
+    /// The evidence, or nothing where it only names its source.
+    pub fn evidence_text<'t>(&self, turn: &'t Turn) -> &'t str {
+        let evidence = turn.evidence.as_deref().unwrap_or_default();
+        let mut items = evidence.split([' ', ',', ';', '\t', '\n', '\r']).filter(|item| !item.is_empty());
+        if items.all(|item| self.evidence_ignored.iter().any(|ignored| ignored == item)) { "" } else { evidence }
+    }
+
+    /// Puts the three texts in their places.
+    pub fn render(&self, context: &str, evidence: &str, response: &str) -> Rendered {
+        let mut rendered = Rendered { text: String::new(), context: 0..0, evidence: 0..0, response: 0..0 };
+        for part in &self.parts {
+            let start = rendered.text.len();
+            match part {
+                Part::Literal(literal) => rendered.text.push_str(literal),
+                Part::Field(Field::Context) => {
+                    rendered.text.push_str(context);
+                    rendered.context = start..rendered.text.len();
+                }
+                Part::Field(Field::Evidence) => {
+                    rendered.text.push_str(evidence);
+                    rendered.evidence = start..rendered.text.len();
+                }
+                Part::Field(Field::Response) => {
+                    rendered.text.push_str(response);
+                    rendered.response = start..rendered.text.len();
+                }
+            }
+        }
+        rendered
+    }
+
+    /// Walks the template itself, so that a `{text}` inside a speaker's name stays as it is.
+    fn turn_text(&self, speaker: &str, text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = self.turn_template.as_str();
+        while let Some(at) = rest.find('{') {
+            out.push_str(&rest[..at]);
+            rest = &rest[at..];
+            if let Some(after) = rest.strip_prefix("{speaker}") {
+                out.push_str(speaker);
+                rest = after;
+            } else if let Some(after) = rest.strip_prefix("{text}") {
+                out.push_str(text);
+                rest = after;
+            } else {
+                out.push('{');
+                rest = &rest[1..];
+            }
+        }
+        out.push_str(rest);
+        out
+    }
+}
+
+fn first_placeholder(text: &str) -> Option<(usize, &'static str, Field)> {
+    let known = [("{context}", Field::Context), ("{evidence}", Field::Evidence), ("{response}", Field::Response)];
+    known.into_iter().filter_map(|(name, field)| Some((text.find(name)?, name, field))).min_by_key(|&(at, ..)| at)
+}

@@ -1,0 +1,7 @@
+//! Batches in, logits out, on the processor through tract.
+//!
+//! Leaves out: text, files, queues.
+
+mod plan;
+
+pub use plan::CpuEngine;

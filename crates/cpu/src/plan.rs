@@ -1,0 +1,168 @@
+//! The planned network, one reusable state a thread, and how a packed batch is spread over them.
+
+use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Padded, Precision};
+use std::sync::Arc;
+use tract_onnx::tract_core::internal::*;
+
+/// Rows run together; more only moves activations out of cache.
+const ROWS_MAX: usize = 8;
+/// Sequences share a padded run while at most one token in eight is padding.
+const PADDING_SHARE_MAX: f64 = 0.125;
+
+type Plan = TypedSimplePlan;
+type State = TypedSimpleState;
+
+/// The tract engine. The plan is shared by its threads, each of which keeps the buffers of one state.
+pub struct CpuEngine {
+    states: Vec<State>,
+    labels: usize,
+    embedding_rows: Option<usize>,
+    takes_token_types: bool,
+    precision: Precision,
+}
+
+impl CpuEngine {
+    /// Plans a network for `threads` threads (at least one is used; on wasm32 exactly one).
+    ///
+    /// # Errors
+    /// [`EngineError::Plan`] if tract cannot optimise the graph.
+    pub fn new(network: &Network, precision: Precision, threads: usize) -> Result<CpuEngine, EngineError> {
+        let threads = if cfg!(target_arch = "wasm32") { 1 } else { threads.max(1) };
+        let plan = plan_network(network).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
+        let states: TractResult<Vec<State>> = (0..threads).map(|_| plan.spawn()).collect();
+        Ok(CpuEngine {
+            states: states.map_err(|error| EngineError::Plan(format!("{error:#}")))?,
+            labels: network.labels(),
+            embedding_rows: network.embedding_rows(),
+            takes_token_types: network.takes_token_types(),
+            precision,
+        })
+    }
+
+    fn check_ids(&self, batch: &Batch) -> Result<(), EngineError> {
+        let Some(rows) = self.embedding_rows else { return Ok(()) };
+        match batch.ids().iter().find(|&&id| id as usize >= rows) {
+            Some(&id) => Err(EngineError::TokenId { id, rows }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Engine for CpuEngine {
+    fn forward(&mut self, batch: &Batch) -> Result<Logits, EngineError> {
+        self.check_ids(batch)?;
+        let runs = group_rows(batch);
+        let job = Job { batch, labels: self.labels, takes_token_types: self.takes_token_types };
+        let answers = run_all(&mut self.states, &job, &runs)?;
+        let mut logits = Logits::zeros(batch.rows(), self.labels);
+        for (rows, values) in runs.iter().zip(answers) {
+            for (row, values) in rows.iter().zip(values.chunks_exact(self.labels)) {
+                logits.row_mut(*row).copy_from_slice(values);
+            }
+        }
+        Ok(logits)
+    }
+
+    fn info(&self) -> EngineInfo {
+        EngineInfo { device: "cpu", precision: self.precision, threads: self.states.len() }
+    }
+}
+
+fn plan_network(network: &Network) -> TractResult<Arc<Plan>> {
+    network.typed().clone().into_optimized()?.into_runnable()
+}
+
+/// Rows of like length together, longest first, so that threads finish about together.
+fn group_rows(batch: &Batch) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..batch.rows()).collect();
+    order.sort_by_key(|&row| std::cmp::Reverse(batch.sequence(row).len()));
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut tokens = 0;
+    for row in order {
+        let length = batch.sequence(row).len();
+        if let Some(group) = groups.last_mut() {
+            let slots = (group.len() + 1) * batch.sequence(group[0]).len();
+            let padding = slots - tokens - length;
+            if group.len() < ROWS_MAX && padding as f64 <= PADDING_SHARE_MAX * slots as f64 {
+                group.push(row);
+                tokens += length;
+                continue;
+            }
+        }
+        groups.push(vec![row]);
+        tokens = length;
+    }
+    groups
+}
+
+struct Job<'a> {
+    batch: &'a Batch,
+    labels: usize,
+    takes_token_types: bool,
+}
+
+impl Job<'_> {
+    /// Logits `[rows.len(), labels]` of one padded run.
+    fn run(&self, state: &mut State, rows: &[usize]) -> Result<Vec<f32>, EngineError> {
+        let padded = self.batch.padded(rows);
+        run_padded(state, &padded, self.takes_token_types)
+            .and_then(|values| {
+                let expected = rows.len() * self.labels;
+                ensure!(values.len() == expected, "{} logits, not {expected}", values.len());
+                Ok(values)
+            })
+            .map_err(|error| EngineError::Run(format!("{error:#}")))
+    }
+}
+
+fn run_padded(state: &mut State, padded: &Padded, takes_token_types: bool) -> TractResult<Vec<f32>> {
+    let shape = [padded.rows, padded.length];
+    let mut inputs = tvec!(
+        Tensor::from_shape(&shape, &padded.input_ids)?.into_tvalue(),
+        Tensor::from_shape(&shape, &padded.attention_mask)?.into_tvalue()
+    );
+    if takes_token_types {
+        inputs.push(Tensor::zero::<i64>(&shape)?.into_tvalue());
+    }
+    let outputs = state.run(inputs)?;
+    Ok(outputs[0].try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
+}
+
+/// The answers of all runs, in their order; idle threads take the next run.
+#[cfg(not(target_arch = "wasm32"))]
+fn run_all(states: &mut [State], job: &Job<'_>, runs: &[Vec<usize>]) -> Result<Vec<Vec<f32>>, EngineError> {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    if runs.len() == 1 || states.len() == 1 {
+        return run_in_turn(&mut states[0], job, runs);
+    }
+    let next = AtomicUsize::new(0);
+    let take_runs = |state: &mut State| -> Vec<(usize, Result<Vec<f32>, EngineError>)> {
+        let mut done = Vec::new();
+        loop {
+            let run = next.fetch_add(1, Ordering::Relaxed);
+            let Some(rows) = runs.get(run) else { return done };
+            done.push((run, job.run(state, rows)));
+        }
+    };
+    let mut answers: Vec<(usize, Result<Vec<f32>, EngineError>)> = std::thread::scope(|scope| {
+        let workers: Vec<_> = states.iter_mut().map(|state| scope.spawn(|| take_runs(state))).collect();
+        let joined = workers.into_iter().map(|worker| worker.join());
+        joined.flat_map(|done| done.unwrap_or_else(|_| vec![(0, Err(worker_panicked()))])).collect()
+    });
+    answers.sort_by_key(|(run, _)| *run);
+    answers.into_iter().map(|(_, answer)| answer).collect()
+}
+
+#[cfg(target_arch = "wasm32")]
+fn run_all(states: &mut [State], job: &Job<'_>, runs: &[Vec<usize>]) -> Result<Vec<Vec<f32>>, EngineError> {
+    run_in_turn(&mut states[0], job, runs)
+}
+
+fn run_in_turn(state: &mut State, job: &Job<'_>, runs: &[Vec<usize>]) -> Result<Vec<Vec<f32>>, EngineError> {
+    runs.iter().map(|rows| job.run(state, rows)).collect()
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn worker_panicked() -> EngineError {
+    EngineError::Run("a worker thread panicked".to_owned())
+}

@@ -1,0 +1,47 @@
+//! What every engine can do.
+
+use crate::{Batch, Logits, Precision};
+
+/// Runs packed batches through one network.
+pub trait Engine {
+    /// Logits `[batch.rows(), labels]`, in the order of the batch's rows. The answer for a sequence does not depend, beyond
+    /// rounding, on what else is in the batch.
+    ///
+    /// # Errors
+    /// [`EngineError`], naming the id or node at fault. The engine stays usable.
+    fn forward(&mut self, batch: &Batch) -> Result<Logits, EngineError>;
+
+    /// What the engine is and runs on.
+    fn info(&self) -> EngineInfo;
+}
+
+/// What an engine is and runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// `"cpu"` or `"gpu"`.
+    pub device: &'static str,
+    /// The precision of the weights in the file that it runs.
+    pub precision: Precision,
+    /// How many threads it may use.
+    pub threads: usize,
+}
+
+/// What can go wrong when a batch is run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// A token id that the model has no embedding for.
+    #[error("token id {id} has no row in the model's embedding of {rows} rows; tokenizer and model do not fit")]
+    TokenId {
+        /// The id.
+        id: u32,
+        /// How many rows the embedding has.
+        rows: usize,
+    },
+    /// The engine could not be built for this network.
+    #[error("the model cannot be planned: {0}")]
+    Plan(String),
+    /// A node failed.
+    #[error("the model failed to run: {0}")]
+    Run(String),
+}

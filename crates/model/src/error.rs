@@ -1,0 +1,78 @@
+//! What can be wrong with a model.
+
+use crate::Maxim;
+
+/// Everything that can be wrong with a manifest, a graph or a batch. The texts name the field or node and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The manifest is not JSON of the documented form.
+    #[error("grice.json: {0}")]
+    ManifestSyntax(String),
+    /// A field of the manifest holds a value that cannot be used.
+    #[error("grice.json: field `{field}`: {problem}")]
+    ManifestField {
+        /// Name of the field.
+        field: &'static str,
+        /// What is wrong and what is expected.
+        problem: String,
+    },
+    /// A maxim has no temperature or an unusable one.
+    #[error("grice.json: field `{field}`: `{maxim}` must be {expected}, found {found}")]
+    ManifestNumber {
+        /// Name of the field.
+        field: &'static str,
+        /// Which maxim.
+        maxim: Maxim,
+        /// The accepted range in words.
+        expected: &'static str,
+        /// The value found.
+        found: f64,
+    },
+    /// The file is not ONNX, or is cut short.
+    #[error("the ONNX file cannot be read ({0}); it may be truncated or not ONNX at all")]
+    OnnxSyntax(String),
+    /// The graph has other inputs than a detector.
+    #[error(
+        "the ONNX graph takes the inputs [{}], but a detector takes `input_ids` and `attention_mask`; is it a model for another task?",
+        found.join(", ")
+    )]
+    GraphInputs {
+        /// Names of the inputs found.
+        found: Vec<String>,
+    },
+    /// The graph has no output of the expected name.
+    #[error("the ONNX graph has the outputs [{}], but a detector has one named `logits`", found.join(", "))]
+    GraphOutputs {
+        /// Names of the outputs found.
+        found: Vec<String>,
+    },
+    /// The output does not have one column for each label.
+    #[error(
+        "the ONNX graph's `logits` have the shape {found}, but the manifest's {labels} labels need [batch, {labels}]"
+    )]
+    GraphLabels {
+        /// The shape found.
+        found: String,
+        /// How many labels the manifest has.
+        labels: usize,
+    },
+    /// The graph holds operators that cannot be run.
+    #[error("the ONNX graph uses operators that grice cannot run: {}", ops.join(", "))]
+    GraphOps {
+        /// `operator (node)` for each.
+        ops: Vec<String>,
+    },
+    /// The graph does not type-check.
+    #[error("the ONNX graph cannot be used: {0}")]
+    Graph(String),
+    /// A batch without a sequence, or a sequence without a token.
+    #[error("a batch needs at least one sequence, and each sequence at least one token")]
+    EmptyBatch,
+    /// More tokens than a batch can address.
+    #[error("a batch of {0} tokens is too large")]
+    BatchTokens(usize),
+}
+
+/// Short for a result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

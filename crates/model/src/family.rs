@@ -1,0 +1,33 @@
+//! What grice knows of each encoder architecture, as data.
+
+use serde::{Deserialize, Serialize};
+
+/// The encoder's architecture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum Family {
+    /// BERT and its kin: absolute position embeddings.
+    #[serde(rename = "bert")]
+    Bert,
+    /// DeBERTa v2 and v3: relative positions in log-spaced buckets.
+    #[serde(rename = "deberta-v2")]
+    DebertaV2,
+}
+
+impl Family {
+    /// The name used in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Bert => "bert",
+            Family::DebertaV2 => "deberta-v2",
+        }
+    }
+
+    /// Whether a sequence can be no longer than `max_position_embeddings`, because each position has a row of its own.
+    pub fn positions_are_rows(self) -> bool {
+        match self {
+            Family::Bert => true,
+            Family::DebertaV2 => false,
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! What a model is: manifest and ONNX graph in, an importable network and the nouns that every engine speaks out.
+//!
+//! Knows nothing of text, of devices or of where files come from; tract is its only importer.
+
+mod batch;
+mod engine;
+mod error;
+mod family;
+mod logits;
+mod manifest;
+mod maxim;
+mod onnx;
+
+pub use batch::{Batch, Padded};
+pub use engine::{Engine, EngineError, EngineInfo};
+pub use error::{Error, Result};
+pub use family::Family;
+pub use logits::Logits;
+pub use manifest::{Manifest, Precision, Task};
+pub use maxim::{Maxim, PerMaxim};
+pub use onnx::{Network, NodeSummary};

@@ -1,0 +1,224 @@
+//! `grice.json`: labels, temperatures, thresholds and the text template of a bundle (`docs/bundle.md`).
+
+use crate::{Error, Family, Maxim, PerMaxim, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+const FORMAT: u32 = 1;
+/// The shortest sequence that leaves room for a template and a few words.
+const MAX_TOKENS_LEAST: usize = 16;
+/// Far beyond any encoder here; keeps a broken manifest from asking for quadratic attention over a book.
+const MAX_TOKENS_MOST: usize = 8192;
+
+/// What a bundle is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Task {
+    /// Says which maxims a response violates.
+    Detect,
+}
+
+/// The precision of a bundle's weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floating point.
+    Fp32,
+    /// 16-bit floating point.
+    Fp16,
+    /// 8-bit integers with scales.
+    Int8,
+}
+
+impl Precision {
+    /// The name used in manifests and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::Fp32 => "fp32",
+            Precision::Fp16 => "fp16",
+            Precision::Int8 => "int8",
+        }
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Precision {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "fp32" => Ok(Precision::Fp32),
+            "fp16" => Ok(Precision::Fp16),
+            "int8" => Ok(Precision::Int8),
+            _ => Err(format!("`{text}` is not a precision; choose fp32, fp16 or int8")),
+        }
+    }
+}
+
+/// The parsed and checked manifest.
+#[derive(Clone, Debug, Serialize)]
+pub struct Manifest {
+    /// Version of the manifest's own format.
+    pub format: u32,
+    /// Name of the bundle.
+    pub name: String,
+    /// Version of the bundle.
+    pub version: String,
+    /// What the bundle is for.
+    pub task: Task,
+    /// The encoder's architecture.
+    pub family: Family,
+    /// How a dialogue turn becomes text.
+    pub template: String,
+    /// How one turn of a context becomes text.
+    pub turn_template: String,
+    /// Evidence made only of these items counts as absent.
+    pub evidence_ignored: Vec<String>,
+    /// The maxims, in the order of the graph's output columns.
+    pub labels: Vec<Maxim>,
+    /// probability = sigmoid(logit / temperature).
+    pub temperatures: PerMaxim<f32>,
+    /// violated when probability > threshold.
+    pub thresholds: PerMaxim<f32>,
+    /// The longest sequence in tokens, special tokens included.
+    pub max_tokens: usize,
+    /// Which file serves which precision, relative to the bundle.
+    pub models: BTreeMap<Precision, String>,
+    /// `sha256:<hex>` of files, by their path.
+    pub digests: BTreeMap<String, String>,
+    /// Evaluation figures, free form.
+    pub quality: serde_json::Value,
+}
+
+/// The manifest as it is written, before it is checked.
+#[derive(Deserialize)]
+struct Written {
+    format: u32,
+    name: String,
+    #[serde(default)]
+    version: String,
+    task: Task,
+    family: Family,
+    template: String,
+    turn_template: Option<String>,
+    #[serde(default)]
+    evidence_ignored: Vec<String>,
+    labels: Vec<String>,
+    temperatures: Option<PerMaxim<f64>>,
+    thresholds: Option<PerMaxim<f64>>,
+    max_tokens: usize,
+    models: BTreeMap<Precision, String>,
+    #[serde(default)]
+    digests: BTreeMap<String, String>,
+    #[serde(default)]
+    quality: serde_json::Value,
+}
+
+impl Manifest {
+    /// Reads and checks `grice.json`.
+    ///
+    /// # Errors
+    /// [`Error::ManifestSyntax`], [`Error::ManifestField`] or [`Error::ManifestNumber`], naming the field.
+    pub fn parse(json: &[u8]) -> Result<Manifest> {
+        let written: Written =
+            serde_json::from_slice(json).map_err(|error| Error::ManifestSyntax(error.to_string()))?;
+        if written.format != FORMAT {
+            return Err(field("format", format!("this build reads format {FORMAT}, found {}", written.format)));
+        }
+        check_template("template", &written.template, &["{context}", "{evidence}", "{response}"], "{response}")?;
+        let turn_template = written.turn_template.unwrap_or_else(|| "[{speaker}]: {text}".to_owned());
+        check_template("turn_template", &turn_template, &["{speaker}", "{text}"], "{text}")?;
+        if !(MAX_TOKENS_LEAST..=MAX_TOKENS_MOST).contains(&written.max_tokens) {
+            let range = format!("must lie in {MAX_TOKENS_LEAST}..={MAX_TOKENS_MOST}, found {}", written.max_tokens);
+            return Err(field("max_tokens", range));
+        }
+        if written.models.is_empty() {
+            return Err(field("models", "names no ONNX file".to_owned()));
+        }
+        for path in written.models.values().chain(written.digests.keys()) {
+            check_path(path)?;
+        }
+        Ok(Manifest {
+            format: written.format,
+            name: written.name,
+            version: written.version,
+            task: written.task,
+            family: written.family,
+            template: written.template,
+            turn_template,
+            evidence_ignored: written.evidence_ignored,
+            labels: parse_labels(&written.labels)?,
+            temperatures: numbers("temperatures", written.temperatures, 1.0, "a number above 0", |t| t > 0.0)?,
+            thresholds: numbers("thresholds", written.thresholds, 0.5, "a number between 0 and 1", |t| {
+                t > 0.0 && t < 1.0
+            })?,
+            max_tokens: written.max_tokens,
+            models: written.models,
+            digests: written.digests,
+            quality: written.quality,
+        })
+    }
+
+    /// The precision to run when none is asked for: the most exact one that the bundle holds.
+    pub fn default_precision(&self) -> Precision {
+        self.models.keys().next().copied().unwrap_or(Precision::Fp32)
+    }
+}
+
+fn field(field: &'static str, problem: String) -> Error {
+    Error::ManifestField { field, problem }
+}
+
+fn parse_labels(names: &[String]) -> Result<Vec<Maxim>> {
+    let expected = "must be the four maxims quantity, quality, relation and manner, each once";
+    let labels: Option<Vec<Maxim>> =
+        names.iter().map(|name| Maxim::ALL.into_iter().find(|maxim| maxim.name() == name)).collect();
+    match labels {
+        Some(labels) if labels.len() == 4 && Maxim::ALL.iter().all(|maxim| labels.contains(maxim)) => Ok(labels),
+        _ => Err(field("labels", format!("{expected}, found [{}]", names.join(", ")))),
+    }
+}
+
+fn check_template(name: &'static str, template: &str, known: &[&str], needed: &str) -> Result<()> {
+    for placeholder in known {
+        if template.matches(placeholder).count() > 1 {
+            return Err(field(name, format!("`{placeholder}` stands in it more than once")));
+        }
+    }
+    if !template.contains(needed) {
+        return Err(field(name, format!("`{needed}` is missing from it")));
+    }
+    Ok(())
+}
+
+/// Paths stay inside the bundle: relative, forward slashes, no `..`.
+fn check_path(path: &str) -> Result<()> {
+    let inside = !path.is_empty()
+        && !path.contains(['\\', '\0', ':'])
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+    if inside { Ok(()) } else { Err(field("models", format!("`{path}` is not a path inside the bundle"))) }
+}
+
+fn numbers(
+    field: &'static str,
+    values: Option<PerMaxim<f64>>,
+    default: f32,
+    expected: &'static str,
+    accept: impl Fn(f64) -> bool,
+) -> Result<PerMaxim<f32>> {
+    let Some(values) = values else { return Ok(PerMaxim::from_fn(|_| default)) };
+    for (maxim, &found) in values.iter() {
+        // Checked after narrowing too: 1e-300 is above zero only as long as it is an f64.
+        if !accept(found) || !accept(f64::from(found as f32)) || !(found as f32).is_finite() {
+            return Err(Error::ManifestNumber { field, maxim, expected, found });
+        }
+    }
+    Ok(PerMaxim::from_fn(|maxim| *values.get(maxim) as f32))
+}

@@ -1,0 +1,106 @@
+//! Every habit of the repository as one command: `cargo xtask <command>`.
+//!
+//! ```text
+//! setup ─► test ─► ci        tidy (the arrows of the house)        wasm (the browser artifacts)
+//! ```
+//!
+//! It starts tools and judges what they say; it builds nothing itself.
+
+mod error;
+mod process;
+mod setup;
+mod suite;
+mod tidy;
+mod wasm;
+mod workspace;
+
+use error::{Error, Result};
+use std::process::ExitCode;
+use suite::Part;
+use workspace::Workspace;
+
+const USAGE: &str = "\
+usage: cargo xtask <command>
+
+  setup   install what the tests need and is not there yet
+  test    setup, then the whole suite: tidy, native tests, wasm tests in a headless browser
+            --skip tidy|native|browser   leave a part out (said again in the summary)
+            --no-setup                   take the machine as it is
+  ci      formatting, clippy, licences, then `test`
+  tidy    check who may know whom, and the house-keeping rules
+  wasm    build the browser artifacts that wasm-pack.toml describes, within their size budgets
+
+exit codes: 0 all well, 1 a check failed, 2 the command line was not understood
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Usage(problem)) => {
+            eprintln!("{problem}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<()> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let Some((&command, options)) = arguments.split_first() else {
+        return Err(Error::Usage("which command?".to_owned()));
+    };
+    if ["help", "--help", "-h"].contains(&command) || options.contains(&"--help") {
+        print!("{USAGE}");
+        return Ok(());
+    }
+    match command {
+        "test" => suite::test(&Workspace::find()?, &parse_test(options)?),
+        _ if !options.is_empty() => Err(Error::Usage(format!("`{command}` takes no `{}`", options.join(" ")))),
+        "setup" => setup::install(&Workspace::find()?),
+        "ci" => suite::ci(&Workspace::find()?),
+        "tidy" => tidy::check(&Workspace::find()?),
+        "wasm" => wasm::build_all(&Workspace::find()?),
+        _ => Err(Error::Usage(format!("there is no command `{command}`"))),
+    }
+}
+
+fn parse_test(options: &[&str]) -> Result<suite::Choice> {
+    let mut choice = suite::Choice { setup: true, skipped: Vec::new() };
+    let mut options = options.iter();
+    while let Some(&option) = options.next() {
+        match option {
+            "--no-setup" => choice.setup = false,
+            "--skip" => {
+                let name = options.next().copied().unwrap_or("nothing");
+                let part = Part::named(name).ok_or_else(|| Error::Usage(format!("`--skip` cannot skip `{name}`")))?;
+                choice.skipped.push(part);
+            }
+            _ => return Err(Error::Usage(format!("`test` takes no `{option}`"))),
+        }
+    }
+    Ok(choice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_that_make_no_sense_are_usage_errors() {
+        for line in [&[][..], &["fly"], &["tidy", "--fast"], &["test", "--skip"], &["test", "--skip", "all"]] {
+            let line: Vec<String> = line.iter().map(|&word| word.to_owned()).collect();
+            assert!(matches!(run(&line), Err(Error::Usage(_))), "{line:?}");
+        }
+    }
+
+    #[test]
+    fn test_options_are_read() {
+        let choice = parse_test(&["--no-setup", "--skip", "browser"]).unwrap();
+        assert!(!choice.setup);
+        assert_eq!(choice.skipped, [Part::Browser]);
+    }
+}

@@ -1,0 +1,146 @@
+//! What the tests need beyond a Rust toolchain: looked for, installed where that is possible, named where it is not.
+
+use crate::process::{find, run, step, succeeds};
+use crate::workspace::{Workspace, cargo};
+use crate::{Error, Result};
+use std::path::Path;
+use std::process::Command;
+
+const WASM_TARGET: &str = "wasm32-unknown-unknown";
+
+/// The names that distributions give the browser.
+const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
+
+/// Something from the system's own packages.
+struct SystemPart {
+    name: &'static str,
+    /// Its packages in Debian and Ubuntu.
+    packages: &'static [&'static str],
+    is_there: fn() -> bool,
+}
+
+const SYSTEM_PARTS: [SystemPart; 3] = [
+    SystemPart {
+        name: "Chromium (runs the wasm tests)",
+        packages: &["chromium"],
+        is_there: || find(&BROWSERS).is_some(),
+    },
+    SystemPart {
+        name: "chromedriver (drives Chromium)",
+        packages: &["chromium-driver"],
+        is_there: || std::env::var_os("CHROMEDRIVER").is_some() || find(&["chromedriver"]).is_some(),
+    },
+    // No test uses it yet; the GPU engine's will, and a set-up that changes later is one that surprises.
+    SystemPart {
+        name: "a Vulkan loader and Mesa's software driver (a GPU for machines without one)",
+        packages: &["libvulkan1", "mesa-vulkan-drivers"],
+        is_there: || cfg!(not(target_os = "linux")) || (has_vulkan_driver() && has_vulkan_loader()),
+    },
+];
+
+/// Looks for everything and installs what is missing. Says nothing of what is already there.
+///
+/// # Errors
+/// [`Error::Missing`] naming what could not be installed and the command that would; errors of the installers.
+pub(crate) fn install(workspace: &Workspace) -> Result<()> {
+    install_target()?;
+    install_bindgen(workspace)?;
+    install_system_parts()
+}
+
+/// Whether the wasm tests can run, and if not, what they lack.
+pub(crate) fn browser_lacks(workspace: &Workspace) -> Vec<&'static str> {
+    let mut lacks = Vec::new();
+    if !has_target() {
+        lacks.push("the wasm32-unknown-unknown target");
+    }
+    if !has_bindgen(workspace).unwrap_or(false) {
+        lacks.push("wasm-bindgen-cli at the locked version");
+    }
+    lacks.extend(SYSTEM_PARTS[..2].iter().filter(|part| !(part.is_there)()).map(|part| part.name));
+    lacks
+}
+
+fn install_target() -> Result<()> {
+    if has_target() {
+        return Ok(());
+    }
+    step(format_args!("adding the {WASM_TARGET} target"));
+    if find(&["rustup"]).is_none() {
+        let remedy = format!("there is no rustup here: install the standard library for {WASM_TARGET} by your own means");
+        return Err(Error::Missing { what: vec!["the wasm32-unknown-unknown target"], remedy });
+    }
+    run(Command::new("rustup").args(["target", "add", WASM_TARGET]))
+}
+
+fn has_target() -> bool {
+    let rustc = Command::new("rustc").args(["--print", "sysroot"]).output();
+    let sysroot = rustc.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    !sysroot.is_empty() && Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).join("lib").is_dir()
+}
+
+/// The command line and the crate speak a private protocol: only the same version will do.
+fn install_bindgen(workspace: &Workspace) -> Result<()> {
+    if has_bindgen(workspace)? {
+        return Ok(());
+    }
+    let version = workspace.locked_version("wasm-bindgen")?;
+    step(format_args!("installing wasm-bindgen-cli {version} into target/tools (a few minutes, once)"));
+    let install = |extra: &[&str]| {
+        let mut command = cargo(&["install", "wasm-bindgen-cli", "--version", &version, "--root"]);
+        command.arg(workspace.tools()).args(["--quiet", "--force"]).args(extra);
+        // A tool that runs for seconds is not worth minutes of optimising.
+        command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
+        run(&mut command)
+    };
+    install(&["--locked"]).or_else(|error| {
+        // A registry mirror may lag behind the tool's own lock file by a release of one of its dependencies.
+        step(format_args!("{error}; trying again with the newest dependencies that the registry has"));
+        install(&[])
+    })
+}
+
+fn has_bindgen(workspace: &Workspace) -> Result<bool> {
+    let version = workspace.locked_version("wasm-bindgen")?;
+    let output = Command::new(workspace.tool("wasm-bindgen")).arg("--version").output();
+    let said = output.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    Ok(said.split_whitespace().nth(1) == Some(&version) && workspace.tool("wasm-bindgen-test-runner").is_file())
+}
+
+fn install_system_parts() -> Result<()> {
+    let missing: Vec<&SystemPart> = SYSTEM_PARTS.iter().filter(|part| !(part.is_there)()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().flat_map(|part| part.packages).copied().collect();
+    let by_hand = format!("apt-get update && apt-get install -y --no-install-recommends {}", packages.join(" "));
+    if find(&["apt-get"]).is_some() && is_root() {
+        step(format_args!("installing {}", packages.join(", ")));
+        let apt = |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
+        apt(&["-qq", "update"])?;
+        apt(&[&["-qq", "install", "-y", "--no-install-recommends"], packages.as_slice()].concat())?;
+    }
+    let missing: Vec<&str> = missing.iter().filter(|part| !(part.is_there)()).map(|part| part.name).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let remedy = match find(&["apt-get"]) {
+        Some(_) => format!("as root: {by_hand}"),
+        None => format!("install what your system calls {}", packages.join(", ")),
+    };
+    Err(Error::Missing { what: missing, remedy })
+}
+
+fn is_root() -> bool {
+    let output = Command::new("id").arg("-u").output();
+    output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+fn has_vulkan_driver() -> bool {
+    let folders = ["/usr/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d"];
+    folders.iter().any(|folder| std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some()))
+}
+
+fn has_vulkan_loader() -> bool {
+    succeeds(Command::new("sh").args(["-c", "{ ldconfig -p || /sbin/ldconfig -p; } | grep -q libvulkan.so.1"]))
+}

@@ -1,0 +1,173 @@
+//! The test suite: its parts, in order, and what became of each.
+
+use crate::process::{find, run, step, succeeds};
+use crate::workspace::{Workspace, cargo};
+use crate::{Error, Result, setup, tidy};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// Seconds a browser test may take: generous, since a shared machine may load the model at a tenth of its speed.
+const BROWSER_SECONDS_MAX: &str = "900";
+
+/// A part of the suite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Tidy,
+    Native,
+    Browser,
+}
+
+/// What `test` was asked for.
+pub(crate) struct Choice {
+    /// Install what is missing first.
+    pub(crate) setup: bool,
+    /// Parts to leave out.
+    pub(crate) skipped: Vec<Part>,
+}
+
+enum Outcome {
+    Passed(Duration),
+    Failed(Error),
+    Skipped(&'static str),
+}
+
+impl Part {
+    const ALL: [Part; 3] = [Part::Tidy, Part::Native, Part::Browser];
+
+    fn name(self) -> &'static str {
+        match self {
+            Part::Tidy => "tidy",
+            Part::Native => "native",
+            Part::Browser => "browser",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<Part> {
+        Part::ALL.into_iter().find(|part| part.name() == name)
+    }
+
+    fn run(self, workspace: &Workspace) -> Result<()> {
+        match self {
+            Part::Tidy => tidy::check(workspace),
+            Part::Native => test_native(workspace),
+            Part::Browser => test_browser(workspace),
+        }
+    }
+}
+
+/// Runs the suite and sums it up. A part that cannot run has failed, unless it was asked to be skipped: green must mean
+/// that everything ran.
+///
+/// # Errors
+/// [`Error::Parts`] naming what failed.
+pub(crate) fn test(workspace: &Workspace, choice: &Choice) -> Result<()> {
+    let mut outcomes = Vec::new();
+    if choice.setup {
+        // Not the end: native tests need none of it, and the browser's part says for itself what it lacks.
+        outcomes.push(("setup", timed(|| setup::install(workspace))));
+    }
+    for part in Part::ALL {
+        let outcome = match choice.skipped.contains(&part) {
+            true => Outcome::Skipped("as asked by --skip"),
+            false => timed(|| part.run(workspace)),
+        };
+        outcomes.push((part.name(), outcome));
+    }
+    sum_up(outcomes)
+}
+
+/// Everything that a change must pass.
+///
+/// # Errors
+/// [`Error::Parts`] naming what failed.
+pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
+    let mut outcomes = vec![
+        ("fmt", timed(|| run(cargo(&["fmt", "--all", "--check"]).current_dir(&workspace.root)))),
+        ("clippy", timed(|| clippy(workspace))),
+    ];
+    outcomes.push(("deny", match succeeds(&mut cargo(&["deny", "--version"])) {
+        true => timed(|| {
+            // Advisories live in a git repository that a build machine may not reach; what is in the tree can be judged here.
+            run(cargo(&["deny", "check", "bans", "licenses", "sources"]).current_dir(&workspace.root))
+        }),
+        false => Outcome::Skipped("cargo-deny is not installed: cargo install cargo-deny --locked"),
+    }));
+    let all = Choice { setup: true, skipped: Vec::new() };
+    outcomes.push(("test", timed(|| test(workspace, &all))));
+    sum_up(outcomes)
+}
+
+/// In the profile that the tests build anyway.
+fn clippy(workspace: &Workspace) -> Result<()> {
+    let arguments = ["clippy", "--release", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+    run(cargo(&arguments).current_dir(&workspace.root))
+}
+
+fn test_native(workspace: &Workspace) -> Result<()> {
+    step("native tests");
+    run(cargo(&["test", "--release", "--workspace", "--no-fail-fast"]).current_dir(&workspace.root))
+}
+
+fn test_browser(workspace: &Workspace) -> Result<()> {
+    step("wasm tests in headless Chromium");
+    let lacks = setup::browser_lacks(workspace);
+    if !lacks.is_empty() {
+        let remedy = "`cargo xtask setup` says how to get it, `--skip browser` goes without".to_owned();
+        return Err(Error::Missing { what: lacks, remedy });
+    }
+    let mut command = cargo(&["test", "--release", "--target", "wasm32-unknown-unknown", "--package", "grice-wasm", "--tests"]);
+    command
+        .current_dir(&workspace.root)
+        .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", workspace.tool("wasm-bindgen-test-runner"))
+        .env("WASM_BINDGEN_TEST_TIMEOUT", BROWSER_SECONDS_MAX)
+        .env("WASM_BINDGEN_TEST_DRIVER_TIMEOUT", "60");
+    if let Some(driver) = driver() {
+        command.env("CHROMEDRIVER", driver);
+    }
+    run(&mut command)
+}
+
+fn driver() -> Option<PathBuf> {
+    std::env::var_os("CHROMEDRIVER").map(PathBuf::from).or_else(|| find(&["chromedriver"]))
+}
+
+fn timed(part: impl FnOnce() -> Result<()>) -> Outcome {
+    let started = Instant::now();
+    match part() {
+        Ok(()) => Outcome::Passed(started.elapsed()),
+        Err(error) => {
+            // Said where it happened too, amid the part's own output.
+            eprintln!("xtask: {error}");
+            Outcome::Failed(error)
+        }
+    }
+}
+
+fn sum_up(outcomes: Vec<(&'static str, Outcome)>) -> Result<()> {
+    println!("\nsummary");
+    let mut failed = Vec::new();
+    for (name, outcome) in outcomes {
+        match outcome {
+            Outcome::Passed(time) => println!("  {name:<8} ok       {:>4} s", time.as_secs()),
+            Outcome::Skipped(reason) => println!("  {name:<8} SKIPPED  {reason}"),
+            Outcome::Failed(error) => {
+                println!("  {name:<8} FAILED   {error}");
+                failed.push(name);
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(Error::Parts(failed)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skipped_part_is_no_failure_and_a_failed_one_is() {
+        let passed = || ("tidy", Outcome::Passed(Duration::ZERO));
+        assert!(sum_up(vec![passed(), ("browser", Outcome::Skipped("as asked"))]).is_ok());
+        let failed = ("native", Outcome::Failed(Error::Untidy(1)));
+        assert!(matches!(sum_up(vec![passed(), failed]), Err(Error::Parts(parts)) if parts == ["native"]));
+    }
+}
