@@ -254,7 +254,7 @@ def _is_integer(number):
 def _narrow(number):
     """The number as the runtime holds it, an f32; infinity where it does not fit."""
     try:
-        return struct.unpack("<f", struct.pack("<f", number))[0]
+        return struct.unpack("<f", struct.pack("<f", float(number)))[0]
     except OverflowError:
         return math.inf
 

@@ -214,10 +214,10 @@ def read_temperatures(path, labels=MAXIMS):
 
 
 def export(folder, out, *, encoder=None, template=None, labels=None, max_tokens=None, opset=17, name=None, version="1.0.0",
-           evidence_ignored=(), ignore=(), overwrite=False):
+           evidence_ignored=(), ignore=(), reference=None, overwrite=False):
     """Exports, verifies and writes the bundle; nothing is left at `out` unless all went well. Returns the difference found.
 
-    Raises `ExportError`, `TokenizerError` or `BundleError`.
+    `reference` is a file to write inputs and PyTorch's logits to, see `write_reference`. Raises `ExportError`, `TokenizerError` or `BundleError`.
     """
     folder, out = Path(folder), Path(out)
     if not overwrite and out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -245,7 +245,23 @@ def export(folder, out, *, encoder=None, template=None, labels=None, max_tokens=
                      template=template, labels=checkpoint.labels, temperatures=temperatures, thresholds=None,
                      max_tokens=max_tokens, models={"fp32": graph}, config=_written_config(config),
                      tokenizer_json=tokenizer_json, evidence_ignored=evidence_ignored, overwrite=overwrite)
+    if reference is not None:
+        write_reference(checkpoint, Path(reference), max_tokens)
     return worst
+
+
+def write_reference(checkpoint, path, tokens_max):
+    """Writes an `.npz` of `input_ids`, `attention_mask` (int64 `[3, length]`, padded unevenly) and PyTorch's `logits` `[3, 4]`."""
+    length = min(TRACED_LENGTH, tokens_max)
+    ids = np.random.default_rng(1).integers(5, checkpoint.config.vocab_size, (3, length))
+    mask = np.ones_like(ids)
+    mask[1, length * 5 // 6 :] = 0
+    mask[2, length // 7 :] = 0
+    ids[mask == 0] = checkpoint.config.pad_token_id or 0
+    with torch.no_grad():
+        logits = checkpoint.model(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, input_ids=ids, attention_mask=mask, logits=logits)
 
 
 def _load_classifier(folder, labels):
@@ -308,8 +324,8 @@ def _load_headed(folder, encoder, labels, ignore):
     heads, labels = _build_heads(path, outer, config, labels)
     if any(key.startswith("pooler.") for key in inner):
         if isinstance(heads, nn.Linear):
-            raise ExportError(f"{path}: has {prefix}pooler, and whether its one linear layer reads the pooled or the plain token 0 "
-                              "cannot be told; save the model with save_pretrained, or pass --ignore '*pooler*' if it is plain")
+            raise ExportError(f"{path}: has {prefix}pooler, and whether its one linear layer reads the pooled or the plain "
+                              "token 0 cannot be told; save the model with save_pretrained, or pass --ignore '*pooler*' if it is plain")
         print(f"note: {prefix}pooler is left out; the heads read the plain token 0", file=sys.stderr)
     model = HeadedEncoder(module, heads)
     return Checkpoint(model, Graph(model, config.model_type != "deberta-v2"), config, labels)
@@ -426,7 +442,8 @@ def _head(path, state, layers, hidden):
     chained = all(shape[1] == width for shape, width in zip(shapes, inputs)) and inputs[-1] == 1
     if len(layers) not in (1, 3) or not chained:
         listed = ", ".join(f"{layer} {list(shape)}" for layer, shape in zip(layers, shapes))
-        raise ExportError(f"{path}: a head is one linear layer or three from {hidden} to 1 with GELU between, this one is {listed}")
+        raise ExportError(f"{path}: a head is one linear layer or three from {hidden} to 1 with GELU between, this one is "
+                          f"{listed}")
     modules = []
     for layer in layers:
         modules += [nn.GELU(), _linear(path, state, layer)]
@@ -525,14 +542,18 @@ def main(arguments=None):
     parser.add_argument("checkpoint", type=Path, help="folder of a GriceBench or Hugging Face checkpoint")
     parser.add_argument("out", type=Path, help="folder to write the bundle to")
     parser.add_argument("--encoder", type=Path, help="folder with the encoder's config.json, and tokenizer if need be")
-    parser.add_argument("--template", type=_parse_text, help=r"text of a turn, \n for a line break; told from the tokenizer if left out")
+    parser.add_argument("--template", type=_parse_text,
+                        help=r"text of a turn, \n for a line break; told from the tokenizer if left out")
     parser.add_argument("--labels", type=_parse_labels, help="the maxims in the order of the columns, separated by commas")
     parser.add_argument("--max-tokens", type=int, help="longest sequence; 512 or what the encoder has positions for")
     parser.add_argument("--opset", type=int, default=17, help="ONNX operator set (default 17)")
     parser.add_argument("--name", help="name of the bundle (default: the checkpoint folder's)")
     parser.add_argument("--version", default="1.0.0", help="version of the bundle (default 1.0.0)")
     parser.add_argument("--evidence-ignored", default="", help="codes that count as no evidence, separated by commas")
-    parser.add_argument("--ignore", action="append", default=[], metavar="PATTERN", help="leave out tensors of this name, `loss.*`")
+    parser.add_argument("--ignore", action="append", default=[], metavar="PATTERN",
+                        help="leave out tensors of this name, `loss.*`")
+    parser.add_argument("--reference", type=Path, metavar="FILE.npz",
+                        help="also write inputs and PyTorch's logits, to test an engine against; OUT/onnx/reference.npz, say")
     parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
     chosen = parser.parse_args(arguments)
     logging.disable(logging.WARNING)  # transformers reports loading in tables of its own; what matters is checked here
@@ -541,7 +562,8 @@ def main(arguments=None):
     try:
         worst = export(chosen.checkpoint, chosen.out, encoder=chosen.encoder, template=chosen.template, labels=chosen.labels,
                        max_tokens=chosen.max_tokens, opset=chosen.opset, name=chosen.name, version=chosen.version,
-                       evidence_ignored=ignored, ignore=chosen.ignore, overwrite=chosen.force)
+                       evidence_ignored=ignored, ignore=chosen.ignore, reference=chosen.reference,
+                       overwrite=chosen.force)
     except (ExportError, TokenizerError, BundleError) as error:
         sys.exit(f"export_gricebench: {error}")
     print(f"{chosen.out}: written; ONNX Runtime and PyTorch differ by {worst:.1e} at most")

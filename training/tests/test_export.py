@@ -7,8 +7,9 @@ import onnxruntime
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer
-from transformers import (AutoConfig, BertForSequenceClassification, DebertaV2Config, DebertaV2ForSequenceClassification,
-                          DebertaV2Model)
+from transformers import (AutoConfig, BertConfig, BertForSequenceClassification, BertModel, DebertaV2Config,
+                          DebertaV2ForSequenceClassification, DebertaV2Model, DistilBertConfig, ElectraConfig,
+                          AutoModelForSequenceClassification, RobertaConfig)
 
 import bundle
 import bundle_tokenizer
@@ -98,7 +99,8 @@ def huggingface(tmp_path):
 def test_a_gricebench_checkpoint(gricebench, tmp_path, run_exporter):
     folder, state = gricebench
     out = tmp_path / "out"
-    result = run_exporter(folder, out, "--name", "detector", "--version", "2.1", "--evidence-ignored", "FS1, Personal Knowledge")
+    result = run_exporter(folder, out, "--name", "detector", "--version", "2.1", "--evidence-ignored", "FS1, Personal Knowledge",
+                          "--reference", out / "onnx/reference.npz")
     assert result.returncode == 0, result.stderr
     assert "differ by" in result.stdout
     check_parity(out, gricebench_model(state, folder, [f"heads.{number}" for number in range(4)]), 416)
@@ -108,6 +110,9 @@ def test_a_gricebench_checkpoint(gricebench, tmp_path, run_exporter):
     assert manifest["template"] == "Context: {context}\nEvidence: {evidence}\nResponse: {response}"
     assert manifest["evidence_ignored"] == ["FS1", "Personal Knowledge"] and manifest["max_tokens"] == 512
     assert json.loads((out / "config.json").read_text())["position_buckets"] == 32
+    reference = np.load(out / "onnx/reference.npz")
+    found = logits_of(out, reference["input_ids"], reference["attention_mask"])
+    assert np.abs(found - reference["logits"]).max() <= TOLERANCE
     onnx_text = (out / "onnx/model.onnx").read_bytes()
     assert b".py" not in onnx_text and str(tmp_path).encode() not in onnx_text
 
@@ -148,7 +153,8 @@ def test_an_encoder_elsewhere_and_one_linear_layer(gricebench, tmp_path, run_exp
 def test_without_a_configuration_it_is_deberta_v3_base(gricebench, tmp_path, run_exporter):
     folder, _ = gricebench
     (folder / "config.json").unlink()
-    refused(run_exporter(folder, tmp_path / "out"), tmp_path / "out", "DeBERTa-v3-base is assumed", "encoder.layer.2", "--encoder")
+    out = tmp_path / "out"
+    refused(run_exporter(folder, out), out, "DeBERTa-v3-base is assumed", "encoder.layer.2", "--encoder")
     config = exporter.deberta_v3_base()
     assert (config.hidden_size, config.num_hidden_layers, config.position_buckets, config.vocab_size) == (768, 12, 256, 128100)
 
@@ -265,6 +271,62 @@ def test_a_huggingface_deberta_with_labels_by_option(tmp_path, run_exporter):
     manifest = bundle.read_bundle(out)
     assert manifest["labels"] == ["quality", "manner", "quantity", "relation"] and manifest["template"] == "{context}\n{response}"
     check_parity(out, lambda ids, mask: model(input_ids=ids, attention_mask=mask).logits, 416)
+
+
+@pytest.mark.parametrize("config, max_tokens", [
+    (RobertaConfig(vocab_size=520, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+                   max_position_embeddings=130, type_vocab_size=1), 128),
+    (ElectraConfig(vocab_size=520, hidden_size=32, embedding_size=16, num_hidden_layers=2, num_attention_heads=4,
+                   intermediate_size=64), 512),
+    (DistilBertConfig(vocab_size=520, dim=32, n_layers=2, n_heads=4, hidden_dim=64), 512),
+], ids=lambda value: getattr(value, "model_type", None))
+def test_other_encoders_with_absolute_positions(tmp_path, config, max_tokens):
+    folder, out = tmp_path / "checkpoint", tmp_path / "out"
+    config.id2label = dict(enumerate(bundle.MAXIMS))
+    config.label2id = {label: column for column, label in config.id2label.items()}
+    model = make_fixtures.enliven(AutoModelForSequenceClassification.from_config(config))
+    model.save_pretrained(folder)
+    make_fixtures.train_word_pieces().save(str(folder / "tokenizer.json"))
+    assert exporter.export(folder, out) <= TOLERANCE
+    manifest = bundle.read_bundle(out)
+    assert (manifest["family"], manifest["max_tokens"]) == ("bert", max_tokens)
+    with pytest.raises(exporter.ExportError, match="positions"):
+        exporter.export(folder, tmp_path / "longer", max_tokens=max_tokens + 1)
+
+
+def test_a_state_dict_of_a_deberta_classifier(tmp_path):
+    folder, out = tmp_path / "checkpoint", tmp_path / "out"
+    make_fixtures.make_deberta_checkpoint(folder)
+    model = make_fixtures.enliven(DebertaV2ForSequenceClassification(DebertaV2Config(**{
+        **json.loads((folder / "config.json").read_text()), "num_labels": 4})))
+    torch.save({"state_dict": model.state_dict()}, folder / "pytorch_model.pt")
+    exporter.export(folder, out)
+    check_parity(out, lambda ids, mask: model(input_ids=ids, attention_mask=mask).logits, 416)
+
+
+def test_a_pooler_of_bert(tmp_path, capsys):
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    tokenizer = make_fixtures.train_word_pieces()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    encoder = make_fixtures.enliven(BertModel(BertConfig(vocab_size=520, hidden_size=32, num_hidden_layers=1,
+                                                         num_attention_heads=4, intermediate_size=64)))
+    (folder / "config.json").write_text(encoder.config.to_json_string())
+    heads = torch.nn.ModuleDict({maxim: torch.nn.Linear(32, 1) for maxim in bundle.MAXIMS})
+    state = {f"bert.{key}": value for key, value in encoder.state_dict().items()}
+    torch.save({**state, **{f"{name}_head.fc.{part}": value for name, head in heads.items()
+                            for part, value in head.state_dict().items()}}, folder / "pytorch_model.pt")
+    exporter.export(folder, tmp_path / "out")
+    assert "bert.pooler is left out" in capsys.readouterr().err
+
+    def model(ids, mask):
+        first = encoder(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
+        return torch.cat([heads[maxim](first) for maxim in bundle.MAXIMS], dim=1)
+
+    check_parity(tmp_path / "out", model, 520)
+    torch.save({**state, "classifier.weight": torch.ones(4, 32), "classifier.bias": torch.ones(4)}, folder / "pytorch_model.pt")
+    with pytest.raises(exporter.ExportError, match="bert.pooler.*cannot be told"):
+        exporter.export(folder, tmp_path / "pooled")
 
 
 def test_huggingface_folders_that_do_not_fit(huggingface, tmp_path, run_exporter):

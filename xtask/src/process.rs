@@ -32,12 +32,21 @@ pub(crate) fn capture(command: &mut Command) -> Result<Vec<u8>> {
     let line = display(command);
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output();
     let output = output.map_err(|source| Error::Start { command: line.clone(), source })?;
-    if output.status.success() { Ok(output.stdout) } else { Err(Error::Failed { command: line, status: output.status }) }
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(Error::Failed { command: line, status: output.status })
+    }
 }
 
 /// Whether a quick question to a program is answered with success; its output is dropped.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// The first of these programs that PATH holds.

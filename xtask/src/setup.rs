@@ -43,9 +43,18 @@ const SYSTEM_PARTS: [SystemPart; 3] = [
 /// # Errors
 /// [`Error::Missing`] naming what could not be installed and the command that would; errors of the installers.
 pub(crate) fn install(workspace: &Workspace) -> Result<()> {
+    // Each is tried whatever became of the other, so that one round names all that is missing.
+    let parts = [install_wasm_tools(workspace), install_system_parts()];
+    parts.into_iter().collect()
+}
+
+/// The part that building for the browser needs.
+///
+/// # Errors
+/// As [`install`].
+pub(crate) fn install_wasm_tools(workspace: &Workspace) -> Result<()> {
     install_target()?;
-    install_bindgen(workspace)?;
-    install_system_parts()
+    install_bindgen(workspace)
 }
 
 /// Whether the wasm tests can run, and if not, what they lack.
@@ -67,7 +76,8 @@ fn install_target() -> Result<()> {
     }
     step(format_args!("adding the {WASM_TARGET} target"));
     if find(&["rustup"]).is_none() {
-        let remedy = format!("there is no rustup here: install the standard library for {WASM_TARGET} by your own means");
+        let remedy =
+            format!("there is no rustup here: install the standard library for {WASM_TARGET} by your own means");
         return Err(Error::Missing { what: vec!["the wasm32-unknown-unknown target"], remedy });
     }
     run(Command::new("rustup").args(["target", "add", WASM_TARGET]))
@@ -116,7 +126,8 @@ fn install_system_parts() -> Result<()> {
     let by_hand = format!("apt-get update && apt-get install -y --no-install-recommends {}", packages.join(" "));
     if find(&["apt-get"]).is_some() && is_root() {
         step(format_args!("installing {}", packages.join(", ")));
-        let apt = |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
+        let apt =
+            |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
         apt(&["-qq", "update"])?;
         apt(&[&["-qq", "install", "-y", "--no-install-recommends"], packages.as_slice()].concat())?;
     }

@@ -85,13 +85,16 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
         ("fmt", timed(|| run(cargo(&["fmt", "--all", "--check"]).current_dir(&workspace.root)))),
         ("clippy", timed(|| clippy(workspace))),
     ];
-    outcomes.push(("deny", match succeeds(&mut cargo(&["deny", "--version"])) {
-        true => timed(|| {
-            // Advisories live in a git repository that a build machine may not reach; what is in the tree can be judged here.
-            run(cargo(&["deny", "check", "bans", "licenses", "sources"]).current_dir(&workspace.root))
-        }),
-        false => Outcome::Skipped("cargo-deny is not installed: cargo install cargo-deny --locked"),
-    }));
+    outcomes.push((
+        "deny",
+        match succeeds(&mut cargo(&["deny", "--version"])) {
+            true => timed(|| {
+                // Advisories live in a git repository that a build machine may not reach; what is in the tree can be judged here.
+                run(cargo(&["deny", "check", "bans", "licenses", "sources"]).current_dir(&workspace.root))
+            }),
+            false => Outcome::Skipped("cargo-deny is not installed: cargo install cargo-deny --locked"),
+        },
+    ));
     let all = Choice { setup: true, skipped: Vec::new() };
     outcomes.push(("test", timed(|| test(workspace, &all))));
     sum_up(outcomes)
@@ -115,7 +118,16 @@ fn test_browser(workspace: &Workspace) -> Result<()> {
         let remedy = "`cargo xtask setup` says how to get it, `--skip browser` goes without".to_owned();
         return Err(Error::Missing { what: lacks, remedy });
     }
-    let mut command = cargo(&["test", "--release", "--target", "wasm32-unknown-unknown", "--package", "grice-wasm", "--tests"]);
+    let mut command = cargo(&[
+        "test",
+        "--release",
+        "--target",
+        "wasm32-unknown-unknown",
+        "--package",
+        "grice-wasm",
+        "--test",
+        "browser",
+    ]);
     command
         .current_dir(&workspace.root)
         .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER", workspace.tool("wasm-bindgen-test-runner"))

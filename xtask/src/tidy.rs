@@ -54,7 +54,8 @@ fn check_architecture(workspace: &Workspace) -> Vec<String> {
     let file = workspace.root.join("ARCHITECTURE.md");
     let Ok(text) = read(&file) else { return vec!["ARCHITECTURE.md is missing: it describes every crate".to_owned()] };
     let crates = workspace.root.join("crates");
-    let rooms = workspace.packages.iter().filter_map(|package| package.manifest_path.parent()?.strip_prefix(&crates).ok());
+    let rooms =
+        workspace.packages.iter().filter_map(|package| package.manifest_path.parent()?.strip_prefix(&crates).ok());
     let names = rooms.map(|room| room.display().to_string());
     let unlisted = names.filter(|name| !is_listed(&text, name));
     unlisted.map(|name| format!("ARCHITECTURE.md: crates/{name} is not in it; give it a sentence")).collect()
@@ -62,15 +63,20 @@ fn check_architecture(workspace: &Workspace) -> Vec<String> {
 
 /// As `crates/name`, or as `name/` in a listing.
 fn is_listed(text: &str, name: &str) -> bool {
-    text.split(|c: char| !(c.is_alphanumeric() || "/-_.".contains(c)))
-        .any(|word| word.strip_prefix("crates/").unwrap_or(word).split_once('/').map_or(word == format!("crates/{name}"), |(room, _)| room == name))
+    text.split(|c: char| !(c.is_alphanumeric() || "/-_.".contains(c))).any(|word| {
+        word.strip_prefix("crates/")
+            .unwrap_or(word)
+            .split_once('/')
+            .map_or(word == format!("crates/{name}"), |(room, _)| room == name)
+    })
 }
 
 /// Plain `cargo build --target wasm32-unknown-unknown` and the tests must build what `xtask wasm` ships.
 fn check_wasm_flags(workspace: &Workspace) -> Result<Option<String>> {
     let shipped = wasm::Plan::read(workspace)?.default_rustflags().join(" ");
     let config = read_toml(&workspace.root.join(".cargo/config.toml"))?;
-    let flags = config.get("target").and_then(|target| target.get("wasm32-unknown-unknown")?.get("rustflags")?.as_array());
+    let flags =
+        config.get("target").and_then(|target| target.get("wasm32-unknown-unknown")?.get("rustflags")?.as_array());
     let flags: Vec<&str> = flags.into_iter().flatten().filter_map(toml::Value::as_str).collect();
     let same = flags.join(" ") == shipped;
     Ok((!same).then(|| format!(".cargo/config.toml: wasm rustflags differ from those in wasm-pack.toml, `{shipped}`")))

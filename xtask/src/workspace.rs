@@ -68,7 +68,10 @@ impl Workspace {
     pub(crate) fn locked_version(&self, name: &str) -> Result<String> {
         let lock = read_toml(&self.root.join("Cargo.lock"))?;
         let packages = lock.get("package").and_then(toml::Value::as_array);
-        let package = packages.into_iter().flatten().find(|package| package.get("name").is_some_and(|n| n.as_str() == Some(name)));
+        let package = packages
+            .into_iter()
+            .flatten()
+            .find(|package| package.get("name").is_some_and(|n| n.as_str() == Some(name)));
         let version = package.and_then(|package| package.get("version")).and_then(toml::Value::as_str);
         version
             .map(str::to_owned)
@@ -98,9 +101,10 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 /// # Errors
 /// [`Error::File`], [`Error::Unreadable`].
 pub(crate) fn read_toml(path: &Path) -> Result<toml::Table> {
-    read(path)?
-        .parse()
-        .map_err(|error: toml::de::Error| Error::Unreadable { place: path.display().to_string(), problem: error.to_string() })
+    read(path)?.parse().map_err(|error: toml::de::Error| Error::Unreadable {
+        place: path.display().to_string(),
+        problem: error.to_string(),
+    })
 }
 
 /// Reads a text file.

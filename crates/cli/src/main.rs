@@ -1,1 +1,60 @@
-fn main() {}
+//! The `grice` command: arguments and files in, verdicts out.
+//!
+//! ```text
+//! args ─► model ─► rows ─► judge ─► writer | present
+//! ```
+//!
+//! Leaves out everything that is not about a command line; what a verdict is and how it comes about is `grice-core`'s.
+
+mod args;
+mod batch;
+mod detect;
+mod doctor;
+mod error;
+mod eval;
+mod inspect;
+mod judge;
+mod labels;
+mod manual;
+mod metrics;
+mod model;
+mod output;
+mod present;
+mod progress;
+mod resume;
+mod rows;
+mod terminal;
+
+use args::{Args, Command};
+use clap::Parser;
+use error::CliError;
+use std::io::Write;
+use std::process::ExitCode;
+use terminal::Terminal;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = run(&args);
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has had enough of it, as `head` does.
+        Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
+        Err(error) => {
+            let style = Terminal::of_stderr(args.common.color);
+            // If even stderr is gone there is nobody left to tell.
+            _ = writeln!(std::io::stderr(), "{} {error}", style.paint(style.bad(), "error:"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), CliError> {
+    match &args.command {
+        Command::Detect(detect) => detect::run(detect, &args.common),
+        Command::Eval(eval) => eval::run(eval, &args.common),
+        Command::Inspect(inspect) => inspect::run(inspect, &args.common),
+        Command::Doctor(doctor) => doctor::run(doctor, &args.common),
+        Command::Completions(completions) => manual::print_completions(completions.shell),
+        Command::Man => manual::print_man_page(),
+    }
+}

@@ -10,6 +10,7 @@ mod logits;
 mod manifest;
 mod maxim;
 mod onnx;
+mod rewrite;
 
 pub use batch::{Batch, Padded};
 pub use engine::{Engine, EngineError, EngineInfo};

@@ -96,8 +96,10 @@ fn import(onnx: &[u8], labels: usize) -> Result<Network> {
     // Exported shape hints are often stale after a quantizer has rewritten the file; tract infers them anyway.
     let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
     let mut bytes = onnx;
-    let proto = framework.proto_model_for_read(&mut bytes).map_err(|error| Error::OnnxSyntax(root_cause(&error)))?;
+    let mut proto =
+        framework.proto_model_for_read(&mut bytes).map_err(|error| Error::OnnxSyntax(root_cause(&error)))?;
     let takes_token_types = check_signature(&proto)?;
+    crate::rewrite::rewrite(&mut proto, LOGITS);
     let mut inference = framework.model_for_proto_model(&proto).map_err(|error| Error::Graph(causes(&error)))?;
     drop(proto);
     check_operators(&inference)?;

@@ -76,8 +76,24 @@ impl Template {
     /// The evidence, or nothing where it only names its source.
     pub fn evidence_text<'t>(&self, turn: &'t Turn) -> &'t str {
         let evidence = turn.evidence.as_deref().unwrap_or_default();
-        let mut items = evidence.split([' ', ',', ';', '\t', '\n', '\r']).filter(|item| !item.is_empty());
-        if items.all(|item| self.evidence_ignored.iter().any(|ignored| ignored == item)) { "" } else { evidence }
+        if self.only_ignored(evidence) { "" } else { evidence }
+    }
+
+    fn only_ignored(&self, evidence: &str) -> bool {
+        let separates = |c: char| c.is_whitespace() || c == ',' || c == ';';
+        let mut rest = evidence.trim_start_matches(separates);
+        while !rest.is_empty() {
+            // An item may hold spaces itself ("Personal Knowledge"), so items are looked for, not split off.
+            let after = self.evidence_ignored.iter().filter_map(|item| {
+                let after = rest.strip_prefix(item.as_str()).filter(|_| !item.is_empty())?;
+                (after.is_empty() || after.starts_with(separates)).then_some(after)
+            });
+            match after.min_by_key(|after| after.len()) {
+                Some(after) => rest = after.trim_start_matches(separates),
+                None => return false,
+            }
+        }
+        true
     }
 
     /// Puts the three texts in their places.

@@ -1,0 +1,188 @@
+//! `detect --input`: a file of rows through the detector, batch by batch.
+
+use crate::args::{Common, Detect, Shard};
+use crate::error::{CliError, Result};
+use crate::judge::{Judged, judge_rows};
+use crate::model::{load_detector, open_bundle};
+use crate::output::{Output, check_free, is_stdio};
+use crate::progress::Progress;
+use crate::resume::{Resume, Step};
+use crate::rows::{Row, RowReader, replaced_fields, row_line};
+use grice_core::Detector;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Judges every row of a file.
+///
+/// # Errors
+/// [`CliError::BadRows`] at the end if some rows could not be judged; anything else stops at once, with what was done before
+/// written.
+pub(crate) fn run(input: &Path, args: &Detect, common: &Common) -> Result<()> {
+    let files = &args.files;
+    if files.resume && is_stdio(&files.output) {
+        return Err(CliError::ResumeStdout);
+    }
+    // What can go wrong without the model comes first: loading one takes a while.
+    check_free(files)?;
+    let reader = RowReader::open(input, files.format)?;
+    let detector = load_detector(&open_bundle(common)?, common, &args.thresholds)?;
+    let progress = Progress::new(reader.bytes_total(), common.quiet);
+    let run = Run {
+        rows: ShardRows { reader, shard: files.shard.unwrap_or(Shard::WHOLE), index: 0, put_back: None },
+        detector,
+        progress,
+        batch_size: files.batch_size.get(),
+        strict: files.strict,
+        quiet: common.quiet,
+        replaced: BTreeSet::new(),
+        done: 0,
+        bad: 0,
+    };
+    if files.resume { run.resume(&files.output) } else { run.write_batches(Output::create(files)?) }
+}
+
+/// The rows of one shard.
+struct ShardRows {
+    reader: RowReader,
+    shard: Shard,
+    index: usize,
+    put_back: Option<Row>,
+}
+
+impl ShardRows {
+    fn put_back(&mut self, row: Row) {
+        self.put_back = Some(row);
+    }
+
+    fn next(&mut self) -> Result<Option<Row>> {
+        if let Some(row) = self.put_back.take() {
+            return Ok(Some(row));
+        }
+        while let Some(raw) = self.reader.next()? {
+            let index = self.index;
+            self.index += 1;
+            if self.shard.holds(index) {
+                return Ok(Some(self.reader.parse(raw)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// One run over a file.
+struct Run {
+    rows: ShardRows,
+    detector: Detector,
+    progress: Progress,
+    batch_size: usize,
+    strict: bool,
+    quiet: bool,
+    /// Fields about which a warning was given.
+    replaced: BTreeSet<String>,
+    done: usize,
+    bad: usize,
+}
+
+impl Run {
+    /// Goes on with an old output, after checking all of it against the input.
+    fn resume(mut self, path: &Path) -> Result<()> {
+        let mut old = Resume::open(path)?;
+        // The old output's last batch, whole or not, and its lines.
+        let mut batch: Vec<Row> = Vec::new();
+        let mut lines: Vec<String> = Vec::new();
+        loop {
+            let Some(row) = self.rows.next()? else {
+                old.finish()?;
+                break;
+            };
+            let Step::Done(line) = old.step(&row)? else {
+                self.rows.put_back(row);
+                break;
+            };
+            if batch.len() == self.batch_size {
+                batch.clear();
+                lines.clear();
+            }
+            batch.push(row);
+            lines.push(line);
+        }
+        self.done = old.rows();
+        self.bad = old.bad();
+        self.progress.advance(self.done, self.rows.reader.bytes_read());
+        self.append(path, &old, batch, &lines)
+    }
+
+    /// Judges the old output's last batch again, compares, writes what is missing of it, and goes on.
+    fn append(mut self, path: &Path, old: &Resume, mut batch: Vec<Row>, lines: &[String]) -> Result<()> {
+        while batch.len() < self.batch_size
+            && let Some(row) = self.rows.next()?
+        {
+            batch.push(row);
+        }
+        let judged = judge_rows(&mut self.detector, batch)?;
+        let texts = judged.iter().map(|judged| row_line(judged.line, &judged.fields, &judged.verdict));
+        for (place, (line, again)) in lines.iter().zip(texts).enumerate() {
+            old.check_again(old.rows() - lines.len() + place + 1, line, &again)?;
+        }
+        let missing: Vec<Judged> = judged.into_iter().skip(lines.len()).collect();
+        let mut output = Output::resume(path, old.end())?;
+        self.write(missing, &mut output)?;
+        self.write_batches(output)
+    }
+
+    fn write_batches(mut self, mut output: Output) -> Result<()> {
+        loop {
+            let mut batch = Vec::with_capacity(self.batch_size.min(1024));
+            let ended = loop {
+                match self.rows.next() {
+                    Ok(Some(row)) => batch.push(row),
+                    Ok(None) => break Ok(true),
+                    Err(error) => break Err(error),
+                }
+                if batch.len() == self.batch_size {
+                    break Ok(false);
+                }
+            };
+            // Rows that were read before the input failed are done first.
+            let judged = judge_rows(&mut self.detector, batch)?;
+            self.write(judged, &mut output)?;
+            if ended? {
+                return if self.bad == 0 { Ok(()) } else { Err(CliError::BadRows { bad: self.bad, rows: self.done }) };
+            }
+        }
+    }
+
+    fn write(&mut self, batch: Vec<Judged>, output: &mut Output) -> Result<()> {
+        let rows = batch.len();
+        for Judged { line, fields, verdict } in batch {
+            if !self.quiet {
+                self.warn_of_replaced(replaced_fields(&fields, verdict.is_err()));
+            }
+            let text = row_line(line, &fields, &verdict);
+            if let Err(cause) = verdict {
+                let place = self.rows.reader.place().to_owned();
+                if self.strict {
+                    output.flush()?;
+                    return Err(CliError::Strict { place, line, cause });
+                }
+                self.bad += 1;
+                if !self.quiet {
+                    self.progress.report(&format!("{place}:{line}: {cause}"));
+                }
+            }
+            output.write_line(&text)?;
+            self.done += 1;
+        }
+        output.flush()?;
+        self.progress.advance(rows, self.rows.reader.bytes_read());
+        Ok(())
+    }
+
+    fn warn_of_replaced<'f>(&mut self, names: impl Iterator<Item = &'f str>) {
+        for name in names {
+            if self.replaced.insert(name.to_owned()) {
+                self.progress.report(&format!("warning: the input has a field `{name}` of its own; it is left out"));
+            }
+        }
+    }
+}

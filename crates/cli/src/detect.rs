@@ -1,0 +1,42 @@
+//! `detect`: one turn from the command line; files go to `batch`.
+
+use crate::args::{Common, Detect};
+use crate::batch;
+use crate::error::Result;
+use crate::model::{load_detector, open_bundle};
+use crate::output::write_stdout;
+use crate::present::show_verdict;
+use crate::rows::{Fields, row_line};
+use crate::terminal::Terminal;
+use grice_core::{Context, Turn};
+
+/// Judges what the arguments name.
+///
+/// # Errors
+/// What the model, the turn or the files are at fault of.
+pub(crate) fn run(args: &Detect, common: &Common) -> Result<()> {
+    match (&args.files.input, &args.response) {
+        (Some(input), _) => batch::run(input, args, common),
+        (None, response) => {
+            let turn = Turn {
+                context: Context::Text(args.context.clone().unwrap_or_default()),
+                evidence: args.evidence.clone(),
+                // The argument group makes sure of one; an empty one would be refused by name.
+                response: response.clone().unwrap_or_default(),
+            };
+            detect_turn(&turn, args, common)
+        }
+    }
+}
+
+fn detect_turn(turn: &Turn, args: &Detect, common: &Common) -> Result<()> {
+    turn.check()?;
+    let mut detector = load_detector(&open_bundle(common)?, common, &args.thresholds)?;
+    let verdict = detector.detect(turn)?;
+    let text = if args.json {
+        row_line(0, &Fields::default(), &Ok(verdict)) + "\n"
+    } else {
+        show_verdict(&verdict, detector.thresholds(), detector.manifest(), Terminal::of_stdout(common.color))
+    };
+    write_stdout(text.as_bytes())
+}

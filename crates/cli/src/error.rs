@@ -1,0 +1,127 @@
+//! Everything that ends a command early, and the exit status for it.
+
+use crate::rows::RowError;
+use std::io;
+
+/// Short for a result with [`CliError`].
+pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
+
+/// An error whose text names the file, field or line at fault and what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// Built without a model, and none was named.
+    #[error("this build has no model compiled in; name one with --model PATH (a bundle's folder, or a .tar of one)")]
+    #[cfg_attr(feature = "embedded-model", allow(dead_code))]
+    NoModel,
+    /// The model is at fault, or the turn given on the command line.
+    #[error("{0}")]
+    Core(#[from] grice_core::Error),
+    /// The model made the importer panic.
+    #[error("the model cannot be loaded; loading it gave up: {0}")]
+    LoadPanic(String),
+    /// A file cannot be read.
+    #[error("{place}: cannot be read: {source}")]
+    Read {
+        /// Path, or `standard input`.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("{place}: cannot be written: {source}")]
+    Write {
+        /// Path, or `standard output`.
+        place: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Neither the name nor an option tells the format.
+    #[error("{0}: its name ends neither in .jsonl, .ndjson or .json nor in .csv; say --format jsonl or --format csv")]
+    UnknownFormat(String),
+    /// A CSV file without the one column that is needed.
+    #[error("{place}: no column `response` in the header; found: {}", found.join(", "))]
+    CsvNoResponse {
+        /// The file.
+        place: String,
+        /// Names of the columns.
+        found: Vec<String>,
+    },
+    /// A CSV header that names a column twice, or not in UTF-8.
+    #[error("{place}: the header cannot be used: {cause}")]
+    CsvHeader {
+        /// The file.
+        place: String,
+        /// Why.
+        cause: String,
+    },
+    /// The output file is there already.
+    #[error("{0}: exists already; add --resume to go on with it, or --overwrite to replace it")]
+    OutputExists(String),
+    /// Input and output are one file.
+    #[error("{0}: is both the input and the output; choose another output file")]
+    SameFile(String),
+    /// There is no file to resume.
+    #[error("--resume needs an --output FILE to go on with; standard output cannot be read back")]
+    ResumeStdout,
+    /// The output file is not that of the same run.
+    #[error("{place}: cannot be resumed: {cause}; nothing was changed")]
+    Resume {
+        /// The output file.
+        place: String,
+        /// What does not match.
+        cause: String,
+    },
+    /// `--strict` met a row that cannot be judged.
+    #[error("{place}:{line}: {cause} (stopped here because of --strict)")]
+    Strict {
+        /// The input.
+        place: String,
+        /// Line number in it.
+        line: u64,
+        /// Why.
+        cause: RowError,
+    },
+    /// The run is through, but some rows could not be judged.
+    #[error("{bad} of {rows} rows could not be judged")]
+    BadRows {
+        /// How many.
+        bad: usize,
+        /// Of how many.
+        rows: usize,
+    },
+    /// `eval` has nothing to evaluate.
+    #[error("{0}: holds no labelled row")]
+    NoRows(String),
+    /// `doctor` found a model that does not work.
+    #[error("the model does not work; see above")]
+    Unhealthy,
+}
+
+impl CliError {
+    /// 1 for what failed, 2 for what was asked for in a wrong way.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            CliError::NoModel
+            | CliError::UnknownFormat(_)
+            | CliError::CsvNoResponse { .. }
+            | CliError::CsvHeader { .. }
+            | CliError::OutputExists(_)
+            | CliError::SameFile(_)
+            | CliError::ResumeStdout => 2,
+            CliError::Core(_)
+            | CliError::LoadPanic(_)
+            | CliError::Read { .. }
+            | CliError::Write { .. }
+            | CliError::Resume { .. }
+            | CliError::Strict { .. }
+            | CliError::BadRows { .. }
+            | CliError::NoRows(_)
+            | CliError::Unhealthy => 1,
+        }
+    }
+
+    /// Whether the reader of the output went away.
+    pub(crate) fn is_broken_pipe(&self) -> bool {
+        matches!(self, CliError::Write { source, .. } if source.kind() == io::ErrorKind::BrokenPipe)
+    }
+}

@@ -1,0 +1,218 @@
+//! `eval`: verdicts beside labels.
+
+use crate::args::{Common, Eval, Format};
+use crate::error::{CliError, Result};
+use crate::judge::judge_rows;
+use crate::labels::{Labels, read_labels};
+use crate::metrics::{BinaryScores, Outcome, mean, score_binary, share};
+use crate::model::{load_detector, open_bundle};
+use crate::output::write_stdout;
+use crate::progress::Progress;
+use crate::rows::RowReader;
+use crate::terminal::Terminal;
+use grice_core::{Detector, Maxim, PerMaxim, Verdict};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// What is known of one row.
+struct Compared {
+    labels: Labels,
+    verdict: Verdict,
+}
+
+/// The figures, as `--json` prints them.
+#[derive(Debug, Serialize)]
+struct Report {
+    model: String,
+    precision: &'static str,
+    rows: usize,
+    bad_rows: usize,
+    maxims: PerMaxim<MaximReport>,
+    /// Over the maxims that occur among the labels.
+    macro_f1: Option<f64>,
+    left_out_of_macro_f1: Vec<Maxim>,
+    /// Share of rows with all four right.
+    exact_match: Option<f64>,
+    cooperative_accuracy: Option<f64>,
+    violation_types: BTreeMap<String, TypeReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct MaximReport {
+    #[serde(flatten)]
+    scores: BinaryScores,
+    threshold: f32,
+}
+
+/// Of the rows of one `violation_type`.
+#[derive(Debug, PartialEq, Serialize)]
+struct TypeReport {
+    rows: usize,
+    /// Share of the labelled violations that were found.
+    recall: Option<f64>,
+    /// Share of the maxims that are not violated of which it was said all the same.
+    false_alarms: Option<f64>,
+}
+
+/// Evaluates a labelled file and prints the figures.
+///
+/// # Errors
+/// [`CliError::BadRows`] after the figures if some rows could not be judged; [`CliError::NoRows`]; what the model or file is at
+/// fault of.
+pub(crate) fn run(args: &Eval, common: &Common) -> Result<()> {
+    let mut reader = RowReader::open(&args.input, Format::Jsonl)?;
+    let mut detector = load_detector(&open_bundle(common)?, common, &args.thresholds)?;
+    let (compared, bad) = compare_rows(&mut reader, &mut detector, args.batch_size.get(), common.quiet)?;
+    let rows = compared.len() + bad;
+    if compared.is_empty() {
+        return Err(CliError::NoRows(reader.place().to_owned()));
+    }
+    let report = build_report(&compared, bad, &detector);
+    let text = if args.json {
+        serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
+    } else {
+        show_report(&report, Terminal::of_stdout(common.color))
+    };
+    write_stdout(text.as_bytes())?;
+    if bad == 0 { Ok(()) } else { Err(CliError::BadRows { bad, rows }) }
+}
+
+/// Judges all labelled rows; how many could not be is the second value.
+fn compare_rows(
+    reader: &mut RowReader,
+    detector: &mut Detector,
+    batch_size: usize,
+    quiet: bool,
+) -> Result<(Vec<Compared>, usize)> {
+    let mut progress = Progress::new(reader.bytes_total(), quiet);
+    let mut compared = Vec::new();
+    let mut bad = 0;
+    loop {
+        let mut rows = Vec::new();
+        while rows.len() < batch_size
+            && let Some(raw) = reader.next()?
+        {
+            rows.push(reader.parse(raw));
+        }
+        if rows.is_empty() {
+            return Ok((compared, bad));
+        }
+        let count = rows.len();
+        for judged in judge_rows(detector, rows)? {
+            match judged.verdict.and_then(|verdict| Ok(Compared { labels: read_labels(&judged.fields)?, verdict })) {
+                Ok(row) => compared.push(row),
+                Err(error) => {
+                    bad += 1;
+                    if !quiet {
+                        progress.report(&format!("{}:{}: {error}", reader.place(), judged.line));
+                    }
+                }
+            }
+        }
+        progress.advance(count, reader.bytes_read());
+    }
+}
+
+fn build_report(compared: &[Compared], bad_rows: usize, detector: &Detector) -> Report {
+    let maxims = PerMaxim::from_fn(|maxim| {
+        let outcomes: Vec<Outcome> = compared.iter().map(|row| row.outcome(maxim)).collect();
+        MaximReport { scores: score_binary(&outcomes), threshold: *detector.thresholds().get(maxim) }
+    });
+    let f1s: Vec<f64> = maxims.iter().filter_map(|(_, report)| report.scores.f1).collect();
+    let left_out = maxims.iter().filter(|(_, report)| report.scores.f1.is_none()).map(|(maxim, _)| maxim).collect();
+    let rows_where =
+        |right: fn(&Compared) -> bool| share(compared.iter().filter(|row| right(row)).count(), compared.len());
+    Report {
+        model: format!("{} {}", detector.manifest().name, detector.manifest().version).trim_end().to_owned(),
+        precision: detector.engine_info().precision.name(),
+        rows: compared.len(),
+        bad_rows,
+        macro_f1: mean(&f1s),
+        left_out_of_macro_f1: left_out,
+        exact_match: rows_where(|row| row.labels.violated == row.verdict.violations),
+        cooperative_accuracy: rows_where(|row| {
+            row.verdict.cooperative == row.labels.violated.iter().all(|(_, violated)| !violated)
+        }),
+        violation_types: build_type_reports(compared),
+        maxims,
+    }
+}
+
+fn build_type_reports(compared: &[Compared]) -> BTreeMap<String, TypeReport> {
+    let mut groups: BTreeMap<&str, Vec<&Compared>> = BTreeMap::new();
+    for row in compared {
+        if let Some(name) = &row.labels.violation_type {
+            groups.entry(name).or_default().push(row);
+        }
+    }
+    let reports = groups.into_iter().map(|(name, rows)| {
+        let outcomes: Vec<Outcome> =
+            rows.iter().flat_map(|row| Maxim::ALL.into_iter().map(|maxim| row.outcome(maxim))).collect();
+        let predicted_among = |label: bool| {
+            let among = outcomes.iter().filter(|outcome| outcome.label == label);
+            share(among.clone().filter(|outcome| outcome.predicted).count(), among.count())
+        };
+        let report =
+            TypeReport { rows: rows.len(), recall: predicted_among(true), false_alarms: predicted_among(false) };
+        (name.to_owned(), report)
+    });
+    reports.collect()
+}
+
+impl Compared {
+    fn outcome(&self, maxim: Maxim) -> Outcome {
+        Outcome {
+            label: *self.labels.violated.get(maxim),
+            probability: f64::from(*self.verdict.probabilities.get(maxim)),
+            predicted: *self.verdict.violations.get(maxim),
+        }
+    }
+}
+
+fn show_report(report: &Report, terminal: Terminal) -> String {
+    let heading = |text: &str| terminal.paint(terminal.strong(), text);
+    let mut text = format!("{} ({}), {} rows\n\n", report.model, report.precision, report.rows);
+    let columns = "maxim     precision  recall      F1     AUC     ECE  support  threshold";
+    _ = writeln!(text, "{}", heading(columns));
+    for (maxim, MaximReport { scores, threshold }) in report.maxims.iter() {
+        _ = writeln!(
+            text,
+            "{maxim:<8}  {:>9}  {:>6}  {:>6}  {:>6}  {:>6}  {:>7}  {threshold:>9.3}",
+            number(scores.precision),
+            number(scores.recall),
+            number(scores.f1),
+            number(scores.auc),
+            number(scores.ece),
+            scores.support,
+        );
+    }
+    let left_out = match report.left_out_of_macro_f1.as_slice() {
+        [] => String::new(),
+        names => {
+            let names: Vec<&str> = names.iter().map(|maxim| maxim.name()).collect();
+            format!("  (without {}: no row is labelled with it)", names.join(", "))
+        }
+    };
+    _ = writeln!(text, "\nmacro F1              {:>6}{left_out}", number(report.macro_f1));
+    _ = writeln!(text, "all four right        {:>6}", number(report.exact_match));
+    _ = writeln!(text, "cooperative or not    {:>6}", number(report.cooperative_accuracy));
+    if !report.violation_types.is_empty() {
+        show_types(&mut text, &report.violation_types, terminal);
+    }
+    text
+}
+
+fn show_types(text: &mut String, types: &BTreeMap<String, TypeReport>, terminal: Terminal) {
+    let width = types.keys().map(|name| name.chars().count()).max().unwrap_or(0).max("violation type".len());
+    let columns = format!("{:<width$}  recall  false alarms   rows", "violation type");
+    _ = writeln!(text, "\n{}", terminal.paint(terminal.strong(), &columns));
+    for (name, report) in types {
+        let (recall, false_alarms) = (number(report.recall), number(report.false_alarms));
+        _ = writeln!(text, "{name:<width$}  {recall:>6}  {false_alarms:>12}  {:>5}", report.rows);
+    }
+}
+
+fn number(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
+}

@@ -1,0 +1,172 @@
+//! `inspect`: what a model is made of.
+
+use crate::args::{Common, Inspect};
+use crate::error::{CliError, Result};
+use crate::model::{load_detector, open_bundle, quietly};
+use crate::output::write_stdout;
+use crate::terminal::Terminal;
+use grice_core::{Bundle, Error, Maxim, Network, PerMaxim, Precision, Task};
+use serde::Serialize;
+use std::fmt::Write;
+
+/// What is known of a model, as `--json` prints it.
+#[derive(Serialize)]
+struct Description {
+    name: String,
+    version: String,
+    task: Task,
+    family: &'static str,
+    max_tokens: usize,
+    template: String,
+    labels: Vec<Maxim>,
+    temperatures: PerMaxim<f32>,
+    thresholds: PerMaxim<f32>,
+    files: Vec<ModelFile>,
+    graph: Graph,
+    runs_on: RunsOn,
+}
+
+#[derive(Serialize)]
+struct ModelFile {
+    precision: Precision,
+    path: String,
+    /// `None` if the manifest names a file that is not there.
+    bytes: Option<usize>,
+}
+
+#[derive(Serialize)]
+struct Graph {
+    precision: Precision,
+    inputs: Vec<&'static str>,
+    /// `None` if the graph looks its ids up in a way of its own.
+    vocabulary_rows: Option<usize>,
+    constant_bytes: usize,
+    nodes: usize,
+    operators: Vec<Operator>,
+}
+
+#[derive(Serialize)]
+struct Operator {
+    operator: String,
+    nodes: usize,
+}
+
+#[derive(Serialize)]
+struct RunsOn {
+    device: &'static str,
+    engine: &'static str,
+    threads: usize,
+}
+
+/// Describes the model.
+///
+/// # Errors
+/// What the bundle is at fault of.
+pub(crate) fn run(args: &Inspect, common: &Common) -> Result<()> {
+    let bundle = open_bundle(common)?;
+    let description = describe(&bundle, common)?;
+    let text = if args.json {
+        serde_json::to_string_pretty(&description).unwrap_or_default() + "\n"
+    } else {
+        show_description(&description, Terminal::of_stdout(common.color))
+    };
+    write_stdout(text.as_bytes())
+}
+
+fn describe(bundle: &Bundle, common: &Common) -> Result<Description> {
+    let manifest = bundle.manifest();
+    // Loading checks that graph, tokenizer and manifest fit; a description of what does not fit would mislead.
+    let info = load_detector(bundle, common, &[])?.engine_info();
+    Ok(Description {
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        task: manifest.task,
+        family: manifest.family.name(),
+        max_tokens: manifest.max_tokens,
+        template: manifest.template.clone(),
+        labels: manifest.labels.clone(),
+        temperatures: manifest.temperatures,
+        thresholds: manifest.thresholds,
+        files: list_files(bundle)?,
+        graph: describe_graph(bundle, info.precision)?,
+        runs_on: RunsOn { device: info.device, engine: "tract", threads: info.threads },
+    })
+}
+
+fn list_files(bundle: &Bundle) -> Result<Vec<ModelFile>> {
+    let list = |(&precision, path): (&Precision, &String)| match bundle.model(precision) {
+        Ok((_, bytes)) => Ok(ModelFile { precision, path: path.clone(), bytes: Some(bytes.len()) }),
+        // A bundle may be handed on with fewer files than its manifest names; a damaged file is an error.
+        Err(Error::BundleFile { cause, .. }) if !cause.contains("digest") => {
+            Ok(ModelFile { precision, path: path.clone(), bytes: None })
+        }
+        Err(error) => Err(CliError::Core(error)),
+    };
+    bundle.manifest().models.iter().map(list).collect()
+}
+
+fn describe_graph(bundle: &Bundle, precision: Precision) -> Result<Graph> {
+    let (path, onnx) = bundle.model(precision)?;
+    let imported = quietly(|| Network::import(&onnx, bundle.manifest().labels.len()))?;
+    let network = imported.map_err(|source| Error::Model { path: path.to_owned(), source })?;
+    let third = network.takes_token_types().then_some("token_type_ids");
+    let operators: Vec<Operator> = network
+        .summary()
+        .into_iter()
+        .map(|summary| Operator { operator: summary.op.to_string(), nodes: summary.nodes })
+        .collect();
+    Ok(Graph {
+        precision,
+        inputs: ["input_ids", "attention_mask"].into_iter().chain(third).collect(),
+        vocabulary_rows: network.embedding_rows(),
+        constant_bytes: network.constant_bytes(),
+        nodes: operators.iter().map(|operator| operator.nodes).sum(),
+        operators,
+    })
+}
+
+fn show_description(about: &Description, terminal: Terminal) -> String {
+    let strong = |text: &str| terminal.paint(terminal.strong(), text);
+    let mut text = format!("{}\n", strong(format!("{} {}", about.name, about.version).trim_end()));
+    _ = writeln!(text, "family      {}", about.family);
+    _ = writeln!(text, "template    {}", about.template.escape_debug());
+    _ = writeln!(text, "max tokens  {}", about.max_tokens);
+    _ = writeln!(
+        text,
+        "runs on     {} ({}), {} threads",
+        about.runs_on.device, about.runs_on.engine, about.runs_on.threads
+    );
+
+    _ = writeln!(text, "\n{}", strong("label     temperature  threshold"));
+    for &maxim in &about.labels {
+        let (temperature, threshold) = (about.temperatures.get(maxim), about.thresholds.get(maxim));
+        _ = writeln!(text, "{maxim:<8}  {temperature:>11.4}  {threshold:>9.4}");
+    }
+
+    _ = writeln!(text, "\n{}", strong("precision        size  file"));
+    for file in &about.files {
+        let size = file.bytes.map_or_else(|| "missing".to_owned(), show_bytes);
+        _ = writeln!(text, "{:<9}  {size:>10}  {}", file.precision, file.path);
+    }
+
+    let graph = &about.graph;
+    _ = writeln!(text, "\n{}", strong(&format!("graph of {}", graph.precision)));
+    _ = writeln!(text, "inputs      {}", graph.inputs.join(", "));
+    let rows = graph.vocabulary_rows.map_or_else(|| "unknown".to_owned(), |rows| rows.to_string());
+    _ = writeln!(text, "vocabulary  {rows} rows");
+    _ = writeln!(text, "constants   {}", show_bytes(graph.constant_bytes));
+    _ = writeln!(text, "nodes       {}", graph.nodes);
+    for operator in &graph.operators {
+        _ = writeln!(text, "  {:>5}  {}", operator.nodes, operator.operator);
+    }
+    text
+}
+
+/// In the largest binary unit that leaves at least 1.
+fn show_bytes(bytes: usize) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1_024.0),
+        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+    }
+}

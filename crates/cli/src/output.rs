@@ -1,0 +1,120 @@
+//! Where lines go: standard output or a file that is not overwritten by accident.
+
+use crate::args::DetectFiles;
+use crate::error::{CliError, Result};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// Writes lines, and hands them on at each [`Output::flush`].
+pub(crate) struct Output {
+    writer: BufWriter<Box<dyn Write>>,
+    place: String,
+}
+
+impl Output {
+    /// Standard output for `-`, else a new file, or an old one if `--overwrite` allows it.
+    ///
+    /// # Errors
+    /// [`CliError::OutputExists`], [`CliError::Write`].
+    pub(crate) fn create(files: &DetectFiles) -> Result<Output> {
+        let path = &files.output;
+        if is_stdio(path) {
+            return Ok(Output::new(Box::new(io::stdout().lock()), "standard output".to_owned()));
+        }
+        check_free(files)?;
+        let place = path.display().to_string();
+        let file = File::create(path).map_err(|source| CliError::Write { place: place.clone(), source })?;
+        Ok(Output::new(Box::new(file), place))
+    }
+
+    /// A file that is kept up to byte `end` and goes on from there.
+    ///
+    /// # Errors
+    /// [`CliError::Write`].
+    pub(crate) fn resume(path: &Path, end: u64) -> Result<Output> {
+        let place = path.display().to_string();
+        let open = || -> io::Result<File> {
+            let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
+            file.set_len(end)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok(file)
+        };
+        let file = open().map_err(|source| CliError::Write { place: place.clone(), source })?;
+        Ok(Output::new(Box::new(file), place))
+    }
+
+    /// Writes one line.
+    ///
+    /// # Errors
+    /// [`CliError::Write`].
+    pub(crate) fn write_line(&mut self, line: &str) -> Result<()> {
+        let written = self.writer.write_all(line.as_bytes()).and_then(|()| self.writer.write_all(b"\n"));
+        written.map_err(|source| self.unwritable(source))
+    }
+
+    /// Hands everything on, so that an interruption loses none of it.
+    ///
+    /// # Errors
+    /// [`CliError::Write`].
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.writer.flush().map_err(|source| self.unwritable(source))
+    }
+
+    fn new(sink: Box<dyn Write>, place: String) -> Output {
+        Output { writer: BufWriter::with_capacity(64 << 10, sink), place }
+    }
+
+    fn unwritable(&self, source: io::Error) -> CliError {
+        CliError::Write { place: self.place.clone(), source }
+    }
+}
+
+/// Checks that the output file may be written: it is another one than the input and, unless the options say what to do with an
+/// old one, new or empty. Pipes and devices have nothing that could be lost.
+///
+/// # Errors
+/// [`CliError::SameFile`], [`CliError::OutputExists`].
+pub(crate) fn check_free(files: &DetectFiles) -> Result<()> {
+    let path = &files.output;
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    if is_stdio(path) || !metadata.is_file() {
+        return Ok(());
+    }
+    if files.input.as_deref().is_some_and(|input| is_same_file(input, path)) {
+        return Err(CliError::SameFile(path.display().to_string()));
+    }
+    if metadata.len() > 0 && !files.overwrite && !files.resume {
+        return Err(CliError::OutputExists(path.display().to_string()));
+    }
+    Ok(())
+}
+
+/// Whether a path stands for standard input or output.
+pub(crate) fn is_stdio(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Writes to standard output.
+///
+/// # Errors
+/// [`CliError::Write`].
+pub(crate) fn write_stdout(text: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text).and_then(|()| stdout.flush());
+    written.map_err(|source| CliError::Write { place: "standard output".to_owned(), source })
+}
+
+#[cfg(unix)]
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    match (fs::metadata(a), fs::metadata(b)) {
+        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn is_same_file(a: &Path, b: &Path) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}

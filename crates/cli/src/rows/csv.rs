@@ -1,0 +1,244 @@
+//! CSV records → rows.
+
+use super::turn::read_turn;
+use super::{Field, Fields, LINE_BYTES_MAX, Row, RowError};
+use crate::error::{CliError, Result};
+use ::csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
+use serde_json::value::to_raw_value;
+use std::cell::Cell;
+use std::io::{self, Read};
+use std::rc::Rc;
+
+const RESPONSE: &str = "response";
+
+/// Reads records one by one, with the header checked.
+pub(crate) struct CsvRows<R> {
+    reader: Reader<Watched<R>>,
+    seen: Rc<Seen>,
+    header: Vec<String>,
+    place: String,
+}
+
+/// A record as read, to be parsed if it is wanted.
+#[derive(Debug)]
+pub(crate) struct CsvRecord {
+    pub(crate) line: u64,
+    record: ByteRecord,
+}
+
+impl<R: Read> CsvRows<R> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// [`CliError::CsvNoResponse`], [`CliError::CsvHeader`], [`CliError::Read`].
+    pub(crate) fn new(source: R, place: &str) -> Result<CsvRows<R>> {
+        let seen = Rc::new(Seen::default());
+        let watched = Watched { source, seen: Rc::clone(&seen) };
+        // Left to itself the reader ends a record between carriage return and line feed, and its line numbers lag behind.
+        let terminator = Terminator::Any(b'\n');
+        let reader = ReaderBuilder::new().has_headers(false).flexible(true).terminator(terminator).from_reader(watched);
+        let mut rows = CsvRows { reader, seen, header: Vec::new(), place: place.to_owned() };
+        let names = rows.next()?.map(|record| record.record).unwrap_or_default();
+        rows.header = check_header(&names, place)?;
+        Ok(rows)
+    }
+
+    /// The next record, or `None` at the end. Blank lines are none.
+    ///
+    /// # Errors
+    /// [`CliError::Read`], also for a record so long that a quote must have been left open: what follows it cannot be told
+    /// apart any more.
+    pub(crate) fn next(&mut self) -> Result<Option<CsvRecord>> {
+        loop {
+            self.seen.budget.set(LINE_BYTES_MAX);
+            let mut record = ByteRecord::new();
+            let line = self.reader.position().line();
+            match self.reader.read_byte_record(&mut record) {
+                Ok(true) if record.len() == 1 && record.get(0) == Some(b"\r") => {}
+                Ok(true) => return Ok(Some(CsvRecord { line: self.first_line(&record), record })),
+                Ok(false) => return Ok(None),
+                Err(error) => return Err(unreadable(&self.place, line, error)),
+            }
+        }
+    }
+
+    /// How much of the source the records so far took.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.reader.position().byte()
+    }
+
+    /// The reader knows where it began to look for a record, blank lines before it included. So this counts back from where the
+    /// record ends.
+    fn first_line(&self, record: &ByteRecord) -> u64 {
+        let end = self.reader.position();
+        let inside = record.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
+        let cut_off = end.byte() == self.seen.bytes.get() && self.seen.last.get() != b'\n';
+        end.line().saturating_sub(inside + u64::from(!cut_off))
+    }
+
+    /// Reads a record's fields.
+    pub(crate) fn parse(&self, record: &CsvRecord) -> Row {
+        let (fields, problem) = self.read_fields(&record.record);
+        let turn = match problem {
+            Some(problem) => Err(problem),
+            None => read_turn(&fields),
+        };
+        Row { line: record.line, fields, turn }
+    }
+
+    /// The fields that can be read, and what is wrong with the others.
+    fn read_fields(&self, record: &ByteRecord) -> (Fields, Option<RowError>) {
+        let mut fields = Vec::with_capacity(self.header.len());
+        let mut problem = None;
+        for (place, (name, cell)) in self.header.iter().zip(record).enumerate() {
+            let last = place + 1 == record.len();
+            match std::str::from_utf8(if last { without_return(cell) } else { cell }) {
+                Ok(text) => match to_raw_value(text) {
+                    Ok(json) => fields.push(Field { name: name.clone(), json }),
+                    Err(error) => problem = Some(RowError::NotJson(error.to_string())),
+                },
+                Err(error) => {
+                    let place = format!("`{name}`");
+                    problem = Some(RowError::NotUtf8 { place, at: error.valid_up_to() });
+                }
+            }
+        }
+        if record.len() != self.header.len() {
+            problem = Some(RowError::Ragged { found: record.len(), expected: self.header.len() });
+        }
+        (Fields::new(fields), problem)
+    }
+}
+
+fn check_header(names: &ByteRecord, place: &str) -> Result<Vec<String>> {
+    let mut header: Vec<String> = Vec::with_capacity(names.len());
+    for name in names {
+        let refuse = |cause: String| CliError::CsvHeader { place: place.to_owned(), cause };
+        let name = std::str::from_utf8(name)
+            .map_err(|_| refuse(format!("column {} is not UTF-8; save the file as UTF-8", header.len() + 1)))?;
+        let name = name.trim().to_owned();
+        if header.contains(&name) {
+            return Err(refuse(format!("it has two columns `{name}`; rename one")));
+        }
+        header.push(name);
+    }
+    if header.iter().any(|name| name == RESPONSE) {
+        Ok(header)
+    } else {
+        Err(CliError::CsvNoResponse { place: place.to_owned(), found: header })
+    }
+}
+
+fn unreadable(place: &str, line: u64, error: ::csv::Error) -> CliError {
+    let cause = error.to_string();
+    let source = match error.into_kind() {
+        ::csv::ErrorKind::Io(source) => source,
+        _ => io::Error::other(cause),
+    };
+    CliError::Read { place: format!("{place}:{line}"), source }
+}
+
+/// A record's last cell carries the carriage return of its line end.
+fn without_return(cell: &[u8]) -> &[u8] {
+    cell.strip_suffix(b"\r").unwrap_or(cell)
+}
+
+/// What went through a [`Watched`].
+#[derive(Default)]
+struct Seen {
+    /// How many bytes may still be given out for this record.
+    budget: Cell<usize>,
+    bytes: Cell<u64>,
+    last: Cell<u8>,
+}
+
+/// Gives out only so many bytes for one record, because the csv reader itself would collect a record of any length.
+struct Watched<R> {
+    source: R,
+    seen: Rc<Seen>,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let seen = &self.seen;
+        if seen.budget.get() == 0 {
+            let cause =
+                format!("the record that starts here is longer than {LINE_BYTES_MAX} bytes; is a quote left open?");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, cause));
+        }
+        let read = self.source.read(buffer)?;
+        seen.budget.set(seen.budget.get().saturating_sub(read));
+        seen.bytes.set(seen.bytes.get() + read as u64);
+        if let Some(&last) = buffer[..read].last() {
+            seen.last.set(last);
+        }
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn rows(text: &[u8]) -> Vec<Row> {
+        let mut reader = CsvRows::new(text, "t.csv").unwrap();
+        let mut rows = Vec::new();
+        while let Some(record) = reader.next().unwrap() {
+            rows.push(reader.parse(&record));
+        }
+        rows
+    }
+
+    #[test]
+    fn lines_are_counted_through_blank_lines_and_quoted_line_feeds() {
+        let rows = rows(b"\xef\xbb\xbfid,response\n1,\"a\nb\"\n\n2,c\r\n3\n4,d,e\n5,\xff\n");
+        let lines: Vec<u64> = rows.iter().map(|row| row.line).collect();
+        assert_eq!(lines, [2, 5, 6, 7, 8]);
+        let errors: Vec<String> =
+            rows.iter().map(|row| row.turn.as_ref().err().map_or(String::new(), |error| error.to_string())).collect();
+        assert_eq!(errors[..2], ["", ""]);
+        assert_eq!(errors[2], "expected 2 cells, as in the header, found 1");
+        assert_eq!(errors[3], "expected 2 cells, as in the header, found 3");
+        assert_eq!(errors[4], "not UTF-8 from byte 0 of `response` on");
+        assert_eq!(rows[4].fields.json("id"), Some("\"5\""));
+    }
+
+    #[test]
+    fn carriage_returns_and_a_missing_last_line_end_change_nothing() {
+        for end in ["\n", "\r\n"] {
+            for (start, last) in [("", ""), (end, end)] {
+                let lines = [start, "id,response", end, end, "1,a", end, "2,\"b", end, "c\"", end, end, "3,d", last];
+                let rows = rows(lines.concat().as_bytes());
+                let first = 1 + u64::from(!start.is_empty());
+                let found: Vec<(u64, &str)> =
+                    rows.iter().map(|row| (row.line - first, row.turn.as_ref().unwrap().response.as_str())).collect();
+                let quoted = format!("b{end}c");
+                assert_eq!(found, [(2, "a"), (3, quoted.as_str()), (6, "d")], "{lines:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn headers_that_cannot_be_used_are_refused() {
+        let refused = |text: &[u8]| CsvRows::new(text, "t.csv").err().unwrap().to_string();
+        assert_eq!(refused(b"id,text\n1,a\n"), "t.csv: no column `response` in the header; found: id, text");
+        assert!(refused(b"response,response\n").contains("two columns `response`"));
+        assert!(refused(b"response,\xff\n").contains("column 2 is not UTF-8"));
+    }
+
+    #[test]
+    fn an_open_quote_does_not_fill_the_memory() {
+        let endless = b"response\n\"".as_slice().chain(io::repeat(b'a'));
+        let mut reader = CsvRows::new(endless, "t.csv").unwrap();
+        assert!(reader.next().unwrap_err().to_string().starts_with("t.csv:2: cannot be read: the record"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_after_a_header_make_rows(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            _ = rows(&[b"id,response\n".as_slice(), &bytes].concat());
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! A line of JSON → a row.
+
+use super::turn::{kind_of, read_turn};
+use super::{Fields, Line, Row, RowError};
+use serde_json::Value;
+
+/// Reads one line. Whatever its bytes are, there is a row for it.
+pub(crate) fn parse_line(number: u64, line: Line) -> Row {
+    match parse_fields(line) {
+        Ok(fields) => Row { line: number, turn: read_turn(&fields), fields },
+        Err(error) => Row { line: number, fields: Fields::default(), turn: Err(error) },
+    }
+}
+
+fn parse_fields(line: Line) -> Result<Fields, RowError> {
+    let (bytes, ended) = match line {
+        Line::Whole { bytes, ended } => (bytes, ended),
+        Line::TooLong { bytes } => return Err(RowError::TooLong(bytes)),
+    };
+    let text = std::str::from_utf8(&bytes)
+        .map_err(|error| RowError::NotUtf8 { place: "the line".to_owned(), at: error.valid_up_to() })?;
+    serde_json::from_str(text).map_err(|error| explain(text, &error, ended))
+}
+
+/// Another kind of JSON is named; for what is no JSON at all, serde_json says where and why.
+fn explain(text: &str, error: &serde_json::Error, ended: bool) -> RowError {
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) if !value.is_object() => RowError::NotAnObject(kind_of(&value)),
+        _ if error.is_eof() && !ended => RowError::CutOff(without_line(error)),
+        _ => RowError::NotJson(without_line(error)),
+    }
+}
+
+/// serde_json counts lines too, but to it every row is line 1.
+fn without_line(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", " at column ")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use grice_core::{Context, Utterance};
+    use proptest::prelude::*;
+
+    fn parse(text: &str) -> Row {
+        parse_line(7, Line::Whole { bytes: text.as_bytes().to_vec(), ended: true })
+    }
+
+    fn check_refused(text: &str, expected: &str) {
+        let row = parse(text);
+        let error = row.turn.expect_err(text).to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_named() {
+        check_refused("", "not JSON");
+        check_refused("{\"response\": \"a\"", "not JSON: EOF while parsing an object at column 16");
+        check_refused("{\"response\": \"a\"} x", "trailing characters");
+        check_refused("[1]", "expected an object, found a list");
+        check_refused("\"text\"", "expected an object, found text");
+        check_refused("{}", "no field `response`");
+        check_refused("{\"response\": null}", "no field `response`");
+        check_refused("{\"response\": 1}", "`response` must be text, found a number");
+        check_refused("{\"response\": \"a\", \"evidence\": []}", "`evidence` must be text, found a list");
+        check_refused("{\"response\": \"a\", \"context\": {}}", "`context` must be text, or a list");
+        check_refused("{\"response\": \"a\", \"context\": [\"a\", 2]}", "`context[1]` must be text or");
+        check_refused("{\"response\": \"a\", \"context\": [{\"text\": \"b\"}]}", "`context[0].speaker` must be text");
+        check_refused("{\"response\": \"\\ud800\"}", "in `response`");
+    }
+
+    #[test]
+    fn a_row_that_is_cut_off_says_so() {
+        let row = parse_line(1, Line::Whole { bytes: b"{\"response\": \"a".to_vec(), ended: false });
+        assert!(row.turn.unwrap_err().to_string().contains("cut off"));
+    }
+
+    #[test]
+    fn every_form_of_context_is_read() {
+        let context =
+            |json: &str| parse(&format!("{{\"response\": \"a\", \"context\": {json}}}")).turn.unwrap().context;
+        assert_eq!(context("null"), Context::default());
+        assert_eq!(context("\"hello\""), Context::Text("hello".to_owned()));
+        let spoken = Utterance::Spoken { speaker: "A".to_owned(), text: "x".to_owned() };
+        let expected = Context::Utterances(vec![Utterance::Text("y".to_owned()), spoken]);
+        assert_eq!(context("[\"y\", {\"text\": \"x\", \"speaker\": \"A\", \"id\": 3}]"), expected);
+    }
+
+    #[test]
+    fn fields_keep_order_and_spelling_and_the_last_of_two_counts() {
+        let row = parse("{\"z\": 1e400, \"response\": \"a\", \"b\": [1,  2], \"z\": 12345678901234567890123}");
+        let fields: Vec<_> = row.fields.iter().map(|field| (field.name.as_str(), field.json.get())).collect();
+        assert_eq!(fields, [("z", "12345678901234567890123"), ("response", "\"a\""), ("b", "[1,  2]")]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_make_a_row(bytes in proptest::collection::vec(any::<u8>(), 0..200), ended: bool) {
+            let row = parse_line(3, Line::Whole { bytes, ended });
+            prop_assert_eq!(row.line, 3);
+        }
+
+        #[test]
+        fn any_text_that_looks_like_json_makes_a_row(text in "[\\[\\]{}:,\"\\\\a-cresponse0-9 \n\u{0}é]{0,120}") {
+            _ = parse(&text);
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! A judged row → its line of output: the input's fields, then what grice found.
+
+use super::{Fields, RowError};
+use grice_core::{Maxim, PerMaxim, Verdict};
+use serde::Serialize;
+
+/// How what grice found begins in a judged row.
+pub(crate) const VERDICT_TAIL: &str = "\"probabilities\":";
+/// How what grice found begins in a row that could not be judged.
+pub(crate) const BAD_TAIL: &str = "\"line\":";
+
+/// Fields of a judged row that are grice's; `error` is among them so that rows judged at a second try do not look bad.
+const IN_VERDICTS: [&str; 5] = ["probabilities", "violations", "cooperative", "truncated", "error"];
+
+/// What grice found in a row, with probabilities to six decimals: more would only be noise of the arithmetic.
+#[derive(Serialize)]
+struct VerdictTail<'v> {
+    probabilities: PerMaxim<f64>,
+    violations: &'v PerMaxim<bool>,
+    cooperative: bool,
+    truncated: bool,
+}
+
+#[derive(Serialize)]
+struct ErrorTail {
+    line: u64,
+    error: String,
+}
+
+/// The names among the input's fields that grice's own replace.
+pub(crate) fn replaced_fields(fields: &Fields, bad: bool) -> impl Iterator<Item = &str> {
+    fields.iter().map(|field| field.name.as_str()).filter(move |name| is_replaced(name, bad))
+}
+
+/// The open brace and the input's fields. The same bytes for the same row, which is what `--resume` goes by.
+pub(crate) fn row_head(fields: &Fields, bad: bool) -> String {
+    let mut head = "{".to_owned();
+    for field in fields.iter().filter(|field| !is_replaced(&field.name, bad)) {
+        head.push_str(&json_of(&field.name));
+        head.push(':');
+        head.push_str(field.json.get());
+        head.push(',');
+    }
+    head
+}
+
+/// A row's whole line, without its end.
+pub(crate) fn row_line(line: u64, fields: &Fields, verdict: &Result<Verdict, RowError>) -> String {
+    let mut text = row_head(fields, verdict.is_err());
+    match verdict {
+        Ok(verdict) => text.push_str(&verdict_tail(verdict)),
+        Err(error) => text.push_str(&error_tail(line, error)),
+    }
+    text
+}
+
+/// The end of a judged row, closing brace included.
+fn verdict_tail(verdict: &Verdict) -> String {
+    let probabilities = PerMaxim::from_fn(|maxim: Maxim| rounded(*verdict.probabilities.get(maxim)));
+    let Verdict { violations, cooperative, truncated, .. } = verdict;
+    let tail = VerdictTail { probabilities, violations, cooperative: *cooperative, truncated: *truncated };
+    json_of(&tail).split_off(1)
+}
+
+/// The end of a row that could not be judged, closing brace included.
+fn error_tail(line: u64, error: &RowError) -> String {
+    json_of(&ErrorTail { line, error: error.to_string() }).split_off(1)
+}
+
+fn is_replaced(name: &str, bad: bool) -> bool {
+    IN_VERDICTS.contains(&name) || (bad && name == "line")
+}
+
+fn rounded(probability: f32) -> f64 {
+    (f64::from(probability) * 1e6).round() / 1e6
+}
+
+/// Numbers, booleans and texts always have a JSON form.
+fn json_of(value: &(impl Serialize + ?Sized)) -> String {
+    serde_json::to_string(value).unwrap_or_else(|_| "{}".to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+
+    fn verdict() -> Verdict {
+        Verdict {
+            probabilities: PerMaxim { quantity: 0.123_456_79, quality: 0.0, relation: 1.0, manner: 1e-9 },
+            violations: PerMaxim { relation: true, ..PerMaxim::default() },
+            cooperative: false,
+            truncated: false,
+        }
+    }
+
+    const FOUND: &str = "\"probabilities\":{\"quantity\":0.123457,\"quality\":0.0,\"relation\":1.0,\"manner\":0.0},\
+        \"violations\":{\"quantity\":false,\"quality\":false,\"relation\":true,\"manner\":false},\
+        \"cooperative\":false,\"truncated\":false}";
+
+    #[test]
+    fn fields_are_kept_and_grices_own_replace_theirs() {
+        let fields: Fields =
+            serde_json::from_str("{\"line\":3,\"a\\n\":[1,  2],\"cooperative\":1,\"error\":2,\"response\":\"x\"}")
+                .unwrap();
+        let line = row_line(9, &fields, &Ok(verdict()));
+        assert_eq!(line, format!("{{\"line\":3,\"a\\n\":[1,  2],\"response\":\"x\",{FOUND}"));
+        let line = row_line(9, &fields, &Err(RowError::MissingField("response")));
+        assert_eq!(line, "{\"a\\n\":[1,  2],\"response\":\"x\",\"line\":9,\"error\":\"no field `response`\"}");
+        assert_eq!(replaced_fields(&fields, false).collect::<Vec<_>>(), ["cooperative", "error"]);
+    }
+
+    #[test]
+    fn a_row_without_fields_is_an_object_still() {
+        assert_eq!(row_line(1, &Fields::default(), &Ok(verdict())), format!("{{{FOUND}"));
+    }
+}

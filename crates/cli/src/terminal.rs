@@ -1,0 +1,81 @@
+//! What the screen can show.
+
+use crate::args::Color;
+use anstyle::{AnsiColor, Style};
+use std::io::IsTerminal;
+
+/// What may be used where text goes to people.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terminal {
+    /// Whether it is laid out for a person: a terminal, or colours were asked for.
+    pub(crate) pretty: bool,
+    /// Whether characters beyond ASCII are understood.
+    pub(crate) unicode: bool,
+    colour: bool,
+}
+
+impl Terminal {
+    /// Of standard output.
+    pub(crate) fn of_stdout(color: Color) -> Terminal {
+        Terminal::of(std::io::stdout().is_terminal(), color)
+    }
+
+    /// Of standard error.
+    pub(crate) fn of_stderr(color: Color) -> Terminal {
+        Terminal::of(std::io::stderr().is_terminal(), color)
+    }
+
+    fn of(is_terminal: bool, color: Color) -> Terminal {
+        // https://no-color.org: set and not empty.
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let colour = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => is_terminal && !no_color && !dumb,
+        };
+        Terminal { pretty: is_terminal || colour, unicode: speaks_unicode(), colour }
+    }
+
+    /// The text in a style, or as it is where there are no colours.
+    pub(crate) fn paint(self, style: Style, text: &str) -> String {
+        if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+
+    /// For what is violated or wrong.
+    pub(crate) fn bad(self) -> Style {
+        AnsiColor::Red.on_default().bold()
+    }
+
+    /// For what is in order.
+    pub(crate) fn good(self) -> Style {
+        AnsiColor::Green.on_default().bold()
+    }
+
+    /// For what is noted.
+    pub(crate) fn note(self) -> Style {
+        AnsiColor::Yellow.on_default()
+    }
+
+    /// For what matters less.
+    pub(crate) fn faint(self) -> Style {
+        Style::new().dimmed()
+    }
+
+    /// For headings.
+    pub(crate) fn strong(self) -> Style {
+        Style::new().bold()
+    }
+}
+
+/// As POSIX orders them, the first that is set decides. Windows consoles take UTF-8 whatever the variables say.
+fn speaks_unicode() -> bool {
+    let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
+    match set {
+        Some(locale) => {
+            let locale = locale.to_string_lossy().to_lowercase();
+            locale.contains("utf-8") || locale.contains("utf8")
+        }
+        None => cfg!(any(windows, target_os = "macos")),
+    }
+}

@@ -1,0 +1,139 @@
+//! What cannot be a detector is refused with its cause, and nothing panics.
+#![allow(clippy::unwrap_used)]
+
+use grice_model::{Batch, Error, Manifest, Maxim, Network, Precision};
+use grice_testkit::fixtures::{Fixture, fixtures_folder, read};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn manifest() -> Value {
+    json!({
+        "format": 1, "name": "test", "version": "1", "task": "detect", "family": "bert",
+        "template": "{context} {evidence} {response}",
+        "labels": ["quantity", "quality", "relation", "manner"],
+        "max_tokens": 128, "models": {"fp32": "onnx/model.onnx"}
+    })
+}
+
+fn parse(value: &Value) -> Result<Manifest, Error> {
+    Manifest::parse(&serde_json::to_vec(value).unwrap())
+}
+
+#[test]
+fn a_bare_manifest_gets_the_documented_defaults() {
+    let manifest = parse(&manifest()).unwrap();
+    assert_eq!(manifest.turn_template, "[{speaker}]: {text}");
+    assert_eq!(*manifest.temperatures.get(Maxim::Quality), 1.0);
+    assert_eq!(*manifest.thresholds.get(Maxim::Manner), 0.5);
+    assert_eq!(manifest.default_precision(), Precision::Fp32);
+}
+
+#[test]
+fn a_wrong_field_is_named() {
+    let check = |field: &str, value: Value, cause: &str| {
+        let mut manifest = manifest();
+        manifest[field] = value;
+        let told = parse(&manifest).expect_err(field).to_string();
+        assert!(told.contains(field) && told.contains(cause), "{field}: {told}");
+    };
+    check("format", json!(2), "reads format 1");
+    check("labels", json!(["quantity", "quality", "relation"]), "found [quantity, quality, relation]");
+    check("labels", json!(["quantity", "quality", "relation", "relation"]), "each once");
+    check("labels", json!(["quantity", "quality", "relation", "style"]), "style");
+    check("template", json!("{context}"), "`{response}` is missing");
+    check("template", json!("{response} {response}"), "more than once");
+    check("turn_template", json!("{speaker}"), "`{text}` is missing");
+    check("max_tokens", json!(3), "16..=8192");
+    check("max_tokens", json!(1_000_000), "16..=8192");
+    check("models", json!({}), "no ONNX file");
+    check("models", json!({"fp32": "../../etc/passwd"}), "inside the bundle");
+    check("models", json!({"fp32": "/model.onnx"}), "inside the bundle");
+    check(
+        "temperatures",
+        json!({"quantity": 0, "quality": 1, "relation": 1, "manner": 1}),
+        "`quantity` must be a number above 0",
+    );
+    check("temperatures", json!({"quantity": 1e-300, "quality": 1, "relation": 1, "manner": 1}), "above 0");
+    check(
+        "thresholds",
+        json!({"quantity": 0.5, "quality": 1.5, "relation": 0.5, "manner": 0.5}),
+        "`quality` must be a number between 0 and 1",
+    );
+}
+
+#[test]
+fn a_wrong_type_or_missing_field_is_named() {
+    for field in ["format", "name", "task", "family", "template", "labels", "max_tokens", "models"] {
+        let mut manifest = manifest();
+        manifest.as_object_mut().unwrap().remove(field);
+        let told = parse(&manifest).expect_err(field).to_string();
+        assert!(told.contains(field), "{told}");
+    }
+    let mut unknown = manifest();
+    unknown["family"] = json!("llama");
+    assert!(parse(&unknown).unwrap_err().to_string().contains("llama"));
+}
+
+fn import_error(file: &str) -> String {
+    Network::import(&read(&fixtures_folder().join("broken").join(file)), 4).expect_err(file).to_string()
+}
+
+#[test]
+fn graphs_that_are_no_detector_are_refused_by_name() {
+    assert!(import_error("other_task.onnx").contains("inputs [pixels]"), "{}", import_error("other_task.onnx"));
+    let unsupported = import_error("unsupported_op.onnx");
+    assert!(unsupported.contains("operators that grice cannot run"), "{unsupported}");
+    let labels = import_error("wrong_labels.onnx");
+    assert!(labels.contains("4 labels") && labels.contains('3'), "{labels}");
+}
+
+#[test]
+fn a_truncated_file_is_refused_wherever_it_ends() {
+    let onnx = Fixture::all()[0].onnx();
+    for end in (0..onnx.len()).step_by(onnx.len() / 97) {
+        let told = Network::import(&onnx[..end], 4).expect_err("truncated").to_string();
+        assert!(told.contains("ONNX"), "{end}: {told}");
+    }
+}
+
+#[test]
+fn batches_are_never_empty() {
+    assert!(matches!(Batch::pack::<Vec<u32>>(&[]), Err(Error::EmptyBatch)));
+    assert!(matches!(Batch::pack(&[vec![1], vec![]]), Err(Error::EmptyBatch)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn any_bytes_as_a_manifest_give_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+        let _ = Manifest::parse(&bytes);
+    }
+
+    #[test]
+    fn any_change_of_a_byte_of_a_model_gives_an_answer(at in 0.0..1.0f64, byte in any::<u8>()) {
+        let mut onnx = Fixture::all()[0].onnx();
+        let at = (at * onnx.len() as f64) as usize;
+        onnx[at] = byte;
+        let _ = Network::import(&onnx, 4);
+    }
+
+    #[test]
+    fn packing_and_padding_keep_every_token(
+        sequences in prop::collection::vec(prop::collection::vec(any::<u32>(), 1..20), 1..9),
+    ) {
+        let batch = Batch::pack(&sequences).unwrap();
+        prop_assert_eq!(batch.rows(), sequences.len());
+        prop_assert_eq!(batch.tokens(), sequences.iter().map(Vec::len).sum::<usize>());
+        let rows: Vec<usize> = (0..batch.rows()).rev().collect();
+        let padded = batch.padded(&rows);
+        for (place, &row) in rows.iter().enumerate() {
+            prop_assert_eq!(batch.sequence(row), sequences[row].as_slice());
+            let slots = place * padded.length..(place + 1) * padded.length;
+            let real: usize = padded.attention_mask[slots.clone()].iter().sum::<i64>() as usize;
+            prop_assert_eq!(real, sequences[row].len());
+            let ids: Vec<i64> = sequences[row].iter().map(|&id| i64::from(id)).collect();
+            prop_assert_eq!(&padded.input_ids[slots][..real], ids.as_slice());
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The committed tiny models, made by `training/make_fixtures.py`.
+
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// A tiny bundle with reference outputs.
+pub struct Fixture {
+    /// Name of its folder.
+    pub name: &'static str,
+    /// The bundle.
+    pub folder: PathBuf,
+}
+
+/// One padded batch and what PyTorch and ONNX Runtime answer.
+#[derive(Deserialize)]
+pub struct Reference {
+    /// `[rows, length]`.
+    pub input_ids: Vec<Vec<u32>>,
+    /// `[rows, length]`, 1 for a token, then 0 for padding.
+    pub attention_mask: Vec<Vec<u32>>,
+    /// `[rows, 4]`.
+    pub logits_pytorch: Vec<Vec<f32>>,
+    /// `[rows, 4]`; none where only PyTorch was asked.
+    #[serde(default)]
+    pub logits_onnxruntime: Vec<Vec<f32>>,
+}
+
+/// A text and its ids by the Python library of the same tokenizer.
+#[derive(Deserialize)]
+pub struct TextCase {
+    /// What is special about it.
+    pub name: String,
+    /// The rendered text.
+    pub text: String,
+    /// Its ids, special tokens included.
+    pub ids: Vec<u32>,
+}
+
+impl Fixture {
+    /// All of them.
+    pub fn all() -> Vec<Fixture> {
+        ["tiny-bert", "tiny-deberta"].map(|name| Fixture { name, folder: fixtures_folder().join(name) }).into()
+    }
+
+    /// The bytes of the fp32 model.
+    pub fn onnx(&self) -> Vec<u8> {
+        read(&self.folder.join("onnx/model.onnx"))
+    }
+
+    /// The reference batches.
+    pub fn references(&self) -> Vec<Reference> {
+        references_at(&self.folder.join("reference.json"))
+    }
+
+    /// The tokenizer cases.
+    pub fn texts(&self) -> Vec<TextCase> {
+        parse(&self.folder.join("texts.json"))
+    }
+}
+
+impl Reference {
+    /// The rows without their padding.
+    pub fn sequences(&self) -> Vec<Vec<u32>> {
+        let rows = self.input_ids.iter().zip(&self.attention_mask);
+        rows.map(|(ids, mask)| ids.iter().zip(mask).filter(|(_, mask)| **mask == 1).map(|(id, _)| *id).collect())
+            .collect()
+    }
+}
+
+/// `crates/testkit/fixtures`.
+pub fn fixtures_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// The reference batches in a `reference.json`.
+pub fn references_at(path: &Path) -> Vec<Reference> {
+    parse(path)
+}
+
+/// The bytes of a file that must be there.
+pub fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> T {
+    serde_json::from_slice(&read(path)).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

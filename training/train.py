@@ -1,0 +1,207 @@
+"""Trains, calibrates and packs the mini detector, end to end.
+
+    python training/train.py --data DIR --out DIR [--minutes 50] [--resume] [--start CHECKPOINT] [--everything]
+
+`DIR` of `--data` holds `topical_chat.jsonl` and the `gricebench_*.jsonl` files (see README.md for the sources).
+`--out` receives checkpoints, logs, `fp32/model.onnx`, the bundle in `bundle/` and `metrics.json`.
+"""
+import argparse
+import copy
+import json
+import os
+import random
+import time
+from pathlib import Path
+
+# Threads that spin while they wait are ruinous on a machine that is shared; this has to be set before torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
+
+import torch
+from tokenizers import Tokenizer
+
+import data
+import model as models
+from evaluate import macro_f1, predict
+
+SEED = 20
+
+
+def prepare(folder, out, size):
+    """Writes (once) the pruned tokenizer and the list of kept embedding rows."""
+    path = out / "tokenizer.json"
+    if not path.exists():
+        texts = [t["message"] for row in data.read_jsonl(Path(folder) / "topical_chat.jsonl") for t in row["turns"]]
+        for name in ("gricebench_labelled", "gricebench_repair_pairs", "gricebench_preference_pairs"):
+            for row in data.read_jsonl(Path(folder) / f"{name}.jsonl"):
+                texts.append(row.get("response") or row.get("rejected"))
+        texts += generator_phrases() * 3
+        written, rows = models.pruned_tokenizer(texts, size)
+        path.write_text(json.dumps(written, ensure_ascii=False), encoding="utf-8")
+        (out / "rows.json").write_text(json.dumps(rows))
+    return Tokenizer.from_file(str(path)), json.loads((out / "rows.json").read_text())
+
+
+def generator_phrases():
+    """All phrases of the generators, so that the vocabulary covers them."""
+    from generators import cooperative, manner, quality, quantity, relation
+    found = []
+
+    def walk(value):
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                walk(key)
+                walk(item)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                walk(item)
+
+    for module in (cooperative, manner, quality, quantity, relation):
+        for name, value in vars(module).items():
+            if name.isupper():
+                walk(value)
+    return found
+
+
+def batches(corpus, tokenizer, seed, size, part, tokens=None):
+    """Batches of near-equal length from shuffled pools of the example stream."""
+    examples = data.stream(corpus, seed, part)
+    rng = random.Random(seed)
+    while True:
+        drawn = [next(examples) for _ in range(size * 24)]
+        rows = models.encode(tokenizer, drawn)
+        # Long rows cost most: four of five are left out.
+        kept = [i for i in range(len(drawn)) if len(rows[i]) <= 130 or rng.random() < 0.2]
+        drawn, rows = [drawn[i] for i in kept], [rows[i] for i in kept]
+        order = sorted(range(len(drawn)), key=lambda i: len(rows[i]))
+        groups = [order[i: i + size] for i in range(0, len(order), size)]
+        rng.shuffle(groups)
+        for group in groups:
+            ids, mask = models.batch([rows[i] for i in group])
+            yield ids, mask, torch.tensor([drawn[i].labels for i in group], dtype=torch.float)
+
+
+class Average:
+    """An exponential moving average of the weights; what is evaluated and shipped."""
+
+    def __init__(self, net, decay):
+        self.decay = decay
+        self.steps = 0
+        self.state = {k: v.detach().clone() for k, v in net.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, net):
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for key, value in net.state_dict().items():
+            if value.is_floating_point():
+                self.state[key].lerp_(value, 1 - decay)
+
+
+def train(args, corpus, tokenizer, rows):
+    """The training loop; returns the averaged weights."""
+    out = Path(args.out)
+    net = models.fresh_detector(rows)
+    if args.start:
+        net.load_state_dict(torch.load(args.start)["average"])
+    encoder = list(net.encoder.parameters())
+    optimizer = torch.optim.AdamW([{"params": encoder, "lr": args.lr}, {"params": net.heads.parameters(), "lr": args.head_lr}],
+                                  weight_decay=0.01, betas=(0.9, 0.98), fused=True)
+    peaks = [group["lr"] for group in optimizer.param_groups]
+    average = Average(net, args.ema)
+    state_path, step, spent = out / "checkpoint.pt", 0, 0.0
+    if args.resume and state_path.exists():
+        saved = torch.load(state_path)
+        net.load_state_dict(saved["net"])
+        optimizer.load_state_dict(saved["optimizer"])
+        average.state, average.steps = saved["average"], saved["step"]
+        step, spent = saved["step"], saved["spent"]
+    # The work is done in bfloat16 on a copy; the weights that are updated stay in float32.
+    half = copy.deepcopy(net).bfloat16()
+    masters, shadow = list(net.parameters()), list(half.parameters())
+    feed = batches(corpus, tokenizer, args.seed + step, args.batch, "all" if args.everything else "train")
+    held = [corpus.example(row) for row in corpus.labelled["test"]]
+    began, total, last_eval, mark = time.time() - spent, 0.0, time.time(), time.time()
+    net.train()
+    while True:
+        elapsed = time.time() - began
+        progress = step / args.steps if args.steps else elapsed / (args.minutes * 60)
+        if progress >= 1:
+            break
+        warm = min(1.0, (step + 1) / args.warmup)
+        rate = warm * max(0.02, 1 - progress)
+        for group, peak in zip(optimizer.param_groups, peaks):
+            group["lr"] = peak * rate
+        ids, mask, labels = next(feed)
+        with torch.no_grad():
+            torch._foreach_copy_(shadow, masters)
+        logits = models.lean_forward(half, ids, mask).float()
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels * (1 - args.smooth) + args.smooth / 2)
+        loss.backward()
+        for master, copied in zip(masters, shadow):
+            master.grad = None if copied.grad is None else copied.grad.float()
+            copied.grad = None
+        torch.nn.utils.clip_grad_norm_(masters, 1.0)
+        optimizer.step()
+        if step % 4 == 3:
+            average.update(net)
+        total += loss.item()
+        step += 1
+        if step % 50 == 0:
+            speed = 50 * args.batch / (time.time() - mark)
+            print(f"{time.strftime('%H:%M:%S')} step {step} {progress:.1%} loss {total / 50:.4f} {speed:.1f}/s", flush=True)
+            total, mark = 0.0, time.time()
+        if time.time() - last_eval > args.eval_minutes * 60:
+            save(state_path, net, optimizer, average, step, time.time() - began)
+            judge = models.fresh_detector(rows)
+            judge.load_state_dict(average.state)
+            print(time.strftime("%H:%M:%S"), "held-out labelled:", macro_f1(predict(judge, tokenizer, held), held), flush=True)
+            last_eval = time.time()
+    save(state_path, net, optimizer, average, step, time.time() - began)
+    net.load_state_dict(average.state)
+    return net
+
+
+def save(path, net, optimizer, average, step, spent):
+    partial = path.with_suffix(".tmp")
+    torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state, "step": step, "spent": spent}, partial)
+    partial.replace(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", required=True)
+    parser.add_argument("--minutes", type=float, default=50)
+    parser.add_argument("--steps", type=int, default=0, help="instead of --minutes")
+    parser.add_argument("--start", help="a checkpoint whose weights to start from")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--everything", action="store_true", help="train on the test dialogues and held-out phrases too")
+    parser.add_argument("--vocabulary", type=int, default=9600)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=1.5e-4)
+    parser.add_argument("--head-lr", type=float, default=1e-3)
+    parser.add_argument("--warmup", type=int, default=60)
+    parser.add_argument("--smooth", type=float, default=0.0)
+    parser.add_argument("--ema", type=float, default=0.98)
+    parser.add_argument("--eval-minutes", type=float, default=6)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--no-bundle", action="store_true")
+    args = parser.parse_args()
+    torch.manual_seed(args.seed)
+    torch.set_num_threads(args.threads)
+    out = Path(args.out)
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer, rows = prepare(args.data, out, args.vocabulary)
+    corpus = data.Corpus(args.data, everything=args.everything)
+    train(args, corpus, tokenizer, rows)
+    if not args.no_bundle:
+        from export_mini import finish
+        finish(out, args.data)
+
+
+if __name__ == "__main__":
+    main()
