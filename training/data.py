@@ -259,14 +259,14 @@ def render(rng, context, tagged=True, shorten=True):
         turns = turns[-rng.choice([1, 1, 2]):]
     first = rng.choice([0, 1])
     text = " ".join(f"[agent_{(i + first) % 2 + 1}]: {t}" for i, t in enumerate(turns)) if tagged else " ".join(turns)
-    limit = rng.choice([8, 12, 16, 20, 20, 30, 30, 45, 150] if shorten else [1000])
+    limit = rng.choice([12, 18, 24, 30, 30, 45, 60, 150] if shorten else [1000])
     found = text.split(" ")
     return " ".join(found[-limit:])
 
 
 WEIGHTS = {
-    "none": 24, "quantity_over": 8, "quantity_under": 8, "quality_unsupported": 8, "quality_contradiction": 14, "relation_off_topic": 9,
-    "relation_drift": 5, "manner_ambiguous": 9, "manner_jargon": 6, "manner_runon": 7, "manner_shuffled": 9, "multi": 12,
+    "none": 24, "quantity_over": 8, "quantity_under": 8, "quality_unsupported": 8, "quality_contradiction": 14, "relation_off_topic": 12,
+    "relation_drift": 5, "manner_ambiguous": 10, "manner_jargon": 8, "manner_runon": 8, "manner_shuffled": 10, "multi": 12,
 }
 
 
@@ -299,7 +299,7 @@ def draw(rng, source, violation_type, style=None, shorten=True):
             evidence = rng.choice(["FS1", "FS2", "FS3", "AS1", "FS1; FS2", "Personal Knowledge"])
         if violation_type == "none":
             context, response, name = turn.context, turn.response, "original"
-            if style == "natural" or (style is None and rng.chance(0.22)):
+            if style == "natural" or (style is None and rng.chance(0.3)):
                 function = rng.choice(cooperative.FUNCTIONS)
                 made = function(rng, turn)
                 if not made:

@@ -3,8 +3,8 @@
     python training/make_fixtures.py [OUT_DIR]
 
 Writes `tiny-deberta` and `tiny-bert`, bundles with random weights that went through `export_gricebench.py`, each with
-`reference.json` (token ids, mask and the logits of PyTorch and ONNX Runtime) and `texts.json` (texts and their ids), and
-`broken`, ONNX files to refuse. Seeded: the same versions of the libraries make the same files. No trained weights and no
+`reference.json` (token ids, mask and the logits of PyTorch and ONNX Runtime) and `texts.json` (texts and their ids);
+`tiny-sdpa` and `tiny-int8`, other graphs of the same BERT with only `reference.json`; and `broken`, ONNX files to refuse. Seeded: the same versions of the libraries make the same files. No trained weights and no
 text from elsewhere go in.
 """
 import json
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import sentencepiece
 import torch
 import torch.nn as nn
@@ -27,6 +28,7 @@ from transformers import BertConfig, BertForSequenceClassification, DebertaV2Con
 import bundle
 import export_gricebench as exporter
 from bundle_tokenizer import surround
+from export_mini import quantize
 
 OUT = Path(__file__).resolve().parent.parent / "crates" / "testkit" / "fixtures"
 BYTES_MAX = 700_000
@@ -49,6 +51,7 @@ def main(out=OUT):
             exporter.export(work / name, out / name, evidence_ignored=["FS1", "FS2", "FS3", "AS1", "Personal Knowledge"],
                             overwrite=True)
             write_references(work / name, out / name)
+        write_variants(work / "tiny-bert", out)
     write_broken(out / "broken")
 
 
@@ -218,6 +221,48 @@ def reference_cases(checkpoint, folder):
     if spread.min() < 0.5:
         sys.exit(f"{folder}: the logits hardly differ between inputs, so parity would show nothing")
     return cases
+
+
+def write_variants(checkpoint, out):
+    """The tiny BERT as transformers exports it by default, with scaled dot-product attention, and with int8 weights.
+
+    The int8 file is compared with ONNX Runtime alone, without its extended fusions: they quantize activations too.
+    """
+    variants = {"tiny-sdpa": out / "tiny-sdpa/model.onnx", "tiny-int8": out / "tiny-int8/model.onnx"}
+    for path in variants.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+    model = BertForSequenceClassification.from_pretrained(checkpoint, attn_implementation="sdpa", local_files_only=True).eval()
+
+    class Graph(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids, attention_mask):
+            return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
+
+    ids = torch.arange(3 * 48).reshape(3, 48)
+    axes = {name: {0: "batch", 1: "sequence"} for name in ("input_ids", "attention_mask")} | {"logits": {0: "batch"}}
+    with torch.no_grad():
+        torch.onnx.export(Graph().eval(), (ids, torch.ones_like(ids)), str(variants["tiny-sdpa"]), opset_version=17, dynamo=False,
+                          input_names=["input_ids", "attention_mask"], output_names=["logits"], dynamic_axes=axes)
+    quantize(variants["tiny-sdpa"], variants["tiny-int8"])
+    cases = json.loads((out / "tiny-bert/reference.json").read_text(encoding="ascii"))
+    for name, path in variants.items():
+        graph = onnx.load(str(path))
+        for node in graph.graph.node:
+            node.doc_string = ""  # where in which Python file the node came from
+        onnx.save(graph, str(path))
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        found = []
+        for case in cases:
+            feeds = {name: np.array(case[name], dtype=np.int64) for name in ("input_ids", "attention_mask")}
+            found.append({**case, "logits_onnxruntime": rounded(session.run(["logits"], feeds)[0])})
+            if name == "tiny-int8":
+                del found[-1]["logits_pytorch"]
+        write_json(path.parent / "reference.json", found)
 
 
 def text_cases(folder):

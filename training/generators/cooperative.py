@@ -92,4 +92,5 @@ def long_relevant(rng, turn):
     return f"{turn.response.strip()} {more}" if more and len(more.split()) > 8 else None
 
 
-FUNCTIONS = [short_social, short_fact, supported_figure, wanted_change, long_relevant, everyday.accepted_statement, everyday.fact_supported]
+FUNCTIONS = [short_social, short_fact, short_fact, supported_figure, wanted_change, long_relevant, everyday.accepted_statement,
+             everyday.fact_supported, everyday.fact_supported]

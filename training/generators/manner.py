@@ -66,8 +66,12 @@ def _substitute(rng, text, table, share):
 
 
 def jargon_words(rng, turn):
-    """GriceBench: plain words replaced by its stock of stilted ones."""
-    return _substitute(rng, turn.response, JARGON, 0.9)
+    """GriceBench: all plain words of its list replaced by their stilted ones, always in lower case."""
+    hits = [m for m in re.finditer(r"[A-Za-z]+", turn.response) if m.group().lower() in JARGON]
+    text = turn.response
+    for m in reversed(hits):
+        text = text[: m.start()] + JARGON[m.group().lower()] + text[m.end():]
+    return text if hits else None
 
 
 def jargon_broad(rng, turn):
@@ -196,7 +200,7 @@ def shuffled(rng, turn):
     other = list(parts)
     for _ in range(8):
         rng.shuffle(other)
-        if other != parts and (other[0] != parts[0] or rng.chance(0.35)):
+        if other != parts and (other[0] != parts[0] or rng.chance(0.5)):
             return " ".join(other)
     return None
 

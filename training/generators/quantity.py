@@ -13,14 +13,12 @@ def repeats_itself(rng, turn):
     first = parts[0]
     repeat = rng.choice(LINKS) + first.lower()
     rest = parts[1:]
-    out = [first, repeat] + rest if rng.chance(0.92) else [repeat] + rest
+    out = [first, repeat] + rest
     if rest and rng.chance(0.85):
         out.append("So, to summarize, " + first.lower())
         number = re.search(r"\d[\d,.]*\d|\d", " ".join(out))
         if number and rng.chance(0.6):
             out.append(f"That's right - {number.group()}.")
-        if rng.chance(0.08):
-            out.append(first)
     return " ".join(out)
 
 

@@ -110,5 +110,5 @@ def drift(rng, turn):
     return text
 
 
-MIMIC = {"relation_off_topic": [other_dialogue, other_fact, random_statement], "relation_drift": [drift]}
+MIMIC = {"relation_off_topic": [other_dialogue, other_dialogue, other_fact, random_statement], "relation_drift": [drift]}
 NATURAL = {"relation_off_topic": [random_statement, other_dialogue], "relation_drift": [drift]}

@@ -3,11 +3,11 @@
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
-/// A tiny bundle with reference outputs.
+/// A tiny model with reference outputs.
 pub struct Fixture {
     /// Name of its folder.
     pub name: &'static str,
-    /// The bundle.
+    /// Where it is.
     pub folder: PathBuf,
 }
 
@@ -18,7 +18,8 @@ pub struct Reference {
     pub input_ids: Vec<Vec<u32>>,
     /// `[rows, length]`, 1 for a token, then 0 for padding.
     pub attention_mask: Vec<Vec<u32>>,
-    /// `[rows, 4]`.
+    /// `[rows, 4]`; none where only ONNX Runtime was asked.
+    #[serde(default)]
     pub logits_pytorch: Vec<Vec<f32>>,
     /// `[rows, 4]`; none where only PyTorch was asked.
     #[serde(default)]
@@ -37,14 +38,20 @@ pub struct TextCase {
 }
 
 impl Fixture {
-    /// All of them.
+    /// The bundles.
     pub fn all() -> Vec<Fixture> {
         ["tiny-bert", "tiny-deberta"].map(|name| Fixture { name, folder: fixtures_folder().join(name) }).into()
     }
 
-    /// The bytes of the fp32 model.
+    /// The bytes of the model.
     pub fn onnx(&self) -> Vec<u8> {
-        read(&self.folder.join("onnx/model.onnx"))
+        let paths = ["onnx/model.onnx", "model.onnx"].map(|path| self.folder.join(path));
+        read(paths.iter().find(|path| path.exists()).unwrap_or(&paths[0]))
+    }
+
+    /// Bare graphs without a tokenizer: the same encoder exported and stored in other ways.
+    pub fn graphs() -> Vec<Fixture> {
+        ["tiny-sdpa", "tiny-int8"].map(|name| Fixture { name, folder: fixtures_folder().join(name) }).into()
     }
 
     /// The reference batches.

@@ -1,6 +1,7 @@
 //! Rewrites of the ONNX graph before it is imported: what an exporter spelled out in a way that cannot be type-checked.
 
 mod padding_mask;
+mod weight_scales;
 
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto};
@@ -15,6 +16,7 @@ pub(crate) fn rewrite(model: &mut ModelProto, output: &str) {
         return;
     }
     padding_mask::rewrite(graph, opset);
+    weight_scales::rewrite(graph);
     keep_only_needed(graph, output);
 }
 
