@@ -5,7 +5,7 @@ use grice_core::Verdict;
 use serde::{Deserialize, Serialize};
 
 /// How far a probability may lie from the committed one: fp32 sums in the order of another instruction set.
-pub const TOLERANCE: f32 = 1e-4;
+pub(crate) const TOLERANCE: f32 = 1e-4;
 
 /// `crates/testkit/fixtures/verdicts.json`. Names of turns are in the file's order in both maps.
 #[derive(Deserialize, Serialize)]

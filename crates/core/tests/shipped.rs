@@ -1,0 +1,54 @@
+//! The model compiled into the binary: intact, and read as ONNX Runtime and the Python tokenizer read it.
+#![cfg(feature = "embedded-model")]
+#![allow(clippy::unwrap_used)]
+
+use grice_core::{Batch, Bundle, Detector, Engine, Network, Options, Turn};
+use grice_cpu::CpuEngine;
+use grice_testkit::fixtures::{fixtures_folder, read};
+use grice_testkit::{FP32_TOLERANCE, assert_close};
+use std::path::Path;
+
+#[derive(serde::Deserialize)]
+struct Case {
+    name: String,
+    turn: Turn,
+    ids: Vec<u32>,
+    logits: Vec<f32>,
+}
+
+/// Opened from its folder, where digests are checked, it is the same bundle.
+#[test]
+fn its_digests_are_right() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/detector-mini");
+    let (on_disk, embedded) = (Bundle::open(folder).unwrap(), Bundle::embedded().unwrap());
+    assert!(!on_disk.manifest().digests.is_empty());
+    let precision = on_disk.manifest().default_precision();
+    assert_eq!(on_disk.model(precision).unwrap(), embedded.model(precision).unwrap());
+    assert_eq!(on_disk.tokenizer().unwrap(), embedded.tokenizer().unwrap());
+    assert_eq!(on_disk.config().unwrap(), embedded.config().unwrap());
+}
+
+#[test]
+fn it_stays_below_sixteen_megabytes() {
+    let bundle = Bundle::embedded().unwrap();
+    let (_, onnx) = bundle.model(bundle.manifest().default_precision()).unwrap();
+    let bytes = onnx.len() + bundle.tokenizer().unwrap().len();
+    assert!(bytes < 16_000_000, "{bytes}");
+}
+
+#[test]
+fn ids_and_logits_are_those_of_the_python_libraries() {
+    let cases: Vec<Case> = serde_json::from_slice(&read(&fixtures_folder().join("detector-mini-reference.json"))).unwrap();
+    assert!(cases.len() >= 10);
+    let bundle = Bundle::embedded().unwrap();
+    let precision = bundle.manifest().default_precision();
+    let detector = Detector::load(&bundle, &Options::default()).unwrap();
+    let network = Network::import(&bundle.model(precision).unwrap().1, 4).unwrap();
+    let mut engine = CpuEngine::new(&network, precision, 1).unwrap();
+    for case in cases {
+        let encoded = detector.encode(&case.turn).unwrap();
+        assert_eq!(encoded.ids, case.ids, "{}", case.name);
+        let logits = engine.forward(&Batch::pack(&[&case.ids]).unwrap()).unwrap();
+        assert_close(&case.name, logits.row(0), &case.logits, FP32_TOLERANCE);
+    }
+}
