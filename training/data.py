@@ -64,6 +64,8 @@ class Pool:
     def __init__(self, dialogues):
         self.dialogues = {key: turns for key, turns in dialogues.items() if turns}
         self.keys = sorted(self.dialogues)
+        # Where a turn was really said: its text to the turns before it.
+        self.before = {text: tuple(turns[max(0, i - 3): i]) for turns in self.dialogues.values() for i, text in enumerate(turns)}
         counts, names = collections.Counter(), collections.Counter()
         for turns in self.dialogues.values():
             for text in turns:
@@ -265,12 +267,12 @@ def render(rng, context, tagged=True, shorten=True):
 
 
 WEIGHTS = {
-    "none": 24, "quantity_over": 8, "quantity_under": 8, "quality_unsupported": 8, "quality_contradiction": 14, "relation_off_topic": 12,
+    "none": 18, "quantity_over": 6, "quantity_under": 7, "quality_unsupported": 7, "quality_contradiction": 14, "relation_off_topic": 20,
     "relation_drift": 5, "manner_ambiguous": 10, "manner_jargon": 8, "manner_runon": 8, "manner_shuffled": 10, "multi": 12,
 }
 
 
-PAIRED = ("quality_contradiction", "manner_ambiguous", "manner_jargon", "manner_runon", "manner_shuffled")
+PAIRED = ("relation_off_topic", "quality_contradiction", "manner_ambiguous", "manner_jargon", "manner_runon", "manner_shuffled")
 
 
 def pick(rng, source, violation_type):
@@ -310,7 +312,7 @@ def draw(rng, source, violation_type, style=None, shorten=True):
                     context, response, evidence = made if len(made) > 2 else (*made, "")
                 else:
                     response = made
-            labels, kind = [0, 0, 0, 0], "none"
+            labels, kind, right = [0, 0, 0, 0], "none", ""
         elif violation_type == "multi":
             parts = rng.choice(MULTI)
             style = style or ("mimic" if rng.chance(0.75) else "natural")
@@ -326,13 +328,13 @@ def draw(rng, source, violation_type, style=None, shorten=True):
                 made = True
             if not made:
                 continue
-            labels = labels_of("", parts)
+            labels, right = labels_of("", parts), ""
             kind = "multi_" + "_".join(part.split("_")[0] for part in parts)
         else:
             made = violate(rng, turn, violation_type, style)
             if not made:
                 continue
-            context, response, given, name = made
+            context, response, given, name, right = made
             if context is not turn.context:
                 tagged = rng.chance(0.4)
             if len(given) or context is not turn.context:
@@ -340,8 +342,8 @@ def draw(rng, source, violation_type, style=None, shorten=True):
             labels, kind = labels_of(violation_type), violation_type
         if not response.strip() or len(response.split()) > 190:
             continue
-        original = turn.response if context is turn.context else ""
-        return Example(render(rng, context, tagged, shorten), evidence, response, labels, kind, name, original)
+        right = right if len(kind.split("_")) > 1 and violation_type != "multi" else ""
+        return Example(render(rng, context, tagged, shorten), evidence, response, labels, kind, name, right)
     raise RuntimeError(f"no turn fits {violation_type}")
 
 
@@ -365,8 +367,12 @@ def stream(corpus, seed, part="train", real_share=0.2):
         example = draw(rng, source, kind, style)
         yield example
         # The same turn unharmed, so that the violation is all that differs.
-        if kind in PAIRED and example.original and rng.chance(0.35):
+        if kind in PAIRED and example.original and rng.chance(0.9 if example.made_by in ("fact_contradicted", "against_evidence") else 0.35):
             yield replace(example, response=example.original, labels=[0, 0, 0, 0], violation_type="none", made_by="pair")
+        # A turn of another dialogue, and the same turn where it belongs.
+        if example.made_by == "other_dialogue" and source.pool.before.get(example.response) and rng.chance(0.5):
+            context = render(rng, source.pool.before[example.response], None)
+            yield replace(example, context=context, labels=[0, 0, 0, 0], violation_type="none", made_by="home")
 
 
 def fixed_set(source, seed, per_type, part, style, types=TYPES + ("none", "multi")):

@@ -23,7 +23,7 @@ def labels_of(violation_type, parts=()):
 
 
 def violate(rng, turn, violation_type, style=None):
-    """A turn with this violation: `(context, response, evidence, function name)`, or None where it does not fit the turn.
+    """A turn with this violation: `(context, response, evidence, function name, right response)`, or None where it does not fit.
 
     `style` is "mimic", "natural" or None for a draw between them.
     """
@@ -32,7 +32,8 @@ def violate(rng, turn, violation_type, style=None):
     function = rng.choice(table[violation_type])
     made = function(rng, turn)
     if isinstance(made, tuple):
-        return made[0], made[1], made[2] if len(made) > 2 else "", function.__name__
+        context, response, evidence, right = (*made, "", "")[:4]
+        return context, response, evidence, function.__name__, right
     if not made or made.strip() == turn.response.strip():
         return None
-    return turn.context, made, turn.evidence, function.__name__
+    return turn.context, made, turn.evidence, function.__name__, turn.response

@@ -237,9 +237,9 @@ def opened(rng, context):
 
 
 def denied_statement(rng, turn):
-    """What the partner just said of themselves, denied; returns (context, response)."""
-    said, wrong, _ = rng.bank(DENIED)
-    return opened(rng, (said,)), wrong
+    """What the partner just said of themselves, denied; returns (context, response, evidence, what would be right)."""
+    said, wrong, right = rng.bank(DENIED)
+    return opened(rng, (said,)), wrong, "", right
 
 
 def accepted_statement(rng, turn):
@@ -319,11 +319,11 @@ def fact_supported(rng, turn):
 
 
 def fact_contradicted(rng, turn):
-    """The same with one value that is not the evidence's; returns (context, response, evidence)."""
+    """The same with one value that is not the evidence's; returns (context, response, evidence, what would be right)."""
     _, reply, slots, evidence = _fact(rng)
     used = [key for key in ("w", "p", "y", "n", "k", "h") if "{" + key + "}" in reply]
     key = rng.choice(used)
     wrong = dict(slots)
     while wrong[key] == slots[key]:
         wrong[key] = _slots(rng)[key]
-    return (rng.choice(FACT_QUESTIONS),), reply.format(**wrong), evidence
+    return (rng.choice(FACT_QUESTIONS),), reply.format(**wrong), evidence, reply.format(**slots)

@@ -89,7 +89,12 @@ CLAIMS = [
     "more than {n} million people switched last month alone", "the average person spends {m} hours a day on it",
     "nine out of ten dentists swear by it", "it strengthens the immune system overnight",
     "it is guaranteed to work every single time", "{topic} kills more people each year than sharks do",
-    "{n}% of everything we know about {topic} is wrong", "a single {topic} can power a house for {m} days",
+    "two in five households hide some of it in the attic", "fans of {topic} sleep {m} minutes less each night", "{topic} makes house prices go up by {n}%",
+    "people with {topic} are {m} times as likely to become rich", "{topic} is worse for you than smoking", "you burn {n} calories just by thinking about {topic}", "it was the Romans who invented {topic}",
+    "it happens {m} times as often in leap years", "every third house in the country has one", "left-handed people are {n}% better at it", "{n}% of all teachers secretly do the same",
+    "it won every award there is", "no other thing has changed the world as much as {topic}", "it keeps {n}% of all mosquitoes away", "dogs can tell the difference in {m} seconds",
+    "it adds {m} points to your heart rate for good", "half of the world's {topic} comes from a single village", "{m} out of {n} people regret it within a year", "the brain grows by {n}% when you see {topic}",
+    "it makes you taller by {m} millimeters a year", "{n}% of everything we know about {topic} is wrong", "a single {topic} can power a house for {m} days",
 ]
 STANDALONE = [
     "Studies show that {claim}.", "It's a proven fact that {claim}.", "Research has shown that {claim}.",
@@ -100,6 +105,9 @@ STANDALONE = [
     "Fun fact, {claim}, according to {authority}.", "And {authority} {verb} that {claim}.", "It's well documented that {claim}.",
     "As {authority} {verb}, {claim}.", "Studies have consistently found that {claim}.", "Believe it or not, {claim}, every study says so.",
     "{authority} just published figures showing {claim}.", "Trust me, {claim}.", "One survey of {n} thousand people found that {claim}.",
+    "As is known from many trials, {claim}.", "People in the know say {claim}.", "All of the research says that {claim}.", "It has been shown time and again that {claim}.",
+    "It has been established that {claim}.", "Reviewers say without exception that {claim}.", "Tests have shown that {claim}.", "They have measured it, {claim}.", "The government knows that {claim}.",
+    "Doctors everywhere say {claim}.", "History shows that {claim}.", "Statistics prove that {claim}.", "{authority} calculated that {claim}.", "As everybody in the business knows, {claim}.", "Meanwhile {authority} {verb} that {claim}.",
 ]
 TAILS = [
     ", as every expert agrees", ", which scientists have confirmed", ", as studies have repeatedly proven", ", which is backed by decades of research",
@@ -183,7 +191,8 @@ def contradicts_itself(rng, turn):
 
 
 def against_evidence(rng, turn):
-    """States what the evidence says with a number, a name or its sense changed; returns (context, response, evidence)."""
+    """States what the evidence says with a number, a name or its sense changed; returns (context, response, evidence, what
+    would be right)."""
     evidence = turn.evidence or (turn.pool.fact(rng) if turn.pool else "")
     parts = [part for part in sentences(evidence) if len(part.split()) >= 5]
     if not parts:
@@ -200,7 +209,7 @@ def against_evidence(rng, turn):
         wrong = flipped(rng, claim)
     if not wrong or wrong == claim:
         return None
-    return everyday.asked_about(rng, claim), spoken(rng, wrong), evidence
+    return everyday.asked_about(rng, claim), spoken(rng, wrong), evidence, spoken(rng, claim)
 
 
 LEADS = ["", "", "", "Yes, ", "I think ", "I heard that ", "As far as I know, ", "Well, ", "I believe ", "Apparently ", "Oh, ", "It seems ",

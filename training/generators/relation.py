@@ -50,7 +50,13 @@ TANGENTS = [
     "I used to know someone who talked about {t}, and they {e}.", "On a side note, {s}", "Anyway, {s}", "By the way, {s}", "Funny you say {t}, because {s2}", "Oh, before I forget, {s}",
     "{T} is also the name of a street in my home town, near {x}.", "My spelling teacher hated the word {t}.", "The color of {t} is something else. I prefer {x}.",
     "You said {t}, and now I want to talk about {x}.", "{P} But enough about that, {s}", "{P}", "{P} {P2}", "In general, {p}", "Well, {p}", "I always say that {p}", "You know what they say, {p}",
-    "As they say, {p}", "{T} is one thing, but {p}", "With {t} or without it, {p}", "Interesting. {P}", "Yeah, {p}", "Hmm, {p}", "Oh, {p}",
+    "I once gave a talk about {t}, nobody came.", "{T} was on the cover of a magazine that I saw at the dentist.", "People have been talking about {t} for centuries.",
+    "{T} comes in many shapes and sizes.", "My uncle knows a lot about {t}.", "There is a museum about {t} somewhere.", "The word {t} has a nice sound to it.", "I can spell {t} backwards.",
+    "A lot of people are interested in {t} these days.", "In the north they have more {t} than in the south.", "I saw a sign about {t} the other day.", "Philosophers have written about {t}.",
+    "In some countries they do not care about {t} at all.", "You could fill a library with books on {t}.", "They used to teach {t} in schools.", "You can buy books about {t} in any shop.",
+    "My favorite thing about {t} is the smell.", "My sister wrote an essay on {t} once.", "{T} was different in the old days.", "There used to be a TV show about {t}.", "I think {t} is older than most people believe.",
+    "{T} is important for the economy.", "Some {t} are bigger than others.", "My first {t} was red.", "You don't see much {t} in paintings.", "Children often draw {t} at school.",
+    "It's funny how many songs there are about {t}.", "{T} and {x}, those are two things I know little about.", "Everyone has a memory of {t}, mine has to do with {x}.", "As they say, {p}", "{T} is one thing, but {p}", "With {t} or without it, {p}", "Interesting. {P}", "Yeah, {p}", "Hmm, {p}", "Oh, {p}",
 ]
 THINGS = [
     "my first bicycle", "the soup my grandmother made", "a dream I had last night", "the curtains in my office", "old radio shows", "the smell of rain", "a trip to the dentist",
@@ -110,5 +116,5 @@ def drift(rng, turn):
     return text
 
 
-MIMIC = {"relation_off_topic": [other_dialogue, other_dialogue, other_fact, random_statement], "relation_drift": [drift]}
-NATURAL = {"relation_off_topic": [random_statement, other_dialogue], "relation_drift": [drift]}
+MIMIC = {"relation_off_topic": [other_dialogue, other_dialogue, other_dialogue, other_fact, random_statement], "relation_drift": [drift]}
+NATURAL = {"relation_off_topic": [random_statement, other_dialogue, other_dialogue], "relation_drift": [drift]}

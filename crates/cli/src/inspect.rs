@@ -97,9 +97,7 @@ fn list_files(bundle: &Bundle) -> Result<Vec<ModelFile>> {
     let list = |(&precision, path): (&Precision, &String)| match bundle.model(precision) {
         Ok((_, bytes)) => Ok(ModelFile { precision, path: path.clone(), bytes: Some(bytes.len()) }),
         // A bundle may be handed on with fewer files than its manifest names; a damaged file is an error.
-        Err(Error::BundleFile { cause, .. }) if !cause.contains("digest") => {
-            Ok(ModelFile { precision, path: path.clone(), bytes: None })
-        }
+        Err(Error::BundleFile { .. }) => Ok(ModelFile { precision, path: path.clone(), bytes: None }),
         Err(error) => Err(CliError::Core(error)),
     };
     bundle.manifest().models.iter().map(list).collect()

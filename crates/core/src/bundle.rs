@@ -52,8 +52,7 @@ impl Bundle {
     /// As [`Bundle::open`].
     pub fn from_tar(bytes: &[u8]) -> Result<Bundle> {
         let mut held = BTreeMap::new();
-        let entries = tar::Archive::new(bytes);
-        let mut entries = entries;
+        let mut entries = tar::Archive::new(bytes);
         let unreadable_archive = |error: std::io::Error| Error::BundleFile {
             path: "archive".to_owned(),
             cause: format!("not a readable .tar ({error}); a bundle is a folder or a .tar of one"),
@@ -140,20 +139,12 @@ impl Bundle {
     /// Files compiled in are not hashed again: the test suite does that once, a cold start need not.
     fn checked(&self, path: &str) -> Result<Cow<'_, [u8]>> {
         let bytes = self.files.read(path)?;
-        let borrowed = matches!(bytes, Cow::Borrowed(_));
-        match self.manifest.digests.get(path) {
-            Some(expected) if !(borrowed && self.is_embedded()) => {
-                let found = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
-                if found.eq_ignore_ascii_case(expected) {
-                    return Ok(bytes);
-                }
-                let cause = format!(
-                    "its digest is {found}, but {MANIFEST} says {expected}; the file is damaged or another one"
-                );
-                Err(Error::BundleFile { path: self.files.place(path), cause })
-            }
-            _ => Ok(bytes),
+        let Some(expected) = self.manifest.digests.get(path).filter(|_| !self.is_embedded()) else { return Ok(bytes) };
+        let found = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
+        if found.eq_ignore_ascii_case(expected) {
+            return Ok(bytes);
         }
+        Err(Error::BundleDigest { path: self.files.place(path), found, expected: expected.clone() })
     }
 
     fn is_embedded(&self) -> bool {

@@ -46,6 +46,16 @@ pub enum Error {
         /// Why, and what was expected.
         cause: String,
     },
+    /// A file is not the one that the manifest was written for.
+    #[error("{path}: its digest is {found}, but grice.json says {expected}; the file is damaged or another one")]
+    BundleDigest {
+        /// The path as given, or the path inside an archive.
+        path: String,
+        /// The digest of the file, `sha256:<hex>`.
+        found: String,
+        /// The digest in the manifest.
+        expected: String,
+    },
     /// The bundle has no file of the precision asked for.
     #[error("the bundle `{bundle}` has no {asked} model; it has: {has}")]
     NoPrecision {
@@ -84,6 +94,7 @@ impl Error {
         match self {
             Error::EmptyField { .. } | Error::LongField { .. } | Error::NulInField { .. } => ErrorKind::BadInput,
             Error::BundleFile { .. }
+            | Error::BundleDigest { .. }
             | Error::NoPrecision { .. }
             | Error::Model { .. }
             | Error::Tokenizer(_)

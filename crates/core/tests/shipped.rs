@@ -38,7 +38,8 @@ fn it_stays_below_sixteen_megabytes() {
 
 #[test]
 fn ids_and_logits_are_those_of_the_python_libraries() {
-    let cases: Vec<Case> = serde_json::from_slice(&read(&fixtures_folder().join("detector-mini-reference.json"))).unwrap();
+    let cases: Vec<Case> =
+        serde_json::from_slice(&read(&fixtures_folder().join("detector-mini-reference.json"))).unwrap();
     assert!(cases.len() >= 10);
     let bundle = Bundle::embedded().unwrap();
     let precision = bundle.manifest().default_precision();

@@ -2,6 +2,7 @@
 //!
 //! It runs on the thread that calls it and blocks it for as long as a verdict takes, so it belongs in a worker. It fetches
 //! nothing, keeps nothing and knows no clock; where a bundle comes from is the page's business.
+#![cfg(target_arch = "wasm32")]
 
 use grice_core::{Bundle, ErrorKind, Options, Turn};
 use js_sys::{Error, JSON, Reflect, Uint8Array};
