@@ -33,7 +33,7 @@ not fit for decisions about them.
 | everyday questions and phrase banks | written for this project, `training/generators` | as the repository |
 
 This model is derived from Topical-Chat: whoever passes on data derived from it keeps the CDLA-Sharing terms in mind. Violations are made
-afresh for every batch by named generators, half in GriceBench's manner and half in other words. `training/README.md` says how to
+afresh for every batch by named generators, about two in three in GriceBench's manner, the others in other words. `training/README.md` says how to
 train it again with one command.
 
 ## How it was measured

@@ -267,8 +267,8 @@ def render(rng, context, tagged=True, shorten=True):
 
 
 WEIGHTS = {
-    "none": 18, "quantity_over": 6, "quantity_under": 7, "quality_unsupported": 7, "quality_contradiction": 14, "relation_off_topic": 20,
-    "relation_drift": 5, "manner_ambiguous": 10, "manner_jargon": 8, "manner_runon": 8, "manner_shuffled": 10, "multi": 12,
+    "none": 24, "quantity_over": 6, "quantity_under": 7, "quality_unsupported": 7, "quality_contradiction": 14, "relation_off_topic": 16,
+    "relation_drift": 5, "manner_ambiguous": 12, "manner_jargon": 8, "manner_runon": 9, "manner_shuffled": 14, "multi": 14,
 }
 
 
@@ -359,15 +359,15 @@ def stream(corpus, seed, part="train", real_share=0.2):
             yield replace(row, context=render(rng, turns, None if rng.chance(0.3) else True))
             continue
         at = rng.random()
-        source = corpus.gricebench if at < 0.33 else corpus.topical["train"] if at < 0.86 else corpus.everyday[part]
+        source = corpus.gricebench if at < 0.33 else corpus.topical["train"] if at < 0.76 else corpus.everyday[part]
         kind = rng.choices(kinds, weights)[0]
         style = None
-        if at >= 0.86:
+        if at >= 0.76:
             style = "mimic" if kind == "none" or (kind != "quality_contradiction" and rng.chance(0.3)) else "natural"
         example = draw(rng, source, kind, style)
         yield example
         # The same turn unharmed, so that the violation is all that differs.
-        if kind in PAIRED and example.original and rng.chance(0.9 if example.made_by in ("fact_contradicted", "against_evidence") else 0.35):
+        if kind in PAIRED and example.original and rng.chance(0.9 if example.made_by in ("fact_contradicted", "against_evidence") else 0.6 if kind == "relation_off_topic" else 0.35):
             yield replace(example, response=example.original, labels=[0, 0, 0, 0], violation_type="none", made_by="pair")
         # A turn of another dialogue, and the same turn where it belongs.
         if example.made_by == "other_dialogue" and source.pool.before.get(example.response) and rng.chance(0.5):

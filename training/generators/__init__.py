@@ -1,5 +1,5 @@
 """Generators of violations: one module per maxim, each function named and filed under its violation type."""
-from . import cooperative, everyday, manner, quality, quantity, relation
+from . import cooperative, manner, quality, quantity, relation
 from .common import Chooser, Turn
 
 MAXIMS = ("quantity", "quality", "relation", "manner")

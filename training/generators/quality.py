@@ -2,7 +2,7 @@
 import re
 
 from . import everyday
-from .common import capital, content_words, insert_sentence, lower_first, sentences, strip_end, topic_word
+from .common import capital, insert_sentence, lower_first, sentences, strip_end, topic_word
 
 SUFFIXES = [
     ", which has been studied extensively by researchers worldwide.",

@@ -1,7 +1,7 @@
 """Violations of quantity: saying far too much, or too little to be of use."""
 import re
 
-from .common import capital, insert_sentence, lower_first, sentences, strip_end, topic_word
+from .common import capital, lower_first, sentences, strip_end, topic_word
 
 LINKS = ["In other words, ", "That is to say, ", "To put it another way, ", "More specifically, ", "Furthermore, ",
          "Additionally, it's worth noting that ", "To elaborate further, ", "As I mentioned, ", "To be more precise, ", "In fact, "]

@@ -1,5 +1,5 @@
 """Violations of relation: replies that do not belong to the conversation."""
-from .common import STOP_WORDS, capital, content_words, sentences
+from .common import capital, content_words, sentences, topic_word
 
 SUBJECTS = [
     "my neighbor", "my sister", "the dentist", "our landlord", "my old boss", "a friend from college", "my grandmother", "the new intern", "my roommate",
@@ -104,7 +104,6 @@ def other_fact(rng, turn):
 
 def drift(rng, turn):
     """A platitude or a tangent hung on one word of the conversation in place of the answer."""
-    from .common import topic_word
     topic = topic_word(rng, turn).lower()
     text = rng.bank(TANGENTS)
     first, second = rng.bank(PLATITUDES), rng.bank(PLATITUDES)
@@ -116,5 +115,5 @@ def drift(rng, turn):
     return text
 
 
-MIMIC = {"relation_off_topic": [other_dialogue, other_dialogue, other_dialogue, other_fact, random_statement], "relation_drift": [drift]}
+MIMIC = {"relation_off_topic": [other_dialogue, other_dialogue, other_dialogue, other_dialogue, other_dialogue, other_fact, random_statement], "relation_drift": [drift]}
 NATURAL = {"relation_off_topic": [random_statement, other_dialogue, other_dialogue], "relation_drift": [drift]}

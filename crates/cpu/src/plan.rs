@@ -69,7 +69,10 @@ impl Engine for CpuEngine {
 }
 
 fn plan_network(network: &Network) -> TractResult<Arc<Plan>> {
-    network.typed().clone().into_optimized()?.into_runnable()
+    // Decluttered already, so what `into_optimized` does first is left out.
+    let mut model = network.typed().clone();
+    model.optimize()?;
+    model.into_runnable()
 }
 
 /// Rows of like length together, longest first, so that threads finish about together.

@@ -1,5 +1,5 @@
 //! What cannot be a detector is refused with its cause, and nothing panics.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_model::{Batch, Error, Manifest, Maxim, Network, Precision};
 use grice_testkit::fixtures::{Fixture, fixtures_folder, read};
