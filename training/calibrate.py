@@ -15,16 +15,15 @@ def fit_temperature(logits, labels):
     return float(min(choices, key=lambda t: _loss(logits, labels, t)))
 
 
-def fit_bias(logits, labels):
-    """The shift of the logits that makes 0 the best threshold for F1; the middle of the best stretch, drawn towards none."""
+def fit_bias(logits, labels, tolerance=0.025):
+    """The smallest shift of the logits that makes 0 as good a threshold for F1 as any, give or take the tolerance."""
     labels = labels.astype(bool)
     scores = []
     for shift in GRID:
         said = logits + shift > 0
-        scores.append(2 * (said & labels).sum() / max(1, said.sum() + labels.sum()) - 0.0004 * abs(shift))
-    scores = np.array(scores)
-    good = GRID[scores >= scores.max() - 0.0008]
-    return float(np.median(good))
+        scores.append(2 * (said & labels).sum() / max(1, said.sum() + labels.sum()))
+    good = GRID[np.array(scores) >= max(scores) - tolerance]
+    return float(good[np.argmin(np.abs(good))])
 
 
 def fit(logits, labels):

@@ -267,7 +267,7 @@ def render(rng, context, tagged=True, shorten=True):
 
 
 WEIGHTS = {
-    "none": 24, "quantity_over": 6, "quantity_under": 7, "quality_unsupported": 7, "quality_contradiction": 14, "relation_off_topic": 16,
+    "none": 30, "quantity_over": 6, "quantity_under": 7, "quality_unsupported": 7, "quality_contradiction": 14, "relation_off_topic": 16,
     "relation_drift": 5, "manner_ambiguous": 12, "manner_jargon": 8, "manner_runon": 9, "manner_shuffled": 14, "multi": 14,
 }
 
@@ -361,6 +361,9 @@ def stream(corpus, seed, part="train", real_share=0.2):
         at = rng.random()
         source = corpus.gricebench if at < 0.33 else corpus.topical["train"] if at < 0.76 else corpus.everyday[part]
         kind = rng.choices(kinds, weights)[0]
+        # There are few everyday answers: another of them as a reply would only teach which pairs belong together.
+        if source is corpus.everyday[part] and kind == "relation_off_topic":
+            kind = "none"
         style = None
         if at >= 0.76:
             style = "mimic" if kind == "none" or (kind != "quality_contradiction" and rng.chance(0.3)) else "natural"
