@@ -359,13 +359,13 @@ def stream(corpus, seed, part="train", real_share=0.2):
             yield replace(row, context=render(rng, turns, None if rng.chance(0.3) else True))
             continue
         at = rng.random()
-        source = corpus.gricebench if at < 0.33 else corpus.topical["train"] if at < 0.76 else corpus.everyday[part]
+        source = corpus.gricebench if at < 0.31 else corpus.topical["train"] if at < 0.68 else corpus.everyday[part]
         kind = rng.choices(kinds, weights)[0]
-        # There are few everyday answers: another of them as a reply would only teach which pairs belong together.
-        if source is corpus.everyday[part] and kind == "relation_off_topic":
+        # There are few everyday answers: another of them as a reply must not teach only which pairs belong together.
+        if source is corpus.everyday[part] and kind == "relation_off_topic" and rng.chance(0.6):
             kind = "none"
         style = None
-        if at >= 0.76:
+        if at >= 0.68:
             style = "mimic" if kind == "none" or (kind != "quality_contradiction" and rng.chance(0.3)) else "natural"
         example = draw(rng, source, kind, style)
         yield example

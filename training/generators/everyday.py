@@ -1,4 +1,6 @@
 """Everyday questions with good answers, so that training sees more than the facts of Topical-Chat."""
+from pathlib import Path
+
 from .common import Turn, content_words
 
 PAIRS = """
@@ -213,7 +215,12 @@ def _table(text):
     return [tuple(part.strip() for part in line.split("|")) for line in text.strip().split("\n")]
 
 
-EVERYDAY = _table(PAIRS)
+def _longer_pairs():
+    """`everyday_pairs.txt`: one `context | reply` a line, the utterances of a context separated by ` // `."""
+    return _table((Path(__file__).parent / "everyday_pairs.txt").read_text(encoding="utf-8"))
+
+
+EVERYDAY = _table(PAIRS) + _longer_pairs()
 DENIED = _table(CONTRADICTED)
 SELF_LINES = [line for (line,) in _table(SELF)]
 OPENERS = ["Hi! How are you?", "Hey, good to see you again.", "Good morning!", "Hello there.", "Long time no see!", "I'm fine, thanks.", "Sure, go ahead.", "I've got a question for you.",
@@ -225,7 +232,7 @@ def everyday_turns(part):
     out = []
     for i, (question, answer) in enumerate(EVERYDAY):
         if part == "all" or (i % 5 == 4) == (part == "unseen"):
-            out.append(Turn((question,), answer, "", True, f"everyday-{i}"))
+            out.append(Turn(tuple(question.split(" // ")), answer, "", True, f"everyday-{i}"))
     return out
 
 
