@@ -15,3 +15,16 @@ fn the_first_example_works_without_any_file() {
     assert!(headline.starts_with("verdict: violates ") && headline.contains("quantity"), "{}", ran.out);
     assert!(run(bare().arg("doctor")).expect(0).out.contains("a model is compiled in"));
 }
+
+/// Far enough below what it reaches today (0.93) that only a broken model or runtime fails.
+const MACRO_F1_LEAST: f64 = 0.88;
+
+#[test]
+fn the_embedded_model_judges_the_hand_written_turns() {
+    let input = concat!(env!("CARGO_MANIFEST_DIR"), "/../../training/handwritten.jsonl");
+    let ran = run(bare().args(["eval", "--json", "--input", input])).expect(0);
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(report["rows"], 94);
+    let macro_f1 = report["macro_f1"].as_f64().unwrap();
+    assert!(macro_f1 >= MACRO_F1_LEAST, "{macro_f1}");
+}
