@@ -6,18 +6,22 @@ import model as models
 from generators import MAXIMS
 
 
-@torch.no_grad()
-def predict(net, tokenizer, examples, size=32):
-    """Logits of examples, `[n, 4]`."""
-    net.eval()
+def run_batched(tokenizer, examples, forward, size=32):
+    """Logits of examples, `[n, 4]`: `forward(ids, mask)` in batches of like length, answers in the examples' order."""
     rows = models.encode(tokenizer, examples)
     out = np.zeros((len(rows), 4), dtype=np.float32)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     for start in range(0, len(order), size):
         group = order[start: start + size]
-        ids, mask = models.batch([rows[i] for i in group])
-        out[group] = models.lean_forward(net, ids, mask).numpy()
+        out[group] = forward(*models.batch([rows[i] for i in group]))
     return out
+
+
+@torch.no_grad()
+def predict(net, tokenizer, examples):
+    """Logits of examples by PyTorch, `[n, 4]`."""
+    net.eval()
+    return run_batched(tokenizer, examples, lambda ids, mask: models.lean_forward(net, ids, mask).numpy())
 
 
 def truth(examples):

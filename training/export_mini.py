@@ -18,7 +18,7 @@ import bundle
 import calibrate
 import data
 import model as models
-from evaluate import failures, predict, report, truth
+from evaluate import failures, predict, report, run_batched, truth
 from generators import MAXIMS
 
 NAME, VERSION = "detector-mini", "1.0.0"
@@ -78,17 +78,11 @@ def session(path):
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def run_onnx(path, tokenizer, examples, size=32):
-    """Logits of examples by ONNX Runtime."""
+def run_onnx(path, tokenizer, examples):
+    """Logits of examples by ONNX Runtime, `[n, 4]`."""
     loaded = session(path)
-    rows = models.encode(tokenizer, examples)
-    out = np.zeros((len(rows), 4), dtype=np.float32)
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
-    for start in range(0, len(order), size):
-        group = order[start: start + size]
-        ids, mask = models.batch([rows[i] for i in group])
-        out[group] = loaded.run(["logits"], {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0]
-    return out
+    return run_batched(tokenizer, examples, lambda ids, mask: loaded.run(
+        ["logits"], {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})[0])
 
 
 def verify_shapes(net, path):

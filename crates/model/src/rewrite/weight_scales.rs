@@ -1,6 +1,6 @@
 //! `DequantizeLinear` of a constant → the fp32 constant.
 //!
-//! An importer would fold it too, but by general broadcasting over tens of megabytes: a third of a cold start.
+//! An importer would fold it too, but by general broadcasting over tens of megabytes, which a cold start feels.
 
 use std::collections::HashMap;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
