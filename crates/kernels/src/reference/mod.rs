@@ -1,0 +1,5 @@
+//! What the kernels compute, written as plainly as the formulas. Slow; the tests hold every instruction set to it.
+
+mod linear;
+
+pub use linear::*;
