@@ -4,18 +4,25 @@
 //! what it must compute, and every instruction set is held to it. Leaves out: models, graphs, files, and the choice of where
 //! a number comes from.
 
+mod activation;
 mod aligned;
 mod error;
+mod feed_forward;
+mod gemm;
 mod isa;
 mod kernels;
 mod layer_norm;
 mod linear;
+mod packed;
 mod pool;
+mod quantize_rows;
 pub mod reference;
+pub mod vector;
 
 pub use error::ShapeError;
 pub use isa::Isa;
 pub use kernels::Kernels;
 pub use layer_norm::LayerNorm;
 pub use linear::{Activation, Epilogue};
+pub use packed::{PackedLinear, WeightData, WeightPart};
 pub use pool::Pool;

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::ops::Range;
 
 #[cfg(not(target_family = "wasm"))]
 mod threads;
@@ -75,6 +76,13 @@ fn run_alone(tasks: usize, task: &(dyn Fn(usize) + Sync)) {
     }
 }
 
+/// What task `index` of `tasks` takes of `total` things, as evenly as whole things go.
+pub(crate) fn share(total: usize, tasks: usize, index: usize) -> Range<usize> {
+    let (each, more) = (total / tasks, total % tasks);
+    let start = index * each + index.min(more);
+    start..start + each + usize::from(index < more)
+}
+
 /// A slice that several tasks write to, each its own part.
 pub(crate) struct Parts<'a, T> {
     start: *mut T,
@@ -90,6 +98,16 @@ unsafe impl<T: Send> Send for Parts<'_, T> {}
 impl<'a, T> Parts<'a, T> {
     pub(crate) fn new(slice: &'a mut [T]) -> Self {
         Self { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
+    }
+
+    /// Elements of the slice.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Where the slice begins.
+    pub(crate) fn start(&self) -> *mut T {
+        self.start
     }
 
     /// The elements from `start` on, `len` of them.
