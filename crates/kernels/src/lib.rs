@@ -17,6 +17,7 @@ mod packed;
 mod pool;
 mod quantize_rows;
 pub mod reference;
+mod softmax;
 pub mod vector;
 
 pub use error::ShapeError;

@@ -1,7 +1,11 @@
 //! What the kernels compute, written as plainly as the formulas. Slow; the tests hold every instruction set to it.
 
+mod layer_norm;
 mod linear;
+mod softmax;
 mod vector;
 
+pub use layer_norm::*;
 pub use linear::*;
+pub use softmax::*;
 pub use vector::*;
