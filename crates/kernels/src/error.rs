@@ -34,6 +34,13 @@ pub enum ShapeError {
         /// The size asked for.
         got: usize,
     },
+    /// Sizes that break a rule of their own.
+    Malformed {
+        /// Which sizes.
+        what: &'static str,
+        /// What must hold, to be read after `what`.
+        rule: &'static str,
+    },
 }
 
 impl ShapeError {
@@ -62,6 +69,7 @@ impl fmt::Display for ShapeError {
                 write!(f, "{what} is {got}, but {against} is {expected}")
             }
             Self::TooLarge { what, max, got } => write!(f, "{what} is {got}, more than {max}"),
+            Self::Malformed { what, rule } => write!(f, "{what} {rule}"),
         }
     }
 }

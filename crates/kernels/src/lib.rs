@@ -6,6 +6,7 @@
 
 mod activation;
 mod aligned;
+mod attention;
 mod error;
 mod feed_forward;
 mod gemm;
@@ -20,6 +21,7 @@ pub mod reference;
 mod softmax;
 pub mod vector;
 
+pub use attention::{AttentionShape, Queries, Relative, Rows, SlotMap};
 pub use error::ShapeError;
 pub use isa::Isa;
 pub use kernels::Kernels;

@@ -183,9 +183,9 @@ pub(crate) fn softmax_row<S: Simd>(s: S, row: &mut [f32]) {
     }
 }
 
-/// Replaces each x of a row by e^(x - largest) and returns the sum of those.
+/// Replaces each x of a row by e^(x - the largest) and returns the sum of those.
 #[inline(always)]
-pub(crate) fn exponentiate<S: Simd>(s: S, row: &mut [f32]) -> f32 {
+fn exponentiate<S: Simd>(s: S, row: &mut [f32]) -> f32 {
     let largest = s.splat(maximum_of(s, row));
     let mut total = s.splat(0.0);
     let mut chunks = row.chunks_exact_mut(S::LANES);
@@ -209,4 +209,19 @@ pub(crate) fn exponentiate<S: Simd>(s: S, row: &mut [f32]) -> f32 {
     }
     rest.copy_from_slice(&padded[..rest.len()]);
     s.sum(total)
+}
+
+/// Adds `factor · x` to `to`, as far as the shorter goes.
+#[inline(always)]
+pub(crate) fn add_scaled<S: Simd>(s: S, to: &mut [f32], x: &[f32], factor: f32) {
+    let factors = s.splat(factor);
+    let mut to_chunks = to.chunks_exact_mut(S::LANES);
+    let mut x_chunks = x.chunks_exact(S::LANES);
+    for (to, x) in to_chunks.by_ref().zip(x_chunks.by_ref()) {
+        // SAFETY: the chunks have `LANES` elements.
+        unsafe { s.store(to.as_mut_ptr(), s.mul_add(s.load(x.as_ptr()), factors, s.load(to.as_ptr()))) };
+    }
+    for (to, x) in to_chunks.into_remainder().iter_mut().zip(x_chunks.remainder()) {
+        *to += x * factor;
+    }
 }

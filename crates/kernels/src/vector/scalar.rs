@@ -1,6 +1,6 @@
 //! One lane of plain Rust.
 
-use super::{LANES_MAX, Simd};
+use super::{LANES_MAX, Operation, Simd};
 
 /// Plain Rust, which every processor runs.
 #[derive(Clone, Copy)]
@@ -88,5 +88,10 @@ impl Simd for Scalar {
     unsafe fn transpose<const ADD: bool>(self, rows: &[*const f32; LANES_MAX], to: *mut f32, _stride: usize) {
         // SAFETY: the caller's; the square has one element.
         unsafe { *to = if ADD { *to + *rows[0] } else { *rows[0] } }
+    }
+
+    #[inline(never)]
+    fn call<O: Operation>(self, operation: O) -> O::Output {
+        operation.run(self)
     }
 }

@@ -13,6 +13,7 @@ pub(super) struct Avx512(());
 
 /// # Safety
 /// The processor has AVX2, FMA and F16C.
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn run_avx2<O: Operation>(operation: O) -> O::Output {
     operation.run(Avx2(()))
@@ -20,6 +21,7 @@ pub(super) unsafe fn run_avx2<O: Operation>(operation: O) -> O::Output {
 
 /// # Safety
 /// The processor has AVX2, FMA, F16C and AVX-512 F, BW, DQ and VL.
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
 pub(super) unsafe fn run_avx512<O: Operation>(operation: O) -> O::Output {
     operation.run(Avx512(()))
@@ -66,6 +68,12 @@ impl Simd for Avx2 {
     unsafe fn load(self, from: *const f32) -> __m256 {
         // SAFETY: the caller's; `self` exists only where the processor has AVX2.
         unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    fn call<O: Operation>(self, operation: O) -> O::Output {
+        // SAFETY: `self` exists only where the processor has AVX2.
+        unsafe { run_avx2(operation) }
     }
 
     #[inline(always)]
@@ -157,6 +165,12 @@ impl Simd for Avx512 {
     unsafe fn load(self, from: *const f32) -> __m512 {
         // SAFETY: the caller's; `self` exists only where the processor has AVX-512.
         unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    fn call<O: Operation>(self, operation: O) -> O::Output {
+        // SAFETY: `self` exists only where the processor has AVX-512.
+        unsafe { run_avx512(operation) }
     }
 
     #[inline(always)]
