@@ -54,6 +54,24 @@ impl Kernels {
         });
         Ok(())
     }
+
+    /// Normalises the rows of `x` `[rows, columns]` in place.
+    ///
+    /// # Errors
+    /// A slice of another length than that.
+    pub fn layer_norm_in_place(&self, x: &mut [f32], rows: usize, norm: &LayerNorm) -> Result<(), ShapeError> {
+        let columns = norm.gamma.len();
+        ShapeError::check_length("x [rows, columns]", x, ShapeError::product("rows · columns", rows, columns)?)?;
+        ShapeError::check_length("beta [columns]", &norm.beta, columns)?;
+        let tasks = rows.div_ceil(ROWS_PER_TASK);
+        let parts = Parts::new(x);
+        self.pool().run(tasks, &|task| {
+            let share = share(rows, tasks, task);
+            // SAFETY: the tasks' shares of the rows do not overlap.
+            normalize(self.isa(), norm, unsafe { parts.part(share.start * columns, share.len() * columns) });
+        });
+        Ok(())
+    }
 }
 
 /// Normalises rows in place; `rows` is whole rows of as many columns as `norm` has, or is cut to that.
@@ -139,7 +157,7 @@ mod tests {
                 kernels.layer_norm(x, Some(residual), rows, &norm, &mut out).unwrap();
                 compare(isa, &out, &reference::layer_norm(&sum, &norm));
                 let mut in_place = sum.clone();
-                normalize(isa, &norm, &mut in_place);
+                kernels.layer_norm_in_place(&mut in_place, rows, &norm).unwrap();
                 assert_eq!(in_place, out, "{}: in place", isa.name());
                 assert_eq!(bits.get_or_insert_with(|| out.clone()), &out, "{}: {threads} threads", isa.name());
             }
@@ -213,5 +231,7 @@ mod tests {
         assert!(!refuse(8, Some(8), 4, 8));
         assert!(refuse(7, None, 4, 8) && refuse(8, Some(9), 4, 8) && refuse(8, None, 5, 8) && refuse(8, None, 4, 0));
         assert!(kernels.layer_norm(&[], None, 0, &norm, &mut []).is_ok());
+        assert!(kernels.layer_norm_in_place(&mut [0.0; 7], 2, &norm).is_err());
+        assert!(kernels.layer_norm_in_place(&mut [], 0, &norm).is_ok());
     }
 }

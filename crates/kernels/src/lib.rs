@@ -7,6 +7,7 @@
 mod activation;
 mod aligned;
 mod attention;
+mod embedding;
 mod error;
 mod feed_forward;
 mod gemm;
@@ -22,6 +23,7 @@ mod softmax;
 pub mod vector;
 
 pub use attention::{AttentionShape, Queries, Relative, Rows, SlotMap};
+pub use embedding::{Embedding, EmbeddingTable, Table};
 pub use error::ShapeError;
 pub use isa::Isa;
 pub use kernels::Kernels;
