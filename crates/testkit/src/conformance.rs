@@ -29,7 +29,7 @@ fn matches_references<E: Engine>(fixture: &Fixture, engine: &mut E) {
             assert_eq!(expected.len(), logits.rows());
             for (row, expected) in expected.iter().enumerate() {
                 let what = format!("{} case {number} row {row}, {peer}", fixture.name);
-                assert_close(&what, logits.row(row), expected, FP32_TOLERANCE);
+                assert_close(&what, logits.row(row), expected, fixture.tolerance());
             }
             compared += 1;
         }

@@ -1,6 +1,7 @@
 //! Rewrites of the ONNX graph before it is imported: what an exporter spelled out in a way that cannot be type-checked.
 
 mod padding_mask;
+mod quantized_layers;
 mod weight_scales;
 
 use std::collections::{HashMap, HashSet};
@@ -16,6 +17,7 @@ pub(crate) fn rewrite(model: &mut ModelProto, output: &str) {
         return;
     }
     padding_mask::rewrite(graph, opset);
+    quantized_layers::rewrite(graph);
     weight_scales::rewrite(graph);
     keep_only_needed(graph, output);
 }
