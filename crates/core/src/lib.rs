@@ -13,6 +13,7 @@ mod dialogue;
 mod embedded;
 mod error;
 mod readout;
+pub mod schedule;
 pub mod text;
 mod verdict;
 
