@@ -1,5 +1,7 @@
 //! What the schedule did, in numbers.
 
+use super::Rejection;
+
 /// A snapshot. What ends in `_total` only grows; the rest is how things stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -55,4 +57,24 @@ pub struct Counters {
     pub batch_tokens_padded_total: u64,
     /// Sequences tried once more after their engine failed.
     pub retried_total: u64,
+}
+
+impl Counters {
+    pub(super) fn count_rejection(&mut self, rejection: &Rejection) {
+        match rejection {
+            Rejection::QueueFull { .. } => self.rejected_queue_full_total += 1,
+            Rejection::ShuttingDown => self.rejected_shutting_down_total += 1,
+            Rejection::DeadlineExceeded => self.rejected_deadline_total += 1,
+            Rejection::Empty => self.rejected_empty_total += 1,
+            // Known only after a run, so never of a push.
+            Rejection::Failed(_) => {}
+        }
+    }
+
+    pub(super) fn count_batch(&mut self, rows: usize, tokens: usize, longest: usize) {
+        self.batches_total += 1;
+        self.batch_rows_total += rows as u64;
+        self.batch_tokens_total += tokens as u64;
+        self.batch_tokens_padded_total += (rows * longest) as u64;
+    }
 }
