@@ -20,6 +20,13 @@ const ENTRY_BYTES: u64 = 3 * SLOT_BYTES + 3 * 8 + 32;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey([u8; 32]);
 
+impl CacheKey {
+    /// Its bytes, for a cache outside the process.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
 /// Makes the keys of one model.
 #[derive(Clone)]
 pub struct Keyer {

@@ -197,6 +197,23 @@ impl Schedule {
         true
     }
 
+    /// The key of a sequence: the same in every process that runs this model, so that they can share a cache.
+    pub fn key(&mut self, ids: &[u32]) -> CacheKey {
+        self.keyer.key(ids)
+    }
+
+    /// What the cache knows of a key. Counts as no look-up, so that one may look elsewhere before a push.
+    pub fn peek(&self, key: &CacheKey) -> Option<LogitsRow> {
+        self.cache.get(key)
+    }
+
+    /// Puts logits into the cache that another cache knew. Rows with a value that is not finite are not kept.
+    pub fn seed(&mut self, key: CacheKey, row: LogitsRow) {
+        if row.iter().all(|logit| logit.is_finite()) {
+            self.cache.insert(key, row);
+        }
+    }
+
     /// How things stand.
     pub fn counters(&self) -> Counters {
         Counters {
