@@ -69,12 +69,9 @@ impl LogitsCache {
         self.rows.get(key).cloned()
     }
 
-    /// Keeps the logits of a sequence. A row larger than the whole cache is not kept.
+    /// Keeps the logits of a sequence, in place of those it had. A row larger than nearly the whole cache is not kept.
     pub fn insert(&mut self, key: CacheKey, row: LogitsRow) {
         // The library calls a row that it refuses, or that its successor replaces, evicted; here only making room counts.
-        if row_bytes(&row) > self.rows.capacity() {
-            return;
-        }
         let replaced = u64::from(self.rows.contains_key(&key));
         let mut gone = 0;
         self.rows.insert_with_lifecycle(key, row, &mut gone);

@@ -98,6 +98,8 @@ impl Schedule {
     /// Takes a request, answers it from the cache, or turns it away.
     pub fn push(&mut self, request: Request, now: Time) -> Pushed {
         let now = self.advance(now);
+        // Those whose deadline has passed leave their places to others.
+        self.expire(now);
         let pushed = self.admit(&request, now);
         match &pushed {
             Pushed::Accepted(_) => self.totals.accepted_total += 1,

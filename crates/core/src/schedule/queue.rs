@@ -112,7 +112,7 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, job: JobId, waiting: Waiting, priority: Priority) {
-        let overdue_from = self.batches_formed + self.rules.passed_over_max;
+        let overdue_from = self.batches_formed.saturating_add(self.rules.passed_over_max);
         self.place(job, Place { waiting, overdue_from }, priority);
     }
 
