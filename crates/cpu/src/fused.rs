@@ -2,7 +2,7 @@
 
 use crate::trace::{Trace, record};
 use grice_kernels::{
-    Activation, AttentionShape, EmbeddingTable, Epilogue, Kernels, LayerNorm, PackedLinear, Queries, Rows, ShapeError,
+    Activation, AttentionShape, EmbeddingTable, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, Rows, ShapeError,
     SlotMap, Table, WeightData, WeightPart,
 };
 use grice_model::{Attention, Batch, EngineError, Layer, Linear, Logits, Matrix, Program, Relative, Values};
@@ -21,8 +21,10 @@ pub(crate) struct Fused {
     labels: usize,
 }
 
-/// What replicas share.
-struct Weights {
+/// What engines of the same network share.
+pub(crate) struct Weights {
+    /// What the weights are packed for.
+    isa: Isa,
     embedding: Embedding,
     layers: Vec<PackedLayer>,
     head: Arc<TypedSimplePlan>,
@@ -71,18 +73,9 @@ struct Buffers {
 }
 
 impl Fused {
-    pub(crate) fn new(program: Program, labels: usize, threads: usize) -> Result<Fused, EngineError> {
-        let kernels = Kernels::new(threads);
-        let weights = Weights::pack(program, &kernels).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        Fused::spawn(Arc::new(weights), labels, kernels)
-    }
-
-    pub(crate) fn replica(&self, threads: usize) -> Result<Fused, EngineError> {
-        Fused::spawn(self.weights.clone(), self.labels, Kernels::with_isa(self.kernels.isa(), threads))
-    }
-
-    fn spawn(weights: Arc<Weights>, labels: usize, kernels: Kernels) -> Result<Fused, EngineError> {
+    pub(crate) fn new(weights: Arc<Weights>, labels: usize, threads: usize) -> Result<Fused, EngineError> {
         let head = weights.head.spawn().map_err(|error| EngineError::Plan(format!("{error:#}")))?;
+        let kernels = Kernels::with_isa(weights.isa, threads);
         Ok(Fused { weights, kernels, head, buffers: Buffers::default(), labels })
     }
 
@@ -321,13 +314,18 @@ impl Weights {
     }
 
     /// Packs weight by weight, freeing what was packed unless somebody else holds it.
-    fn pack(program: Program, kernels: &Kernels) -> TractResult<Weights> {
+    pub(crate) fn pack(program: Program) -> Result<Weights, EngineError> {
+        Weights::try_pack(program).map_err(|error| EngineError::Plan(format!("{error:#}")))
+    }
+
+    fn try_pack(program: Program) -> TractResult<Weights> {
+        let isa = Isa::best();
         let columns = program.hidden();
         let Program { embedding, layers, head } = program;
         let last = layers.len().saturating_sub(1);
         let layers = layers.into_iter().enumerate();
         let layers =
-            layers.map(|(number, layer)| pack_layer(layer, number == last, kernels)).collect::<TractResult<_>>()?;
+            layers.map(|(number, layer)| pack_layer(layer, number == last, isa)).collect::<TractResult<_>>()?;
         let mut head = Arc::unwrap_or_clone(head);
         head.optimize()?;
         let positions = embedding.positions.as_ref();
@@ -341,15 +339,15 @@ impl Weights {
             constant: embedding.constant,
             norm: embedding.norm,
         };
-        Ok(Weights { embedding, layers, head: head.into_runnable()?, columns })
+        Ok(Weights { isa, embedding, layers, head: head.into_runnable()?, columns })
     }
 }
 
-fn pack_layer(layer: Layer, is_last: bool, kernels: &Kernels) -> TractResult<PackedLayer> {
+fn pack_layer(layer: Layer, is_last: bool, isa: Isa) -> TractResult<PackedLayer> {
     let Layer { query, key, value, attention, output, attention_norm, up, activation, down, norm } = layer;
     let (projections, query) = match is_last {
-        true => (pack(kernels, &[key, value])?, Some(pack(kernels, &[query])?)),
-        false => (pack(kernels, &[query, key, value])?, None),
+        true => (pack(isa, &[key, value])?, Some(pack(isa, &[query])?)),
+        false => (pack(isa, &[query, key, value])?, None),
     };
     let Attention { heads, head_dim, scale, relative } = attention;
     Ok(PackedLayer {
@@ -357,17 +355,17 @@ fn pack_layer(layer: Layer, is_last: bool, kernels: &Kernels) -> TractResult<Pac
         query,
         shape: AttentionShape { heads, head_dim, scale },
         relative: relative.map(|relative| relative.slot_map().map(|slots| (relative, slots))).transpose()?,
-        output: pack(kernels, &[output])?,
+        output: pack(isa, &[output])?,
         attention_norm,
-        up: pack(kernels, &[up])?,
+        up: pack(isa, &[up])?,
         activation,
-        down: pack(kernels, &[down])?,
+        down: pack(isa, &[down])?,
         norm,
     })
 }
 
 /// Dense layers of the same input, side by side.
-fn pack(kernels: &Kernels, linears: &[Linear]) -> TractResult<PackedLinear> {
+fn pack(isa: Isa, linears: &[Linear]) -> TractResult<PackedLinear> {
     let inputs = linears.first().map_or(0, Linear::inputs);
     // A matrix with one scale a row is not what the kernels multiply by.
     let plain: Vec<Option<Vec<f32>>> = linears
@@ -390,7 +388,7 @@ fn pack(kernels: &Kernels, linears: &[Linear]) -> TractResult<PackedLinear> {
             bias: linear.bias.as_deref(),
         })
         .collect();
-    Ok(PackedLinear::pack(kernels.isa(), inputs, &parts)?)
+    Ok(PackedLinear::pack(isa, inputs, &parts)?)
 }
 
 fn table(matrix: Arc<Matrix>) -> TractResult<EmbeddingTable> {

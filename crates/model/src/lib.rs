@@ -26,4 +26,4 @@ pub use manifest::{Manifest, Precision, Task};
 pub use maxim::{Maxim, PerMaxim};
 pub use onnx::{Network, NodeSummary};
 pub use program::{Attention, Embedding, Layer, Positions, Program, Relative};
-pub use weights::{Linear, Matrix, Values};
+pub use weights::{Along, Linear, Matrix, Values};
