@@ -90,7 +90,7 @@ impl Operation for Head<'_> {
             pack_rows(v, call.v.stride, length, size, scratch.values.as_mut_ptr(), value_stride);
         }
         if let Some(relative) = call.relative {
-            pack_positions(s, &mut scratch.positions, relative, (call.id, head), column, call.width, size, length);
+            pack_positions(s, &mut scratch.positions, relative, (call.id, head), size, length);
         }
         let rows = if length <= 2 * ROWS_PER_BLOCK_MAX { ROWS_PER_BLOCK_MAX } else { ROWS_PER_BLOCK_MIN };
         let mut inverses = [0.0; ROWS_PER_BLOCK_MAX];
@@ -113,14 +113,11 @@ impl Operation for Head<'_> {
 
 /// Packs the relative keys and queries of a head, unless the thread has them from another sequence of the call.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "sizes")]
 fn pack_positions<S: Simd>(
     s: S,
     positions: &mut Positions,
     relative: &Relative<'_>,
     owner: (u64, usize),
-    column: usize,
-    width: usize,
     size: usize,
     length: usize,
 ) {
@@ -136,9 +133,9 @@ fn pack_positions<S: Simd>(
     for (table, packed, first, step) in sides {
         let Some(table) = table else { continue };
         packed.resize(size * stride);
-        let start = table[column..].as_ptr();
-        let source = Source::Slots { start, stride: width, slots: relative.slots, first, step };
-        // SAFETY: `Call::check` found all slots in the table; the buffer was just made for the columns.
+        let start = table.head(owner.1).as_ptr();
+        let source = Source::Slots { start, stride: size, slots: relative.slots, first, step };
+        // SAFETY: `RelativeTable::check` found all slots in the table; the buffer was just made for the columns.
         unsafe { pack_transposed(s, source, 2 * length + 3 * MARGIN, size, packed.as_mut_ptr(), stride) };
     }
 }
