@@ -7,7 +7,7 @@ use crate::gemm::operand::{self, with_scratch};
 use crate::gemm::product::{Product, Target};
 use crate::packed::PackedLinear;
 use crate::pool::{Parts, share};
-use crate::{Isa, Kernels, LayerNorm, ShapeError, activation};
+use crate::{Isa, Kernels, LayerNorm, ShapeError, layer_norm};
 
 /// Rows that a task takes at most: enough to read the weights seldom, few enough to stay in the second-level cache.
 pub(crate) const BLOCK_ROWS: usize = 48;
@@ -178,10 +178,8 @@ pub(crate) unsafe fn normalize_rows(
     n: usize,
 ) {
     if let Some(norm) = norm {
-        for row in rows {
-            // SAFETY: the caller's promise.
-            activation::normalize(isa, norm, unsafe { out.part(row * n, n) });
-        }
+        // SAFETY: the caller's promise.
+        layer_norm::normalize(isa, norm, unsafe { out.part(rows.start * n, rows.len() * n) });
     }
 }
 
