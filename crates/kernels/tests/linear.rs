@@ -1,4 +1,5 @@
 //! Every instruction set of this machine against the reference, over shapes that fit no tile.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::OnceLock;
 

@@ -1,5 +1,7 @@
 //! The pool under load: every task once, nested, from several threads, with panics, and let go of.
+#![allow(clippy::unwrap_used)]
 
+#[cfg(panic = "unwind")]
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

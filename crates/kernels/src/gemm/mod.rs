@@ -125,7 +125,7 @@ pub(crate) fn int8_kernel(isa: Isa) -> &'static Int8Kernel {
         #[cfg(all(target_family = "wasm", target_feature = "simd128"))]
         IsaKind::Simd128 => &simd128::INT8,
         #[cfg(all(target_family = "wasm", target_feature = "relaxed-simd"))]
-        IsaKind::RelaxedSimd => &relaxed_simd::INT8,
+        IsaKind::RelaxedSimd => relaxed_simd::int8_kernel(),
         _ => &scalar::INT8,
     }
 }
