@@ -12,7 +12,7 @@ use super::scratch::{Positions, Scratch};
 use super::tile::Product;
 use super::{Call, Job, Relative};
 use crate::pool::Parts;
-use crate::vector::{LANES_MAX, Operation, Simd, exp};
+use crate::vector::{LANES_MAX, Operation, Simd, exp2_of_negative};
 use std::ops::Range;
 
 /// Queries that are scored together, a multiple of [`LANES_MAX`]: more make the window of a key's distances smaller for each, fewer
@@ -180,13 +180,13 @@ fn score_block<S: Simd>(
     if layout.relative.and_then(|relative| relative.queries).is_some() {
         add_relative_queries(s, layout, scratch, block.clone(), rows, stride);
     }
-    for row in 0..block.len() {
+    for (row, inverse) in inverses[..block.len()].iter_mut().enumerate() {
         let scores = scratch.scores[row * stride..][..stride].as_mut_ptr();
         let begin = row * by_key_stride + S::TILE_ROWS - 1 - row % S::TILE_ROWS;
         let by_key = keys.map(|_| scratch.by_key[begin..].as_ptr());
         // SAFETY: both have `length` elements and room for a whole vector after them.
         let sum = unsafe { exponentiate_scores(s, scores, by_key, length, layout.scale) };
-        inverses[row] = 1.0 / sum;
+        *inverse = 1.0 / sum;
     }
 }
 
@@ -275,7 +275,8 @@ unsafe fn exponentiate_scores<S: Simd>(
     scale: f32,
 ) -> f32 {
     let end = length.next_multiple_of(S::LANES);
-    let scale = s.splat(scale);
+    // e^x = 2^(x · log₂ e).
+    let scale = s.splat(scale * std::f32::consts::LOG2_E);
     let mut largest = s.splat(f32::NEG_INFINITY);
     // SAFETY: the caller's, for all of this.
     unsafe {
@@ -295,7 +296,7 @@ unsafe fn exponentiate_scores<S: Simd>(
         let largest = s.splat(s.largest(largest));
         let mut sum = s.splat(0.0);
         for at in (0..end).step_by(S::LANES) {
-            let x = exp(s, s.sub(s.load(scores.add(at)), largest));
+            let x = exp2_of_negative(s, s.sub(s.load(scores.add(at)), largest));
             s.store(scores.add(at), x);
             sum = s.add(sum, x);
         }

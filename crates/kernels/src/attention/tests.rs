@@ -46,9 +46,8 @@ impl Case {
         }
         let (tokens, width) = (lengths.iter().sum::<usize>(), heads * head_dim);
         let shape = AttentionShape { heads, head_dim, scale: 2.0 / (head_dim as f32).sqrt() };
-        let table = |seed| {
-            RelativeTable::new(&numbers(slots.slots() * width, seed), slots.slots(), heads, head_dim).unwrap()
-        };
+        let table =
+            |seed| RelativeTable::new(&numbers(slots.slots() * width, seed), slots.slots(), heads, head_dim).unwrap();
         let (keys, queries) = (table(2), table(3));
         Self { cu_seqlens, shape, qkv: numbers(tokens * 3 * width, 1), keys, queries, slots, sides }
     }

@@ -101,12 +101,7 @@ macro_rules! simd {
 
             // Pairs of rows, then pairs of pairs.
             #[inline(always)]
-            unsafe fn transpose<const ADD: bool>(
-                self,
-                rows: &[*const f32; LANES_MAX],
-                to: *mut f32,
-                stride: usize,
-            ) {
+            unsafe fn transpose<const ADD: bool>(self, rows: &[*const f32; LANES_MAX], to: *mut f32, stride: usize) {
                 // SAFETY: the caller's.
                 unsafe {
                     let (a, b) = (v128_load(rows[0].cast()), v128_load(rows[1].cast()));
