@@ -49,21 +49,30 @@ fn jobs_far_apart() {
     }
 }
 
-/// With work enough for the helpers to wake up, all threads take part, and the caller's is one of them.
+/// All threads take part, the caller's among them, whether the helpers have gone to sleep or not.
 #[test]
 #[cfg(not(target_family = "wasm"))]
 fn helpers_help() {
+    use std::time::{Duration, Instant};
+
     let pool = Pool::new(3);
-    let names = std::sync::Mutex::new(std::collections::HashSet::new());
-    let meeting = std::sync::Barrier::new(pool.threads());
-    // No task ends before each thread has one.
-    pool.run(pool.threads(), &|_| {
-        meeting.wait();
-        names.lock().unwrap().insert(std::thread::current().id());
-    });
-    let names = names.into_inner().unwrap();
-    assert_eq!(names.len(), pool.threads());
-    assert!(names.contains(&std::thread::current().id()));
+    for pause in [Duration::ZERO, Duration::from_millis(20)] {
+        std::thread::sleep(pause);
+        let names = std::sync::Mutex::new(std::collections::HashSet::new());
+        let arrived = AtomicUsize::new(0);
+        let start = Instant::now();
+        // No task ends before each thread has one, unless a thread never comes.
+        pool.run(pool.threads(), &|_| {
+            arrived.fetch_add(1, Ordering::SeqCst);
+            while arrived.load(Ordering::SeqCst) < pool.threads() && start.elapsed() < Duration::from_secs(20) {
+                std::thread::yield_now();
+            }
+            names.lock().unwrap().insert(std::thread::current().id());
+        });
+        let names = names.into_inner().unwrap();
+        assert_eq!(names.len(), pool.threads(), "after a pause of {pause:?}");
+        assert!(names.contains(&std::thread::current().id()));
+    }
 }
 
 #[test]
