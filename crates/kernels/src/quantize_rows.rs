@@ -52,7 +52,7 @@ fn into_bytes<const FLIP: u8>(x: &[f32], out: &mut [u8]) -> f32 {
 }
 
 /// 16-bit integers, in the order of the machine's bytes.
-#[cfg(any(target_arch = "x86_64", target_family = "wasm"))]
+#[cfg(any(target_arch = "x86_64", all(target_family = "wasm", target_feature = "simd128")))]
 #[inline(always)]
 fn into_words(x: &[f32], out: &mut [u8]) -> f32 {
     let (factor, scale) = factors(x);
