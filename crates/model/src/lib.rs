@@ -9,6 +9,7 @@ mod family;
 mod logits;
 mod manifest;
 mod maxim;
+mod observe;
 mod onnx;
 mod rewrite;
 
@@ -19,4 +20,5 @@ pub use family::Family;
 pub use logits::Logits;
 pub use manifest::{Manifest, Precision, Task};
 pub use maxim::{Maxim, PerMaxim};
+pub use observe::Observed;
 pub use onnx::{Network, NodeSummary};

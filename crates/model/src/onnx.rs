@@ -14,7 +14,7 @@ use tract_onnx::tract_hir::internal::DimLike;
 const INPUT_IDS: &str = "input_ids";
 const ATTENTION_MASK: &str = "attention_mask";
 const TOKEN_TYPE_IDS: &str = "token_type_ids";
-const LOGITS: &str = "logits";
+pub(crate) const LOGITS: &str = "logits";
 
 /// A detector's graph, decluttered and type-checked: `input_ids` and `attention_mask` (int64 `[batch, sequence]`, and
 /// `token_type_ids` where the file has it) to `logits` (float32 `[batch, labels]`).
@@ -41,13 +41,7 @@ impl Network {
     /// # Errors
     /// One of [`Error`]'s `Onnx…` and `Graph…` variants, naming the input, output, node or operator at fault.
     pub fn import(onnx: &[u8], labels: usize) -> Result<Network> {
-        // tract panics on some malformed files (tensors of unknown element types, say). An import shares nothing with the
-        // rest of the process, so a panic in it is one more way to say that the file is no good.
-        catch_unwind(AssertUnwindSafe(|| import(onnx, labels))).unwrap_or_else(|panic| {
-            let cause = panic.downcast_ref::<String>().cloned();
-            let cause = cause.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Err(Error::Graph(format!("the importer gave up: {}", cause.as_deref().unwrap_or("no reason given"))))
-        })
+        without_panic(|| import(onnx, labels))
     }
 
     /// The graph, after declutter and before any engine's optimisation.
@@ -92,6 +86,16 @@ impl Network {
     }
 }
 
+/// tract panics on some malformed files (tensors of unknown element types, say). An import shares nothing with the rest of the
+/// process, so a panic in it is one more way to say that the file is no good.
+pub(crate) fn without_panic<T>(import: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(import)).unwrap_or_else(|panic| {
+        let cause = panic.downcast_ref::<String>().cloned();
+        let cause = cause.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(Error::Graph(format!("the importer gave up: {}", cause.as_deref().unwrap_or("no reason given"))))
+    })
+}
+
 fn import(onnx: &[u8], labels: usize) -> Result<Network> {
     // Exported shape hints are often stale after a quantizer has rewritten the file; tract infers them anyway.
     let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
@@ -103,16 +107,15 @@ fn import(onnx: &[u8], labels: usize) -> Result<Network> {
     let mut inference = framework.model_for_proto_model(&proto).map_err(|error| Error::Graph(causes(&error)))?;
     drop(proto);
     check_operators(&inference)?;
-    let names = [INPUT_IDS, ATTENTION_MASK].into_iter().chain(takes_token_types.then_some(TOKEN_TYPE_IDS));
-    let names: Vec<&str> = names.collect();
-    let typed = type_check(&mut inference, &names).map_err(|error| Error::Graph(causes(&error)))?;
+    let typed =
+        type_check(&mut inference, takes_token_types, &[LOGITS]).map_err(|error| Error::Graph(causes(&error)))?;
     check_logits(&typed, labels)?;
     let embedding_rows = find_embedding_rows(&typed);
     Ok(Network { typed: Arc::new(typed), labels, embedding_rows, takes_token_types })
 }
 
 /// Checks the names of inputs and outputs; whether `token_type_ids` is among the inputs.
-fn check_signature(proto: &pb::ModelProto) -> Result<bool> {
+pub(crate) fn check_signature(proto: &pb::ModelProto) -> Result<bool> {
     let Some(graph) = &proto.graph else {
         return Err(Error::OnnxSyntax("it holds no graph".to_owned()));
     };
@@ -133,7 +136,7 @@ fn check_signature(proto: &pb::ModelProto) -> Result<bool> {
     Ok(inputs.iter().any(|name| name == TOKEN_TYPE_IDS))
 }
 
-fn check_operators(model: &InferenceModel) -> Result<()> {
+pub(crate) fn check_operators(model: &InferenceModel) -> Result<()> {
     let mut ops = Vec::new();
     for node in model.nodes() {
         let name = node.op.name();
@@ -144,12 +147,17 @@ fn check_operators(model: &InferenceModel) -> Result<()> {
     if ops.is_empty() { Ok(()) } else { Err(Error::GraphOps { ops }) }
 }
 
-fn type_check(model: &mut InferenceModel, inputs: &[&str]) -> TractResult<TypedModel> {
+pub(crate) fn type_check(
+    model: &mut InferenceModel,
+    takes_token_types: bool,
+    outputs: &[impl AsRef<str>],
+) -> TractResult<TypedModel> {
+    let inputs = [INPUT_IDS, ATTENTION_MASK].into_iter().chain(takes_token_types.then_some(TOKEN_TYPE_IDS));
     model.select_inputs_by_name(inputs)?;
-    model.select_outputs_by_name([LOGITS])?;
+    model.select_outputs_by_name(outputs)?;
     let batch = model.symbols.sym("batch");
     let sequence = model.symbols.sym("sequence");
-    for input in 0..inputs.len() {
+    for input in 0..model.inputs.len() {
         let fact = i64::fact([batch.to_dim(), sequence.to_dim()]);
         model.set_input_fact(input, fact.into())?;
     }
@@ -191,7 +199,7 @@ fn root_cause(error: &TractError) -> String {
 }
 
 /// The chain of causes, outermost first, in one line.
-fn causes(error: &TractError) -> String {
+pub(crate) fn causes(error: &TractError) -> String {
     let texts: Vec<String> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
     texts.join(": ")
 }
