@@ -21,6 +21,7 @@ mod model;
 mod output;
 mod present;
 mod progress;
+mod quantize;
 mod resume;
 mod rows;
 mod terminal;
@@ -52,6 +53,7 @@ fn run(args: &Args) -> Result<(), CliError> {
     match &args.command {
         Command::Detect(detect) => detect::run(detect, &args.common),
         Command::Eval(eval) => eval::run(eval, &args.common),
+        Command::Quantize(quantize) => quantize::run(quantize, &args.common),
         Command::Inspect(inspect) => inspect::run(inspect, &args.common),
         Command::Doctor(doctor) => doctor::run(doctor, &args.common),
         Command::Completions(completions) => manual::print_completions(completions.shell),

@@ -11,14 +11,16 @@ mod detector;
 mod dialogue;
 #[cfg(feature = "embedded-model")]
 mod embedded;
+mod engine;
 mod error;
 mod readout;
 pub mod text;
 mod verdict;
 
-pub use bundle::Bundle;
+pub use bundle::{Bundle, file_digest};
 pub use detector::{Detector, Options};
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
+pub use engine::plan_engine;
 pub use error::{Error, ErrorKind, Result};
 pub use grice_model::{
     Batch, Engine, EngineError, EngineInfo, Family, Logits, Manifest, Maxim, Network, NodeSummary, PerMaxim, Precision,

@@ -45,7 +45,11 @@ impl Activations {
         for name in &names {
             seen.insert(name.clone(), Activation::default());
         }
+        let rows = source.vocabulary().unwrap_or(usize::MAX);
         for (place, ids) in samples.iter().enumerate() {
+            if let Some(&id) = ids.iter().find(|&&id| id as usize >= rows) {
+                return Err(Error::TokenId { sample: place + 1, id, rows });
+            }
             let run =
                 |error: TractError| Error::Run { sample: place + 1, cause: format!("{error:#}").replace('\n', " ") };
             let outputs = runner.run(ids).map_err(run)?;

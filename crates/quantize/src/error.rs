@@ -87,6 +87,16 @@ pub enum Error {
     /// The graph cannot be imported to be calibrated.
     #[error("the model cannot be calibrated: {0}")]
     Import(#[from] grice_model::Error),
+    /// A sample with an id that the model has no embedding for.
+    #[error("sample {sample} has the token id {id}, but the model's embedding has {rows} rows")]
+    TokenId {
+        /// Which sample, from 1.
+        sample: usize,
+        /// The id.
+        id: u32,
+        /// How many rows the embedding has.
+        rows: usize,
+    },
     /// The graph failed to run while it was calibrated.
     #[error("the model failed to run on sample {sample}: {cause}")]
     Run {

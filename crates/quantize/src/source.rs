@@ -132,6 +132,18 @@ impl Source {
         }
     }
 
+    /// Rows of the smallest table that is looked up straight by the token ids, if there is one.
+    pub fn vocabulary(&self) -> Option<usize> {
+        let graph = self.graph();
+        let lookups = graph.node.iter().filter(|node| node.op_type == "Gather");
+        let by_ids = lookups.filter(|node| node.input.get(1).is_some_and(|ids| ids == "input_ids"));
+        let tables = by_ids.filter_map(|node| {
+            let name = node.input.first()?;
+            graph.initializer.iter().find(|tensor| tensor.name == *name)?.dims.first().copied()
+        });
+        tables.filter_map(|rows| usize::try_from(rows).ok()).min()
+    }
+
     /// The values that quantized layers multiply their weights with, each once, in the order of the graph.
     pub fn activations(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
