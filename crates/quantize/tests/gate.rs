@@ -26,7 +26,7 @@ fn engine<'h>(harm: &'h [(&'h str, f32)]) -> impl FnMut(&[u8], &[Vec<u32>]) -> R
         let hurt: f32 = hurt.sum();
         let answer = |ids: &Vec<u32>| {
             let share = ids[1] as f32 / ROWS as f32;
-            (0..4).map(|column| if (ids[1] + column) % 2 == 0 { 1.0 - hurt * share } else { -1.0 }).collect()
+            (0..4).map(|column| if (ids[1] + column).is_multiple_of(2) { 1.0 - hurt * share } else { -1.0 }).collect()
         };
         Ok(rows.iter().map(answer).collect())
     }
@@ -107,7 +107,7 @@ fn the_best_attempt_is_what_a_forced_run_gets() {
 #[test]
 fn labels_are_what_counts_where_there_are_some() {
     let columns = columns();
-    let labels = (0..ROWS as u32).map(|row| (0..4).map(|column| (row + column) % 2 == 0).collect()).collect();
+    let labels = (0..ROWS as u32).map(|row| (0..4).map(|column| (row + column).is_multiple_of(2)).collect()).collect();
     let rows = Rows { labels: Some(labels), ..rows() };
     let (judged, _) = judge(&Gate::new(&columns, &rows, 0.99), &[("w1", 4.0)]);
     let score = &judged.report.score;
@@ -121,9 +121,8 @@ fn an_engine_that_fails_or_answers_nonsense_is_told() {
     let source = Source::read(&onnx, Mode::Dynamic).unwrap();
     let (columns, rows) = (columns(), rows());
     let gate = Gate::new(&columns, &rows, 0.99);
-    let run = |mut engine: fn(&[u8], &[Vec<u32>]) -> Result<Answers, String>| {
-        quantize_within(&source, &onnx, None, &gate, &mut engine, &mut |_| {}).unwrap_err()
-    };
+    type Engine = fn(&[u8], &[Vec<u32>]) -> Result<Answers, String>;
+    let run = |mut engine: Engine| quantize_within(&source, &onnx, None, &gate, &mut engine, &mut |_| {}).unwrap_err();
     assert!(matches!(run(|_, _| Err("out of order".to_owned())), Error::Evaluate(cause) if cause == "out of order"));
     assert!(
         matches!(run(|_, rows| Ok(vec![vec![0.0; 3]; rows.len()])), Error::Judge(cause) if cause.contains("3 logits"))

@@ -83,7 +83,11 @@ impl QuantizedByOnnxRuntime {
         let made = sources.map(|(source, mode)| {
             let name = format!("{source}-{mode}");
             let logits = answers_at(&fixtures_folder().join("onnxruntime-int8").join(format!("{name}.json")));
-            QuantizedByOnnxRuntime { name, source: Fixture { name: source, folder: fixtures_folder().join(source) }, logits }
+            QuantizedByOnnxRuntime {
+                name,
+                source: Fixture { name: source, folder: fixtures_folder().join(source) },
+                logits,
+            }
         });
         made.collect()
     }
