@@ -38,7 +38,15 @@ struct CpuFeature {
 #[serde(tag = "state", rename_all = "lowercase")]
 enum ModelHealth {
     /// Loaded, and gave a verdict.
-    Works { name: String, precision: &'static str, load_ms: f64, detect_ms: f64, verdict: String },
+    Works {
+        name: String,
+        precision: &'static str,
+        /// What computes: the instruction set, or `tract`.
+        kernels: &'static str,
+        load_ms: f64,
+        detect_ms: f64,
+        verdict: String,
+    },
     /// None was named and none is compiled in.
     Absent { cause: String },
     /// Cannot be used.
@@ -89,8 +97,9 @@ fn try_model(common: &Common) -> Result<ModelHealth> {
     let verdict = detector.detect(&turn)?;
     let detect_ms = milliseconds(start);
     let name = format!("{} {}", detector.manifest().name, detector.manifest().version).trim_end().to_owned();
-    let precision = detector.engine_info().precision.name();
-    Ok(ModelHealth::Works { name, precision, load_ms, detect_ms, verdict: headline(&verdict) })
+    let info = detector.engine_info();
+    let (precision, kernels) = (info.precision.name(), info.kernels);
+    Ok(ModelHealth::Works { name, precision, kernels, load_ms, detect_ms, verdict: headline(&verdict) })
 }
 
 fn milliseconds(since: Instant) -> f64 {
@@ -137,9 +146,9 @@ fn show_findings(findings: &Findings, terminal: Terminal) -> String {
     _ = writeln!(text, "gpu       {}", findings.gpu);
     _ = writeln!(text, "embedded  {}", if findings.embedded_model { "a model is compiled in" } else { "no model" });
     match &findings.model {
-        ModelHealth::Works { name, precision, load_ms, detect_ms, verdict } => {
+        ModelHealth::Works { name, precision, kernels, load_ms, detect_ms, verdict } => {
             _ = writeln!(text, "model     {} {name} ({precision}): {verdict}", good("works:"));
-            _ = writeln!(text, "          loaded in {load_ms} ms, one turn in {detect_ms} ms");
+            _ = writeln!(text, "          loaded in {load_ms} ms, one turn in {detect_ms} ms ({kernels} kernels)");
         }
         ModelHealth::Absent { cause } => _ = writeln!(text, "model     {}", terminal.paint(terminal.note(), cause)),
         ModelHealth::Broken { cause } => _ = writeln!(text, "model     {} {cause}", bad("broken:")),

@@ -41,6 +41,9 @@ struct Graph {
     /// `None` if the graph looks its ids up in a way of its own.
     vocabulary_rows: Option<usize>,
     constant_bytes: usize,
+    fused: bool,
+    /// Where the graph turned out to be something that the fused kernels do not know.
+    unfused_because: Option<String>,
     nodes: usize,
     operators: Vec<Operator>,
 }
@@ -89,7 +92,7 @@ fn describe(bundle: &Bundle, common: &Common) -> Result<Description> {
         thresholds: manifest.thresholds,
         files: list_files(bundle)?,
         graph: describe_graph(bundle, info.precision)?,
-        runs_on: RunsOn { device: info.device, engine: "tract", threads: info.threads },
+        runs_on: RunsOn { device: info.device, engine: info.kernels, threads: info.threads },
     })
 }
 
@@ -118,6 +121,8 @@ fn describe_graph(bundle: &Bundle, precision: Precision) -> Result<Graph> {
         inputs: ["input_ids", "attention_mask"].into_iter().chain(third).collect(),
         vocabulary_rows: network.embedding_rows(),
         constant_bytes: network.constant_bytes(),
+        fused: network.program().is_ok(),
+        unfused_because: network.program().err().map(|unfused| unfused.reason.clone()),
         nodes: operators.iter().map(|operator| operator.nodes).sum(),
         operators,
     })
@@ -153,7 +158,11 @@ fn show_description(about: &Description, terminal: Terminal) -> String {
     let rows = graph.vocabulary_rows.map_or_else(|| "unknown".to_owned(), |rows| rows.to_string());
     _ = writeln!(text, "vocabulary  {rows} rows");
     _ = writeln!(text, "constants   {}", show_bytes(graph.constant_bytes));
-    _ = writeln!(text, "nodes       {}", graph.nodes);
+    _ = match &graph.unfused_because {
+        None => writeln!(text, "fused       yes"),
+        Some(reason) => writeln!(text, "fused       no: {reason}"),
+    };
+    _ = writeln!(text, "steps       {}", graph.nodes);
     for operator in &graph.operators {
         _ = writeln!(text, "  {:>5}  {}", operator.nodes, operator.operator);
     }

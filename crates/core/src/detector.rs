@@ -35,13 +35,12 @@ impl Detector {
         let manifest = bundle.manifest().clone();
         let precision = options.precision.unwrap_or_else(|| manifest.default_precision());
         let (path, onnx) = bundle.model(precision)?;
-        let network = Network::import(&onnx, manifest.labels.len())
+        let network = Network::import(onnx, manifest.labels.len())
             .map_err(|source| Error::Model { path: path.to_owned(), source })?;
-        drop(onnx);
         let tokenizer = Tokenizer::from_json(&bundle.tokenizer()?)?;
         check_ids(&tokenizer, &network)?;
         check_positions(bundle)?;
-        let engine = CpuEngine::new(&network, precision, options.threads.unwrap_or(1))?;
+        let engine = CpuEngine::new(network, precision, options.threads.unwrap_or(1))?;
         let thresholds = options.thresholds.unwrap_or(manifest.thresholds);
         Ok(Detector { template: Template::new(&manifest), manifest, tokenizer, thresholds, engine })
     }

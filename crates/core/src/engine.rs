@@ -12,5 +12,5 @@ pub fn plan_engine(path: &str, onnx: &[u8], labels: usize, options: &Options) ->
     let imported = Network::import(onnx, labels);
     let network = imported.map_err(|source| Error::Model { path: path.to_owned(), source })?;
     let precision = options.precision.unwrap_or(Precision::Fp32);
-    Ok(CpuEngine::new(&network, precision, options.threads.unwrap_or(1))?)
+    Ok(CpuEngine::new(network, precision, options.threads.unwrap_or(1))?)
 }

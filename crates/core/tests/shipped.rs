@@ -45,7 +45,7 @@ fn ids_and_logits_are_those_of_the_python_libraries() {
     let precision = bundle.manifest().default_precision();
     let detector = Detector::load(&bundle, &Options::default()).unwrap();
     let network = Network::import(&bundle.model(precision).unwrap().1, 4).unwrap();
-    let mut engine = CpuEngine::new(&network, precision, 1).unwrap();
+    let mut engine = CpuEngine::new(network.clone(), precision, 1).unwrap();
     for case in cases {
         let encoded = detector.encode(&case.turn).unwrap();
         assert_eq!(encoded.ids, case.ids, "{}", case.name);

@@ -1,7 +1,17 @@
-//! Batches in, logits out, on the processor through tract.
+//! The CPU engine: packed batches in, logits out.
 //!
-//! Leaves out: text, files, queues.
+//! ```text
+//!            ┌─► fused: kernels for the encoder, tract for the head
+//! Network ──►┤
+//!            └─► padded: the whole graph through tract, for what did not fuse
+//! ```
+//!
+//! Leaves out text, files and queues. Only this crate and `kernels` start threads.
 
-mod plan;
+mod engine;
+mod fused;
+mod padded;
+mod trace;
 
-pub use plan::CpuEngine;
+pub use engine::CpuEngine;
+pub use trace::{Span, Trace};

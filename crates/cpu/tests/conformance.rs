@@ -10,12 +10,12 @@ use std::cell::RefCell;
 
 #[test]
 fn one_thread() {
-    conformance::check_engine(|network| CpuEngine::new(network, Precision::Fp32, 1).unwrap());
+    conformance::check_engine(|network| CpuEngine::new(network.clone(), Precision::Fp32, 1).unwrap());
 }
 
 #[test]
 fn three_threads() {
-    conformance::check_engine(|network| CpuEngine::new(network, Precision::Fp32, 3).unwrap());
+    conformance::check_engine(|network| CpuEngine::new(network.clone(), Precision::Fp32, 3).unwrap());
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn files_by_onnx_runtimes_quantizer() {
 #[test]
 fn no_thread_means_one() {
     let network = Network::import(&Fixture::all()[0].onnx(), 4).unwrap();
-    assert_eq!(CpuEngine::new(&network, Precision::Fp32, 0).unwrap().info().threads, 1);
+    assert_eq!(CpuEngine::new(network.clone(), Precision::Fp32, 0).unwrap().info().threads, 1);
 }
 
 /// Batches of any lengths, on any number of threads, equal one sequence at a time.
@@ -35,9 +35,10 @@ fn any_batch_equals_one_at_a_time() {
     for fixture in Fixture::all() {
         let network = Network::import(&fixture.onnx(), 4).unwrap();
         let rows = network.embedding_rows().unwrap() as u32;
-        let one = RefCell::new(CpuEngine::new(&network, Precision::Fp32, 1).unwrap());
-        let several: Vec<RefCell<CpuEngine>> =
-            (1..4).map(|threads| RefCell::new(CpuEngine::new(&network, Precision::Fp32, threads).unwrap())).collect();
+        let one = RefCell::new(CpuEngine::new(network.clone(), Precision::Fp32, 1).unwrap());
+        let several: Vec<RefCell<CpuEngine>> = (1..4)
+            .map(|threads| RefCell::new(CpuEngine::new(network.clone(), Precision::Fp32, threads).unwrap()))
+            .collect();
         let sequence = prop::collection::vec(0..rows, 1..80);
         let inputs = (prop::collection::vec(sequence, 1..24), 0..several.len());
         let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(24));

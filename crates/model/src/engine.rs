@@ -24,6 +24,8 @@ pub struct EngineInfo {
     pub precision: Precision,
     /// How many threads it may use.
     pub threads: usize,
+    /// What computes: the instruction set of the fused kernels, or the library that runs a graph that did not fuse.
+    pub kernels: &'static str,
 }
 
 /// What can go wrong when a batch is run.
@@ -37,6 +39,14 @@ pub enum EngineError {
         id: u32,
         /// How many rows the embedding has.
         rows: usize,
+    },
+    /// A sequence is longer than the model has positions for.
+    #[error("a sequence of {tokens} tokens is longer than the {positions} positions that the model has rows for")]
+    Positions {
+        /// Tokens in the sequence.
+        tokens: usize,
+        /// Positions in the table.
+        positions: usize,
     },
     /// The engine could not be built for this network.
     #[error("the model cannot be planned: {0}")]

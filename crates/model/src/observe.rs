@@ -21,7 +21,7 @@ impl Observed {
     /// # Errors
     /// As [`crate::Network::import`]; [`Error::Graph`] naming a value that is not there.
     pub fn import(model: ModelProto, values: &[String]) -> Result<Observed> {
-        onnx::without_panic(|| import(model, values))
+        onnx::catch(|| import(model, values))
     }
 }
 

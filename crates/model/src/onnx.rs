@@ -1,8 +1,9 @@
-//! ONNX bytes → tract's typed graph, with symbolic batch and sequence axes, checked to be a detector.
+//! ONNX bytes → a detector's network: its fused program, or tract's typed graph with symbolic batch and sequence axes.
 //!
 //! The only importer: every engine starts from the [`Network`] made here.
 
-use crate::{Error, Result};
+use crate::{Error, Program, Result, Unfused};
+use prost::Message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tract_onnx::pb;
@@ -16,14 +17,20 @@ const ATTENTION_MASK: &str = "attention_mask";
 const TOKEN_TYPE_IDS: &str = "token_type_ids";
 pub(crate) const LOGITS: &str = "logits";
 
-/// A detector's graph, decluttered and type-checked: `input_ids` and `attention_mask` (int64 `[batch, sequence]`, and
-/// `token_type_ids` where the file has it) to `logits` (float32 `[batch, labels]`).
+/// A detector's network, from `input_ids` and `attention_mask` to `logits` (float32 `[batch, labels]`).
 #[derive(Clone, Debug)]
 pub struct Network {
-    typed: Arc<TypedModel>,
+    form: Form,
     labels: usize,
     embedding_rows: Option<usize>,
     takes_token_types: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Form {
+    Fused(Arc<Program>),
+    /// Decluttered and type-checked, and why there is no fused form.
+    Graph(Arc<TypedModel>, Unfused),
 }
 
 /// One line of what a graph is made of.
@@ -36,17 +43,52 @@ pub struct NodeSummary {
 }
 
 impl Network {
-    /// Reads an ONNX file of a detector with `labels` output columns.
+    /// Reads an ONNX file of a detector with `labels` output columns, fused where that is possible. Bytes handed over by value
+    /// are freed as soon as they are parsed.
     ///
     /// # Errors
     /// One of [`Error`]'s `Onnx…` and `Graph…` variants, naming the input, output, node or operator at fault.
-    pub fn import(onnx: &[u8], labels: usize) -> Result<Network> {
-        without_panic(|| import(onnx, labels))
+    pub fn import(onnx: impl AsRef<[u8]>, labels: usize) -> Result<Network> {
+        catch(|| import(onnx, labels, true))
     }
 
-    /// The graph, after declutter and before any engine's optimisation.
-    pub fn typed(&self) -> &TypedModel {
-        &self.typed
+    /// As [`Network::import`], as tract's graph even where it could be fused: the second opinion for tests, and the form in
+    /// which every value between two nodes can be asked for.
+    ///
+    /// # Errors
+    /// As [`Network::import`].
+    pub fn import_graph(onnx: impl AsRef<[u8]>, labels: usize) -> Result<Network> {
+        catch(|| import(onnx, labels, false))
+    }
+
+    /// The graph, after declutter and before any engine's optimisation; `None` for a fused network.
+    pub fn typed(&self) -> Option<&TypedModel> {
+        match &self.form {
+            Form::Fused(_) => None,
+            Form::Graph(typed, _) => Some(typed),
+        }
+    }
+
+    /// The fused program, or why there is none.
+    ///
+    /// # Errors
+    /// [`Unfused`], naming the value at which the graph turned out to be something else.
+    pub fn program(&self) -> std::result::Result<&Program, &Unfused> {
+        match &self.form {
+            Form::Fused(program) => Ok(program),
+            Form::Graph(_, unfused) => Err(unfused),
+        }
+    }
+
+    /// The fused program by value, copied only if it is held elsewhere.
+    ///
+    /// # Errors
+    /// The network itself, if it did not fuse.
+    pub fn into_program(self) -> std::result::Result<Program, Network> {
+        match self.form {
+            Form::Fused(program) => Ok(Arc::unwrap_or_clone(program)),
+            Form::Graph(..) => Err(self),
+        }
     }
 
     /// Columns of `logits`.
@@ -64,20 +106,27 @@ impl Network {
         self.takes_token_types
     }
 
-    /// Bytes of constants in the graph.
+    /// Bytes of weights and other constants.
     pub fn constant_bytes(&self) -> usize {
-        let constants =
-            self.typed.nodes().iter().filter(|node| node.op_is::<tract_onnx::tract_core::ops::konst::Const>());
-        constants
-            .filter_map(|node| node.outputs.first().and_then(|outlet| outlet.fact.konst.as_ref()))
-            .map(|tensor| tensor.volume() * tensor.datum_type().size_of())
-            .sum()
+        match &self.form {
+            Form::Fused(program) => program.weight_bytes() + constant_bytes(&program.head),
+            Form::Graph(typed, _) => constant_bytes(typed),
+        }
     }
 
-    /// How many nodes of each operator, most frequent first.
+    /// How many of each operator, most frequent first: fused steps, and tract's operators.
     pub fn summary(&self) -> Vec<NodeSummary> {
         let mut counts = std::collections::BTreeMap::<String, usize>::new();
-        for node in self.typed.nodes() {
+        let typed = match &self.form {
+            Form::Fused(program) => {
+                for step in program.steps() {
+                    *counts.entry(step).or_default() += 1;
+                }
+                &program.head
+            }
+            Form::Graph(typed, _) => typed,
+        };
+        for node in typed.nodes() {
             *counts.entry(node.op.name().to_string()).or_default() += 1;
         }
         let mut lines: Vec<_> = counts.into_iter().map(|(op, nodes)| NodeSummary { op, nodes }).collect();
@@ -86,9 +135,9 @@ impl Network {
     }
 }
 
-/// tract panics on some malformed files (tensors of unknown element types, say). An import shares nothing with the rest of the
-/// process, so a panic in it is one more way to say that the file is no good.
-pub(crate) fn without_panic<T>(import: impl FnOnce() -> Result<T>) -> Result<T> {
+/// tract panics on some malformed files (tensors of unknown element types, say). An import shares nothing with the rest of
+/// the process, so a panic in it is one more way to say that the file is no good.
+pub(crate) fn catch<T>(import: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(import)).unwrap_or_else(|panic| {
         let cause = panic.downcast_ref::<String>().cloned();
         let cause = cause.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -96,13 +145,31 @@ pub(crate) fn without_panic<T>(import: impl FnOnce() -> Result<T>) -> Result<T> 
     })
 }
 
-fn import(onnx: &[u8], labels: usize) -> Result<Network> {
+fn constant_bytes(model: &TypedModel) -> usize {
+    let constants = model.nodes().iter().filter(|node| node.op_is::<tract_onnx::tract_core::ops::konst::Const>());
+    constants
+        .filter_map(|node| node.outputs.first().and_then(|outlet| outlet.fact.konst.as_ref()))
+        .map(|tensor| tensor.volume() * tensor.datum_type().size_of())
+        .sum()
+}
+
+fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: bool) -> Result<Network> {
     // Exported shape hints are often stale after a quantizer has rewritten the file; tract infers them anyway.
     let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    let mut bytes = onnx;
-    let mut proto =
-        framework.proto_model_for_read(&mut bytes).map_err(|error| Error::OnnxSyntax(root_cause(&error)))?;
+    let mut proto = pb::ModelProto::decode(onnx.as_ref()).map_err(|error| Error::OnnxSyntax(error.to_string()))?;
+    drop(onnx);
     let takes_token_types = check_signature(&proto)?;
+    let unfused = match fused {
+        true => match fuse_proto(&mut proto, labels)? {
+            Ok(program) => {
+                let embedding_rows = Some(program.embedding.words.rows());
+                let form = Form::Fused(Arc::new(program));
+                return Ok(Network { form, labels, embedding_rows, takes_token_types });
+            }
+            Err(unfused) => unfused,
+        },
+        false => Unfused { reason: "nobody asked for it".to_owned() },
+    };
     crate::rewrite::rewrite(&mut proto, LOGITS);
     let mut inference = framework.model_for_proto_model(&proto).map_err(|error| Error::Graph(causes(&error)))?;
     drop(proto);
@@ -111,7 +178,20 @@ fn import(onnx: &[u8], labels: usize) -> Result<Network> {
         type_check(&mut inference, takes_token_types, &[LOGITS]).map_err(|error| Error::Graph(causes(&error)))?;
     check_logits(&typed, labels)?;
     let embedding_rows = find_embedding_rows(&typed);
-    Ok(Network { typed: Arc::new(typed), labels, embedding_rows, takes_token_types })
+    Ok(Network { form: Form::Graph(Arc::new(typed), unfused), labels, embedding_rows, takes_token_types })
+}
+
+/// The program, if the graph has a fused form. A panic of tract's in a small piece of the graph is a reason not to fuse.
+fn fuse_proto(proto: &mut pb::ModelProto, labels: usize) -> Result<std::result::Result<Program, Unfused>> {
+    let fused = catch_unwind(AssertUnwindSafe(|| crate::fuse::fuse(proto, LOGITS)));
+    let gave_up = || Unfused { reason: "the importer gave up on a piece of it".to_owned() };
+    match fused.unwrap_or_else(|_| Err(gave_up())) {
+        Ok(program) => {
+            check_logits(&program.head, labels)?;
+            Ok(Ok(program))
+        }
+        Err(unfused) => Ok(Err(unfused)),
+    }
 }
 
 /// Checks the names of inputs and outputs; whether `token_type_ids` is among the inputs.
@@ -192,10 +272,6 @@ fn through_casts(model: &TypedModel, mut node: usize) -> usize {
         node = model.node(node).inputs[0].node;
     }
     node
-}
-
-fn root_cause(error: &TractError) -> String {
-    error.root_cause().to_string()
 }
 
 /// The chain of causes, outermost first, in one line.

@@ -34,7 +34,7 @@ fn samples() -> Vec<Vec<u32>> {
 
 fn logits(onnx: &[u8]) -> Vec<f32> {
     let network = Network::import(onnx, 4).unwrap();
-    let mut engine = CpuEngine::new(&network, Precision::Fp32, 1).unwrap();
+    let mut engine = CpuEngine::new(network, Precision::Fp32, 1).unwrap();
     let rows = samples();
     rows.iter().flat_map(|ids| engine.forward(&Batch::pack(&[ids]).unwrap()).unwrap().row(0).to_vec()).collect()
 }

@@ -37,7 +37,7 @@ fn dynamic_files_answer_alike() {
         let onnx = quantized(&fixture, Mode::Dynamic);
         check_digest(&fixture, "dynamic", &onnx);
         let expected = answers_at(&recorded_at(&fixture, "dynamic"));
-        let build = |network: &Network| CpuEngine::new(network, Precision::Int8, 1).unwrap();
+        let build = |network: Network| CpuEngine::new(network, Precision::Int8, 1).unwrap();
         conformance::check_int8(&format!("{} dynamic", fixture.name), &onnx, &fixture.references(), &expected, build);
     }
 }
@@ -48,7 +48,7 @@ fn static_files_answer_alike() {
     for fixture in Fixture::all() {
         let onnx = quantized(&fixture, Mode::Static);
         let expected = answers_at(&recorded_at(&fixture, "static"));
-        let build = |network: &Network| CpuEngine::new(network, Precision::Int8, 1).unwrap();
+        let build = |network: Network| CpuEngine::new(network, Precision::Int8, 1).unwrap();
         conformance::check_int8(&format!("{} static", fixture.name), &onnx, &fixture.references(), &expected, build);
     }
 }
@@ -60,7 +60,7 @@ fn fp16_files_answer_alike() {
         let onnx = quantized(&fixture, Mode::Fp16);
         check_digest(&fixture, "fp16", &onnx);
         let network = Network::import(&onnx, 4).unwrap();
-        let mut engine = CpuEngine::new(&network, Precision::Fp16, 1).unwrap();
+        let mut engine = CpuEngine::new(network, Precision::Fp16, 1).unwrap();
         let answers = answers_at(&recorded_at(&fixture, "fp16"));
         for (case, expected) in fixture.references().iter().zip(&answers) {
             let logits = engine.forward(&Batch::pack(&case.sequences()).unwrap()).unwrap();

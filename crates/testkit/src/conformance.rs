@@ -29,7 +29,7 @@ fn matches_references<E: Engine>(fixture: &Fixture, engine: &mut E) {
             assert_eq!(expected.len(), logits.rows());
             for (row, expected) in expected.iter().enumerate() {
                 let what = format!("{} case {number} row {row}, {peer}", fixture.name);
-                assert_close(&what, logits.row(row), expected, FP32_TOLERANCE);
+                assert_close(&what, logits.row(row), expected, fixture.tolerance());
             }
             compared += 1;
         }
@@ -58,7 +58,7 @@ fn refuses_unknown_ids<E: Engine>(fixture: &Fixture, network: &Network, engine: 
 }
 
 /// Files by ONNX Runtime's own quantizer give its logits, as near as the arithmetic of int8 is defined.
-pub fn check_onnxruntime_int8<E: Engine>(build: impl Fn(&Network) -> E) {
+pub fn check_onnxruntime_int8<E: Engine>(build: impl Fn(Network) -> E) {
     for fixture in QuantizedByOnnxRuntime::all() {
         check_int8(&fixture.name, &fixture.onnx(), &fixture.source.references(), &fixture.logits, &build);
     }
@@ -75,10 +75,10 @@ pub fn check_int8<E: Engine>(
     onnx: &[u8],
     references: &[Reference],
     expected: &[Vec<Vec<f32>>],
-    build: impl Fn(&Network) -> E,
+    build: impl Fn(Network) -> E,
 ) {
     let network = Network::import(onnx, 4).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let mut engine = build(&network);
+    let mut engine = build(network);
     assert_eq!(references.len(), expected.len(), "{name}: as many answers as references");
     let (mut ours, mut theirs, mut fp32) = (Vec::new(), Vec::new(), Vec::new());
     for (case, expected) in references.iter().zip(expected) {

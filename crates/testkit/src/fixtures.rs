@@ -54,6 +54,11 @@ impl Fixture {
         ["tiny-sdpa", "tiny-int8"].map(|name| Fixture { name, folder: fixtures_folder().join(name) }).into()
     }
 
+    /// How far an engine's logits may lie from the references.
+    pub fn tolerance(&self) -> f32 {
+        if self.name.contains("int8") { crate::INT8_TOLERANCE } else { crate::FP32_TOLERANCE }
+    }
+
     /// The reference batches.
     pub fn references(&self) -> Vec<Reference> {
         references_at(&self.folder.join("reference.json"))

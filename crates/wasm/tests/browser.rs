@@ -140,7 +140,7 @@ fn a_damaged_file_is_caught_by_its_digest() {
 
 fn check_references(name: &str, files: &Files, references: &[u8]) {
     let network = Network::import(&files[3].1, 4).unwrap();
-    let mut engine = CpuEngine::new(&network, Precision::Fp32, 1).unwrap();
+    let mut engine = CpuEngine::new(network.clone(), Precision::Fp32, 1).unwrap();
     let references: Vec<Reference> = serde_json::from_slice(references).unwrap();
     for (number, case) in references.iter().enumerate() {
         let logits = engine.forward(&Batch::pack(&case.sequences()).unwrap()).unwrap();

@@ -1,6 +1,7 @@
 //! Rewrites of the ONNX graph before it is imported: what an exporter spelled out in a way that cannot be type-checked.
 
 mod padding_mask;
+mod quantized_layers;
 mod weight_scales;
 
 use std::collections::{HashMap, HashSet};
@@ -8,7 +9,10 @@ use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto};
 
 /// Rewrites what is recognised and leaves everything else as it is. Afterwards the graph holds only what `output` needs.
 pub(crate) fn rewrite(model: &mut ModelProto, output: &str) {
-    rewrite_with(model, output, weight_scales::rewrite);
+    rewrite_with(model, output, |graph| {
+        quantized_layers::rewrite(graph);
+        weight_scales::rewrite(graph);
+    });
 }
 
 /// Only what type-checking needs; every other value keeps its name.

@@ -1,6 +1,8 @@
 //! The planned network, one reusable state a thread, and how a packed batch is spread over them.
 
-use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Padded, Precision};
+use crate::trace::{Trace, record};
+use grice_model::{Batch, EngineError, Logits, Network, Padded};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;
 
@@ -12,65 +14,51 @@ const PADDING_SHARE_MAX: f64 = 0.125;
 type Plan = TypedSimplePlan;
 type State = TypedSimpleState;
 
-/// The tract engine. The plan is shared by its threads, each of which keeps the buffers of one state.
-pub struct CpuEngine {
+/// The whole graph through tract. The plan is shared by its threads, each of which keeps the buffers of one state.
+pub(crate) struct PaddedEngine {
+    plan: Arc<Plan>,
     states: Vec<State>,
-    labels: usize,
-    embedding_rows: Option<usize>,
     takes_token_types: bool,
-    precision: Precision,
 }
 
-impl CpuEngine {
-    /// Plans a network for `threads` threads (at least one is used; on wasm32 exactly one).
-    ///
-    /// # Errors
-    /// [`EngineError::Plan`] if tract cannot optimise the graph.
-    pub fn new(network: &Network, precision: Precision, threads: usize) -> Result<CpuEngine, EngineError> {
-        let threads = if cfg!(target_arch = "wasm32") { 1 } else { threads.max(1) };
+impl PaddedEngine {
+    pub(crate) fn new(network: &Network, threads: usize) -> Result<PaddedEngine, EngineError> {
         let plan = plan_network(network).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
+        PaddedEngine::spawn(plan, network.takes_token_types(), threads)
+    }
+
+    pub(crate) fn replica(&self, threads: usize) -> Result<PaddedEngine, EngineError> {
+        PaddedEngine::spawn(self.plan.clone(), self.takes_token_types, threads)
+    }
+
+    fn spawn(plan: Arc<Plan>, takes_token_types: bool, threads: usize) -> Result<PaddedEngine, EngineError> {
         let states: TractResult<Vec<State>> = (0..threads).map(|_| plan.spawn()).collect();
-        Ok(CpuEngine {
-            states: states.map_err(|error| EngineError::Plan(format!("{error:#}")))?,
-            labels: network.labels(),
-            embedding_rows: network.embedding_rows(),
-            takes_token_types: network.takes_token_types(),
-            precision,
-        })
+        let states = states.map_err(|error| EngineError::Plan(format!("{error:#}")))?;
+        Ok(PaddedEngine { plan, states, takes_token_types })
     }
 
-    fn check_ids(&self, batch: &Batch) -> Result<(), EngineError> {
-        let Some(rows) = self.embedding_rows else { return Ok(()) };
-        match batch.ids().iter().find(|&&id| id as usize >= rows) {
-            Some(&id) => Err(EngineError::TokenId { id, rows }),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Engine for CpuEngine {
-    fn forward(&mut self, batch: &Batch) -> Result<Logits, EngineError> {
-        self.check_ids(batch)?;
+    pub(crate) fn forward(
+        &mut self,
+        batch: &Batch,
+        labels: usize,
+        mut trace: Option<&mut Trace>,
+    ) -> Result<Logits, EngineError> {
         let runs = group_rows(batch);
-        let job = Job { batch, labels: self.labels, takes_token_types: self.takes_token_types };
-        let answers = run_all(&mut self.states, &job, &runs)?;
-        let mut logits = Logits::zeros(batch.rows(), self.labels);
+        let job = Job { batch, labels, takes_token_types: self.takes_token_types };
+        let answers = record(&mut trace, None, "graph", 0, || run_all(&mut self.states, &job, &runs))?;
+        let mut logits = Logits::zeros(batch.rows(), labels);
         for (rows, values) in runs.iter().zip(answers) {
-            for (row, values) in rows.iter().zip(values.chunks_exact(self.labels)) {
+            for (row, values) in rows.iter().zip(values.chunks_exact(labels)) {
                 logits.row_mut(*row).copy_from_slice(values);
             }
         }
         Ok(logits)
     }
-
-    fn info(&self) -> EngineInfo {
-        EngineInfo { device: "cpu", precision: self.precision, threads: self.states.len() }
-    }
 }
 
 fn plan_network(network: &Network) -> TractResult<Arc<Plan>> {
     // Decluttered already, so what `into_optimized` does first is left out.
-    let mut model = network.typed().clone();
+    let mut model = network.typed().ok_or_else(|| format_err!("it has only a fused form"))?.clone();
     model.optimize()?;
     model.into_runnable()
 }
@@ -108,13 +96,18 @@ impl Job<'_> {
     /// Logits `[rows.len(), labels]` of one padded run.
     fn run(&self, state: &mut State, rows: &[usize]) -> Result<Vec<f32>, EngineError> {
         let padded = self.batch.padded(rows);
-        run_padded(state, &padded, self.takes_token_types)
-            .and_then(|values| {
-                let expected = rows.len() * self.labels;
-                ensure!(values.len() == expected, "{} logits, not {expected}", values.len());
-                Ok(values)
-            })
-            .map_err(|error| EngineError::Run(format!("{error:#}")))
+        // tract panics where a graph looks up what is not there; a graph is a file, and no file may end the process.
+        let ran = catch_unwind(AssertUnwindSafe(|| run_padded(state, &padded, self.takes_token_types)));
+        let ran = ran.unwrap_or_else(|_| {
+            *state = state.plan().spawn()?;
+            bail!("an operator gave up")
+        });
+        ran.and_then(|values| {
+            let expected = rows.len() * self.labels;
+            ensure!(values.len() == expected, "{} logits, not {expected}", values.len());
+            Ok(values)
+        })
+        .map_err(|error| EngineError::Run(format!("{error:#}")))
     }
 }
 

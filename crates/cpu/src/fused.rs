@@ -1,0 +1,409 @@
+//! The fused program on packed tokens: kernels for the encoder, tract for the head.
+
+use crate::trace::{Trace, record};
+use grice_kernels::{
+    Activation, AttentionShape, EmbeddingTable, Epilogue, Kernels, LayerNorm, PackedLinear, Queries, Rows, ShapeError,
+    SlotMap, Table, WeightData, WeightPart,
+};
+use grice_model::{Attention, Batch, EngineError, Layer, Linear, Logits, Matrix, Program, Relative, Values};
+use std::sync::Arc;
+use tract_onnx::tract_core::internal::*;
+
+/// Tokens run together; more only moves activations out of cache.
+const TOKENS_MAX: usize = 2048;
+
+/// The program, its threads and its buffers.
+pub(crate) struct Fused {
+    weights: Arc<Weights>,
+    kernels: Kernels,
+    head: TypedSimpleState,
+    buffers: Buffers,
+    labels: usize,
+}
+
+/// What replicas share.
+struct Weights {
+    embedding: Embedding,
+    layers: Vec<PackedLayer>,
+    head: Arc<TypedSimplePlan>,
+    columns: usize,
+}
+
+struct Embedding {
+    words: EmbeddingTable,
+    /// The table, and how many positions it has.
+    positions: Option<(EmbeddingTable, usize)>,
+    /// The table's row of the first token.
+    offset: usize,
+    constant: Option<Vec<f32>>,
+    norm: LayerNorm,
+}
+
+struct PackedLayer {
+    /// Queries, keys and values side by side; in the last layer, which asks only for token 0, keys and values.
+    projections: PackedLinear,
+    /// Queries of the last layer.
+    query: Option<PackedLinear>,
+    shape: AttentionShape,
+    relative: Option<(Relative, SlotMap)>,
+    output: PackedLinear,
+    attention_norm: LayerNorm,
+    up: PackedLinear,
+    activation: Activation,
+    down: PackedLinear,
+    norm: LayerNorm,
+}
+
+/// Reused from run to run.
+#[derive(Default)]
+struct Buffers {
+    /// Hidden states, `[tokens, columns]`.
+    hidden: Vec<f32>,
+    /// After attention and its norm.
+    attended: Vec<f32>,
+    /// Queries, keys and values.
+    projected: Vec<f32>,
+    /// What attention makes.
+    context: Vec<f32>,
+    /// Token 0 of each sequence, and its queries.
+    first: Vec<f32>,
+    query: Vec<f32>,
+}
+
+impl Fused {
+    pub(crate) fn new(program: Program, labels: usize, threads: usize) -> Result<Fused, EngineError> {
+        let kernels = Kernels::new(threads);
+        let weights = Weights::pack(program, &kernels).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
+        Fused::spawn(Arc::new(weights), labels, kernels)
+    }
+
+    pub(crate) fn replica(&self, threads: usize) -> Result<Fused, EngineError> {
+        Fused::spawn(self.weights.clone(), self.labels, Kernels::with_isa(self.kernels.isa(), threads))
+    }
+
+    fn spawn(weights: Arc<Weights>, labels: usize, kernels: Kernels) -> Result<Fused, EngineError> {
+        let head = weights.head.spawn().map_err(|error| EngineError::Plan(format!("{error:#}")))?;
+        Ok(Fused { weights, kernels, head, buffers: Buffers::default(), labels })
+    }
+
+    pub(crate) fn isa(&self) -> &'static str {
+        self.kernels.isa().name()
+    }
+
+    pub(crate) fn forward(&mut self, batch: &Batch, mut trace: Option<&mut Trace>) -> Result<Logits, EngineError> {
+        self.weights.check_lengths(batch)?;
+        let mut logits = Logits::zeros(batch.rows(), self.labels);
+        for rows in chunk_rows(batch) {
+            let (ids, cu_seqlens) = slice_rows(batch, rows.clone());
+            let run = Run { weights: &self.weights, kernels: &self.kernels, ids, cu_seqlens: &cu_seqlens };
+            run.encode(&mut self.buffers, &mut trace).map_err(|error| EngineError::Run(error.to_string()))?;
+            let first = &self.buffers.attended[..rows.len() * self.weights.columns];
+            let head = &mut self.head;
+            let columns = self.weights.columns;
+            let values = record(&mut trace, None, "head", 0, || run_head(head, first, columns))
+                .map_err(|error| EngineError::Run(format!("{error:#}")))?;
+            if values.len() != rows.len() * self.labels {
+                return Err(EngineError::Run(format!("{} logits for {} rows", values.len(), rows.len())));
+            }
+            for (row, values) in rows.zip(values.chunks_exact(self.labels)) {
+                logits.row_mut(row).copy_from_slice(values);
+            }
+        }
+        Ok(logits)
+    }
+}
+
+/// Ranges of rows with up to [`TOKENS_MAX`] tokens, or one row with more.
+fn chunk_rows(batch: &Batch) -> Vec<std::ops::Range<usize>> {
+    let mut chunks: Vec<std::ops::Range<usize>> = Vec::new();
+    let mut tokens = 0;
+    for row in 0..batch.rows() {
+        let length = batch.sequence(row).len();
+        match chunks.last_mut() {
+            Some(chunk) if tokens + length <= TOKENS_MAX => {
+                chunk.end = row + 1;
+                tokens += length;
+            }
+            _ => {
+                chunks.push(row..row + 1);
+                tokens = length;
+            }
+        }
+    }
+    chunks
+}
+
+/// Ids and offsets of a range of rows.
+fn slice_rows(batch: &Batch, rows: std::ops::Range<usize>) -> (&[u32], Vec<u32>) {
+    let offsets = &batch.cu_seqlens()[rows.start..=rows.end];
+    let start = offsets[0];
+    let ids = &batch.ids()[start as usize..offsets[rows.len()] as usize];
+    (ids, offsets.iter().map(|offset| offset - start).collect())
+}
+
+fn run_head(head: &mut TypedSimpleState, first: &[f32], columns: usize) -> TractResult<Vec<f32>> {
+    let input = Tensor::from_shape(&[first.len() / columns, columns], first)?;
+    let outputs = head.run(tvec!(input.into_tvalue()))?;
+    Ok(outputs[0].try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
+}
+
+struct Run<'a> {
+    weights: &'a Weights,
+    kernels: &'a Kernels,
+    ids: &'a [u32],
+    cu_seqlens: &'a [u32],
+}
+
+impl Run<'_> {
+    /// Hidden states of token 0 of each sequence, left in `attended`'s first rows.
+    fn encode(&self, buffers: &mut Buffers, trace: &mut Option<&mut Trace>) -> Result<(), ShapeError> {
+        let (tokens, columns) = (self.ids.len(), self.weights.columns);
+        buffers.resize(tokens, columns);
+        record(trace, None, "embed", 0, || self.embed(&mut buffers.hidden))?;
+        for (number, layer) in self.weights.layers.iter().enumerate() {
+            let step = LayerRun { run: self, layer, number };
+            match &layer.query {
+                None => step.run_all(buffers, trace)?,
+                Some(query) => step.run_first(query, buffers, trace)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn embed(&self, hidden: &mut [f32]) -> Result<(), ShapeError> {
+        let embedding = &self.weights.embedding;
+        let lengths = self.cu_seqlens.windows(2).map(|pair| pair[1] - pair[0]);
+        let first = embedding.offset as u32;
+        let positions: Vec<u32> = lengths.flat_map(|length| first..first + length).collect();
+        let rows = grice_kernels::Embedding {
+            words: &embedding.words,
+            positions: embedding.positions.as_ref().map(|(table, _)| table),
+            constant: embedding.constant.as_deref(),
+        };
+        self.kernels.embed(self.ids, &positions, &rows, hidden)?;
+        self.kernels.layer_norm_in_place(hidden, self.ids.len(), &embedding.norm)
+    }
+}
+
+impl Buffers {
+    fn resize(&mut self, tokens: usize, columns: usize) {
+        for buffer in [&mut self.hidden, &mut self.attended, &mut self.context] {
+            buffer.resize(tokens * columns, 0.0);
+        }
+        self.projected.resize(tokens * columns * 3, 0.0);
+    }
+}
+
+/// One layer of one run.
+struct LayerRun<'a> {
+    run: &'a Run<'a>,
+    layer: &'a PackedLayer,
+    number: usize,
+}
+
+impl LayerRun<'_> {
+    fn run_all(&self, buffers: &mut Buffers, trace: &mut Option<&mut Trace>) -> Result<(), ShapeError> {
+        let (tokens, columns) = (self.run.ids.len(), self.run.weights.columns);
+        let Buffers { hidden, attended, projected, context, .. } = buffers;
+        self.project(&self.layer.projections, hidden, tokens, projected, "qkv", trace)?;
+        let rows = |part: usize| Rows { data: projected.as_slice(), stride: 3 * columns, offset: part * columns };
+        self.attend([rows(0), rows(1), rows(2)], Queries::All, context, trace)?;
+        self.finish(context, hidden, tokens, attended, trace)?;
+        self.feed_forward(attended, tokens, hidden, trace)
+    }
+
+    /// The last layer: queries, and all that follows attention, for token 0 only.
+    fn run_first(
+        &self,
+        query: &PackedLinear,
+        buffers: &mut Buffers,
+        trace: &mut Option<&mut Trace>,
+    ) -> Result<(), ShapeError> {
+        let (tokens, columns) = (self.run.ids.len(), self.run.weights.columns);
+        let rows = self.run.cu_seqlens.len() - 1;
+        let Buffers { hidden, attended, projected, context, first, query: queries } = buffers;
+        first.clear();
+        for &start in &self.run.cu_seqlens[..rows] {
+            first.extend_from_slice(&hidden[start as usize * columns..(start as usize + 1) * columns]);
+        }
+        queries.resize(rows * columns, 0.0);
+        self.project(query, first, rows, queries, "query", trace)?;
+        let projected = &mut projected[..tokens * columns * 2];
+        self.project(&self.layer.projections, hidden, tokens, projected, "kv", trace)?;
+        let (context, attended) = (&mut context[..rows * columns], &mut attended[..rows * columns]);
+        let keys = |part: usize| Rows { data: &*projected, stride: 2 * columns, offset: part * columns };
+        let queries = Rows { data: queries.as_slice(), stride: columns, offset: 0 };
+        self.attend([queries, keys(0), keys(1)], Queries::First, context, trace)?;
+        let finished = &mut hidden[..rows * columns];
+        self.finish(context, first, rows, finished, trace)?;
+        self.feed_forward(finished, rows, attended, trace)
+    }
+
+    fn project(
+        &self,
+        weights: &PackedLinear,
+        x: &[f32],
+        rows: usize,
+        out: &mut [f32],
+        op: &'static str,
+        trace: &mut Option<&mut Trace>,
+    ) -> Result<(), ShapeError> {
+        let epilogue = Epilogue { activation: Activation::Identity, residual: None, norm: None };
+        let operations = product_operations(rows, weights);
+        record(trace, Some(self.number), op, operations, || self.run.kernels.linear(x, rows, weights, &epilogue, out))
+    }
+
+    fn attend(
+        &self,
+        [q, k, v]: [Rows<'_>; 3],
+        queries: Queries,
+        out: &mut [f32],
+        trace: &mut Option<&mut Trace>,
+    ) -> Result<(), ShapeError> {
+        let layer = self.layer;
+        let relative = layer.relative.as_ref().map(|(relative, slots)| relative.view(slots));
+        let lengths = self.run.cu_seqlens.windows(2).map(|pair| u64::from(pair[1] - pair[0]));
+        let pairs: u64 =
+            lengths.map(|length| if let Queries::First = queries { length } else { length * length }).sum();
+        // Scores and their sum of values; positions are work that need not grow with the pairs.
+        let operations = 4 * pairs * (layer.shape.heads * layer.shape.head_dim) as u64;
+        let cu_seqlens = self.run.cu_seqlens;
+        record(trace, Some(self.number), "attention", operations, || {
+            self.run.kernels.attention(&q, &k, &v, cu_seqlens, queries, &layer.shape, relative.as_ref(), out)
+        })
+    }
+
+    /// `norm(output(context) + residual)`.
+    fn finish(
+        &self,
+        context: &[f32],
+        residual: &[f32],
+        rows: usize,
+        out: &mut [f32],
+        trace: &mut Option<&mut Trace>,
+    ) -> Result<(), ShapeError> {
+        let layer = self.layer;
+        let residual = Some(&residual[..rows * self.run.weights.columns]);
+        let epilogue = Epilogue { activation: Activation::Identity, residual, norm: Some(&layer.attention_norm) };
+        let operations = product_operations(rows, &layer.output);
+        record(trace, Some(self.number), "output", operations, || {
+            self.run.kernels.linear(context, rows, &layer.output, &epilogue, out)
+        })
+    }
+
+    fn feed_forward(
+        &self,
+        x: &[f32],
+        rows: usize,
+        out: &mut [f32],
+        trace: &mut Option<&mut Trace>,
+    ) -> Result<(), ShapeError> {
+        let layer = self.layer;
+        let epilogue = Epilogue { activation: Activation::Identity, residual: Some(x), norm: Some(&layer.norm) };
+        let operations = product_operations(rows, &layer.up) + product_operations(rows, &layer.down);
+        record(trace, Some(self.number), "feed_forward", operations, || {
+            self.run.kernels.feed_forward(x, rows, &layer.up, layer.activation, &layer.down, &epilogue, out)
+        })
+    }
+}
+
+fn product_operations(rows: usize, weights: &PackedLinear) -> u64 {
+    2 * (rows * weights.k() * weights.n()) as u64
+}
+
+impl Weights {
+    fn check_lengths(&self, batch: &Batch) -> Result<(), EngineError> {
+        let Some((_, positions)) = self.embedding.positions else { return Ok(()) };
+        match (0..batch.rows()).map(|row| batch.sequence(row).len()).max() {
+            Some(tokens) if tokens > positions => Err(EngineError::Positions { tokens, positions }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Packs weight by weight, freeing what was packed unless somebody else holds it.
+    fn pack(program: Program, kernels: &Kernels) -> TractResult<Weights> {
+        let columns = program.hidden();
+        let Program { embedding, layers, head } = program;
+        let last = layers.len().saturating_sub(1);
+        let layers = layers.into_iter().enumerate();
+        let layers =
+            layers.map(|(number, layer)| pack_layer(layer, number == last, kernels)).collect::<TractResult<_>>()?;
+        let mut head = Arc::unwrap_or_clone(head);
+        head.optimize()?;
+        let positions = embedding.positions.as_ref();
+        let positions = positions.map(|positions| positions.table.rows().saturating_sub(positions.offset));
+        let offset = embedding.positions.as_ref().map_or(0, |positions| positions.offset);
+        let positions_table = embedding.positions.map(|positions| table(positions.table)).transpose()?;
+        let embedding = Embedding {
+            words: table(embedding.words)?,
+            offset,
+            positions: positions_table.zip(positions),
+            constant: embedding.constant,
+            norm: embedding.norm,
+        };
+        Ok(Weights { embedding, layers, head: head.into_runnable()?, columns })
+    }
+}
+
+fn pack_layer(layer: Layer, is_last: bool, kernels: &Kernels) -> TractResult<PackedLayer> {
+    let Layer { query, key, value, attention, output, attention_norm, up, activation, down, norm } = layer;
+    let (projections, query) = match is_last {
+        true => (pack(kernels, &[key, value])?, Some(pack(kernels, &[query])?)),
+        false => (pack(kernels, &[query, key, value])?, None),
+    };
+    let Attention { heads, head_dim, scale, relative } = attention;
+    Ok(PackedLayer {
+        projections,
+        query,
+        shape: AttentionShape { heads, head_dim, scale },
+        relative: relative.map(|relative| relative.slot_map().map(|slots| (relative, slots))).transpose()?,
+        output: pack(kernels, &[output])?,
+        attention_norm,
+        up: pack(kernels, &[up])?,
+        activation,
+        down: pack(kernels, &[down])?,
+        norm,
+    })
+}
+
+/// Dense layers of the same input, side by side.
+fn pack(kernels: &Kernels, linears: &[Linear]) -> TractResult<PackedLinear> {
+    let inputs = linears.first().map_or(0, Linear::inputs);
+    // A matrix with one scale a row is not what the kernels multiply by.
+    let plain: Vec<Option<Vec<f32>>> = linears
+        .iter()
+        .map(|linear| matches!(linear.weights.values(), Values::Int8Rows { .. }).then(|| linear.weights.to_f32()))
+        .collect();
+    let parts: Vec<WeightPart<'_>> = linears
+        .iter()
+        .zip(&plain)
+        .map(|(linear, plain)| WeightPart {
+            n: linear.outputs(),
+            data: match (linear.weights.values(), plain) {
+                (_, Some(values)) => WeightData::F32(values),
+                (Values::F32(values), _) => WeightData::F32(values),
+                (Values::F16(values), _) => WeightData::F16(values),
+                (Values::Int8Columns { values, scales } | Values::Int8Rows { values, scales }, None) => {
+                    WeightData::Int8 { values, scales }
+                }
+            },
+            bias: linear.bias.as_deref(),
+        })
+        .collect();
+    Ok(PackedLinear::pack(kernels.isa(), inputs, &parts)?)
+}
+
+fn table(matrix: Arc<Matrix>) -> TractResult<EmbeddingTable> {
+    let (rows, columns) = (matrix.rows(), matrix.columns());
+    let table = match Arc::unwrap_or_clone(matrix).into_values() {
+        Values::F32(values) => Table::F32(values),
+        Values::F16(values) => Table::F16(values),
+        Values::Int8Rows { values, scales } => Table::Int8 { values, scales },
+        Values::Int8Columns { values, scales } => {
+            let values = values.chunks_exact(columns);
+            let values = values.flat_map(|row| row.iter().zip(&scales).map(|(&value, scale)| f32::from(value) * scale));
+            Table::F32(values.collect())
+        }
+    };
+    Ok(EmbeddingTable::new(rows, columns, table)?)
+}

@@ -1,0 +1,118 @@
+//! The product of two f32 matrices, small enough for the cache.
+//!
+//! A tile of `TILE_ROWS` rows by three vectors of columns is summed in registers over the whole depth, each element one after another
+//! in order, so that a row's result is the same wherever it stands in a tile. Panels of columns are the outer loop: a panel stays in the first
+//! cache while all rows go by.
+
+use crate::vector::{Operation, Simd};
+
+/// `c[i][·] = Σ_k a[i][k] · b[k][·]`.
+///
+/// `b` may slide: each tile of `Simd::TILE_ROWS` rows may begin some columns away from the last. That is what makes products with
+/// positions small: row i needs only the columns of distances that it has, and neighbouring rows need nearly the same.
+pub(super) struct Product {
+    pub(super) a: *const f32,
+    pub(super) a_stride: usize,
+    /// Rows of `a`, at least 1. `c` has as many, rounded up to `TILE_ROWS`; the extra ones are overwritten.
+    pub(super) rows: usize,
+    pub(super) depth: usize,
+    pub(super) b: *const f32,
+    pub(super) b_stride: usize,
+    /// Columns that a tile steps on in `b` from the tile before.
+    pub(super) b_slide: isize,
+    /// Columns of `b` and `c`, rounded up to whole vectors.
+    pub(super) columns: usize,
+    pub(super) c: *mut f32,
+    pub(super) c_stride: usize,
+    /// Rows after which the places in `c` repeat, a multiple of `TILE_ROWS`: in a group each tile is written `TILE_ROWS` columns to the
+    /// left of the tile before, the last one at 0.
+    pub(super) c_group: usize,
+}
+
+impl Operation for Product {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        if S::TILE_ROWS == 8 {
+            multiply::<S, 8>(s, &self);
+        } else {
+            multiply::<S, 4>(s, &self);
+        }
+    }
+}
+
+#[inline(always)]
+fn multiply<S: Simd, const ROWS: usize>(s: S, p: &Product) {
+    let vectors = p.columns.div_ceil(S::LANES);
+    let panels = vectors.div_ceil(3);
+    let mut first = 0;
+    for panel in 0..panels {
+        // As even as whole vectors go: 2 and 2 rather than 3 and 1.
+        let count = (vectors - first).div_ceil(panels - panel);
+        match count {
+            1 => multiply_panel::<S, ROWS, 1>(s, p, first * S::LANES),
+            2 => multiply_panel::<S, ROWS, 2>(s, p, first * S::LANES),
+            _ => multiply_panel::<S, ROWS, 3>(s, p, first * S::LANES),
+        }
+        first += count;
+    }
+}
+
+#[inline(always)]
+fn multiply_panel<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, p: &Product, column: usize) {
+    for row in (0..p.rows).step_by(ROWS) {
+        let slide = p.b_slide * (row / ROWS) as isize;
+        let b = p.b.wrapping_add(column).wrapping_offset(slide);
+        let place = p.c_group - ROWS - row % p.c_group;
+        let c = p.c.wrapping_add(row * p.c_stride + place + column);
+        // SAFETY: whoever made the product promised that its operands are as long as it says.
+        unsafe {
+            if ROWS == 8 && p.rows - row <= 4 {
+                tile::<S, 4, VECTORS>(s, p, row, b, c);
+            } else {
+                tile::<S, ROWS, VECTORS>(s, p, row, b, c);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// `ROWS` rows from `row` on, of which those past the end repeat the last, have `depth` elements; `b` and `c` have `VECTORS` vectors at each
+/// of their `depth` and `ROWS` rows.
+#[inline(always)]
+unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    s: S,
+    p: &Product,
+    row: usize,
+    b: *const f32,
+    c: *mut f32,
+) {
+    let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+    let mut rows = [p.a; ROWS];
+    for (i, at) in rows.iter_mut().enumerate() {
+        *at = p.a.wrapping_add((row + i).min(p.rows - 1) * p.a_stride);
+    }
+    let mut b = b;
+    for k in 0..p.depth {
+        let mut columns = [s.splat(0.0); VECTORS];
+        for (i, column) in columns.iter_mut().enumerate() {
+            // SAFETY: the caller's.
+            *column = unsafe { s.load(b.add(i * S::LANES)) };
+        }
+        for (sums, a) in sums.iter_mut().zip(rows) {
+            // SAFETY: the caller's.
+            let a = s.splat(unsafe { *a.add(k) });
+            for (sum, column) in sums.iter_mut().zip(columns) {
+                *sum = s.mul_add(a, column, *sum);
+            }
+        }
+        b = b.wrapping_add(p.b_stride);
+    }
+    for (i, sums) in sums.iter().enumerate() {
+        for (j, sum) in sums.iter().enumerate() {
+            // SAFETY: the caller's.
+            unsafe { s.store(c.add(i * p.c_stride + j * S::LANES), *sum) };
+        }
+    }
+}

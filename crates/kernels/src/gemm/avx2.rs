@@ -1,0 +1,152 @@
+//! AVX2 with FMA: tiles of 6 rows by 16 columns, 12 sums in the 16 registers.
+//!
+//! Without VNNI the exact product of bytes is that of 16-bit integers: `vpmaddwd` adds two products of rows and weights widened to 16
+//! bits, and nothing saturates. Rows are stored widened; weights are stored as bytes and widened on the way into the registers, once for all
+//! rows of a tile.
+
+use std::arch::x86_64::*;
+
+use super::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
+use crate::quantize_rows;
+
+const COLUMNS: usize = 16;
+
+pub(super) const INT8: Int8Kernel = Int8Kernel {
+    rows: 6,
+    columns: COLUMNS,
+    group: 2,
+    k_align: 2,
+    row_bytes: 2,
+    offset: 0,
+    quantize_row: quantize_rows::avx2_words,
+    tile: int8,
+};
+
+pub(super) const F32: F32Kernel = F32Kernel { rows: 6, columns: COLUMNS, tile: f32 };
+
+unsafe fn int8(tile: &Int8Tile) {
+    // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
+    unsafe { by_rows!(int8_rows, tile, 1 => 2, 2 => 2, 3 => 1, 4 => 1, 5 => 1, 6 => 1) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn int8_rows<const ROWS: usize, const UNROLL: usize>(tile: &Int8Tile) {
+    // SAFETY: all reads and writes are within the lengths that the fields of `Int8Tile` promise.
+    unsafe {
+        let mut sums = [[[_mm256_setzero_si256(); 2]; ROWS]; UNROLL];
+        let groups = tile.k / 2;
+        let mut group = 0;
+        while group + UNROLL <= groups {
+            for (step, sums) in sums.iter_mut().enumerate() {
+                int8_step(tile, group + step, sums);
+            }
+            group += UNROLL;
+        }
+        while group < groups {
+            int8_step(tile, group, &mut sums[0]);
+            group += 1;
+        }
+        for row in 0..ROWS {
+            for half in 0..2 {
+                let mut sum = sums[0][row][half];
+                for sums in &sums[1..] {
+                    sum = _mm256_add_epi32(sum, sums[row][half]);
+                }
+                finish_int8(tile, row, half, sum);
+            }
+        }
+    }
+}
+
+/// Two consecutive `k`.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn int8_step<const ROWS: usize>(tile: &Int8Tile, group: usize, sums: &mut [[__m256i; 2]; ROWS]) {
+    // SAFETY: `group` is below `k / 2`, so panel and rows reach that far.
+    unsafe {
+        let panel = tile.panel.add(group * 2 * COLUMNS);
+        let low = _mm256_cvtepi8_epi16(_mm_loadu_si128(panel.cast()));
+        let high = _mm256_cvtepi8_epi16(_mm_loadu_si128(panel.add(16).cast()));
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let x = tile.x.add(row * tile.x_stride + group * 4).cast::<i32>().read_unaligned();
+            let x = _mm256_set1_epi32(x);
+            sums[0] = _mm256_add_epi32(sums[0], _mm256_madd_epi16(x, low));
+            sums[1] = _mm256_add_epi32(sums[1], _mm256_madd_epi16(x, high));
+        }
+    }
+}
+
+/// From a sum of 8 columns to their places.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn finish_int8(tile: &Int8Tile, row: usize, half: usize, sum: __m256i) {
+    // SAFETY: the caller names a row and a half of the tile.
+    unsafe {
+        let scales = _mm256_loadu_ps(tile.column_scales.add(8 * half));
+        let scale = _mm256_mul_ps(_mm256_set1_ps(*tile.row_scales.add(row)), scales);
+        let product = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale);
+        write(&tile.out, row, half, _mm256_add_ps(product, _mm256_loadu_ps(tile.bias.add(8 * half))));
+    }
+}
+
+unsafe fn f32(tile: &F32Tile) {
+    // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
+    unsafe { by_rows!(f32_rows, tile, 1 => 4, 2 => 2, 3 => 2, 4 => 1, 5 => 1, 6 => 1) }
+}
+
+#[target_feature(enable = "avx2,fma")]
+unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+    // SAFETY: all reads and writes are within the lengths that the fields of `F32Tile` promise.
+    unsafe {
+        let mut sums = [[[_mm256_setzero_ps(); 2]; ROWS]; UNROLL];
+        let mut i = 0;
+        while i + UNROLL <= tile.k {
+            for (step, sums) in sums.iter_mut().enumerate() {
+                f32_step(tile, i + step, sums);
+            }
+            i += UNROLL;
+        }
+        while i < tile.k {
+            f32_step(tile, i, &mut sums[0]);
+            i += 1;
+        }
+        for row in 0..ROWS {
+            for half in 0..2 {
+                let mut sum = sums[0][row][half];
+                for sums in &sums[1..] {
+                    sum = _mm256_add_ps(sum, sums[row][half]);
+                }
+                let bias = _mm256_loadu_ps(tile.bias.add(8 * half));
+                write(&tile.out, row, half, _mm256_add_ps(sum, bias));
+            }
+        }
+    }
+}
+
+/// One `k`.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn f32_step<const ROWS: usize>(tile: &F32Tile, i: usize, sums: &mut [[__m256; 2]; ROWS]) {
+    // SAFETY: `i` is below `k`, so panel and rows reach that far.
+    unsafe {
+        let panel = tile.panel.add(i * COLUMNS);
+        let (low, high) = (_mm256_loadu_ps(panel), _mm256_loadu_ps(panel.add(8)));
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let x = _mm256_set1_ps(*tile.x.add(row * tile.x_stride + i));
+            sums[0] = _mm256_fmadd_ps(x, low, sums[0]);
+            sums[1] = _mm256_fmadd_ps(x, high, sums[1]);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn write(out: &Out, row: usize, half: usize, value: __m256) {
+    let place = row * out.stride + half * 8;
+    // SAFETY: the caller names a row and a half of the tile, which `out` has room for.
+    unsafe {
+        let value =
+            if out.residual.is_null() { value } else { _mm256_add_ps(value, _mm256_loadu_ps(out.residual.add(place))) };
+        _mm256_storeu_ps(out.start.add(place), value);
+    }
+}

@@ -1,0 +1,95 @@
+//! The rows of a product, in the form in which its kernel reads them.
+
+use std::cell::Cell;
+
+use crate::aligned::Aligned;
+use crate::packed::{PackedLinear, Panels};
+use crate::pool::{Parts, Pool, share};
+
+/// Rows ready for a kernel.
+#[derive(Clone, Copy)]
+pub(crate) enum Operand<'a> {
+    /// Quantized rows, `stride` bytes apart, and a factor for each.
+    Int8 { bytes: &'a [u8], stride: usize, k: usize, scales: &'a [f32] },
+    /// Rows `stride` numbers apart.
+    F32 { numbers: &'a [f32], stride: usize },
+}
+
+/// Memory for an operand.
+#[derive(Default)]
+pub(crate) struct OperandBuffer {
+    bytes: Aligned<u8>,
+    numbers: Aligned<f32>,
+}
+
+/// Memory for one task at a time, kept by its thread.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    pub(crate) input: OperandBuffer,
+    pub(crate) hidden: Aligned<f32>,
+    pub(crate) hidden_input: OperandBuffer,
+}
+
+thread_local! {
+    static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
+}
+
+/// Lends this thread's memory. Whoever asks while it is lent gets memory of his own.
+pub(crate) fn with_scratch<R>(use_it: impl FnOnce(&mut Scratch) -> R) -> R {
+    let mut scratch = SCRATCH.take().unwrap_or_default();
+    let result = use_it(&mut scratch);
+    SCRATCH.set(Some(scratch));
+    result
+}
+
+/// Prepares `rows` rows of `k`, which are `x_stride` numbers apart, in `tasks` tasks.
+pub(crate) fn prepare<'a>(
+    weights: &PackedLinear,
+    x: &'a [f32],
+    x_stride: usize,
+    rows: usize,
+    buffer: &'a mut OperandBuffer,
+    pool: &Pool,
+    tasks: usize,
+) -> Operand<'a> {
+    let k = weights.k();
+    let task_count = tasks.clamp(1, rows.max(1));
+    match &weights.panels {
+        Panels::Int8 { kernel, .. } => {
+            let padded = k.next_multiple_of(kernel.k_align);
+            let stride = odd_lines(padded * kernel.row_bytes);
+            buffer.bytes.resize(rows * stride);
+            buffer.numbers.resize(rows);
+            let (bytes, scales) = (Parts::new(&mut buffer.bytes), Parts::new(&mut buffer.numbers));
+            pool.run(task_count, &|task| {
+                for row in share(rows, task_count, task) {
+                    // SAFETY: each row is one task's; the kernel is had by an `Isa` only, and the row has room for `padded` numbers.
+                    unsafe {
+                        let out = bytes.part(row * stride, padded * kernel.row_bytes);
+                        scales.part(row, 1)[0] = (kernel.quantize_row)(&x[row * x_stride..][..k], out);
+                    }
+                }
+            });
+            Operand::Int8 { bytes: &buffer.bytes, stride, k: padded, scales: &buffer.numbers }
+        }
+        // Rows whose places differ by whole pages share one set of the cache; a tile of them would not fit.
+        Panels::F32 { .. } if x_stride.is_multiple_of(1024) && rows > 4 => {
+            let stride = odd_lines(4 * k) / 4;
+            buffer.numbers.resize(rows * stride);
+            let numbers = Parts::new(&mut buffer.numbers);
+            pool.run(task_count, &|task| {
+                for row in share(rows, task_count, task) {
+                    // SAFETY: each row is one task's.
+                    unsafe { numbers.part(row * stride, k) }.copy_from_slice(&x[row * x_stride..][..k]);
+                }
+            });
+            Operand::F32 { numbers: &buffer.numbers, stride }
+        }
+        Panels::F32 { .. } => Operand::F32 { numbers: x, stride: x_stride },
+    }
+}
+
+/// The next odd number of cache lines, in bytes: rows so far apart spread over all sets of a cache.
+pub(crate) fn odd_lines(bytes: usize) -> usize {
+    (bytes.div_ceil(64) | 1) * 64
+}

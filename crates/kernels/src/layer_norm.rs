@@ -1,0 +1,237 @@
+//! Layer normalisation over the last axis.
+
+use crate::pool::{Parts, share};
+use crate::vector::{Operation, Simd, add_to, dispatch, squared_distance_of, sum_of};
+use crate::{Isa, Kernels, ShapeError};
+
+/// The parameters of a layer normalisation: `(x - mean) / sqrt(variance + epsilon) · gamma + beta` over a row, as in ONNX
+/// LayerNormalization.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    /// One factor a column.
+    pub gamma: Vec<f32>,
+    /// One summand a column.
+    pub beta: Vec<f32>,
+    /// Added to the variance, so that a constant row does not divide by zero.
+    pub epsilon: f32,
+}
+
+/// Rows that make a task worth handing to another thread.
+const ROWS_PER_TASK: usize = 16;
+
+impl Kernels {
+    /// Writes to `out` `[rows, columns]` the normalised rows of `x`, or of `x + residual`, both of the same shape. Columns are those of
+    /// `norm.gamma`.
+    ///
+    /// # Errors
+    /// A slice of another length than that.
+    pub fn layer_norm(
+        &self,
+        x: &[f32],
+        residual: Option<&[f32]>,
+        rows: usize,
+        norm: &LayerNorm,
+        out: &mut [f32],
+    ) -> Result<(), ShapeError> {
+        let columns = norm.gamma.len();
+        let total = ShapeError::product("rows · columns", rows, columns)?;
+        ShapeError::check_length("x [rows, columns]", x, total)?;
+        ShapeError::check_length("residual [rows, columns]", residual.unwrap_or(x), total)?;
+        ShapeError::check_length("out [rows, columns]", out, total)?;
+        ShapeError::check_length("beta [columns]", &norm.beta, columns)?;
+        if total == 0 {
+            return Ok(());
+        }
+        let tasks = rows.div_ceil(ROWS_PER_TASK);
+        let parts = Parts::new(out);
+        self.pool().run(tasks, &|task| {
+            let share = share(rows, tasks, task);
+            let range = share.start * columns..share.end * columns;
+            // SAFETY: the tasks' shares of the rows do not overlap.
+            let out = unsafe { parts.part(range.start, range.len()) };
+            let residual = residual.map(|residual| &residual[range.clone()]);
+            dispatch(self.isa(), Normalization { sources: Some((&x[range], residual)), norm, rows: out });
+        });
+        Ok(())
+    }
+
+    /// Normalises the rows of `x` `[rows, columns]` in place.
+    ///
+    /// # Errors
+    /// A slice of another length than that.
+    pub fn layer_norm_in_place(&self, x: &mut [f32], rows: usize, norm: &LayerNorm) -> Result<(), ShapeError> {
+        let columns = norm.gamma.len();
+        ShapeError::check_length("x [rows, columns]", x, ShapeError::product("rows · columns", rows, columns)?)?;
+        ShapeError::check_length("beta [columns]", &norm.beta, columns)?;
+        let tasks = rows.div_ceil(ROWS_PER_TASK);
+        let parts = Parts::new(x);
+        self.pool().run(tasks, &|task| {
+            let share = share(rows, tasks, task);
+            // SAFETY: the tasks' shares of the rows do not overlap.
+            normalize(self.isa(), norm, unsafe { parts.part(share.start * columns, share.len() * columns) });
+        });
+        Ok(())
+    }
+}
+
+/// Normalises rows in place; `rows` is whole rows of as many columns as `norm` has, or is cut to that.
+pub(crate) fn normalize(isa: Isa, norm: &LayerNorm, rows: &mut [f32]) {
+    dispatch(isa, Normalization { sources: None, norm, rows });
+}
+
+struct Normalization<'a> {
+    /// What to take the rows from, if not from themselves; and what to add to that.
+    sources: Option<(&'a [f32], Option<&'a [f32]>)>,
+    norm: &'a LayerNorm,
+    rows: &'a mut [f32],
+}
+
+impl Operation for Normalization<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let columns = self.norm.gamma.len().min(self.norm.beta.len());
+        if columns == 0 {
+            return;
+        }
+        for (index, row) in self.rows.chunks_exact_mut(columns).enumerate() {
+            if let Some((x, residual)) = self.sources {
+                let range = index * columns..(index + 1) * columns;
+                row.copy_from_slice(&x[range.clone()]);
+                if let Some(residual) = residual {
+                    add_to(s, row, &residual[range]);
+                }
+            }
+            normalize_row(s, row, self.norm);
+        }
+    }
+}
+
+/// The variance is summed over differences from the mean, in a second pass: a row is in the nearest cache by then, and the difference of
+/// two large sums would lose what a mean far from 0 leaves of the digits.
+#[inline(always)]
+fn normalize_row<S: Simd>(s: S, row: &mut [f32], norm: &LayerNorm) {
+    let mean = sum_of(s, row) / row.len() as f32;
+    let variance = squared_distance_of(s, row, mean) / row.len() as f32;
+    let inverse = 1.0 / (variance + norm.epsilon).sqrt();
+    let (mean_v, inverse_v) = (s.splat(mean), s.splat(inverse));
+    let vectors = row.len() / S::LANES * S::LANES;
+    for at in (0..vectors).step_by(S::LANES) {
+        // SAFETY: `LANES` elements from `at` on are within the row, and `gamma` and `beta` are as long.
+        unsafe {
+            let to = row.as_mut_ptr().add(at);
+            let x = s.mul(s.sub(s.load(to), mean_v), inverse_v);
+            s.store(to, s.mul_add(x, s.load(norm.gamma.as_ptr().add(at)), s.load(norm.beta.as_ptr().add(at))));
+        }
+    }
+    for at in vectors..row.len() {
+        row[at] = (row[at] - mean) * inverse * norm.gamma[at] + norm.beta[at];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference;
+    use proptest::prelude::*;
+
+    fn norm_of(columns: usize, epsilon: f32) -> LayerNorm {
+        let gamma = (0..columns).map(|i| 0.5 + (i % 7) as f32 * 0.25).collect();
+        let beta = (0..columns).map(|i| (i % 5) as f32 - 2.0).collect();
+        LayerNorm { gamma, beta, epsilon }
+    }
+
+    /// Every instruction set and some numbers of threads, against the reference, with and without a residual, in place and not.
+    fn check(x: &[f32], residual: &[f32], columns: usize, epsilon: f32) {
+        let rows = x.len() / columns;
+        let norm = norm_of(columns, epsilon);
+        let sum: Vec<f32> = x.iter().zip(residual).map(|(x, r)| x + r).collect();
+        for isa in Isa::available() {
+            let mut bits = None;
+            for threads in [1, 2, 5] {
+                let kernels = Kernels::with_isa(isa, threads);
+                let mut out = vec![0.0; x.len()];
+                kernels.layer_norm(x, None, rows, &norm, &mut out).unwrap();
+                compare(isa, &out, &reference::layer_norm(x, &norm));
+                kernels.layer_norm(x, Some(residual), rows, &norm, &mut out).unwrap();
+                compare(isa, &out, &reference::layer_norm(&sum, &norm));
+                let mut in_place = sum.clone();
+                kernels.layer_norm_in_place(&mut in_place, rows, &norm).unwrap();
+                assert_eq!(in_place, out, "{}: in place", isa.name());
+                assert_eq!(bits.get_or_insert_with(|| out.clone()), &out, "{}: {threads} threads", isa.name());
+            }
+        }
+    }
+
+    /// 2e-5 of the largest: f32 sums of at most 2000 numbers near 3, and the division by a deviation of about 1, in another order than
+    /// the reference's f64.
+    fn compare(isa: Isa, got: &[f32], expected: &[f32]) {
+        for (got, expected) in got.iter().zip(expected) {
+            assert!((got - expected).abs() <= 2e-5 * expected.abs().max(1.0), "{}: {got}, not {expected}", isa.name());
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+        #[test]
+        fn meets_the_reference(
+            (columns, x, residual) in (1usize..70, 1usize..40).prop_flat_map(|(columns, rows)| {
+                let values = || prop::collection::vec(-3f32..3.0, rows * columns);
+                (Just(columns), values(), values())
+            }),
+        ) {
+            check(&x, &residual, columns, 1e-3);
+        }
+    }
+
+    #[test]
+    fn meets_the_reference_at_model_widths() {
+        for columns in [384, 768, 1000, 2000] {
+            let x: Vec<f32> = (0..3 * columns).map(|i| ((i * 37 % 101) as f32 - 40.0) / 30.0).collect();
+            let residual: Vec<f32> = (0..3 * columns).map(|i| ((i * 53 % 97) as f32 - 48.0) / 50.0).collect();
+            check(&x, &residual, columns, 1e-7);
+        }
+    }
+
+    /// A mean a thousand deviations from 0 costs three digits, not all of them.
+    #[test]
+    fn keeps_what_a_far_mean_leaves() {
+        let x: Vec<f32> = (0..768).map(|i| 1000.0 + (i % 3) as f32).collect();
+        let norm = LayerNorm { gamma: vec![1.0; 768], beta: vec![0.0; 768], epsilon: 1e-7 };
+        for isa in Isa::available() {
+            let mut out = x.clone();
+            normalize(isa, &norm, &mut out);
+            for (got, expected) in out.iter().zip(reference::layer_norm(&x, &norm)) {
+                assert!((got - expected).abs() < 1e-3, "{}: {got}, not {expected}", isa.name());
+            }
+        }
+    }
+
+    #[test]
+    fn a_constant_row_is_beta_and_a_row_with_nan_is_nan() {
+        let norm = norm_of(20, 1e-5);
+        for isa in Isa::available() {
+            let mut rows = [vec![2.5; 20], vec![f32::NAN; 1], vec![1.0; 19]].concat();
+            normalize(isa, &norm, &mut rows);
+            assert_eq!(rows[..20], norm.beta, "{}", isa.name());
+            assert!(rows[20..].iter().all(|x| x.is_nan()), "{}: {:?}", isa.name(), &rows[20..]);
+        }
+    }
+
+    #[test]
+    fn refuses_slices_of_other_lengths() {
+        let kernels = Kernels::new(1);
+        let norm = norm_of(4, 1e-5);
+        let refuse = |x: usize, residual: Option<usize>, beta: usize, out: usize| {
+            let norm = LayerNorm { beta: vec![0.0; beta], ..norm.clone() };
+            let residual = residual.map(|len| vec![0.0; len]);
+            kernels.layer_norm(&vec![0.0; x], residual.as_deref(), 2, &norm, &mut vec![0.0; out]).is_err()
+        };
+        assert!(!refuse(8, Some(8), 4, 8));
+        assert!(refuse(7, None, 4, 8) && refuse(8, Some(9), 4, 8) && refuse(8, None, 5, 8) && refuse(8, None, 4, 0));
+        assert!(kernels.layer_norm(&[], None, 0, &norm, &mut []).is_ok());
+        assert!(kernels.layer_norm_in_place(&mut [0.0; 7], 2, &norm).is_err());
+        assert!(kernels.layer_norm_in_place(&mut [], 0, &norm).is_ok());
+    }
+}

@@ -1,0 +1,33 @@
+//! Numbers in, numbers out: the products, norms and activations of an encoder, for the processor at hand.
+//!
+//! This is the only place with `unsafe` code for the CPU. Every kernel has a naive twin in [`reference`](mod@reference), which is
+//! what it must compute, and every instruction set is held to it. Leaves out: models, graphs, files, and the choice of where
+//! a number comes from.
+
+mod activation;
+mod aligned;
+mod attention;
+mod embedding;
+mod error;
+mod feed_forward;
+mod gemm;
+mod isa;
+mod kernels;
+mod layer_norm;
+mod linear;
+mod packed;
+mod pool;
+mod quantize_rows;
+pub mod reference;
+mod softmax;
+pub mod vector;
+
+pub use attention::{AttentionShape, Queries, Relative, Rows, SlotMap};
+pub use embedding::{Embedding, EmbeddingTable, Table};
+pub use error::ShapeError;
+pub use isa::Isa;
+pub use kernels::Kernels;
+pub use layer_norm::LayerNorm;
+pub use linear::{Activation, Epilogue};
+pub use packed::{PackedLinear, WeightData, WeightPart};
+pub use pool::Pool;

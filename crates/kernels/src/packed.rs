@@ -1,0 +1,279 @@
+//! Weights in the order in which a kernel reads them.
+
+use std::fmt;
+
+use crate::aligned::{Aligned, Plain};
+use crate::gemm::{self, F32Kernel, Int8Kernel};
+use crate::{Isa, ShapeError};
+
+/// The largest `k` whose sums of products of 8-bit integers, 127 · 128 each, stay below 2³¹.
+const INT8_K_MAX: usize = 132_000;
+
+/// The numbers of a weight `[k, n]`, row after row, as ONNX MatMul has its second operand.
+#[derive(Clone, Copy, Debug)]
+pub enum WeightData<'a> {
+    /// 8-bit integers with a factor for each column: `w[i][j] = values[i][j] · scales[j]`.
+    Int8 {
+        /// `[k, n]`.
+        values: &'a [i8],
+        /// `[n]`.
+        scales: &'a [f32],
+    },
+    /// `[k, n]`.
+    F32(&'a [f32]),
+    /// `[k, n]`, the bits of IEEE binary16. Computed with in f32.
+    F16(&'a [u16]),
+}
+
+/// A weight `[k, n]` with its bias.
+#[derive(Clone, Copy, Debug)]
+pub struct WeightPart<'a> {
+    /// Columns.
+    pub n: usize,
+    /// The numbers.
+    pub data: WeightData<'a>,
+    /// `[n]`, or zeros.
+    pub bias: Option<&'a [f32]>,
+}
+
+/// Weights side by side, ready to be multiplied with: `[k, n]` with the bias `[n]`, `n` over all parts.
+pub struct PackedLinear {
+    isa: Isa,
+    k: usize,
+    n: usize,
+    /// `[n]`, padded to whole panels.
+    bias: Aligned<f32>,
+    pub(crate) panels: Panels,
+}
+
+/// The panels of a kernel, one after another.
+pub(crate) enum Panels {
+    Int8 {
+        kernel: &'static Int8Kernel,
+        values: Aligned<i8>,
+        /// What the sum of each column starts from.
+        start: Aligned<i32>,
+        scales: Aligned<f32>,
+    },
+    F32 {
+        kernel: &'static F32Kernel,
+        values: Aligned<f32>,
+    },
+}
+
+impl PackedLinear {
+    /// Packs `parts`, all of `k` rows, side by side for the kernels of `isa`. If all are 8-bit integers they stay so; otherwise all
+    /// become f32.
+    ///
+    /// # Errors
+    /// When a part's numbers, scales or bias are not as many as its shape says, or `k` is beyond exact 32-bit sums.
+    pub fn pack(isa: Isa, k: usize, parts: &[WeightPart<'_>]) -> Result<Self, ShapeError> {
+        let mut n = 0usize;
+        for part in parts {
+            part.check(k)?;
+            n = n.checked_add(part.n).ok_or(ShapeError::TooLarge { what: "n", max: usize::MAX, got: usize::MAX })?;
+        }
+        ShapeError::product("a weight's k · n", k.saturating_add(64), n.saturating_add(64))?;
+        let int8 = parts.iter().all(|part| matches!(part.data, WeightData::Int8 { .. }));
+        if int8 && k > INT8_K_MAX {
+            return Err(ShapeError::TooLarge { what: "k of 8-bit weights", max: INT8_K_MAX, got: k });
+        }
+        let panels = if int8 { pack_int8(isa, k, n, parts) } else { pack_f32(isa, k, n, parts) };
+        let mut bias = Aligned::zeros(n.next_multiple_of(panels.columns()));
+        let mut column = 0;
+        for part in parts {
+            if let Some(values) = part.bias {
+                bias[column..][..part.n].copy_from_slice(values);
+            }
+            column += part.n;
+        }
+        Ok(Self { isa, k, n, bias, panels })
+    }
+
+    /// Rows of the weight: numbers in a row of `x`.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns over all parts: numbers in a row of the product.
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Memory in use, in bytes.
+    pub fn bytes(&self) -> usize {
+        let panels = match &self.panels {
+            Panels::Int8 { values, start, scales, .. } => values.len() + 4 * start.len() + 4 * scales.len(),
+            Panels::F32 { values, .. } => 4 * values.len(),
+        };
+        panels + 4 * self.bias.len()
+    }
+
+    /// Whether it multiplies 8-bit integers.
+    pub fn is_int8(&self) -> bool {
+        matches!(self.panels, Panels::Int8 { .. })
+    }
+
+    /// The instruction set it was packed for, which is the one that multiplies with it.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    pub(crate) fn bias(&self) -> &[f32] {
+        &self.bias
+    }
+
+    /// Panels, the last one perhaps padded with columns of zeros.
+    pub(crate) fn panel_count(&self) -> usize {
+        self.n.div_ceil(self.panels.columns())
+    }
+}
+
+impl fmt::Debug for PackedLinear {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let form = if self.is_int8() { "int8" } else { "f32" };
+        write!(f, "PackedLinear([{}, {}] in {form} for {})", self.k, self.n, self.isa.name())
+    }
+}
+
+impl Panels {
+    pub(crate) fn columns(&self) -> usize {
+        match self {
+            Self::Int8 { kernel, .. } => kernel.columns,
+            Self::F32 { kernel, .. } => kernel.columns,
+        }
+    }
+
+    /// Rows of a full tile.
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Self::Int8 { kernel, .. } => kernel.rows,
+            Self::F32 { kernel, .. } => kernel.rows,
+        }
+    }
+}
+
+impl WeightPart<'_> {
+    fn check(&self, k: usize) -> Result<(), ShapeError> {
+        let numbers = ShapeError::product("a weight's k · n", k, self.n)?;
+        match self.data {
+            WeightData::Int8 { values, scales } => {
+                ShapeError::check_length("an 8-bit weight of [k, n]", values, numbers)?;
+                ShapeError::check_length("the scales of a weight, [n]", scales, self.n)?;
+            }
+            WeightData::F32(values) => ShapeError::check_length("a weight of [k, n] in f32", values, numbers)?,
+            WeightData::F16(values) => ShapeError::check_length("a weight of [k, n] in f16", values, numbers)?,
+        }
+        self.bias.map_or(Ok(()), |bias| ShapeError::check_length("the bias of a weight, [n]", bias, self.n))
+    }
+
+    fn number(&self, row: usize, column: usize) -> f32 {
+        let index = row * self.n + column;
+        match self.data {
+            WeightData::Int8 { values, scales } => f32::from(values[index]) * scales[column],
+            WeightData::F32(values) => values[index],
+            WeightData::F16(values) => half::f16::from_bits(values[index]).to_f32(),
+        }
+    }
+}
+
+fn pack_int8(isa: Isa, k: usize, n: usize, parts: &[WeightPart<'_>]) -> Panels {
+    let kernel = gemm::int8_kernel(isa);
+    let order = Order { k: k.next_multiple_of(kernel.k_align), columns: kernel.columns, group: kernel.group };
+    let columns = n.next_multiple_of(kernel.columns);
+    let mut values = Aligned::zeros(order.k * columns);
+    let mut start = Aligned::<i32>::zeros(columns);
+    let mut scales = Aligned::zeros(columns);
+    let mut first = 0;
+    for part in parts {
+        if let WeightData::Int8 { values: numbers, scales: factors } = part.data {
+            order.pack(&mut values, first, k, part.n, |row, column| numbers[row * part.n + column]);
+            for row in numbers.chunks_exact(part.n.max(1)) {
+                for (start, &number) in start[first..].iter_mut().zip(row) {
+                    *start -= kernel.offset * i32::from(number);
+                }
+            }
+            scales[first..][..part.n].copy_from_slice(factors);
+        }
+        first += part.n;
+    }
+    Panels::Int8 { kernel, values, start, scales }
+}
+
+fn pack_f32(isa: Isa, k: usize, n: usize, parts: &[WeightPart<'_>]) -> Panels {
+    let kernel = gemm::f32_kernel(isa);
+    let order = Order { k, columns: kernel.columns, group: 1 };
+    let mut values = Aligned::zeros(k * n.next_multiple_of(kernel.columns));
+    let mut first = 0;
+    for part in parts {
+        order.pack(&mut values, first, k, part.n, |row, column| part.number(row, column));
+        first += part.n;
+    }
+    Panels::F32 { kernel, values }
+}
+
+/// `[panel][k / group][column][group]`.
+struct Order {
+    k: usize,
+    columns: usize,
+    group: usize,
+}
+
+impl Order {
+    /// Puts a part's numbers where they belong, its first column at `first`.
+    fn pack<T: Plain>(&self, out: &mut [T], first: usize, k: usize, n: usize, number: impl Fn(usize, usize) -> T) {
+        for row in 0..k {
+            let (group, within) = (row / self.group, row % self.group);
+            for column in 0..n {
+                let (panel, place) = ((first + column) / self.columns, (first + column) % self.columns);
+                let start = panel * self.k * self.columns + group * self.columns * self.group;
+                out[start + place * self.group + within] = number(row, column);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(k: usize, part: WeightPart<'_>, words: &str) {
+        match PackedLinear::pack(Isa::scalar(), k, &[part]) {
+            Err(error) => assert!(error.to_string().contains(words), "{error}"),
+            Ok(packed) => panic!("{packed:?} where {words:?} was due"),
+        }
+    }
+
+    #[test]
+    fn parts_that_do_not_fit_are_refused() {
+        let f32 = WeightData::F32(&[0.0; 6]);
+        check(
+            2,
+            WeightPart { n: 4, data: f32, bias: None },
+            "a weight of [k, n] in f32 has 6 elements, but its shape has 8",
+        );
+        check(2, WeightPart { n: 3, data: f32, bias: Some(&[0.0; 2]) }, "bias");
+        check(2, WeightPart { n: 3, data: WeightData::F16(&[0; 5]), bias: None }, "f16");
+        let int8 = |scales| WeightData::Int8 { values: &[0; 6], scales };
+        check(2, WeightPart { n: 3, data: int8(&[1.0; 2]), bias: None }, "scales");
+        check(3, WeightPart { n: 3, data: int8(&[1.0; 3]), bias: None }, "8-bit weight");
+        check(usize::MAX, WeightPart { n: 3, data: f32, bias: None }, "k · n");
+        check(
+            200_000,
+            WeightPart { n: 0, data: WeightData::Int8 { values: &[], scales: &[] }, bias: None },
+            "k of 8-bit",
+        );
+    }
+
+    #[test]
+    fn mixed_parts_become_f32() {
+        let int8 = WeightPart { n: 1, data: WeightData::Int8 { values: &[1, 2], scales: &[0.5] }, bias: None };
+        let f32 = WeightPart { n: 1, data: WeightData::F32(&[1.0, 2.0]), bias: None };
+        for isa in Isa::available() {
+            let packed = |parts: &[_]| PackedLinear::pack(isa, 2, parts).unwrap();
+            assert!(packed(&[int8, int8]).is_int8());
+            assert!(!packed(&[int8, f32]).is_int8());
+            assert_eq!((packed(&[int8, f32]).k(), packed(&[int8, f32]).n()), (2, 2));
+        }
+    }
+}

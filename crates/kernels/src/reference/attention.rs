@@ -1,0 +1,62 @@
+//! Attention over packed sequences.
+
+use crate::{AttentionShape, Queries, Relative, Rows};
+
+/// What [`Kernels::attention`](crate::Kernels::attention) writes, in f64: a row for each of `queries`, `heads · head_dim` columns.
+pub fn attention(
+    q: &Rows<'_>,
+    k: &Rows<'_>,
+    v: &Rows<'_>,
+    cu_seqlens: &[u32],
+    queries: Queries,
+    shape: &AttentionShape,
+    relative: Option<&Relative<'_>>,
+) -> Vec<f32> {
+    let width = shape.heads * shape.head_dim;
+    let mut out = Vec::new();
+    for (sequence, tokens) in cu_seqlens.windows(2).enumerate() {
+        let (start, length) = (tokens[0] as usize, (tokens[1] - tokens[0]) as usize);
+        let (asking, first_row) = match queries {
+            Queries::All => (length, start),
+            Queries::First => (1, sequence),
+        };
+        for i in 0..asking {
+            for column in (0..shape.heads).map(|head| head * shape.head_dim) {
+                let row = |rows: &Rows<'_>, index: usize| -> Vec<f64> {
+                    let at = rows.offset + index * rows.stride + column;
+                    rows.data[at..at + shape.head_dim].iter().map(|&x| f64::from(x)).collect()
+                };
+                let slot = |table: Option<&[f32]>, j: usize| {
+                    let (table, relative) = (table?, relative?);
+                    let rows = Rows { data: table, stride: width, offset: 0 };
+                    Some(row(&rows, relative.slots.slot(i as i64 - j as i64)))
+                };
+                let asked = row(q, first_row + i);
+                let scores: Vec<f64> = (0..length)
+                    .map(|j| {
+                        let key = row(k, start + j);
+                        let mut score = product(&asked, &key);
+                        score += slot(relative.and_then(|r| r.keys), j).map_or(0.0, |slot| product(&asked, &slot));
+                        score += slot(relative.and_then(|r| r.queries), j).map_or(0.0, |slot| product(&key, &slot));
+                        score * f64::from(shape.scale)
+                    })
+                    .collect();
+                let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let powers: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+                let sum: f64 = powers.iter().sum();
+                let mut mix = vec![0.0; shape.head_dim];
+                for (j, power) in powers.iter().enumerate() {
+                    for (mix, value) in mix.iter_mut().zip(row(v, start + j)) {
+                        *mix += power / sum * value;
+                    }
+                }
+                out.extend(mix.iter().map(|&x| x as f32));
+            }
+        }
+    }
+    out
+}
+
+fn product(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}

@@ -1,0 +1,227 @@
+//! Functions of one vector, and sums and maxima of slices.
+//!
+//! Coefficients are our own minimax fits (Lawson's reweighted least squares) over the stated ranges. Not-a-number stays so
+//! throughout.
+
+use super::{LANES_MAX, Simd};
+
+/// 1.5·2²³: adding it rounds to a whole number, which is then in the low bits.
+const ROUND: f32 = 12_582_912.0;
+
+/// `c[0] + c[1]·x + c[2]·x² + …`, by Horner's rule.
+#[inline(always)]
+fn polynomial<S: Simd, const N: usize>(s: S, coefficients: &[f32; N], x: S::V) -> S::V {
+    let mut y = s.splat(coefficients[N - 1]);
+    for i in 1..N {
+        y = s.mul_add(y, x, s.splat(coefficients[N - 1 - i]));
+    }
+    y
+}
+
+/// eˣ to 3e-7 of itself; 0 below -87.33, where results would be subnormal, and at most e⁸⁸.
+#[inline(always)]
+pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
+    const LOW: f32 = -87.33;
+    const HIGH: f32 = 88.0;
+    // ln 2 in two parts, the first short enough that its product with a whole number is exact without fused arithmetic.
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // e^r for |r| <= ln(2) / 2 to 1e-7.
+    const P: [f32; 6] = [1.0, 9.999_997e-1, 4.999_914e-1, 1.666_764_5e-1, 4.189_885e-2, 8.290_144e-3];
+    let clamped = s.min(s.splat(HIGH), s.max(s.splat(LOW), x));
+    let shifted = s.mul_add(clamped, s.splat(std::f32::consts::LOG2_E), s.splat(ROUND));
+    let n = s.sub(shifted, s.splat(ROUND));
+    let r = s.mul_add(n, s.splat(-LN2_HIGH), clamped);
+    let r = s.mul_add(n, s.splat(-LN2_LOW), r);
+    let y = s.mul(polynomial(s, &P, r), s.exp2_shifted(shifted));
+    s.if_less(x, s.splat(LOW), s.splat(0.0), y)
+}
+
+/// tanh to 5e-7.
+#[inline(always)]
+pub(super) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
+    // tanh(x) / x as a quotient of polynomials in x², |x| <= 8, to 6e-9; beyond, tanh is 1 to 3e-7.
+    const P: [f32; 5] = [1.0, 1.344_110_5e-1, 3.567_587_8e-3, 2.182_900_2e-5, 1.513_884_7e-8];
+    const Q: [f32; 5] = [1.0, 4.677_443e-1, 2.614_914e-2, 3.404_754_4e-4, 8.485_171e-7];
+    let x = s.min(s.splat(8.0), s.max(s.splat(-8.0), x));
+    let square = s.mul(x, x);
+    let y = s.div(s.mul(x, polynomial(s, &P, square)), polynomial(s, &Q, square));
+    s.min(s.splat(1.0), s.max(s.splat(-1.0), y))
+}
+
+/// x·Φ(x), Φ the normal distribution function, to 2e-6 of max(1, |x|).
+#[inline(always)]
+pub(super) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
+    // (Φ(x) - 1/2) / x as a quotient of polynomials in x², so that x·Φ(x) is met to 4e-7 for |x| <= EDGE. Beyond, x·Φ(x)
+    // differs from max(x, 0) by 3e-7.
+    const EDGE: f32 = 5.3;
+    const P: [f32; 6] = [3.989_374_3e-1, 8.932_361e-2, 8.017_804e-3, 7.284_201_6e-4, 9.499_779e-6, -2.657e-8];
+    const Q: [f32; 5] = [1.0, 3.905_160_4e-1, 6.025_76e-2, 5.030_036e-3, 2.502_218e-4];
+    let square = s.mul(x, x);
+    let ratio = s.div(s.mul(x, polynomial(s, &P, square)), polynomial(s, &Q, square));
+    let y = s.mul(x, s.add(ratio, s.splat(0.5)));
+    let y = s.if_less(s.splat(EDGE), x, x, y);
+    s.if_less(x, s.splat(-EDGE), s.splat(0.0), y)
+}
+
+/// x·(1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2, the older GELU, to 1e-6 of max(1, |x|).
+#[inline(always)]
+pub(super) fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
+    // (1 + tanh(u)) / 2 = 1 / (1 + e^-2u); these are -2u's coefficients.
+    const LINEAR: f32 = -1.595_769_1;
+    const CUBIC: f32 = -0.071_354_82;
+    // e^-2u is beyond e⁸⁸ there, so that the quotient is 0 to any precision; and -∞ / ∞ is avoided.
+    const EDGE: f32 = 10.0;
+    let inner = s.mul(x, s.mul_add(s.mul(x, x), s.splat(CUBIC), s.splat(LINEAR)));
+    let y = s.div(x, s.add(s.splat(1.0), exp(s, inner)));
+    s.if_less(x, s.splat(-EDGE), s.splat(0.0), y)
+}
+
+/// Sums of vectors are kept in so many parts, since an addition takes several cycles before the next can use it.
+const PARTS: usize = 4;
+
+/// Folds a slice: `$vector` over whole vectors in [`PARTS`] accumulators, `$scalar` over what is left.
+macro_rules! fold {
+    ($s:ident, $x:ident, $zero:expr, |$t:ident, $v:ident| $vector:expr, $merge:ident, $finish:ident, |$u:ident, $e:ident| $scalar:expr) => {{
+        let mut parts = [$s.splat($zero); PARTS];
+        let mut blocks = $x.chunks_exact(PARTS * S::LANES);
+        for block in blocks.by_ref() {
+            for (i, part) in parts.iter_mut().enumerate() {
+                // SAFETY: the block has `PARTS` vectors.
+                let ($t, $v) = (*part, unsafe { $s.load(block.as_ptr().add(i * S::LANES)) });
+                *part = $vector;
+            }
+        }
+        let mut vectors = blocks.remainder().chunks_exact(S::LANES);
+        for vector in vectors.by_ref() {
+            // SAFETY: the chunk has `LANES` elements.
+            let ($t, $v) = (parts[0], unsafe { $s.load(vector.as_ptr()) });
+            parts[0] = $vector;
+        }
+        let [a, b, c, d] = parts;
+        let mut $u = $s.$finish($s.$merge($s.$merge(a, b), $s.$merge(c, d)));
+        for &$e in vectors.remainder() {
+            $u = $scalar;
+        }
+        $u
+    }};
+}
+
+/// The sum of `x`.
+#[inline(always)]
+pub(crate) fn sum_of<S: Simd>(s: S, x: &[f32]) -> f32 {
+    fold!(s, x, 0.0, |t, v| s.add(t, v), add, sum, |t, e| t + e)
+}
+
+/// The sum of squares of `x - center`.
+#[inline(always)]
+pub(crate) fn squared_distance_of<S: Simd>(s: S, x: &[f32], center: f32) -> f32 {
+    let centers = s.splat(center);
+    fold!(
+        s,
+        x,
+        0.0,
+        |t, v| {
+            let distance = s.sub(v, centers);
+            s.mul_add(distance, distance, t)
+        },
+        add,
+        sum,
+        |t, e| t + (e - center) * (e - center)
+    )
+}
+
+/// The largest of `x`, minus infinity for none; what is not a number may be passed over.
+#[inline(always)]
+pub(crate) fn maximum_of<S: Simd>(s: S, x: &[f32]) -> f32 {
+    fold!(s, x, f32::NEG_INFINITY, |t, v| s.max(t, v), max, largest, |t, e| t.max(e))
+}
+
+/// The sum of products of `a` and `b`, as far as the shorter goes.
+#[inline(always)]
+pub(crate) fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
+    let mut total = s.splat(0.0);
+    let mut a_chunks = a.chunks_exact(S::LANES);
+    let mut b_chunks = b.chunks_exact(S::LANES);
+    for (a, b) in a_chunks.by_ref().zip(b_chunks.by_ref()) {
+        // SAFETY: the chunks have `LANES` elements.
+        total = unsafe { s.mul_add(s.load(a.as_ptr()), s.load(b.as_ptr()), total) };
+    }
+    let mut sum = s.sum(total);
+    for (&a, &b) in a_chunks.remainder().iter().zip(b_chunks.remainder()) {
+        sum += a * b;
+    }
+    sum
+}
+
+/// Adds `x` to `to`, as far as the shorter goes.
+#[inline(always)]
+pub(crate) fn add_to<S: Simd>(s: S, to: &mut [f32], x: &[f32]) {
+    let mut to_chunks = to.chunks_exact_mut(S::LANES);
+    let mut x_chunks = x.chunks_exact(S::LANES);
+    for (to, x) in to_chunks.by_ref().zip(x_chunks.by_ref()) {
+        // SAFETY: the chunks have `LANES` elements.
+        unsafe { s.store(to.as_mut_ptr(), s.add(s.load(to.as_ptr()), s.load(x.as_ptr()))) };
+    }
+    for (to, x) in to_chunks.into_remainder().iter_mut().zip(x_chunks.remainder()) {
+        *to += x;
+    }
+}
+
+/// A row's softmax, in place; a row with a not-a-number becomes all that.
+#[inline(always)]
+pub(crate) fn softmax_row<S: Simd>(s: S, row: &mut [f32]) {
+    let inverse = 1.0 / exponentiate(s, row);
+    let inverse_v = s.splat(inverse);
+    let mut chunks = row.chunks_exact_mut(S::LANES);
+    for chunk in chunks.by_ref() {
+        // SAFETY: the chunk has `LANES` elements.
+        unsafe { s.store(chunk.as_mut_ptr(), s.mul(s.load(chunk.as_ptr()), inverse_v)) };
+    }
+    for x in chunks.into_remainder() {
+        *x *= inverse;
+    }
+}
+
+/// Replaces each x of a row by e^(x - the largest) and returns the sum of those.
+#[inline(always)]
+fn exponentiate<S: Simd>(s: S, row: &mut [f32]) -> f32 {
+    let largest = s.splat(maximum_of(s, row));
+    let mut total = s.splat(0.0);
+    let mut chunks = row.chunks_exact_mut(S::LANES);
+    for chunk in chunks.by_ref() {
+        // SAFETY: the chunk has `LANES` elements.
+        unsafe {
+            let y = exp(s, s.sub(s.load(chunk.as_ptr()), largest));
+            s.store(chunk.as_mut_ptr(), y);
+            total = s.add(total, y);
+        }
+    }
+    let rest = chunks.into_remainder();
+    // Lanes past the end are e^-∞ = 0.
+    let mut padded = [f32::NEG_INFINITY; LANES_MAX];
+    padded[..rest.len()].copy_from_slice(rest);
+    // SAFETY: `padded` has at least `LANES` elements.
+    unsafe {
+        let y = exp(s, s.sub(s.load(padded.as_ptr()), largest));
+        s.store(padded.as_mut_ptr(), y);
+        total = s.add(total, y);
+    }
+    rest.copy_from_slice(&padded[..rest.len()]);
+    s.sum(total)
+}
+
+/// Adds `factor · x` to `to`, as far as the shorter goes.
+#[inline(always)]
+pub(crate) fn add_scaled<S: Simd>(s: S, to: &mut [f32], x: &[f32], factor: f32) {
+    let factors = s.splat(factor);
+    let mut to_chunks = to.chunks_exact_mut(S::LANES);
+    let mut x_chunks = x.chunks_exact(S::LANES);
+    for (to, x) in to_chunks.by_ref().zip(x_chunks.by_ref()) {
+        // SAFETY: the chunks have `LANES` elements.
+        unsafe { s.store(to.as_mut_ptr(), s.mul_add(s.load(x.as_ptr()), factors, s.load(to.as_ptr()))) };
+    }
+    for (to, x) in to_chunks.into_remainder().iter_mut().zip(x_chunks.remainder()) {
+        *to += x * factor;
+    }
+}

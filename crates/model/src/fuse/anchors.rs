@@ -1,0 +1,344 @@
+//! The nodes that hold weights: dense layers, embeddings and layer norms, in every form that exporters and quantizers give
+//! them. What lies between two anchors is the glue that `probe` identifies by running it.
+
+use super::constants::{
+    Quantization, count, dims, float, float_matrix, floats, integers, quantized_matrix, take_quantized,
+};
+use super::graph::{Graph, attribute, float_attribute, integer_attribute, is};
+use crate::weights::Matrix;
+use grice_kernels::LayerNorm;
+use std::collections::HashMap;
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+
+/// One anchor; its output is the key it is kept under.
+pub(super) enum Anchor<'p> {
+    /// `input · weights + bias`, from onnx `MatMul`, `Gemm`, `MatMulInteger`, with or without an `Add`.
+    Linear { input: &'p str, weights: Weights<'p>, bias: Option<&'p TensorProto> },
+    /// Rows of a table by `indices`.
+    Embedding { indices: &'p str, table: Weights<'p> },
+    /// Normalisation over the last axis.
+    Norm { input: &'p str, norm: LayerNorm },
+}
+
+/// A constant matrix in the file, not yet read.
+#[derive(Clone)]
+pub(super) struct Weights<'p> {
+    tensor: &'p TensorProto,
+    quantization: Option<(&'p TensorProto, Option<&'p TensorProto>, usize)>,
+    transposed: bool,
+}
+
+/// Where a matrix is stored, and how to read it.
+pub(super) struct Stored {
+    name: String,
+    quantization: Option<Quantization>,
+    transposed: bool,
+}
+
+impl Stored {
+    /// Moves the matrix out of the file: the largest one is not to be held twice.
+    pub(super) fn take(self, graph: &mut GraphProto) -> Option<Matrix> {
+        let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name == self.name)?;
+        let tensor = std::mem::take(tensor);
+        let matrix = match &self.quantization {
+            None => float_matrix(&tensor)?,
+            Some(quantization) => take_quantized(tensor, quantization)?,
+        };
+        Some(if self.transposed { matrix.transposed() } else { matrix })
+    }
+}
+
+/// All anchors of a graph by the value they make.
+pub(super) struct Anchors<'p> {
+    by_output: HashMap<&'p str, Anchor<'p>>,
+    /// Outputs in the order of the graph.
+    pub(super) order: Vec<&'p str>,
+}
+
+impl<'p> Weights<'p> {
+    /// `[rows, columns]`, after transposition.
+    pub(super) fn shape(&self) -> Option<(usize, usize)> {
+        match (dims(self.tensor)?.as_slice(), self.transposed) {
+            (&[rows, columns], false) | (&[columns, rows], true) => Some((rows, columns)),
+            _ => None,
+        }
+    }
+
+    /// The tensor's name: what is shared between anchors has the same.
+    pub(super) fn name(&self) -> &'p str {
+        &self.tensor.name
+    }
+
+    pub(super) fn read(&self) -> Option<Matrix> {
+        let matrix = match self.quantization()? {
+            None => float_matrix(self.tensor)?,
+            Some(quantization) => quantized_matrix(self.tensor, &quantization)?,
+        };
+        Some(if self.transposed { matrix.transposed() } else { matrix })
+    }
+
+    /// `None` if it is spelled out in a way that cannot be read, `Some(None)` if there is none.
+    fn quantization(&self) -> Option<Option<Quantization>> {
+        let Some((scales, zero_points, axis)) = self.quantization else { return Some(None) };
+        let zero_points = zero_points.map(integers).unwrap_or_else(|| Some(Vec::new()))?;
+        Some(Some(Quantization { scales: floats(scales)?, zero_points, axis }))
+    }
+
+    /// Whether an element takes less than single precision.
+    pub(super) fn is_small(&self) -> bool {
+        self.tensor.data_type != super::constants::FLOAT
+    }
+
+    /// How to read the matrix later, without a hold on the file.
+    pub(super) fn stored(&self) -> Option<Stored> {
+        let (name, transposed) = (self.tensor.name.clone(), self.transposed);
+        Some(Stored { name, quantization: self.quantization()?, transposed })
+    }
+}
+
+impl<'p> Anchors<'p> {
+    pub(super) fn find(graph: &Graph<'p>) -> Anchors<'p> {
+        let mut anchors = Anchors { by_output: HashMap::new(), order: Vec::new() };
+        for node in &graph.proto.node {
+            if let Some((output, anchor)) = match_anchor(graph, node) {
+                anchors.order.push(output);
+                anchors.by_output.insert(output, anchor);
+            }
+        }
+        anchors
+    }
+
+    pub(super) fn get(&self, output: &str) -> Option<&Anchor<'p>> {
+        self.by_output.get(output)
+    }
+}
+
+fn match_anchor<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, Anchor<'p>)> {
+    match node.op_type.as_str() {
+        "MatMul" => {
+            let weights = float_weights(graph, node.input.get(1)?)?;
+            Some(with_bias(graph, node, node.input.first()?, weights))
+        }
+        "Gemm" => gemm(graph, node),
+        "MatMulInteger" => integer_product(graph, node),
+        "Gather" => gather(graph, node),
+        "Mul" => scaled_gather(graph, node),
+        "LayerNormalization" => layer_norm(graph, node),
+        "Add" => spelled_out_norm(graph, node),
+        _ => None,
+    }
+}
+
+/// A constant 2-D matrix: fp32, fp16 behind a `Cast`, or int8 behind a `DequantizeLinear`.
+fn float_weights<'p>(graph: &Graph<'p>, name: &'p str) -> Option<Weights<'p>> {
+    let weights = match graph.constant(name) {
+        Some(tensor) if tensor.data_type == super::constants::FLOAT => {
+            Weights { tensor, quantization: None, transposed: false }
+        }
+        Some(_) => return None,
+        None => {
+            let node = graph.producer(name)?;
+            let tensor = graph.constant_input(node, 0)?;
+            match node.op_type.as_str() {
+                "Cast" if tensor.data_type == super::constants::FLOAT16 => {
+                    Weights { tensor, quantization: None, transposed: false }
+                }
+                "DequantizeLinear" => dequantized(graph, node, tensor)?,
+                "Transpose" if attribute(node, "perm").is_none_or(|perm| perm.ints == [1, 0]) => {
+                    let weights = float_weights(graph, node.input.first()?)?;
+                    Weights { transposed: !weights.transposed, ..weights }
+                }
+                _ => return None,
+            }
+        }
+    };
+    (dims(weights.tensor)?.len() == 2).then_some(weights)
+}
+
+fn dequantized<'p>(graph: &Graph<'p>, node: &'p NodeProto, tensor: &'p TensorProto) -> Option<Weights<'p>> {
+    if integer_attribute(node, "block_size").unwrap_or(0) != 0 {
+        return None;
+    }
+    let axis = integer_attribute(node, "axis").unwrap_or(1);
+    let rank = dims(tensor)?.len() as i64;
+    let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok()?;
+    let zero_points = match node.input.get(2).filter(|name| !name.is_empty()) {
+        Some(name) => Some(graph.constant(name)?),
+        None => None,
+    };
+    Some(Weights { tensor, quantization: Some((graph.constant_input(node, 1)?, zero_points, axis)), transposed: false })
+}
+
+/// A product of `input` and `weights`, with the bias that may be added next.
+fn with_bias<'p>(
+    graph: &Graph<'p>,
+    product: &'p NodeProto,
+    input: &'p str,
+    weights: Weights<'p>,
+) -> (&'p str, Anchor<'p>) {
+    let output = product.output[0].as_str();
+    let outputs = weights.shape().map(|(_, outputs)| outputs);
+    let added = graph.only_consumer(output).map(|index| &graph.proto.node[index]).filter(|node| is(node, "Add"));
+    let bias = added.and_then(|add| {
+        let bias = (0..2).find_map(|slot| graph.constant_input(add, slot))?;
+        (dims(bias)?.last().copied() == outputs && count(bias) == outputs).then_some((add.output.first()?, bias))
+    });
+    match bias {
+        Some((output, bias)) => (output, Anchor::Linear { input, weights, bias: Some(bias) }),
+        None => (output, Anchor::Linear { input, weights, bias: None }),
+    }
+}
+
+fn gemm<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, Anchor<'p>)> {
+    let one = |name: &str| float_attribute(node, name).is_none_or(|value| value == 1.0);
+    if !one("alpha") || !one("beta") || integer_attribute(node, "transA").unwrap_or(0) != 0 {
+        return None;
+    }
+    let mut weights = float_weights(graph, node.input.get(1)?)?;
+    weights.transposed ^= integer_attribute(node, "transB").unwrap_or(0) != 0;
+    let bias = match node.input.get(2).filter(|name| !name.is_empty()) {
+        Some(name) => Some(graph.constant(name)?),
+        None => None,
+    };
+    if bias.is_some_and(|bias| count(bias) != weights.shape().map(|(_, outputs)| outputs)) {
+        return None;
+    }
+    Some((node.output.first()?, Anchor::Linear { input: node.input.first()?, weights, bias }))
+}
+
+/// `DynamicQuantizeLinear` → `MatMulInteger` → `Cast` → `Mul` by both scales: how ONNX Runtime writes a dynamically quantized
+/// product. The activation is taken before it is quantized.
+fn integer_product<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, Anchor<'p>)> {
+    let quantize = graph.input_of(node, 0, "DynamicQuantizeLinear")?;
+    let tensor = graph.constant_input(node, 1)?;
+    let next = |name: &'p str| graph.only_consumer(name).map(|index| &graph.proto.node[index]);
+    let cast = next(node.output.first()?).filter(|node| is(node, "Cast"))?;
+    let scaled = next(cast.output.first()?).filter(|node| is(node, "Mul"))?;
+    let scales = (0..2).find_map(|slot| graph.input_of(scaled, slot, "Mul"))?;
+    let of_activation = |slot: usize| {
+        let name = graph.resolve(scales.input.get(slot)?);
+        (name == graph.resolve(quantize.output.get(1)?)).then_some(())
+    };
+    let weight_scales = match (of_activation(0), of_activation(1)) {
+        (Some(()), None) => graph.constant_input(scales, 1)?,
+        (None, Some(())) => graph.constant_input(scales, 0)?,
+        _ => return None,
+    };
+    let zero_points = match node.input.get(3).filter(|name| !name.is_empty()) {
+        Some(name) => Some(graph.constant(name)?),
+        None => None,
+    };
+    let weights = Weights { tensor, quantization: Some((weight_scales, zero_points, 1)), transposed: false };
+    weights.shape()?;
+    Some(with_bias(graph, scaled, quantize.input.first()?, weights))
+}
+
+/// `Gather` of a float table, or of an int8 table that is dequantized afterwards.
+fn gather<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, Anchor<'p>)> {
+    if integer_attribute(node, "axis").unwrap_or(0) != 0 {
+        return None;
+    }
+    let (name, indices) = (node.input.first()?.as_str(), node.input.get(1)?.as_str());
+    let output = node.output.first()?.as_str();
+    if let Some(table) = float_weights(graph, name) {
+        return Some((output, Anchor::Embedding { indices, table }));
+    }
+    let tensor = graph.constant(name).filter(|tensor| dims(tensor).is_some_and(|dims| dims.len() == 2))?;
+    let next = graph.only_consumer(output).map(|index| &graph.proto.node[index])?;
+    let table = match next.op_type.as_str() {
+        "Cast" if tensor.data_type == super::constants::FLOAT16 => {
+            Weights { tensor, quantization: None, transposed: false }
+        }
+        // One scale for the whole table; by row it could not follow the gather.
+        "DequantizeLinear" => {
+            let table = dequantized(graph, next, tensor)?;
+            let (scale, zero_points, _) = table.quantization?;
+            (count(scale) == Some(1)).then_some(())?;
+            Weights { quantization: Some((scale, zero_points, 0)), ..table }
+        }
+        _ => return None,
+    };
+    Some((next.output.first()?, Anchor::Embedding { indices, table }))
+}
+
+/// `Cast(Gather(int8 table)) · Gather(scales)`: a table with one scale a row, kept at its size in memory by any runtime.
+fn scaled_gather<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, Anchor<'p>)> {
+    let cast_slot = (0..2).find(|&slot| graph.input_of(node, slot, "Cast").is_some())?;
+    let cast = graph.input_of(node, cast_slot, "Cast")?;
+    let values = graph.input_of(cast, 0, "Gather")?;
+    let scales = graph.input_of(node, 1 - cast_slot, "Gather")?;
+    let rows_of = |gather: &'p NodeProto| {
+        let axis = integer_attribute(gather, "axis").unwrap_or(0);
+        (axis == 0).then(|| graph.constant_input(gather, 0)).flatten()
+    };
+    let (tensor, scales_tensor) = (rows_of(values)?, rows_of(scales)?);
+    let (indices, same) = (values.input.get(1)?.as_str(), scales.input.get(1)?.as_str());
+    let fits = dims(tensor)?.len() == 2 && count(scales_tensor) == dims(tensor)?.first().copied();
+    if graph.resolve(indices) != graph.resolve(same) || !fits {
+        return None;
+    }
+    let table = Weights { tensor, quantization: Some((scales_tensor, None, 0)), transposed: false };
+    Some((node.output.first()?, Anchor::Embedding { indices, table }))
+}
+
+fn layer_norm<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, Anchor<'p>)> {
+    let gamma = floats(graph.constant_input(node, 1)?)?;
+    let beta = match node.input.get(2).filter(|name| !name.is_empty()) {
+        Some(name) => floats(graph.constant(name)?)?,
+        None => vec![0.0; gamma.len()],
+    };
+    if integer_attribute(node, "axis").unwrap_or(-1) != -1 || gamma.len() != beta.len() {
+        return None;
+    }
+    let epsilon = float_attribute(node, "epsilon").unwrap_or(1e-5);
+    Some((node.output.first()?, Anchor::Norm { input: node.input.first()?, norm: LayerNorm { gamma, beta, epsilon } }))
+}
+
+/// What exporters before opset 17 write: `(x − mean) / sqrt(mean((x − mean)²) + ε) · γ + β`, matched from the last `Add`.
+fn spelled_out_norm<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, Anchor<'p>)> {
+    let (beta, scaled) = constant_and_other(graph, node, "Add")?;
+    let (gamma, divided) = constant_and_other(graph, graph.producer(scaled)?, "Mul")?;
+    let divide = graph.producer(divided).filter(|node| is(node, "Div"))?;
+    let centred = graph.input_of(divide, 0, "Sub")?;
+    let deviation = graph.input_of(divide, 1, "Sqrt")?;
+    let (epsilon, variance) = constant_and_other(graph, graph.input_of(deviation, 0, "Add")?, "Add")?;
+    let variance = graph.producer(variance).filter(|node| is_mean(graph, node))?;
+    let square = graph.producer(variance.input.first()?)?;
+    let input = graph.resolve(centred.input.first()?);
+    let mean = graph.producer(centred.input.get(1)?).filter(|node| is_mean(graph, node))?;
+    if graph.resolve(mean.input.first()?) != input || !is_square_of(graph, square, input) {
+        return None;
+    }
+    let (gamma, beta) = (floats(gamma)?, floats(beta)?);
+    let epsilon = float(epsilon)?;
+    (gamma.len() == beta.len() && gamma.len() > 1).then_some(())?;
+    Some((node.output.first()?, Anchor::Norm { input, norm: LayerNorm { gamma, beta, epsilon } }))
+}
+
+fn constant_and_other<'p>(graph: &Graph<'p>, node: &'p NodeProto, op: &str) -> Option<(&'p TensorProto, &'p str)> {
+    let slot = (0..2).find(|&slot| is(node, op) && graph.constant_input(node, slot).is_some())?;
+    Some((graph.constant_input(node, slot)?, node.input.get(1 - slot)?))
+}
+
+/// `ReduceMean` over the last axis, kept.
+fn is_mean<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> bool {
+    let axes = attribute(node, "axes").map(|axes| axes.ints.clone());
+    let axes = axes.or_else(|| integers(graph.constant_input(node, 1)?));
+    is(node, "ReduceMean") && integer_attribute(node, "keepdims").unwrap_or(1) == 1 && axes == Some(vec![-1])
+}
+
+/// `Pow(x − mean, 2)` or `(x − mean) · (x − mean)`, whichever `Sub` it is of.
+fn is_square_of<'p>(graph: &Graph<'p>, square: &'p NodeProto, input: &str) -> bool {
+    let centred = |slot: usize| {
+        graph.input_of(square, slot, "Sub").is_some_and(|node| {
+            let from = node.input.first().map(|name| graph.resolve(name));
+            let mean = node.input.get(1).and_then(|name| graph.producer(name));
+            from == Some(input) && mean.is_some_and(|node| is_mean(graph, node))
+        })
+    };
+    match square.op_type.as_str() {
+        "Pow" => centred(0) && graph.constant_input(square, 1).and_then(float) == Some(2.0),
+        "Mul" => centred(0) && centred(1),
+        _ => false,
+    }
+}

@@ -1,0 +1,266 @@
+//! Attention, recognised by what it computes out of queries, keys and values.
+//!
+//! All that can differ is tried: which projection is which, how many heads, how scores are scaled, how relative positions are
+//! added. Five tokens tell these apart. How far distances are bucketed shows only in longer sequences, which are run next.
+
+use super::encoder::Encoder;
+use super::glue::{MASK, ROWS, TOKENS, elements, random, tensor};
+use super::region::Region;
+use super::{Fused, Unfused};
+use crate::program::{Attention, Relative};
+use grice_kernels::{AttentionShape, Kernels, Queries, Rows};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::ensure;
+
+/// What was found for a piece, by its signature: places of queries, keys and values among the piece's sources, and how they
+/// are combined.
+pub(super) type Known = RefCell<HashMap<String, Recipe>>;
+
+/// Distances that DeBERTa checkpoints in the wild reach to, tried when the graph does not say.
+const MAX_POSITIONS: [usize; 6] = [512, 1024, 2048, 256, 128, 64];
+/// Tokens of row 1 that are masked.
+const MASKED: usize = 2;
+
+/// How a piece combines its sources, whatever their names.
+#[derive(Clone, Debug)]
+pub(super) struct Recipe {
+    /// Places of queries, keys and values among the projections.
+    order: [usize; 3],
+    heads: usize,
+    scale: f32,
+    /// Places of the projected position keys and queries among the constant sources.
+    relative: Option<RelativeRecipe>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct RelativeRecipe {
+    keys: Option<usize>,
+    queries: Option<usize>,
+    buckets: usize,
+    max_position: usize,
+}
+
+/// A projection of constants, such as relative positions by a key matrix.
+type Table = Arc<Vec<f32>>;
+
+impl<'p> Encoder<'_, 'p> {
+    /// The attention that makes the value of `region`, and which projection is query, key and value.
+    pub(super) fn fuse_attention(
+        &self,
+        region: &Region<'p>,
+        projections: [&'p str; 3],
+    ) -> Fused<(Attention, [&'p str; 3])> {
+        // In the order in which the piece reads them, which is the same in pieces of the same signature.
+        let ordered: Vec<&str> = region.sources.iter().copied().filter(|source| projections.contains(source)).collect();
+        let constants: Vec<&str> = region
+            .data()
+            .filter(|source| *source != MASK && !projections.contains(source) && !self.glue.regions.varies(source))
+            .collect();
+        let known: Vec<&str> = ordered.iter().chain(&constants).copied().collect();
+        if !self.glue.reads_only(region, &known) || ordered.len() != 3 {
+            return Err(Unfused::new(format!(
+                "attention `{}` reads [{}], more than queries, keys, values and positions",
+                region.value,
+                region.sources.join(", ")
+            )));
+        }
+        let tables = constants.iter().map(|constant| self.table(constant)).collect::<Fused<Vec<Table>>>()?;
+        let signature = self.glue.regions.signature(region);
+        let known = self.attentions.borrow().get(&signature).cloned();
+        let recipe = match known {
+            Some(recipe) => recipe,
+            None => {
+                let trial =
+                    Trial { encoder: self, region, projections: &ordered, constants: &constants, tables: &tables };
+                let recipe = trial.find()?;
+                self.attentions.borrow_mut().insert(signature, recipe.clone());
+                recipe
+            }
+        };
+        let order = recipe.order.map(|place| ordered[place]);
+        Ok((recipe.attention(self.columns, &tables), order))
+    }
+
+    /// A dense layer applied to constants: `[slots, columns]`.
+    fn table(&self, output: &'p str) -> Fused<Table> {
+        let linear = self.linear(output)?;
+        let cannot = || Unfused::new(format!("the positions projected by `{output}` cannot be computed"));
+        let Some(super::anchors::Anchor::Linear { input, .. }) = self.glue.regions.anchors.get(output) else {
+            return Err(cannot());
+        };
+        let positions = self.glue.constant_value(input, TOKENS, self.columns)?;
+        let positions = elements(&positions).map_err(|_| cannot())?;
+        let (inputs, outputs) = (linear.inputs(), linear.outputs());
+        if outputs != self.columns || positions.is_empty() || positions.len() % inputs != 0 {
+            return Err(cannot());
+        }
+        let mut table = vec![0.0; positions.len() / inputs * outputs];
+        crate::fold::project(&positions, &linear, &mut table).map_err(|_| cannot())?;
+        Ok(Arc::new(table))
+    }
+}
+
+impl Recipe {
+    fn attention(&self, columns: usize, tables: &[Table]) -> Attention {
+        let relative = self.relative.map(|recipe| {
+            let table = |place: Option<usize>| place.map(|place| tables[place].clone());
+            let (keys, queries) = (table(recipe.keys), table(recipe.queries));
+            let slots = keys.as_ref().or(queries.as_ref()).map_or(0, |table| table.len() / columns);
+            let (buckets, max_position) = (recipe.buckets, recipe.max_position);
+            Relative { keys, queries, span: slots / 2, buckets, max_position }
+        });
+        Attention { heads: self.heads, head_dim: columns / self.heads, scale: self.scale, relative }
+    }
+}
+
+/// One piece under trial.
+struct Trial<'t, 'p> {
+    encoder: &'t Encoder<'t, 'p>,
+    region: &'t Region<'p>,
+    projections: &'t [&'p str],
+    constants: &'t [&'p str],
+    tables: &'t [Table],
+}
+
+/// Inputs, and what the piece makes of them.
+struct Sample {
+    tokens: usize,
+    projections: Vec<Vec<f32>>,
+    found: Vec<f32>,
+}
+
+impl<'p> Trial<'_, 'p> {
+    fn find(&self) -> Fused<Recipe> {
+        let unknown = |detail: &str| {
+            Unfused::new(format!("attention `{}` is of a kind unknown to grice{detail}", self.region.value))
+        };
+        let sample = self.sample(TOKENS).map_err(|error| unknown(&format!(" ({error:#})")))?;
+        let columns = self.encoder.columns;
+        let kernels = Kernels::new(1);
+        let relatives = self.relative_recipes();
+        let mut recipes = heads_by_likelihood(columns).into_iter().flat_map(|heads| {
+            let relatives = &relatives;
+            let dim = (columns / heads) as f32;
+            let scales = [1.0, 3.0, 2.0].map(|terms: f32| (dim * terms).sqrt().recip()).into_iter().chain([1.0]);
+            scales.flat_map(move |scale| {
+                ORDERS.into_iter().flat_map(move |order| {
+                    relatives.iter().map(move |&relative| Recipe { order, heads, scale, relative })
+                })
+            })
+        });
+        let mut recipe = recipes
+            .find(|recipe| self.fits(&kernels, recipe, &sample))
+            .ok_or_else(|| unknown(" in heads and scale"))?;
+        let Some(relative) = recipe.relative else { return Ok(recipe) };
+        let slots = self.tables[0].len() / columns;
+        // Far enough for distances beyond the middle of the buckets.
+        let mid = slots / 4;
+        let sample = self.sample(mid + mid / 2 + 8).map_err(|error| unknown(&format!(" ({error:#})")))?;
+        let max_positions = self.hinted_positions(mid).into_iter().chain(MAX_POSITIONS);
+        let buckets = max_positions.map(|max_position| (slots / 2, max_position)).chain([(0, slots / 2)]);
+        for (buckets, max_position) in buckets {
+            recipe.relative = Some(RelativeRecipe { buckets, max_position, ..relative });
+            if self.fits(&kernels, &recipe, &sample) {
+                return Ok(recipe);
+            }
+        }
+        Err(unknown(" in its relative positions"))
+    }
+
+    /// None, or each way to take the constants for position keys and queries; distances as they are.
+    fn relative_recipes(&self) -> Vec<Option<RelativeRecipe>> {
+        let recipe = |keys, queries| Some(RelativeRecipe { keys, queries, buckets: 0, max_position: 0 });
+        match self.constants.len() {
+            0 => vec![None],
+            1 => vec![recipe(Some(0), None), recipe(None, Some(0))],
+            2 => vec![recipe(Some(0), Some(1)), recipe(Some(1), Some(0))],
+            _ => Vec::new(),
+        }
+    }
+
+    /// What exporters leave of the last distance: `ln((max_position − 1) / mid)` as a constant.
+    fn hinted_positions(&self, mid: usize) -> Vec<usize> {
+        let graph = self.encoder.glue.regions.graph;
+        let nodes = self.region.steps.iter().filter_map(|step| match step {
+            super::region::Step::Node(index) => Some(&graph.proto.node[*index]),
+            super::region::Step::Linear(_) => None,
+        });
+        let inputs = nodes.flat_map(|node| &node.input).filter(|name| !name.is_empty());
+        let scalars = inputs.filter_map(|name| super::constants::float(graph.constant(name)?));
+        let positions = scalars.map(|value| (value.exp() * mid as f32 + 1.0).round());
+        positions.filter(|position| (2.0..=1e6).contains(position)).map(|position| position as usize).collect()
+    }
+
+    fn sample(&self, tokens: usize) -> TractResult<Sample> {
+        let (glue, columns) = (self.encoder.glue, self.encoder.columns);
+        let shape = [ROWS, tokens, columns];
+        let mut feeds = glue.standard_feeds(self.region, ROWS, tokens, columns);
+        let mut mask = vec![1i64; ROWS * tokens];
+        mask[ROWS * tokens - MASKED..].fill(0);
+        feeds.insert(MASK, Tensor::from_shape(&[ROWS, tokens], &mask)?);
+        let mut projections = Vec::new();
+        for (seed, projection) in self.projections.iter().enumerate() {
+            let values = random(&shape, 7 + seed as u64);
+            feeds.insert(projection, tensor(&shape, &values)?);
+            projections.push(values);
+        }
+        for (constant, table) in self.constants.iter().zip(self.tables) {
+            let slots = table.len() / columns;
+            feeds.insert(constant, tensor(&self.constant_shape(constant, slots), table)?);
+        }
+        let found = elements(&glue.probe.run(self.region, &feeds)?)?;
+        ensure!(found.len() == shape.iter().product::<usize>(), "it makes {} elements", found.len());
+        Ok(Sample { tokens, projections, found })
+    }
+
+    /// Projected positions have a leading axis of one in most exports.
+    fn constant_shape(&self, constant: &'p str, slots: usize) -> Vec<usize> {
+        let glue = self.encoder.glue;
+        let input = match glue.regions.anchors.get(constant) {
+            Some(super::anchors::Anchor::Linear { input, .. }) => *input,
+            _ => constant,
+        };
+        let value = glue.constant_value(input, TOKENS, self.encoder.columns);
+        let mut shape = value.map(|value| value.shape().to_vec()).unwrap_or_else(|_| vec![1, slots, 0]);
+        if let Some(last) = shape.last_mut() {
+            *last = self.encoder.columns;
+        }
+        shape
+    }
+
+    /// Whether attention by the recipe makes the same of the sample, where tokens are not masked.
+    fn fits(&self, kernels: &Kernels, recipe: &Recipe, sample: &Sample) -> bool {
+        let columns = self.encoder.columns;
+        let lengths = [sample.tokens, sample.tokens - MASKED];
+        let packed = |values: &[f32]| values[..lengths.iter().sum::<usize>() * columns].to_vec();
+        let [query, key, value] = recipe.order.map(|place| packed(&sample.projections[place]));
+        let rows = |data| Rows { data, stride: columns, offset: 0 };
+        let attention = recipe.attention(columns, self.tables);
+        let offsets = [0, lengths[0] as u32, (lengths[0] + lengths[1]) as u32];
+        let mut out = vec![0.0; query.len()];
+        let Ok(slots) = attention.relative.as_ref().map(Relative::slot_map).transpose() else { return false };
+        let relative = attention.relative.as_ref().zip(slots.as_ref()).map(|(relative, slots)| relative.view(slots));
+        let shape = AttentionShape { heads: recipe.heads, head_dim: columns / recipe.heads, scale: recipe.scale };
+        let (query, key, value) = (rows(&query), rows(&key), rows(&value));
+        let ran = kernels.attention(&query, &key, &value, &offsets, Queries::All, &shape, relative.as_ref(), &mut out);
+        ran.is_ok() && super::glue::all_close(&packed(&sample.found), &out)
+    }
+}
+
+/// Every assignment of three sources to queries, keys and values; the usual first.
+const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [1, 0, 2], [0, 2, 1], [1, 2, 0], [2, 0, 1], [2, 1, 0]];
+
+/// Numbers of heads that divide the columns, those with the usual width first.
+fn heads_by_likelihood(columns: usize) -> Vec<usize> {
+    let mut heads: Vec<usize> = (1..=columns).filter(|heads| columns % heads == 0 && columns / heads <= 512).collect();
+    heads.sort_by_key(|heads| match columns / heads {
+        64 => 0,
+        32 => 1,
+        dim if dim >= 8 && dim.is_power_of_two() => 2,
+        _ => 3,
+    });
+    heads
+}

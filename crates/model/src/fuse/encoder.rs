@@ -1,0 +1,251 @@
+//! The chain of encoder layers, from the embedding's norm to the head.
+
+use super::anchors::{Anchor, Weights};
+use super::constants::floats;
+use super::embedding::fuse_embedding;
+use super::glue::{Glue, TOKENS, elements, random, tensor};
+use super::region::Region;
+use super::{Fused, Unfused};
+use crate::program::{Layer, Program};
+use crate::weights::{Linear, Matrix};
+use grice_kernels::{Activation, Isa, LayerNorm, vector};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tract_onnx::pb::GraphProto;
+
+/// A program whose word table is still in the file.
+pub(super) struct Draft {
+    embedding: super::embedding::Draft,
+    layers: Vec<Layer>,
+    head: tract_onnx::prelude::TypedModel,
+}
+
+impl Draft {
+    /// Moves the word table out of the file.
+    pub(super) fn finish(self, graph: &mut GraphProto) -> Fused<Program> {
+        let Draft { embedding, layers, head } = self;
+        Ok(Program { embedding: embedding.finish(graph)?, layers, head: Arc::new(head) })
+    }
+}
+
+/// The whole program that makes `output`.
+pub(super) fn fuse_encoder<'p>(glue: &Glue<'_, 'p>, output: &'p str) -> Fused<Draft> {
+    let (embedding, mut hidden) = fuse_embedding(glue)?;
+    let encoder = Encoder::new(glue, embedding.norm.gamma.len());
+    let mut layers = Vec::new();
+    while let Some((layer, next)) = encoder.fuse_layer(hidden)? {
+        layers.push(layer);
+        hidden = next;
+    }
+    if layers.is_empty() {
+        return Err(Unfused::new(format!("no encoder layer reads the embedding `{hidden}`")));
+    }
+    let head = encoder.fuse_head(hidden, output)?;
+    Ok(Draft { embedding, layers, head })
+}
+
+/// A dense or normalising anchor, and the piece of the graph that makes its input.
+struct Site<'p> {
+    output: &'p str,
+    input: Region<'p>,
+}
+
+pub(super) struct Encoder<'a, 'p> {
+    pub(super) glue: &'a Glue<'a, 'p>,
+    pub(super) columns: usize,
+    linears: Vec<Site<'p>>,
+    norms: Vec<Site<'p>>,
+    /// Matrices already read, by name: position projections share the weights of queries and keys.
+    matrices: RefCell<HashMap<&'p str, Arc<Matrix>>>,
+    activations: RefCell<HashMap<String, Option<Activation>>>,
+    pub(super) attentions: super::attention::Known,
+}
+
+impl<'a, 'p> Encoder<'a, 'p> {
+    fn new(glue: &'a Glue<'a, 'p>, columns: usize) -> Self {
+        let (mut linears, mut norms) = (Vec::new(), Vec::new());
+        for &output in &glue.regions.anchors.order {
+            if !glue.regions.varies(output) {
+                continue;
+            }
+            match glue.regions.anchors.get(output) {
+                Some(Anchor::Linear { input, .. }) => {
+                    linears.push(Site { output, input: glue.regions.back_from(input) });
+                }
+                Some(Anchor::Norm { input, .. }) => norms.push(Site { output, input: glue.regions.back_from(input) }),
+                _ => (),
+            }
+        }
+        let (matrices, activations) = Default::default();
+        Encoder { glue, columns, linears, norms, matrices, activations, attentions: Default::default() }
+    }
+
+    /// The layer that reads `hidden` and the value it makes; none if only the head is left.
+    fn fuse_layer(&self, hidden: &'p str) -> Fused<Option<(Layer, &'p str)>> {
+        let readers = self.dense_readers(hidden);
+        let projections = match readers.as_slice() {
+            [] => return Ok(None),
+            &[first, second, third] => [first, second, third],
+            others => {
+                let reason = format!("{} dense layers read `{hidden}`: {}", others.len(), others.join(", "));
+                return Err(Unfused::new(format!("{reason}; expected queries, keys and values")));
+            }
+        };
+        let output = self.linears.iter().find(|site| {
+            let data: Vec<&str> = site.input.data().collect();
+            projections.iter().all(|projection| data.contains(projection))
+        });
+        let output = output.ok_or_else(|| Unfused::new(format!("no dense layer follows attention on `{hidden}`")))?;
+        let (attention, [query, key, value]) = self.fuse_attention(&output.input, projections)?;
+        let (attended, attention_norm) = self.norm_of_sum(output.output, hidden)?;
+        let (up, down, activation) = self.feed_forward(attended)?;
+        let (next, norm) = self.norm_of_sum(down, attended)?;
+        let layer = Layer {
+            query: self.linear(query)?,
+            key: self.linear(key)?,
+            value: self.linear(value)?,
+            attention,
+            output: self.linear(output.output)?,
+            attention_norm,
+            up: self.linear(up)?,
+            activation,
+            down: self.linear(down)?,
+            norm,
+        };
+        self.check_shapes(&layer, hidden)?;
+        Ok(Some((layer, next)))
+    }
+
+    /// Dense layers applied to `value` as it is.
+    fn dense_readers(&self, value: &'p str) -> Vec<&'p str> {
+        let readers = self.linears.iter().filter(|site| self.glue.is_same(&site.input, value, self.columns));
+        readers.map(|site| site.output).collect()
+    }
+
+    /// The layer norm of `part + rest`.
+    fn norm_of_sum(&self, part: &'p str, rest: &'p str) -> Fused<(&'p str, LayerNorm)> {
+        let site = self.norms.iter().find(|site| self.glue.is_sum(&site.input, [part, rest], self.columns));
+        let anchor = site.and_then(|site| Some((site.output, self.glue.regions.anchors.get(site.output)?)));
+        match anchor {
+            Some((output, Anchor::Norm { norm, .. })) => Ok((output, norm.clone())),
+            _ => Err(Unfused::new(format!("no layer norm of `{part}` plus `{rest}`"))),
+        }
+    }
+
+    fn feed_forward(&self, hidden: &'p str) -> Fused<(&'p str, &'p str, Activation)> {
+        let readers = self.dense_readers(hidden);
+        let &[up] = readers.as_slice() else {
+            return Err(Unfused::new(format!("{} dense layers read `{hidden}`, not one", readers.len())));
+        };
+        let site = self.linears.iter().find(|site| self.glue.reads_only(&site.input, &[up]));
+        let site = site.ok_or_else(|| Unfused::new(format!("no dense layer follows `{up}`")))?;
+        let activation = self.activation(&site.input, up)?;
+        Ok((up, site.output, activation))
+    }
+
+    fn activation(&self, region: &Region<'p>, up: &'p str) -> Fused<Activation> {
+        let signature = self.glue.regions.signature(region);
+        if let Some(Some(known)) = self.activations.borrow().get(&signature) {
+            return Ok(*known);
+        }
+        let unknown = || Unfused::new(format!("`{}` is no activation that grice knows", region.value));
+        let mut feeds = self.glue.standard_feeds(region, 1, TOKENS, self.columns);
+        let shape: Vec<usize> = feeds.get(up).map(|tensor| tensor.shape().to_vec()).ok_or_else(unknown)?;
+        // Out to where every candidate has levelled off.
+        let values: Vec<f32> = random(&shape, 6).into_iter().map(|value| value * 4.0).collect();
+        feeds.insert(up, tensor(&shape, &values).map_err(|_| unknown())?);
+        let found = self.glue.probe.run(region, &feeds).and_then(|found| elements(&found)).map_err(|_| unknown())?;
+        let candidates =
+            [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Tanh];
+        let mut known = candidates.into_iter().filter(|candidate| {
+            let mut expected = values.clone();
+            apply(*candidate, &mut expected);
+            all_close_enough(&found, &expected)
+        });
+        let activation = known.next().ok_or_else(unknown)?;
+        self.activations.borrow_mut().insert(signature, Some(activation));
+        Ok(activation)
+    }
+
+    pub(super) fn linear(&self, output: &'p str) -> Fused<Linear> {
+        let cannot = |what: &str| Unfused::new(format!("the {what} of the dense layer `{output}` cannot be read"));
+        let Some(Anchor::Linear { weights, bias, .. }) = self.glue.regions.anchors.get(output) else {
+            return Err(Unfused::new(format!("`{output}` is no dense layer")));
+        };
+        let bias = bias.map(|bias| floats(bias).ok_or_else(|| cannot("bias"))).transpose()?;
+        Ok(Linear { weights: self.matrix(weights).ok_or_else(|| cannot("weights"))?, bias })
+    }
+
+    fn matrix(&self, weights: &Weights<'p>) -> Option<Arc<Matrix>> {
+        if let Some(known) = self.matrices.borrow().get(weights.name()) {
+            return Some(known.clone());
+        }
+        let matrix = Arc::new(weights.read()?);
+        self.matrices.borrow_mut().insert(weights.name(), matrix.clone());
+        Some(matrix)
+    }
+
+    fn check_shapes(&self, layer: &Layer, hidden: &str) -> Fused<()> {
+        let columns = self.columns;
+        let square = [&layer.query, &layer.key, &layer.value, &layer.output];
+        let fits = square.into_iter().all(|linear| (linear.inputs(), linear.outputs()) == (columns, columns))
+            && layer.up.inputs() == columns
+            && (layer.down.inputs(), layer.down.outputs()) == (layer.up.outputs(), columns)
+            && [&layer.attention_norm, &layer.norm].into_iter().all(|norm| norm.gamma.len() == columns);
+        match fits {
+            true => Ok(()),
+            false => Err(Unfused::new(format!("the dense layers after `{hidden}` do not fit its {columns} columns"))),
+        }
+    }
+
+    /// What follows token 0 of the last hidden states, as a graph of its own.
+    fn fuse_head(&self, hidden: &'p str, output: &'p str) -> Fused<tract_onnx::prelude::TypedModel> {
+        let first = self.first_token(hidden)?;
+        let region = self.glue.regions.between(first, output);
+        if region.sources != [first] {
+            let others: Vec<&str> = region.sources.iter().copied().filter(|source| *source != first).collect();
+            return Err(Unfused::new(format!("the head reads more than token 0: {}", others.join(", "))));
+        }
+        let head = self.glue.probe.typed(&region, self.columns);
+        head.map_err(|error| Unfused::new(format!("the head cannot be imported: {error:#}")))
+    }
+
+    /// The value that is token 0 of `hidden`.
+    fn first_token(&self, hidden: &'p str) -> Fused<&'p str> {
+        let graph = self.glue.regions.graph;
+        let mut waiting = std::collections::VecDeque::from([hidden]);
+        let mut seen = std::collections::HashSet::new();
+        while let Some(value) = waiting.pop_front() {
+            let region = self.glue.regions.back_from(value);
+            if !self.glue.reads_only(&region, &[hidden]) {
+                continue;
+            }
+            if value != hidden && self.glue.is_first_token(&region, hidden, self.columns) {
+                return Ok(value);
+            }
+            for &node in graph.consumers(value) {
+                let outputs = graph.proto.node[node].output.iter().map(|name| graph.resolve(name));
+                waiting.extend(outputs.filter(|name| seen.insert(*name)));
+            }
+        }
+        Err(Unfused::new(format!("the head does not read token 0 of `{hidden}`, or not it alone")))
+    }
+}
+
+fn apply(activation: Activation, values: &mut [f32]) {
+    let isa = Isa::best();
+    match activation {
+        Activation::Identity => (),
+        Activation::Gelu => vector::gelu(isa, values),
+        Activation::GeluTanh => vector::gelu_tanh(isa, values),
+        Activation::Relu => vector::relu(isa, values),
+        Activation::Tanh => vector::tanh(isa, values),
+    }
+}
+
+/// GELU and its tanh approximation differ by up to 5e-4, which must be told apart.
+fn all_close_enough(found: &[f32], expected: &[f32]) -> bool {
+    let pairs = found.iter().zip(expected);
+    found.len() == expected.len() && pairs.into_iter().all(|(a, b)| (a - b).abs() <= 2e-5 * b.abs().max(1.0))
+}

@@ -1,0 +1,167 @@
+//! What a piece of the graph between anchors computes, found by running it.
+
+use super::anchors::Anchor;
+use super::probe::Probe;
+use super::region::{Region, Regions};
+use super::{Fused, Unfused};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use tract_onnx::prelude::*;
+
+/// Rows and tokens of the small inputs.
+pub(super) const ROWS: usize = 2;
+pub(super) const TOKENS: usize = 5;
+/// Between a piece run by tract and the step it is taken for: both in single precision, on inputs of order one.
+const TOLERANCE: f32 = 2e-4;
+
+/// Runs pieces and remembers the answers by what the pieces do.
+pub(super) struct Glue<'a, 'p> {
+    pub(super) regions: &'a Regions<'a, 'p>,
+    pub(super) probe: &'a Probe<'a, 'p>,
+    /// Answers by question and signature.
+    known: RefCell<HashMap<(&'static str, String), bool>>,
+}
+
+/// The inputs of a piece.
+pub(super) type Feeds<'p> = HashMap<&'p str, Tensor>;
+
+impl<'a, 'p> Glue<'a, 'p> {
+    pub(super) fn new(regions: &'a Regions<'a, 'p>, probe: &'a Probe<'a, 'p>) -> Self {
+        Glue { regions, probe, known: RefCell::new(HashMap::new()) }
+    }
+
+    /// Whether the piece makes the value out of `from` alone and hands it on unchanged, where no token is masked.
+    pub(super) fn is_same(&self, region: &Region<'p>, from: &'p str, columns: usize) -> bool {
+        if region.value == from {
+            return true;
+        }
+        self.reads_only(region, &[from])
+            && self.ask("same", region, || {
+                let mut feeds = self.standard_feeds(region, ROWS, TOKENS, columns);
+                let hidden = random(&[ROWS, TOKENS, columns], 1);
+                feeds.insert(from, tensor(&[ROWS, TOKENS, columns], &hidden)?);
+                close(&self.probe.run(region, &feeds)?, &hidden)
+            })
+    }
+
+    /// Whether the piece is the sum of the two values.
+    pub(super) fn is_sum(&self, region: &Region<'p>, parts: [&'p str; 2], columns: usize) -> bool {
+        self.reads_only(region, &parts)
+            && self.ask("sum", region, || {
+                let shape = [ROWS, TOKENS, columns];
+                let mut feeds = self.standard_feeds(region, ROWS, TOKENS, columns);
+                let values = [random(&shape, 2), random(&shape, 3)];
+                for (part, values) in parts.iter().zip(&values) {
+                    feeds.insert(part, tensor(&shape, values)?);
+                }
+                let sums: Vec<f32> = values[0].iter().zip(&values[1]).map(|(a, b)| a + b).collect();
+                close(&self.probe.run(region, &feeds)?, &sums)
+            })
+    }
+
+    /// Whether the piece picks token 0 of each sequence: `[rows, tokens, columns]` → `[rows, columns]`.
+    pub(super) fn is_first_token(&self, region: &Region<'p>, from: &'p str, columns: usize) -> bool {
+        self.reads_only(region, &[from])
+            && self.ask("first", region, || {
+                let shape = [ROWS, TOKENS, columns];
+                let mut feeds = self.standard_feeds(region, ROWS, TOKENS, columns);
+                let hidden = random(&shape, 4);
+                feeds.insert(from, tensor(&shape, &hidden)?);
+                let picked = self.probe.run(region, &feeds)?;
+                let first: Vec<f32> =
+                    hidden.chunks(TOKENS * columns).flat_map(|row| &row[..columns]).copied().collect();
+                Ok(picked.shape() == [ROWS, columns] && close(&picked, &first)?)
+            })
+    }
+
+    /// Whether elements matter of `parts` (all of them) and of nothing else but the mask.
+    pub(super) fn reads_only(&self, region: &Region<'p>, parts: &[&'p str]) -> bool {
+        let mut found: Vec<&str> = region.data().filter(|source| *source != MASK).collect();
+        let mut parts = parts.to_vec();
+        found.sort_unstable();
+        parts.sort_unstable();
+        found == parts
+    }
+
+    /// Something of the right shape for every source: no token masked, all else zero.
+    pub(super) fn standard_feeds(&self, region: &Region<'p>, rows: usize, tokens: usize, columns: usize) -> Feeds<'p> {
+        let mut feeds = HashMap::new();
+        for &source in &region.sources {
+            let zeros = match self.regions.anchors.get(source) {
+                Some(anchor) => {
+                    let columns = match anchor {
+                        Anchor::Linear { weights, .. } => weights.shape().map_or(columns, |(_, outputs)| outputs),
+                        Anchor::Embedding { table, .. } => table.shape().map_or(columns, |(_, outputs)| outputs),
+                        Anchor::Norm { norm, .. } => norm.gamma.len(),
+                    };
+                    Tensor::zero::<f32>(&[rows, tokens, columns])
+                }
+                None if source == MASK => tensor_of_ones(&[rows, tokens]),
+                None => Tensor::zero::<i64>(&[rows, tokens]),
+            };
+            if let Ok(zeros) = zeros {
+                feeds.insert(source, zeros);
+            }
+        }
+        feeds
+    }
+
+    /// The answer to a question about a piece; one that cannot be run has the answer no.
+    fn ask(&self, question: &'static str, region: &Region<'p>, answer: impl FnOnce() -> TractResult<bool>) -> bool {
+        let key = (question, self.regions.signature(region));
+        if let Some(&known) = self.known.borrow().get(&key) {
+            return known;
+        }
+        let answer = answer().unwrap_or(false);
+        self.known.borrow_mut().insert(key, answer);
+        answer
+    }
+
+    /// The value of a piece that depends on no input's elements, for sequences of `tokens` tokens.
+    pub(super) fn constant_value(&self, name: &'p str, tokens: usize, columns: usize) -> Fused<Tensor> {
+        let region = self.regions.back_from(name);
+        let feeds = self.standard_feeds(&region, 1, tokens, columns);
+        if let Some(tensor) = self.regions.graph.constant(region.value) {
+            let values = super::constants::floats(tensor).zip(super::constants::dims(tensor));
+            let value = values.and_then(|(values, dims)| Tensor::from_shape(&dims, &values).ok());
+            return value.ok_or_else(|| Unfused::new(format!("the constant `{name}` cannot be read")));
+        }
+        self.probe.run(&region, &feeds).map_err(|error| Unfused::new(format!("`{name}` cannot be computed: {error:#}")))
+    }
+}
+
+pub(super) const MASK: &str = "attention_mask";
+pub(super) const IDS: &str = "input_ids";
+pub(super) const TYPES: &str = "token_type_ids";
+
+/// Of order one, never twice the same, and the same in every run: a linear congruential generator (Knuth's MMIX constants).
+pub(super) fn random(shape: &[usize], seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 40) as f32 / (1u64 << 23) as f32) - 1.0
+    };
+    (0..shape.iter().product()).map(|_| next() + next()).collect()
+}
+
+pub(super) fn tensor(shape: &[usize], values: &[f32]) -> TractResult<Tensor> {
+    Tensor::from_shape(shape, values)
+}
+
+fn tensor_of_ones(shape: &[usize]) -> TractResult<Tensor> {
+    Tensor::from_shape(shape, &vec![1i64; shape.iter().product()])
+}
+
+/// The elements of a single-precision tensor.
+pub(super) fn elements(tensor: &Tensor) -> TractResult<Vec<f32>> {
+    Ok(tensor.try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
+}
+
+pub(super) fn close(found: &Tensor, expected: &[f32]) -> TractResult<bool> {
+    Ok(all_close(&elements(found)?, expected))
+}
+
+pub(super) fn all_close(found: &[f32], expected: &[f32]) -> bool {
+    let pairs = found.iter().zip(expected);
+    found.len() == expected.len() && pairs.into_iter().all(|(a, b)| (a - b).abs() <= TOLERANCE * b.abs().max(1.0))
+}

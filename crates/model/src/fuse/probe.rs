@@ -1,0 +1,134 @@
+//! Runs a piece of the graph between anchors on small inputs, through tract, with every shape concrete.
+//!
+//! What the piece computes is thereby known without knowing how an exporter spelled it.
+
+use super::anchors::{Anchor, Anchors};
+use super::constants::floats;
+use super::graph::{Graph, is};
+use super::region::{Region, Step};
+use std::collections::{HashMap, HashSet};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
+use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::{bail, format_err};
+
+/// Runs pieces of one graph.
+pub(super) struct Probe<'a, 'p> {
+    graph: &'a Graph<'p>,
+    anchors: &'a Anchors<'p>,
+    framework: tract_onnx::Onnx,
+    opsets: &'a [OperatorSetIdProto],
+}
+
+impl<'a, 'p> Probe<'a, 'p> {
+    pub(super) fn new(graph: &'a Graph<'p>, anchors: &'a Anchors<'p>, opsets: &'a [OperatorSetIdProto]) -> Self {
+        let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+        Probe { graph, anchors, framework, opsets }
+    }
+
+    /// The value that a region ends in, when its sources are `feeds`.
+    pub(super) fn run(&self, region: &Region<'p>, feeds: &HashMap<&'p str, Tensor>) -> TractResult<Tensor> {
+        if let Some(fed) = feeds.get(region.value) {
+            return Ok(fed.clone());
+        }
+        let parsed = self.framework.parse(&self.model_of(region)?, None)?;
+        let mut model = parsed.model;
+        let mut values: TVec<TValue> = tvec!();
+        let mut inputs = Vec::new();
+        for source in &region.sources {
+            let Some(&outlet) = parsed.outlets_by_name.get(*source) else { continue };
+            let tensor = feeds.get(source).ok_or_else(|| format_err!("`{source}` is needed, but not known"))?;
+            model.set_outlet_fact(outlet, InferenceFact::dt_shape(tensor.datum_type(), tensor.shape()))?;
+            inputs.push(outlet);
+            values.push(tensor.clone().into_tvalue());
+        }
+        model.set_input_outlets(&inputs)?;
+        let outputs = model.into_typed()?.into_optimized()?.into_runnable()?.run(values)?;
+        outputs.into_iter().next().map(TValue::into_tensor).ok_or_else(|| format_err!("no output"))
+    }
+
+    /// A region as a typed graph of its own, from its only source, `[rows, columns]` with symbolic rows.
+    pub(super) fn typed(&self, region: &Region<'p>, columns: usize) -> TractResult<TypedModel> {
+        let parsed = self.framework.parse(&self.model_of(region)?, None)?;
+        let mut model = parsed.model;
+        let &[source] = region.sources.as_slice() else { bail!("it reads {}", region.sources.join(", ")) };
+        let outlet = *parsed.outlets_by_name.get(source).ok_or_else(|| format_err!("`{source}` is not used"))?;
+        let rows = model.symbols.sym("rows");
+        model.set_outlet_fact(outlet, f32::fact([rows.to_dim(), columns.to_dim()]).into())?;
+        model.set_input_outlets(&[outlet])?;
+        model.into_typed()?.into_decluttered()
+    }
+
+    /// The nodes of a region and the constants they read. Dense layers in it are written in single precision.
+    fn model_of(&self, region: &Region<'p>) -> TractResult<ModelProto> {
+        let mut graph = GraphProto { name: "region".to_owned(), ..GraphProto::default() };
+        let mut constants = HashSet::new();
+        for step in &region.steps {
+            match *step {
+                Step::Node(index) => {
+                    let node = &self.graph.proto.node[index];
+                    for name in node.input.iter().filter(|name| !name.is_empty()) {
+                        if let Some(tensor) = self.graph.constant(name)
+                            && constants.insert(self.graph.resolve(name))
+                        {
+                            let name = self.graph.resolve(name).to_owned();
+                            graph.initializer.push(TensorProto { name, ..tensor.clone() });
+                        }
+                    }
+                    let input = node.input.iter().map(|input| self.graph.resolve(input).to_owned()).collect();
+                    graph.node.push(NodeProto { input, ..node.clone() });
+                }
+                Step::Linear(output) => self.push_linear(&mut graph, output)?,
+            }
+        }
+        graph.output = vec![ValueInfoProto { name: region.value.to_owned(), ..ValueInfoProto::default() }];
+        let opset_import = self.opsets.to_vec();
+        Ok(ModelProto { ir_version: 8, opset_import, graph: Some(graph), ..ModelProto::default() })
+    }
+
+    /// `MatMul` and `Add` with the weights of a dense layer, whatever precision it was stored in.
+    fn push_linear(&self, graph: &mut GraphProto, output: &'p str) -> TractResult<()> {
+        let Some(Anchor::Linear { input, weights, bias }) = self.anchors.get(output) else {
+            bail!("`{output}` is no dense layer")
+        };
+        let matrix = weights.read().ok_or_else(|| format_err!("the weights of `{output}` cannot be read"))?;
+        let bias = bias.map(|bias| floats(bias).ok_or_else(|| format_err!("the bias of `{output}` cannot be read")));
+        let bias = bias.transpose()?.unwrap_or_else(|| vec![0.0; matrix.columns()]);
+        let names = ["weights", "bias", "product"].map(|part| format!("{output}.{part}"));
+        let [weights_name, bias_name, product] = names;
+        let dims = [matrix.rows() as i64, matrix.columns() as i64];
+        graph.initializer.push(float_tensor(&weights_name, &dims, &matrix.to_f32()));
+        graph.initializer.push(float_tensor(&bias_name, &dims[1..], &bias));
+        let input = self.graph.resolve(input).to_owned();
+        graph.node.push(node("MatMul", vec![input, weights_name], product.clone()));
+        graph.node.push(node("Add", vec![product, bias_name], output.to_owned()));
+        Ok(())
+    }
+}
+
+fn node(op: &str, input: Vec<String>, output: String) -> NodeProto {
+    NodeProto { op_type: op.to_owned(), name: output.clone(), input, output: vec![output], ..NodeProto::default() }
+}
+
+fn float_tensor(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
+    TensorProto {
+        name: name.to_owned(),
+        dims: dims.to_vec(),
+        data_type: super::constants::FLOAT,
+        raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        ..TensorProto::default()
+    }
+}
+
+/// Forward from the graph's inputs: values that depend on them by more than a shape.
+pub(super) fn varying_values<'p>(graph: &Graph<'p>) -> HashSet<&'p str> {
+    let mut varying: HashSet<&str> = graph.proto.input.iter().map(|value| value.name.as_str()).collect();
+    varying.retain(|name| graph.is_input(name));
+    // Nodes of an ONNX graph are sorted, so one pass is enough.
+    for node in &graph.proto.node {
+        let reads = node.input.iter().any(|input| varying.contains(graph.resolve(input)));
+        if reads && !is(node, "Shape") {
+            varying.extend(node.output.iter().map(String::as_str));
+        }
+    }
+    varying
+}

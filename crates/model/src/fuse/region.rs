@@ -1,0 +1,161 @@
+//! Pieces of the graph: all that a value is made of, back to anchors and to the graph's inputs.
+
+use super::anchors::{Anchor, Anchors};
+use super::graph::{Graph, is};
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// One piece.
+#[derive(Debug)]
+pub(super) struct Region<'p> {
+    /// What it makes.
+    pub(super) value: &'p str,
+    /// What it does, each step after those it depends on.
+    pub(super) steps: Vec<Step<'p>>,
+    /// Values of anchors and inputs that the piece starts from, in the order they are come upon.
+    pub(super) sources: Vec<&'p str>,
+    /// Of these, the ones of which only the shape matters.
+    shapes_only: HashSet<&'p str>,
+}
+
+/// One step of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step<'p> {
+    /// A node of the graph.
+    Node(usize),
+    /// A dense layer, by its output.
+    Linear(&'p str),
+}
+
+/// Finds pieces of one graph.
+pub(super) struct Regions<'a, 'p> {
+    pub(super) graph: &'a Graph<'p>,
+    pub(super) anchors: &'a Anchors<'p>,
+    varying: HashSet<&'p str>,
+}
+
+impl<'p> Region<'p> {
+    /// The sources whose elements matter.
+    pub(super) fn data(&self) -> impl Iterator<Item = &'p str> + '_ {
+        self.sources.iter().copied().filter(|source| !self.shapes_only.contains(source))
+    }
+}
+
+impl<'a, 'p> Regions<'a, 'p> {
+    pub(super) fn new(graph: &'a Graph<'p>, anchors: &'a Anchors<'p>) -> Self {
+        Regions { graph, anchors, varying: super::probe::varying_values(graph) }
+    }
+
+    /// Whether the value changes with the elements of an input.
+    pub(super) fn varies(&self, name: &'p str) -> bool {
+        self.varying.contains(self.graph.resolve(name))
+    }
+
+    /// What `value` is made of, back to anchors. Anchors that do not vary are looked through, but for dense layers.
+    pub(super) fn back_from(&self, value: &'p str) -> Region<'p> {
+        self.walk(value, |name| match self.anchors.get(name) {
+            Some(Anchor::Linear { .. }) => true,
+            Some(_) => self.varies(name),
+            None => false,
+        })
+    }
+
+    /// What `value` is made of, back to `stop` and through all anchors.
+    pub(super) fn between(&self, stop: &'p str, value: &'p str) -> Region<'p> {
+        self.walk(value, |name| name == stop)
+    }
+
+    fn walk(&self, value: &'p str, is_source: impl Fn(&'p str) -> bool) -> Region<'p> {
+        let value = self.graph.resolve(value);
+        let mut region = Region { value, steps: Vec::new(), sources: Vec::new(), shapes_only: HashSet::new() };
+        let mut done = HashSet::new();
+        let mut seen: HashMap<&str, bool> = HashMap::new();
+        let mut stack = vec![Visit::Enter { name: value, shape_only: false }];
+        while let Some(visit) = stack.pop() {
+            let (name, shape_only) = match visit {
+                Visit::Leave(name, step) => {
+                    if done.insert(name) && !region.steps.contains(&step) {
+                        region.steps.push(step);
+                    }
+                    continue;
+                }
+                Visit::Enter { name, shape_only } => (name, shape_only),
+            };
+            if self.graph.constant(name).is_some() || seen.get(name).is_some_and(|&only| !only || shape_only) {
+                continue;
+            }
+            seen.insert(name, shape_only);
+            if is_source(name) || self.graph.is_input(name) {
+                region.add_source(name, shape_only);
+                continue;
+            }
+            if let Some(Anchor::Linear { input, .. }) = self.anchors.get(name) {
+                stack.push(Visit::Leave(name, Step::Linear(name)));
+                stack.push(Visit::Enter { name: self.graph.resolve(input), shape_only });
+                continue;
+            }
+            let Some(index) = self.graph.producer_index(name) else { continue };
+            let node = &self.graph.proto.node[index];
+            stack.push(Visit::Leave(name, Step::Node(index)));
+            let shape_only = shape_only || is(node, "Shape");
+            let inputs = node.input.iter().rev().filter(|input| !input.is_empty());
+            stack.extend(inputs.map(|input| Visit::Enter { name: self.graph.resolve(input), shape_only }));
+        }
+        region
+    }
+
+    /// A text that two pieces share exactly if they do the same to their sources in the same order.
+    pub(super) fn signature(&self, region: &Region<'p>) -> String {
+        let mut text = String::new();
+        let mut made: HashMap<&str, String> = HashMap::new();
+        for (index, source) in region.sources.iter().enumerate() {
+            let kind = if region.shapes_only.contains(source) { "shape" } else { "source" };
+            made.insert(source, format!("{kind}{index}"));
+        }
+        for (index, step) in region.steps.iter().enumerate() {
+            let Step::Node(node) = *step else {
+                _ = write!(text, "{step:?};");
+                continue;
+            };
+            let node = &self.graph.proto.node[node];
+            _ = write!(text, "{}{:?}(", node.op_type, node.attribute);
+            for input in &node.input {
+                let name = self.graph.resolve(input);
+                match (made.get(name), self.graph.constant(name)) {
+                    (Some(made), _) => _ = write!(text, "{made},"),
+                    (None, Some(tensor)) => {
+                        let mut hasher = DefaultHasher::new();
+                        (&tensor.raw_data, tensor.data_type, &tensor.dims, &tensor.int64_data).hash(&mut hasher);
+                        (&tensor.int32_data, format!("{:?}", tensor.float_data)).hash(&mut hasher);
+                        _ = write!(text, "constant{:x},", hasher.finish());
+                    }
+                    (None, None) => _ = write!(text, "?{name},"),
+                }
+            }
+            text.push_str(");");
+            for (slot, output) in node.output.iter().enumerate() {
+                made.insert(output, format!("step{index}.{slot}"));
+            }
+        }
+        _ = write!(text, "{:?}", made.get(region.value));
+        text
+    }
+}
+
+enum Visit<'p> {
+    Enter { name: &'p str, shape_only: bool },
+    Leave(&'p str, Step<'p>),
+}
+
+impl<'p> Region<'p> {
+    fn add_source(&mut self, name: &'p str, shape_only: bool) {
+        if !self.sources.contains(&name) {
+            self.sources.push(name);
+        }
+        match shape_only {
+            true => _ = self.shapes_only.insert(name),
+            false => _ = self.shapes_only.remove(name),
+        }
+    }
+}

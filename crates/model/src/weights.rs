@@ -1,0 +1,144 @@
+//! Weights as they stand in the file: which bytes an engine packs, uploads or gathers from.
+
+use std::sync::Arc;
+
+/// A constant matrix, row-major `[rows, columns]`, in the precision it was stored in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matrix {
+    rows: usize,
+    columns: usize,
+    values: Values,
+}
+
+/// The elements of a [`Matrix`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum Values {
+    /// Single precision.
+    F32(Vec<f32>),
+    /// IEEE half precision, as bits.
+    F16(Vec<u16>),
+    /// Symmetric int8: an element is `values[i] · scale`, with one scale a column.
+    Int8Columns {
+        /// `[rows, columns]`.
+        values: Vec<i8>,
+        /// `[columns]`.
+        scales: Vec<f32>,
+    },
+    /// Symmetric int8 with one scale a row.
+    Int8Rows {
+        /// `[rows, columns]`.
+        values: Vec<i8>,
+        /// `[rows]`.
+        scales: Vec<f32>,
+    },
+}
+
+impl Matrix {
+    /// A matrix whose elements and scales are as many as its shape says; `None` otherwise.
+    pub fn new(rows: usize, columns: usize, values: Values) -> Option<Matrix> {
+        let count = rows.checked_mul(columns)?;
+        let fits = match &values {
+            Values::F32(values) => values.len() == count,
+            Values::F16(values) => values.len() == count,
+            Values::Int8Columns { values, scales } => values.len() == count && scales.len() == columns,
+            Values::Int8Rows { values, scales } => values.len() == count && scales.len() == rows,
+        };
+        (fits && count > 0).then_some(Matrix { rows, columns, values })
+    }
+
+    /// How many rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// How many columns.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// The elements.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// The elements, without a copy.
+    pub fn into_values(self) -> Values {
+        self.values
+    }
+
+    /// Bytes that the elements and scales take.
+    pub fn bytes(&self) -> usize {
+        match &self.values {
+            Values::F32(values) => values.len() * 4,
+            Values::F16(values) => values.len() * 2,
+            Values::Int8Columns { values, scales } | Values::Int8Rows { values, scales } => {
+                values.len() + scales.len() * 4
+            }
+        }
+    }
+
+    /// The elements in single precision, `[rows, columns]`.
+    pub fn to_f32(&self) -> Vec<f32> {
+        match &self.values {
+            Values::F32(values) => values.clone(),
+            Values::F16(values) => values.iter().map(|&bits| half::f16::from_bits(bits).to_f32()).collect(),
+            Values::Int8Columns { values, scales } => {
+                let rows = values.chunks_exact(self.columns);
+                rows.flat_map(|row| row.iter().zip(scales).map(|(&value, scale)| f32::from(value) * scale)).collect()
+            }
+            Values::Int8Rows { values, scales } => {
+                let rows = values.chunks_exact(self.columns).zip(scales);
+                rows.flat_map(|(row, scale)| row.iter().map(move |&value| f32::from(value) * scale)).collect()
+            }
+        }
+    }
+
+    /// The matrix with rows and columns exchanged.
+    pub fn transposed(&self) -> Matrix {
+        let values = match &self.values {
+            Values::F32(values) => Values::F32(transpose(values, self.rows, self.columns)),
+            Values::F16(values) => Values::F16(transpose(values, self.rows, self.columns)),
+            Values::Int8Columns { values, scales } => {
+                Values::Int8Rows { values: transpose(values, self.rows, self.columns), scales: scales.clone() }
+            }
+            Values::Int8Rows { values, scales } => {
+                Values::Int8Columns { values: transpose(values, self.rows, self.columns), scales: scales.clone() }
+            }
+        };
+        Matrix { rows: self.columns, columns: self.rows, values }
+    }
+
+    /// How the elements are stored.
+    pub fn precision(&self) -> crate::Precision {
+        match &self.values {
+            Values::F32(_) => crate::Precision::Fp32,
+            Values::F16(_) => crate::Precision::Fp16,
+            Values::Int8Columns { .. } | Values::Int8Rows { .. } => crate::Precision::Int8,
+        }
+    }
+}
+
+fn transpose<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
+    (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
+}
+
+/// A dense layer, `y = x · weights + bias`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// `[inputs, outputs]`.
+    pub weights: Arc<Matrix>,
+    /// `[outputs]`.
+    pub bias: Option<Vec<f32>>,
+}
+
+impl Linear {
+    /// Columns of `x`.
+    pub fn inputs(&self) -> usize {
+        self.weights.rows()
+    }
+
+    /// Columns of `y`.
+    pub fn outputs(&self) -> usize {
+        self.weights.columns()
+    }
+}
