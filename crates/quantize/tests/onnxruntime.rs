@@ -71,6 +71,19 @@ fn fp16_files_answer_alike() {
     }
 }
 
+/// The shape of a quantized file is one that the engine has kernels for, not merely one that it can run.
+#[test]
+fn every_mode_fuses() {
+    for fixture in Fixture::all() {
+        for mode in [Mode::Dynamic, Mode::Static, Mode::Fp16] {
+            let network = Network::import(quantized(&fixture, mode), 4).unwrap();
+            if let Err(unfused) = network.program() {
+                panic!("{} {mode:?}: {}", fixture.name, unfused.reason);
+            }
+        }
+    }
+}
+
 /// Every graph that the importer has a rewrite for can be calibrated too, and what was seen does not depend on the method.
 #[test]
 fn every_fp32_fixture_can_be_calibrated_by_every_method() {

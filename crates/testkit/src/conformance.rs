@@ -66,10 +66,11 @@ pub fn check_onnxruntime_int8<E: Engine>(build: impl Fn(Network) -> E) {
 
 /// Compares an engine's logits of an int8 file with ONNX Runtime's for the same file.
 ///
-/// The measure is what quantization itself does: ours may be no further from ONNX Runtime's int8 logits, in the root mean square, than
-/// those are from the fp32 logits. Closer nobody promises: a sum in another order moves a value across a rounding boundary and so
-/// by a whole step, and an engine may scale each token by itself where ONNX Runtime scales the whole batch. Rows run alone,
-/// so that at least the batch is the same.
+/// The measure is what quantization itself does, in the root mean square: how far ONNX Runtime's int8 logits are from its fp32
+/// logits. Closer nobody promises: an engine may scale each token by itself where ONNX Runtime scales all of them, and a sum in
+/// another order moves a value across a rounding boundary and so by a whole step. Two such roundings, independent of each
+/// other, lie √2 times as far apart as each is from the truth; and ours may be no further from the truth than theirs. Rows run
+/// alone, so that at least the batch is the same.
 pub fn check_int8<E: Engine>(
     name: &str,
     onnx: &[u8],
@@ -88,12 +89,17 @@ pub fn check_int8<E: Engine>(
         theirs.extend(expected.iter().flatten().copied());
         fp32.extend(case.logits_onnxruntime.iter().flatten().copied());
     }
-    let (error, noise) = (rms_difference(&ours, &theirs), rms_difference(&theirs, &fp32));
-    println!("{name}: {error:.5} from ONNX Runtime's int8, which is {noise:.5} from its fp32");
+    let (apart, noise, own_noise) =
+        (rms_difference(&ours, &theirs), rms_difference(&theirs, &fp32), rms_difference(&ours, &fp32));
+    println!("{name}: {apart:.5} from ONNX Runtime's int8; from fp32, that is {noise:.5} away and ours {own_noise:.5}");
     assert!(noise > 0.0, "{name}: the file is no less exact than fp32");
     // Written so that a NaN fails.
-    assert!(error <= noise, "{name}: logits are {error} from ONNX Runtime's, quantization only moves them by {noise}");
+    assert!(apart <= noise * f64::sqrt(2.0), "{name}: {apart} from ONNX Runtime's int8, which is {noise} from fp32");
+    assert!(own_noise <= noise * OWN_NOISE_MAX, "{name}: {own_noise} from fp32, where ONNX Runtime is {noise}");
 }
+
+/// A quarter more for chance: the root mean square of some eighty logits, which depend on each other.
+const OWN_NOISE_MAX: f64 = 1.25;
 
 fn rms_difference(a: &[f32], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
