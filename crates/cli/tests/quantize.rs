@@ -91,6 +91,20 @@ fn the_report_is_json_on_request() {
     assert_eq!(report, manifest(&work.path().join("out"))["quality"]["int8"]);
 }
 
+/// Ranges from one token are far too narrow, and the judgement shows it.
+#[test]
+fn a_static_model_is_judged_with_its_ranges() {
+    let work = work();
+    fs::write(work.path().join("one.jsonl"), "{\"input_ids\":[7]}\n").unwrap();
+    let kl = |calibration: &str, output: &str| {
+        let args = ["--mode", "static", "--calibration", calibration, "--data", "rows.jsonl", "--json", "--floor", "0"];
+        let ran = quantize(&tiny_bert(), &work, &[&args[..], &["--output", output]].concat()).expect(0);
+        serde_json::from_str::<Value>(&ran.out).unwrap()["score"]["mean_kl"].as_f64().unwrap()
+    };
+    let (narrow, fitting) = (kl("one.jsonl", "a"), kl("rows.jsonl", "b"));
+    assert!(narrow > 3.0 * fitting, "{narrow} with ranges of one token, {fitting} with those of all rows");
+}
+
 #[test]
 fn labelled_rows_are_judged_by_macro_f1() {
     let work = work();

@@ -53,6 +53,27 @@ fn static_files_answer_alike() {
     }
 }
 
+/// As written, a static file leaves nothing to choose: ranges and weights are in it. What is left is the value here and there that
+/// an fp32 sum in another order moves across a rounding boundary; without such luck the difference is that of fp32.
+#[test]
+fn static_files_as_written_answer_nearly_the_same() {
+    for fixture in Fixture::all() {
+        let network = Network::import_graph(quantized(&fixture, Mode::Static), 4).unwrap();
+        let mut engine = CpuEngine::new(network, Precision::Int8, 1).unwrap();
+        let expected = answers_at(&recorded_at(&fixture, "static"));
+        let (mut logits, mut same) = (0, 0);
+        for (case, expected) in fixture.references().iter().zip(&expected) {
+            for (sequence, expected) in case.sequences().iter().zip(expected) {
+                let found = engine.forward(&Batch::pack(&[sequence]).unwrap()).unwrap();
+                same += found.row(0).iter().zip(expected).filter(|(a, b)| (*a - *b).abs() <= FP32_TOLERANCE).count();
+                logits += expected.len();
+            }
+        }
+        println!("{}: {same} of {logits} logits are the same", fixture.name);
+        assert!(same * 4 >= logits * 3, "{}: only {same} of {logits} logits are the same", fixture.name);
+    }
+}
+
 /// The arithmetic is fp32 on both sides, and so is the tolerance.
 #[test]
 fn fp16_files_answer_alike() {

@@ -98,7 +98,9 @@ fn quantize(
     let rows = Rows { ids: judges.ids.clone(), labels: judges.labels.as_ref().and_then(|labels| origin.order(labels)) };
     let gate = Gate::new(&columns, &rows, args.floor);
     let options = Options { threads: Some(threads(common)), ..Options::default() };
-    let mut evaluate = OnEngine { place: origin.place(), labels: columns.len(), options };
+    // The ranges in a static file are what is on trial; engines that fuse it may not look at them.
+    let as_written = source.mode() == Mode::Static;
+    let mut evaluate = OnEngine { place: origin.place(), labels: columns.len(), as_written, options };
     let calibrated = calibrated.as_ref().map(|(activations, ranges)| (activations, ranges));
     let mut progress = |step: Step<'_>| spinner.say(&describe(step));
     let judged: Judged =
@@ -120,13 +122,14 @@ fn describe(step: Step<'_>) -> String {
 struct OnEngine {
     place: String,
     labels: usize,
+    as_written: bool,
     options: Options,
 }
 
 impl Evaluate for OnEngine {
     fn logits(&mut self, onnx: &[u8], rows: &[Vec<u32>]) -> Result<Answers, String> {
         let run = || -> grice_core::Result<Answers> {
-            let mut engine = plan_engine(&self.place, onnx, self.labels, &self.options)?;
+            let mut engine = plan_engine(&self.place, onnx, self.labels, self.as_written, &self.options)?;
             let mut answers = Vec::with_capacity(rows.len());
             for rows in rows.chunks(ROWS_TOGETHER) {
                 let logits = engine.forward(&Batch::pack(rows).map_err(grice_core::Error::Batch)?)?;
