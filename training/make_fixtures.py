@@ -4,7 +4,8 @@
 
 Writes `tiny-deberta` and `tiny-bert`, bundles with random weights that went through `export_gricebench.py`, each with
 `reference.json` (token ids, mask and the logits of PyTorch and ONNX Runtime) and `texts.json` (texts and their ids);
-`tiny-sdpa` and `tiny-int8`, other graphs of the same BERT with only `reference.json`; and `broken`, ONNX files to refuse. Seeded: the same versions of the libraries make the same files. No trained weights and no
+`tiny-sdpa` and `tiny-int8`, other graphs of the same BERT with only `reference.json`; `onnxruntime-int8`, both encoders as ONNX
+Runtime's own quantizer leaves them, with its logits; and `broken`, ONNX files to refuse. Seeded: the same versions of the libraries make the same files. No trained weights and no
 text from elsewhere go in.
 """
 import json
@@ -22,6 +23,7 @@ import torch
 import torch.nn as nn
 import transformers
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import BertConfig, BertForSequenceClassification, DebertaV2Config, DebertaV2Model
 
@@ -32,6 +34,7 @@ from export_mini import quantize
 
 OUT = Path(__file__).resolve().parent.parent / "crates" / "testkit" / "fixtures"
 BYTES_MAX = 700_000
+INT8_BYTES_MAX = 300_000
 # (batch, length): each length once, batches of one to five.
 SHAPES = [(1, 1), (3, 2), (4, 7), (5, 33), (1, 33), (2, 64), (3, 130), (2, 300), (2, 500)]
 DECIMALS = 6
@@ -52,6 +55,7 @@ def main(out=OUT):
                             overwrite=True)
             write_references(work / name, out / name)
         write_variants(work / "tiny-bert", out)
+    write_onnxruntime_int8(out)
     write_broken(out / "broken")
 
 
@@ -263,6 +267,79 @@ def write_variants(checkpoint, out):
             if name == "tiny-int8":
                 del found[-1]["logits_pytorch"]
         write_json(path.parent / "reference.json", found)
+
+
+def write_onnxruntime_int8(out):
+    """`onnxruntime-int8`: the encoders quantized by ONNX Runtime, dynamic and static (QDQ), and its logits for their files.
+
+    Per channel, signed weights, as for text models in its documentation; the static ones have their ranges from the reference
+    cases. Names that only help people are dropped, for size. Logits are those without optimizations: what the operators say.
+    """
+    folder = out / "onnxruntime-int8"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("tiny-bert", "tiny-deberta"):
+        source = str(out / name / "onnx/model.onnx")
+        cases = json.loads((out / name / "reference.json").read_text(encoding="ascii"))
+        feeds = [{key: np.array(case[key], dtype=np.int64) for key in ("input_ids", "attention_mask")} for case in cases]
+        paths = {mode: folder / f"{name}-{mode}.onnx" for mode in ("dynamic", "static")}
+        quantize_dynamic(source, str(paths["dynamic"]), per_channel=True, weight_type=QuantType.QInt8)
+        quantize_static(source, str(paths["static"]), Feeds(feeds), quant_format=QuantFormat.QDQ, per_channel=True,
+                        weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8, op_types_to_quantize=["MatMul", "Gemm"])
+        for mode, path in paths.items():
+            graph = onnx.load(str(path))
+            shrink(graph.graph)
+            onnx.checker.check_model(graph)
+            onnx.save(graph, str(path))
+            if path.stat().st_size > INT8_BYTES_MAX:
+                sys.exit(f"{path}: {path.stat().st_size} bytes, more than {INT8_BYTES_MAX}")
+            write_answers(folder / f"{name}-{mode}.json", path, cases)
+
+
+def write_answers(target, path, cases):
+    """ONNX Runtime's logits of every row by itself: next to others it would share the range of a dynamic activation."""
+    session = plain_session(path)
+    logits = [rounded(session.run(["logits"], feed)[0][0] for feed in rows_alone(case)) for case in cases]
+    lines = ",\n".join(json.dumps(case, separators=(",", ":")) for case in logits)
+    target.write_text(f'{{"logits_onnxruntime":[\n{lines}\n]}}\n', encoding="ascii")
+
+
+def rows_alone(case):
+    """Feeds of one row each, without padding."""
+    for ids, mask in zip(case["input_ids"], case["attention_mask"]):
+        length = sum(mask)
+        yield {"input_ids": np.array([ids[:length]], dtype=np.int64), "attention_mask": np.ones((1, length), dtype=np.int64)}
+
+
+class Feeds(CalibrationDataReader):
+    """Hands out feeds one by one."""
+
+    def __init__(self, feeds):
+        self.feeds = iter(feeds)
+
+    def get_next(self):
+        return next(self.feeds, None)
+
+
+def plain_session(path):
+    """ONNX Runtime without optimizations and on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def shrink(graph):
+    """Short names for values, none for nodes."""
+    names = {value.name: value.name for value in [*graph.input, *graph.output]}
+    del graph.value_info[:]
+    for node in graph.node:
+        node.name = node.doc_string = ""
+        for places in (node.input, node.output):
+            for place, value in enumerate(places):
+                places[place] = value and names.setdefault(value, f"v{len(names)}")
+    for tensor in graph.initializer:
+        tensor.name = names.setdefault(tensor.name, f"v{len(names)}")
 
 
 def text_cases(folder):

@@ -103,6 +103,60 @@ pub(crate) enum CliError {
     /// `eval` has nothing to evaluate.
     #[error("{0}: holds no labelled row")]
     NoRows(String),
+    /// The model cannot be quantized.
+    #[error("{place}: {source}")]
+    Quantize {
+        /// The ONNX file.
+        place: String,
+        /// Why.
+        source: grice_quantize::Error,
+    },
+    /// A row that `quantize` was to use.
+    #[error("{place}:{line}: {cause}")]
+    BadSample {
+        /// The file.
+        place: String,
+        /// Line number in it.
+        line: u64,
+        /// Why.
+        cause: RowError,
+    },
+    /// Text, and nothing to read it with.
+    #[error(
+        "{place}:{line}: no field `input_ids`; an ONNX file without a bundle has no tokenizer, so its rows must be token ids"
+    )]
+    NoTokenizer {
+        /// The file.
+        place: String,
+        /// Line number in it.
+        line: u64,
+    },
+    /// `quantize` got a file without a row.
+    #[error("{0}: holds no row")]
+    NoSamples(String),
+    /// `quantize` has nothing to calibrate with.
+    #[error("--mode static needs --calibration FILE: rows that show how large the activations get")]
+    NoCalibration,
+    /// `quantize` has nothing to judge by.
+    #[error("the result cannot be judged: give --data FILE (or --calibration FILE), or --force to write it unjudged")]
+    NoQualityData,
+    /// The output is taken.
+    #[error("{0}: exists already; add --overwrite to replace what is there, or choose another --output")]
+    TargetExists(String),
+    /// An output of the wrong kind.
+    #[error("{place}: --output must be {expected}")]
+    TargetKind {
+        /// The output.
+        place: String,
+        /// A file or a folder.
+        expected: &'static str,
+    },
+    /// The manifest to write cannot be made of the old one.
+    #[error("grice.json: {0}")]
+    Manifest(String),
+    /// The quantized model is not good enough.
+    #[error("{0}")]
+    BelowFloor(String),
     /// `doctor` found a model that does not work.
     #[error("the model does not work; see above")]
     Unhealthy,
@@ -118,6 +172,10 @@ impl CliError {
             | CliError::CsvHeader { .. }
             | CliError::OutputExists(_)
             | CliError::SameFile(_)
+            | CliError::NoCalibration
+            | CliError::NoQualityData
+            | CliError::TargetExists(_)
+            | CliError::TargetKind { .. }
             | CliError::ResumeStdout => 2,
             CliError::Core(_)
             | CliError::LoadPanic(_)
@@ -129,6 +187,12 @@ impl CliError {
             | CliError::NoRows(_)
             | CliError::NoMemoryBooks
             | CliError::Child { .. }
+            | CliError::NoSamples(_)
+            | CliError::Quantize { .. }
+            | CliError::BadSample { .. }
+            | CliError::NoTokenizer { .. }
+            | CliError::Manifest(_)
+            | CliError::BelowFloor(_)
             | CliError::Unhealthy => 1,
         }
     }

@@ -24,6 +24,7 @@ mod output;
 mod present;
 mod profile;
 mod progress;
+mod quantize;
 mod resume;
 mod rows;
 mod terminal;
@@ -55,6 +56,7 @@ fn run(args: &Args) -> Result<(), CliError> {
     match &args.command {
         Command::Detect(detect) => detect::run(detect, &args.common),
         Command::Eval(eval) => eval::run(eval, &args.common),
+        Command::Quantize(quantize) => quantize::run(quantize, &args.common),
         Command::Inspect(inspect) => inspect::run(inspect, &args.common),
         Command::Profile(profile) => profile::run(profile, &args.common),
         Command::Bench(bench) => bench::run(bench, &args.common),

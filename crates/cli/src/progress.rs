@@ -53,3 +53,36 @@ impl Drop for Progress {
         self.bar.finish_and_clear();
     }
 }
+
+/// Says what is being done, on standard error and only on a terminal.
+pub(crate) struct Spinner(ProgressBar);
+
+impl Spinner {
+    /// Silent where nobody watches.
+    pub(crate) fn new(quiet: bool) -> Spinner {
+        let bar = if quiet || !std::io::stderr().is_terminal() {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+        };
+        // The template is a constant; a wrong one would only cost the looks.
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}") {
+            bar.set_style(style);
+        }
+        if !bar.is_hidden() {
+            bar.enable_steady_tick(Duration::from_millis(200));
+        }
+        Spinner(bar)
+    }
+
+    /// Shows what is being done now.
+    pub(crate) fn say(&self, what: &str) {
+        self.0.set_message(what.to_owned());
+    }
+}
+
+impl Drop for Spinner {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -140,6 +140,14 @@ impl Bundle {
         Ok(told.unwrap_or_else(|| format!("sha256:{}", hex(&Sha256::digest(&bytes)))))
     }
 
+    /// The bytes of any of its files by its path inside the bundle, the digest checked if the manifest has one.
+    ///
+    /// # Errors
+    /// [`Error::BundleFile`], [`Error::BundleDigest`].
+    pub fn file(&self, path: &str) -> Result<Cow<'_, [u8]>> {
+        self.checked(path)
+    }
+
     fn from_files(files: Files) -> Result<Bundle> {
         let bytes = files.read(MANIFEST)?;
         let manifest =
@@ -151,7 +159,7 @@ impl Bundle {
     fn checked(&self, path: &str) -> Result<Cow<'_, [u8]>> {
         let bytes = self.files.read(path)?;
         let Some(expected) = self.manifest.digests.get(path).filter(|_| !self.is_embedded()) else { return Ok(bytes) };
-        let found = format!("sha256:{}", hex(&Sha256::digest(&bytes)));
+        let found = file_digest(&bytes);
         if found.eq_ignore_ascii_case(expected) {
             return Ok(bytes);
         }
@@ -212,6 +220,11 @@ fn strip_top_folder(held: BTreeMap<String, Cow<'static, [u8]>>) -> BTreeMap<Stri
         }
         _ => held,
     }
+}
+
+/// A file's digest as manifests spell it: `sha256:<hex>`.
+pub fn file_digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -11,6 +11,7 @@ mod detector;
 mod dialogue;
 #[cfg(feature = "embedded-model")]
 mod embedded;
+mod engine;
 mod error;
 mod reader;
 mod readout;
@@ -18,9 +19,10 @@ pub mod schedule;
 pub mod text;
 mod verdict;
 
-pub use bundle::Bundle;
+pub use bundle::{Bundle, file_digest};
 pub use detector::{Detector, Model, Options};
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
+pub use engine::plan_engine;
 pub use error::{Error, ErrorKind, Result};
 pub use grice_cpu::{CpuEngine, CpuPlan, Span, Trace};
 pub use grice_model::{

@@ -2,10 +2,10 @@
 
 use crate::trace::{Trace, record};
 use grice_kernels::{
-    Activation, AttentionShape, EmbeddingTable, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, Rows, ShapeError,
+    Activation, AttentionShape, EmbeddingTable, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, RelativeTable, Rows, ShapeError,
     SlotMap, Table, WeightData, WeightPart,
 };
-use grice_model::{Attention, Batch, EngineError, Layer, Linear, Logits, Matrix, Program, Relative, Values};
+use grice_model::{Attention, Batch, EngineError, Layer, Linear, Logits, Matrix, Program, Values};
 use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;
 
@@ -47,13 +47,20 @@ struct PackedLayer {
     /// Queries of the last layer.
     query: Option<PackedLinear>,
     shape: AttentionShape,
-    relative: Option<(Relative, SlotMap)>,
+    relative: Option<Relative>,
     output: PackedLinear,
     attention_norm: LayerNorm,
     up: PackedLinear,
     activation: Activation,
     down: PackedLinear,
     norm: LayerNorm,
+}
+
+/// Relative positions, projected and sorted by head.
+struct Relative {
+    keys: Option<RelativeTable>,
+    queries: Option<RelativeTable>,
+    slots: SlotMap,
 }
 
 /// Reused from run to run.
@@ -254,7 +261,11 @@ impl LayerRun<'_> {
         trace: &mut Option<&mut Trace>,
     ) -> Result<(), ShapeError> {
         let layer = self.layer;
-        let relative = layer.relative.as_ref().map(|(relative, slots)| relative.view(slots));
+        let relative = layer.relative.as_ref().map(|relative| grice_kernels::Relative {
+            keys: relative.keys.as_ref(),
+            queries: relative.queries.as_ref(),
+            slots: &relative.slots,
+        });
         let lengths = self.run.cu_seqlens.windows(2).map(|pair| u64::from(pair[1] - pair[0]));
         let pairs: u64 =
             lengths.map(|length| if let Queries::First = queries { length } else { length * length }).sum();
@@ -354,7 +365,7 @@ fn pack_layer(layer: Layer, is_last: bool, isa: Isa) -> TractResult<PackedLayer>
         projections,
         query,
         shape: AttentionShape { heads, head_dim, scale },
-        relative: relative.map(|relative| relative.slot_map().map(|slots| (relative, slots))).transpose()?,
+        relative: relative.map(|relative| pack_relative(&relative, heads, head_dim)).transpose()?,
         output: pack(isa, &[output])?,
         attention_norm,
         up: pack(isa, &[up])?,
@@ -362,6 +373,11 @@ fn pack_layer(layer: Layer, is_last: bool, isa: Isa) -> TractResult<PackedLayer>
         down: pack(isa, &[down])?,
         norm,
     })
+}
+
+fn pack_relative(relative: &grice_model::Relative, heads: usize, head_dim: usize) -> Result<Relative, ShapeError> {
+    let (keys, queries) = relative.tables(heads, head_dim)?;
+    Ok(Relative { keys, queries, slots: relative.slot_map()? })
 }
 
 /// Dense layers of the same input, side by side.

@@ -19,6 +19,11 @@ fn three_threads() {
 }
 
 #[test]
+fn files_by_onnx_runtimes_quantizer() {
+    conformance::check_onnxruntime_int8(|network| CpuEngine::new(network, Precision::Int8, 1).unwrap());
+}
+
+#[test]
 fn no_thread_means_one() {
     let network = Network::import(&Fixture::all()[0].onnx(), 4).unwrap();
     assert_eq!(CpuEngine::new(network.clone(), Precision::Fp32, 0).unwrap().info().threads, 1);

@@ -15,7 +15,7 @@ use tract_onnx::tract_hir::internal::DimLike;
 const INPUT_IDS: &str = "input_ids";
 const ATTENTION_MASK: &str = "attention_mask";
 const TOKEN_TYPE_IDS: &str = "token_type_ids";
-const LOGITS: &str = "logits";
+pub(crate) const LOGITS: &str = "logits";
 
 /// A detector's network, from `input_ids` and `attention_mask` to `logits` (float32 `[batch, labels]`).
 #[derive(Clone, Debug)]
@@ -164,7 +164,7 @@ impl Network {
 
 /// tract panics on some malformed files (tensors of unknown element types, say). An import shares nothing with the rest of
 /// the process, so a panic in it is one more way to say that the file is no good.
-fn catch(import: impl FnOnce() -> Result<Network>) -> Result<Network> {
+pub(crate) fn catch<T>(import: impl FnOnce() -> Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(import)).unwrap_or_else(|panic| {
         let cause = panic.downcast_ref::<String>().cloned();
         let cause = cause.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
@@ -201,9 +201,8 @@ fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: bool) -> Result<Network>
     let mut inference = framework.model_for_proto_model(&proto).map_err(|error| Error::Graph(causes(&error)))?;
     drop(proto);
     check_operators(&inference)?;
-    let names = [INPUT_IDS, ATTENTION_MASK].into_iter().chain(takes_token_types.then_some(TOKEN_TYPE_IDS));
-    let names: Vec<&str> = names.collect();
-    let typed = type_check(&mut inference, &names).map_err(|error| Error::Graph(causes(&error)))?;
+    let typed =
+        type_check(&mut inference, takes_token_types, &[LOGITS]).map_err(|error| Error::Graph(causes(&error)))?;
     check_logits(&typed, labels)?;
     let embedding_rows = find_embedding_rows(&typed);
     Ok(Network { form: Form::Graph(Arc::new(typed), unfused), labels, embedding_rows, takes_token_types })
@@ -223,7 +222,7 @@ fn fuse_proto(proto: &mut pb::ModelProto, labels: usize) -> Result<std::result::
 }
 
 /// Checks the names of inputs and outputs; whether `token_type_ids` is among the inputs.
-fn check_signature(proto: &pb::ModelProto) -> Result<bool> {
+pub(crate) fn check_signature(proto: &pb::ModelProto) -> Result<bool> {
     let Some(graph) = &proto.graph else {
         return Err(Error::OnnxSyntax("it holds no graph".to_owned()));
     };
@@ -244,7 +243,7 @@ fn check_signature(proto: &pb::ModelProto) -> Result<bool> {
     Ok(inputs.iter().any(|name| name == TOKEN_TYPE_IDS))
 }
 
-fn check_operators(model: &InferenceModel) -> Result<()> {
+pub(crate) fn check_operators(model: &InferenceModel) -> Result<()> {
     let mut ops = Vec::new();
     for node in model.nodes() {
         let name = node.op.name();
@@ -255,12 +254,17 @@ fn check_operators(model: &InferenceModel) -> Result<()> {
     if ops.is_empty() { Ok(()) } else { Err(Error::GraphOps { ops }) }
 }
 
-fn type_check(model: &mut InferenceModel, inputs: &[&str]) -> TractResult<TypedModel> {
+pub(crate) fn type_check(
+    model: &mut InferenceModel,
+    takes_token_types: bool,
+    outputs: &[impl AsRef<str>],
+) -> TractResult<TypedModel> {
+    let inputs = [INPUT_IDS, ATTENTION_MASK].into_iter().chain(takes_token_types.then_some(TOKEN_TYPE_IDS));
     model.select_inputs_by_name(inputs)?;
-    model.select_outputs_by_name([LOGITS])?;
+    model.select_outputs_by_name(outputs)?;
     let batch = model.symbols.sym("batch");
     let sequence = model.symbols.sym("sequence");
-    for input in 0..inputs.len() {
+    for input in 0..model.inputs.len() {
         let fact = i64::fact([batch.to_dim(), sequence.to_dim()]);
         model.set_input_fact(input, fact.into())?;
     }
@@ -298,7 +302,7 @@ fn through_casts(model: &TypedModel, mut node: usize) -> usize {
 }
 
 /// The chain of causes, outermost first, in one line.
-fn causes(error: &TractError) -> String {
+pub(crate) fn causes(error: &TractError) -> String {
     let texts: Vec<String> = error.chain().map(|cause| cause.to_string().replace('\n', " ")).collect();
     texts.join(": ")
 }

@@ -2,7 +2,7 @@
 
 use crate::Precision;
 use crate::weights::{Along, Linear, Matrix};
-use grice_kernels::{Activation, LayerNorm, ShapeError, SlotMap};
+use grice_kernels::{Activation, LayerNorm, RelativeTable, ShapeError, SlotMap};
 use std::sync::Arc;
 use tract_onnx::prelude::TypedModel;
 
@@ -102,13 +102,19 @@ impl Relative {
         SlotMap::new(self.span, self.buckets as i64, self.max_position)
     }
 
-    /// The tables as the attention kernel takes them.
-    pub fn view<'a>(&'a self, slots: &'a SlotMap) -> grice_kernels::Relative<'a> {
-        grice_kernels::Relative {
-            keys: self.keys.as_ref().map(|table| table.as_slice()),
-            queries: self.queries.as_ref().map(|table| table.as_slice()),
-            slots,
-        }
+    /// The tables as the attention kernel takes them: keys and queries.
+    ///
+    /// # Errors
+    /// Tables of another size than the slots and heads ask for.
+    pub fn tables(
+        &self,
+        heads: usize,
+        head_dim: usize,
+    ) -> Result<(Option<RelativeTable>, Option<RelativeTable>), ShapeError> {
+        let table = |rows: &Option<Arc<Vec<f32>>>| {
+            rows.as_ref().map(|rows| RelativeTable::new(rows, 2 * self.span, heads, head_dim)).transpose()
+        };
+        Ok((table(&self.keys)?, table(&self.queries)?))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The suite that every engine must pass.
 
-use crate::fixtures::Fixture;
+use crate::fixtures::{Fixture, QuantizedByOnnxRuntime, Reference};
 use crate::{FP32_TOLERANCE, assert_close};
 use grice_model::{Batch, Engine, EngineError, Network};
 
@@ -55,4 +55,54 @@ fn refuses_unknown_ids<E: Engine>(fixture: &Fixture, network: &Network, engine: 
         other => panic!("{}: id {rows} of {rows} gave {other:?}", fixture.name),
     }
     engine.forward(&Batch::pack(&[vec![1, rows as u32 - 1]]).unwrap()).unwrap();
+}
+
+/// Files by ONNX Runtime's own quantizer give its logits, as near as the arithmetic of int8 is defined.
+pub fn check_onnxruntime_int8<E: Engine>(build: impl Fn(Network) -> E) {
+    for fixture in QuantizedByOnnxRuntime::all() {
+        check_int8(&fixture.name, &fixture.onnx(), &fixture.source.references(), &fixture.logits, &build);
+    }
+}
+
+/// Compares an engine's logits of an int8 file with ONNX Runtime's for the same file.
+///
+/// The measure is what quantization itself does, in the root mean square: how far ONNX Runtime's int8 logits are from its fp32
+/// logits. Closer nobody promises: an engine may scale each token by itself where ONNX Runtime scales all of them, and a sum in
+/// another order moves a value across a rounding boundary and so by a whole step. Two such roundings, independent of each
+/// other, lie √2 times as far apart as each is from the truth; and ours may be no further from the truth than theirs. Rows run
+/// alone, so that at least the batch is the same.
+pub fn check_int8<E: Engine>(
+    name: &str,
+    onnx: &[u8],
+    references: &[Reference],
+    expected: &[Vec<Vec<f32>>],
+    build: impl Fn(Network) -> E,
+) {
+    let network = Network::import(onnx, 4).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut engine = build(network);
+    assert_eq!(references.len(), expected.len(), "{name}: as many answers as references");
+    let (mut ours, mut theirs, mut fp32) = (Vec::new(), Vec::new(), Vec::new());
+    for (case, expected) in references.iter().zip(expected) {
+        for sequence in case.sequences() {
+            ours.extend_from_slice(engine.forward(&Batch::pack(&[sequence]).unwrap()).unwrap().row(0));
+        }
+        theirs.extend(expected.iter().flatten().copied());
+        fp32.extend(case.logits_onnxruntime.iter().flatten().copied());
+    }
+    let (apart, noise, own_noise) =
+        (rms_difference(&ours, &theirs), rms_difference(&theirs, &fp32), rms_difference(&ours, &fp32));
+    println!("{name}: {apart:.5} from ONNX Runtime's int8; from fp32, that is {noise:.5} away and ours {own_noise:.5}");
+    assert!(noise > 0.0, "{name}: the file is no less exact than fp32");
+    // Written so that a NaN fails.
+    assert!(apart <= noise * f64::sqrt(2.0), "{name}: {apart} from ONNX Runtime's int8, which is {noise} from fp32");
+    assert!(own_noise <= noise * OWN_NOISE_MAX, "{name}: {own_noise} from fp32, where ONNX Runtime is {noise}");
+}
+
+/// A quarter more for chance: the root mean square of some eighty logits, which depend on each other.
+const OWN_NOISE_MAX: f64 = 1.25;
+
+fn rms_difference(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    let squares: f64 = a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
+    (squares / a.len() as f64).sqrt()
 }

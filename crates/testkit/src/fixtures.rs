@@ -70,6 +70,48 @@ impl Fixture {
     }
 }
 
+/// A tiny bundle's encoder as ONNX Runtime's own quantizer left it.
+pub struct QuantizedByOnnxRuntime {
+    /// Name of the file, without its ending.
+    pub name: String,
+    /// The bundle that it was made from.
+    pub source: Fixture,
+    /// ONNX Runtime's logits, for each of the source's references `[rows, 4]`.
+    pub logits: Vec<Vec<Vec<f32>>>,
+}
+
+impl QuantizedByOnnxRuntime {
+    /// Both encoders, dynamic and static.
+    pub fn all() -> Vec<QuantizedByOnnxRuntime> {
+        let modes = ["dynamic", "static"];
+        let sources = Fixture::all().into_iter().flat_map(|source| modes.map(|mode| (source.name, mode)));
+        let made = sources.map(|(source, mode)| {
+            let name = format!("{source}-{mode}");
+            let logits = answers_at(&fixtures_folder().join("onnxruntime-int8").join(format!("{name}.json")));
+            QuantizedByOnnxRuntime {
+                name,
+                source: Fixture { name: source, folder: fixtures_folder().join(source) },
+                logits,
+            }
+        });
+        made.collect()
+    }
+
+    /// The bytes of the model.
+    pub fn onnx(&self) -> Vec<u8> {
+        read(&fixtures_folder().join("onnxruntime-int8").join(format!("{}.onnx", self.name)))
+    }
+}
+
+/// ONNX Runtime's logits, for each reference `[rows, 4]`, in a file that holds nothing else to compare with.
+pub fn answers_at(path: &Path) -> Vec<Vec<Vec<f32>>> {
+    #[derive(Deserialize)]
+    struct Answers {
+        logits_onnxruntime: Vec<Vec<Vec<f32>>>,
+    }
+    parse::<Answers>(path).logits_onnxruntime
+}
+
 impl Reference {
     /// The rows without their padding.
     pub fn sequences(&self) -> Vec<Vec<u32>> {

@@ -33,9 +33,11 @@ const ROOMS: &[Room] = &[
     Room { name: "grice-cpu", knows: &["grice-model", "grice-kernels"], tests_know: &[] },
     Room { name: "grice-gpu", knows: &["grice-model", "grice-kernels"], tests_know: &[] },
     Room { name: "grice-core", knows: &["grice-model", "grice-cpu", "grice-gpu"], tests_know: &[] },
-    Room { name: "grice-quantize", knows: &["grice-model"], tests_know: &[] },
+    // Its tests run on the engine what it writes.
+    Room { name: "grice-quantize", knows: &["grice-model"], tests_know: &["grice-cpu"] },
     Room { name: "grice-server", knows: &["grice-core"], tests_know: &[] },
-    Room { name: "grice-cli", knows: &["grice-core"], tests_know: &[] },
+    // Quantizing is a tool of the command line alone; core need not carry it into servers and browsers.
+    Room { name: "grice-cli", knows: &["grice-core", "grice-quantize"], tests_know: &[] },
     // Its tests hold the browser's engine to the reference logits, below what core shows.
     Room { name: "grice-wasm", knows: &["grice-core"], tests_know: &["grice-cpu"] },
     Room { name: TESTKIT, knows: &["grice-model", "grice-cpu", "grice-core"], tests_know: &[] },
@@ -116,6 +118,9 @@ mod tests {
         check("grice-core", "grice-cpu", Normal, Ok(()));
         check("grice-model", "grice-kernels", Normal, Ok(()));
         check("grice-cli", "grice-core", Normal, Ok(()));
+        check("grice-cli", "grice-quantize", Normal, Ok(()));
+        check("grice-quantize", "grice-model", Normal, Ok(()));
+        check("grice-quantize", "grice-cpu", Dev, Ok(()));
         check("grice-cpu", "tract-linalg", Normal, Ok(()));
         check("grice-server", "tokio", Normal, Ok(()));
         check("grice-wasm", "js-sys", Normal, Ok(()));
@@ -135,6 +140,9 @@ mod tests {
         check("grice-server", "grice-cli", Normal, Err("may know only grice-core"));
         check("grice-wasm", "grice-server", Build, Err("may know only"));
         check("grice-quantize", "grice-core", Normal, Err("may know only grice-model"));
+        check("grice-quantize", "grice-cpu", Normal, Err("may know only grice-model"));
+        check("grice-server", "grice-quantize", Normal, Err("may know only grice-core"));
+        check("grice-core", "grice-quantize", Normal, Err("may know only"));
         check("xtask", "grice-core", Normal, Err("knows no other member"));
     }
 

@@ -129,7 +129,7 @@ fn match_anchor<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, 
     }
 }
 
-/// A constant 2-D matrix: fp32, fp16 behind a `Cast`, or int8 behind a `DequantizeLinear`.
+/// A constant 2-D matrix: fp32, fp16 behind a `Cast`, or int8 behind a `DequantizeLinear` or behind `Cast` and `Mul`.
 fn float_weights<'p>(graph: &Graph<'p>, name: &'p str) -> Option<Weights<'p>> {
     let weights = match graph.constant(name) {
         Some(tensor) if tensor.data_type == super::constants::FLOAT => {
@@ -138,6 +138,9 @@ fn float_weights<'p>(graph: &Graph<'p>, name: &'p str) -> Option<Weights<'p>> {
         Some(_) => return None,
         None => {
             let node = graph.producer(name)?;
+            if is(node, "Mul") {
+                return scaled_columns(graph, node);
+            }
             let tensor = graph.constant_input(node, 0)?;
             match node.op_type.as_str() {
                 "Cast" if tensor.data_type == super::constants::FLOAT16 => {
@@ -167,6 +170,16 @@ fn dequantized<'p>(graph: &Graph<'p>, node: &'p NodeProto, tensor: &'p TensorPro
         None => None,
     };
     Some(Weights { tensor, quantization: Some((graph.constant_input(node, 1)?, zero_points, axis)), transposed: false })
+}
+
+/// `Cast(int8 matrix) · scales` of its columns: weights that meet a constant, in operators that every runtime folds at load.
+fn scaled_columns<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<Weights<'p>> {
+    let slot = (0..2).find(|&slot| graph.input_of(node, slot, "Cast").is_some())?;
+    let tensor = graph.constant_input(graph.input_of(node, slot, "Cast")?, 0)?;
+    let scales = graph.constant_input(node, 1 - slot)?;
+    let columns = dims(tensor).filter(|dims| dims.len() == 2)?[1];
+    (tensor.data_type == super::constants::INT8 && dims(scales)? == [columns]).then_some(())?;
+    Some(Weights { tensor, quantization: Some((scales, None, 1)), transposed: false })
 }
 
 /// A product of `input` and `weights`, with the bias that may be added next.

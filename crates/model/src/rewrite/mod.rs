@@ -9,6 +9,18 @@ use tract_onnx::pb::{AttributeProto, GraphProto, ModelProto, NodeProto};
 
 /// Rewrites what is recognised and leaves everything else as it is. Afterwards the graph holds only what `output` needs.
 pub(crate) fn rewrite(model: &mut ModelProto, output: &str) {
+    rewrite_with(model, output, |graph| {
+        quantized_layers::rewrite(graph);
+        weight_scales::rewrite(graph);
+    });
+}
+
+/// Only what type-checking needs; every other value keeps its name.
+pub(crate) fn rewrite_for_types(model: &mut ModelProto, output: &str) {
+    rewrite_with(model, output, |_| {});
+}
+
+fn rewrite_with(model: &mut ModelProto, output: &str, further: impl Fn(&mut GraphProto)) {
     let opset = model.opset_import.iter().filter(|set| set.domain.is_empty() || set.domain == "ai.onnx");
     let opset = opset.map(|set| set.version).max().unwrap_or(0);
     let Some(graph) = &mut model.graph else { return };
@@ -17,8 +29,7 @@ pub(crate) fn rewrite(model: &mut ModelProto, output: &str) {
         return;
     }
     padding_mask::rewrite(graph, opset);
-    quantized_layers::rewrite(graph);
-    weight_scales::rewrite(graph);
+    further(graph);
     keep_only_needed(graph, output);
 }
 

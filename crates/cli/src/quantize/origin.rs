@@ -1,0 +1,103 @@
+//! What is quantized: a bundle's fp32 model, or an ONNX file on its own.
+
+use super::samples::Encoder;
+use crate::args::Common;
+use crate::error::{CliError, Result};
+use crate::model::{open_bundle, quietly};
+use grice_core::{Bundle, Detector, Maxim, Options, PerMaxim, Precision};
+use grice_quantize::Column;
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+/// Columns of a graph that does not say how many it has.
+const COLUMNS_USUAL: usize = 4;
+
+/// Where the fp32 model comes from.
+pub(crate) enum Origin {
+    /// A bundle, and its path where it has one.
+    Bundle(Box<Bundle>, Option<PathBuf>),
+    /// A file, read.
+    File(PathBuf, Vec<u8>),
+}
+
+impl Origin {
+    /// Opens what `--model` names.
+    ///
+    /// # Errors
+    /// What the bundle is at fault of, or [`CliError::Read`].
+    pub(crate) fn open(common: &Common) -> Result<Origin> {
+        let path = common.model.as_deref();
+        let is_onnx = |path: &&Path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
+        if let Some(path) = path.filter(is_onnx).filter(|path| !path.is_dir()) {
+            let read = std::fs::read(path);
+            let bytes = read.map_err(|source| CliError::Read { place: path.display().to_string(), source })?;
+            return Ok(Origin::File(path.to_owned(), bytes));
+        }
+        let bundle = open_bundle(common)?;
+        // Fails early, and with the precisions that there are.
+        bundle.model(Precision::Fp32)?;
+        Ok(Origin::Bundle(Box::new(bundle), path.map(Path::to_owned)))
+    }
+
+    /// Name of the ONNX file, for messages.
+    pub(crate) fn place(&self) -> String {
+        match self {
+            Origin::File(path, _) => path.display().to_string(),
+            Origin::Bundle(bundle, _) => {
+                bundle.manifest().models.get(&Precision::Fp32).cloned().unwrap_or_else(|| "the fp32 model".to_owned())
+            }
+        }
+    }
+
+    /// The bytes of the fp32 model.
+    ///
+    /// # Errors
+    /// What the bundle is at fault of.
+    pub(crate) fn onnx(&self) -> Result<Cow<'_, [u8]>> {
+        match self {
+            Origin::File(_, bytes) => Ok(Cow::Borrowed(bytes)),
+            Origin::Bundle(bundle, _) => Ok(bundle.model(Precision::Fp32)?.1),
+        }
+    }
+
+    /// What turns rows into token ids. Loading a bundle's detector also checks that its parts fit each other.
+    ///
+    /// # Errors
+    /// What the bundle is at fault of.
+    pub(crate) fn load_encoder(&mut self, common: &Common) -> Result<Encoder> {
+        match self {
+            Origin::File(..) => Ok(Encoder::IdsOnly),
+            Origin::Bundle(bundle, _) => {
+                let options =
+                    Options { precision: Some(Precision::Fp32), threads: common.threads, ..Options::default() };
+                let detector = quietly(|| Detector::load(bundle, &options))?.map_err(CliError::Core)?;
+                Ok(Encoder::Detector(Box::new(detector)))
+            }
+        }
+    }
+
+    /// How the logits become decisions. A bare file says nothing of labels, temperatures and thresholds.
+    pub(crate) fn columns(&self, count: Option<usize>) -> Vec<Column> {
+        match self {
+            Origin::Bundle(bundle, _) => {
+                let manifest = bundle.manifest();
+                let column = |&maxim: &Maxim| Column {
+                    name: maxim.name().to_owned(),
+                    temperature: *manifest.temperatures.get(maxim),
+                    threshold: *manifest.thresholds.get(maxim),
+                };
+                manifest.labels.iter().map(column).collect()
+            }
+            Origin::File(..) => (0..count.unwrap_or(COLUMNS_USUAL))
+                .map(|place| Column { name: format!("logits[{place}]"), temperature: 1.0, threshold: 0.5 })
+                .collect(),
+        }
+    }
+
+    /// Labels in the order of the columns; `None` where nobody knows which column is which.
+    pub(crate) fn order(&self, labels: &[PerMaxim<bool>]) -> Option<Vec<Vec<bool>>> {
+        let Origin::Bundle(bundle, _) = self else { return None };
+        let order = &bundle.manifest().labels;
+        Some(labels.iter().map(|row| order.iter().map(|&maxim| *row.get(maxim)).collect()).collect())
+    }
+}

@@ -1,0 +1,122 @@
+//! Where the quantized model goes.
+
+use super::origin::Origin;
+use super::report::Outcome;
+use crate::args::{Quantize, QuantizeMode};
+use crate::error::{CliError, Result};
+use grice_core::{Bundle, file_digest};
+use serde_json::{Value, json};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// An output that may be written.
+pub(crate) enum Target {
+    /// An ONNX file.
+    File(PathBuf),
+    /// A bundle's folder.
+    Bundle {
+        /// Where.
+        folder: PathBuf,
+        /// Whether it is the model's own, which has everything else already.
+        own: bool,
+    },
+}
+
+impl Target {
+    /// Checks what `--output` names.
+    ///
+    /// # Errors
+    /// [`CliError::TargetExists`], [`CliError::TargetKind`].
+    pub(crate) fn choose(args: &Quantize, origin: &Origin) -> Result<Target> {
+        let path = &args.output;
+        let place = path.display().to_string();
+        let taken = || CliError::TargetExists(place.clone());
+        match origin {
+            Origin::File(..) if path.is_dir() => {
+                Err(CliError::TargetKind { place, expected: "a file, since the model is one" })
+            }
+            Origin::File(..) if path.exists() && !args.overwrite => Err(taken()),
+            Origin::File(..) => Ok(Target::File(path.clone())),
+            Origin::Bundle(..) if path.exists() && !path.is_dir() => {
+                Err(CliError::TargetKind { place, expected: "a folder, since the model is a bundle" })
+            }
+            Origin::Bundle(bundle, own_path) => {
+                let own = own_path.as_deref().is_some_and(|own| is_same_folder(own, path));
+                let has_it = bundle.manifest().models.keys().any(|precision| precision.name() == name_of(args.mode));
+                let used = if own { has_it } else { path.is_dir() && !is_empty(path) };
+                if used && !args.overwrite { Err(taken()) } else { Ok(Target::Bundle { folder: path.clone(), own }) }
+            }
+        }
+    }
+
+    /// Writes the model, and for a bundle everything that belongs to it. The manifest comes last, so that an interrupted run
+    /// leaves no bundle that claims what is not there.
+    ///
+    /// # Errors
+    /// [`CliError::Write`], what the bundle is at fault of.
+    pub(crate) fn write(&self, origin: &Origin, outcome: &Outcome) -> Result<()> {
+        match (self, origin) {
+            (Target::Bundle { folder, own }, Origin::Bundle(bundle, _)) => write_bundle(folder, *own, bundle, outcome),
+            (Target::File(path) | Target::Bundle { folder: path, .. }, _) => write_file(path, &outcome.onnx),
+        }
+    }
+}
+
+fn write_bundle(folder: &Path, own: bool, bundle: &Bundle, outcome: &Outcome) -> Result<()> {
+    let precision = outcome.precision();
+    let path = format!("onnx/model_{}.onnx", precision.name());
+    let mut manifest: Value = serde_json::from_slice(&bundle.file("grice.json")?)
+        .map_err(|error| CliError::Manifest(format!("not JSON: {error}")))?;
+    if !own {
+        let models = bundle.manifest().models.iter().filter(|(other, _)| **other != precision).map(|(_, path)| path);
+        for name in ["config.json", "tokenizer.json"].into_iter().chain(models.map(String::as_str)) {
+            write_file(&folder.join(name), &bundle.file(name)?)?;
+        }
+    }
+    write_file(&folder.join(&path), &outcome.onnx)?;
+    let Some(fields) = manifest.as_object_mut() else {
+        return Err(CliError::Manifest("not an object".to_owned()));
+    };
+    let mut set = |field: &str, name: &str, value: Value| {
+        let object = fields.entry(field).or_insert_with(|| json!({}));
+        if !object.is_object() {
+            *object = json!({});
+        }
+        object[name] = value;
+    };
+    set("models", precision.name(), json!(path));
+    set("digests", &path, json!(file_digest(&outcome.onnx)));
+    set("quality", precision.name(), outcome.json());
+    let text = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n";
+    write_file(&folder.join("grice.json"), text.as_bytes())
+}
+
+/// Writes a file whole or not at all.
+fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> io::Result<()> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder)?;
+        }
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(".part");
+        fs::write(&unfinished, bytes)?;
+        fs::rename(&unfinished, path)
+    };
+    write().map_err(|source| CliError::Write { place: path.display().to_string(), source })
+}
+
+fn name_of(mode: QuantizeMode) -> &'static str {
+    match mode {
+        QuantizeMode::Dynamic | QuantizeMode::Static => "int8",
+        QuantizeMode::Fp16 => "fp16",
+    }
+}
+
+fn is_same_folder(a: &Path, b: &Path) -> bool {
+    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}

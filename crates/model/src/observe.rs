@@ -1,0 +1,37 @@
+//! A graph whose inner values are read while it runs: what calibration needs.
+
+use crate::onnx::{self, LOGITS, causes};
+use crate::{Error, Result};
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::*;
+
+/// A detector's graph that answers inner values in place of its logits, type-checked and decluttered but not fused: `input_ids` and
+/// `attention_mask` (int64 `[batch, sequence]`, and `token_type_ids` where the file has it) to the values asked for, in their order.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The graph.
+    pub typed: TypedModel,
+    /// Whether there is a third input, `token_type_ids`, to be fed zeros.
+    pub takes_token_types: bool,
+}
+
+impl Observed {
+    /// Prepares a decoded model. `values` are names of values that `logits` depends on, none of them twice.
+    ///
+    /// # Errors
+    /// As [`crate::Network::import`]; [`Error::Graph`] naming a value that is not there.
+    pub fn import(model: ModelProto, values: &[String]) -> Result<Observed> {
+        onnx::catch(|| import(model, values))
+    }
+}
+
+fn import(mut model: ModelProto, values: &[String]) -> Result<Observed> {
+    let takes_token_types = onnx::check_signature(&model)?;
+    crate::rewrite::rewrite_for_types(&mut model, LOGITS);
+    let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+    let mut inference = framework.model_for_proto_model(&model).map_err(|error| Error::Graph(causes(&error)))?;
+    drop(model);
+    onnx::check_operators(&inference)?;
+    let typed = onnx::type_check(&mut inference, takes_token_types, values);
+    Ok(Observed { typed: typed.map_err(|error| Error::Graph(causes(&error)))?, takes_token_types })
+}

@@ -1,0 +1,122 @@
+//! What keeps a model from being quantized.
+
+/// Everything that can go wrong. The texts name the tensor, node or layer and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is not ONNX, or is cut short.
+    #[error("the ONNX file cannot be read ({0}); it may be truncated or not ONNX at all")]
+    Syntax(String),
+    /// An operator set that lacks what quantized graphs are made of.
+    #[error(
+        "the ONNX graph is of opset {found}; quantizing needs opset {OPSET_LEAST} or later, so export it again with one"
+    )]
+    Opset {
+        /// The version found.
+        found: i64,
+    },
+    /// A graph with something that a rewrite cannot see through.
+    #[error("the ONNX graph holds {what}, which cannot be quantized; export it without")]
+    Unsupported {
+        /// What, and where.
+        what: String,
+    },
+    /// A weight that lies in another file.
+    #[error("the tensor `{0}` lies in another file; save the model as one ONNX file with its weights inside")]
+    External(String),
+    /// A weight whose bytes do not fit its shape.
+    #[error("the tensor `{tensor}` has the shape {dims:?} but {found} values; the file is damaged")]
+    Damaged {
+        /// Name of the tensor.
+        tensor: String,
+        /// The shape that it claims.
+        dims: Vec<i64>,
+        /// How many values it holds.
+        found: usize,
+    },
+    /// A value that no node, input or weight provides.
+    #[error(
+        "the node `{node}` reads `{value}`, which nothing in the graph provides; the file lacks a weight or is damaged"
+    )]
+    Missing {
+        /// Name of the node.
+        node: String,
+        /// Name of the value.
+        value: String,
+    },
+    /// Weights of another precision than fp32.
+    #[error("the weights `{tensor}` are {kind}, not fp32; quantizing starts from the fp32 model")]
+    NotFp32 {
+        /// Name of the tensor.
+        tensor: String,
+        /// Its type.
+        kind: String,
+    },
+    /// The file is quantized already.
+    #[error("the ONNX graph is quantized already (node `{node}` is a {op}); quantizing starts from the fp32 model")]
+    Already {
+        /// Name of a node that shows it.
+        node: String,
+        /// Its operator.
+        op: String,
+    },
+    /// A weight that is NaN or infinite.
+    #[error("the weights `{tensor}` hold a value that is not a finite number, at position {at}; the model is broken")]
+    NotFinite {
+        /// Name of the tensor.
+        tensor: String,
+        /// Position of the value, counted over the whole tensor.
+        at: usize,
+    },
+    /// No layer of the graph can be quantized.
+    #[error(
+        "the ONNX graph has no layer to quantize: no MatMul, Gemm or Gather with constant fp32 weights of {WEIGHTS_LEAST} values or more"
+    )]
+    Nothing,
+    /// No sample to calibrate with.
+    #[error("there is nothing to calibrate with: no sample was given")]
+    NoSamples,
+    /// A static model needs ranges and has none for this value.
+    #[error("no range was calibrated for `{0}`, the input of a quantized layer")]
+    NoRange(String),
+    /// An activation that is NaN or infinite.
+    #[error(
+        "the model computed a value that is not a finite number in `{0}` during calibration; its weights are broken"
+    )]
+    NotFiniteActivation(String),
+    /// The graph cannot be imported to be calibrated.
+    #[error("the model cannot be calibrated: {0}")]
+    Import(#[from] grice_model::Error),
+    /// A sample with an id that the model has no embedding for.
+    #[error("sample {sample} has the token id {id}, but the model's embedding has {rows} rows")]
+    TokenId {
+        /// Which sample, from 1.
+        sample: usize,
+        /// The id.
+        id: u32,
+        /// How many rows the embedding has.
+        rows: usize,
+    },
+    /// The graph failed to run while it was calibrated.
+    #[error("the model failed to run on sample {sample}: {cause}")]
+    Run {
+        /// Which sample, from 1.
+        sample: usize,
+        /// Why.
+        cause: String,
+    },
+    /// The model could not be evaluated.
+    #[error("the model cannot be evaluated: {0}")]
+    Evaluate(String),
+    /// An evaluation without rows, or of another width.
+    #[error("the model cannot be judged: {0}")]
+    Judge(String),
+}
+
+/// Operator set from which per-channel `DequantizeLinear` exists.
+pub(crate) const OPSET_LEAST: i64 = 13;
+/// Smaller tensors stay fp32: they cost nothing, and the last columns of a classifier are the most sensitive of all.
+pub(crate) const WEIGHTS_LEAST: usize = 1024;
+
+/// Short for a result with this crate's [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;

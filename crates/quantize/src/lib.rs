@@ -1,0 +1,30 @@
+//! An fp32 ONNX file in, a smaller one out: int8 (dynamic or static) or fp16, and what it costs in quality.
+//!
+//! ```text
+//! bytes ─► Source ─► Activations ─► ranges ─► write ─► judge ─► bytes and a report
+//!          layers    samples run    method    operators  kept in fp32 until the floor holds
+//! ```
+//!
+//! Leaves out: files, terminals, text, and the engine that models are judged on, which comes in as [`Evaluate`].
+
+mod calibrate;
+mod error;
+mod estimate;
+mod gate;
+pub mod histogram;
+pub mod numbers;
+mod score;
+mod source;
+mod tensor;
+mod threshold;
+mod values;
+mod write;
+
+pub use calibrate::Activations;
+pub use error::{Error, Result};
+pub use gate::{Effect, Evaluate, Gate, Judged, Report, Step, quantize_within};
+pub use numbers::Range;
+pub use score::{Answers, Column, Rows, Score, compare};
+pub use source::{Layer, LayerKind, Left, Mode, Source};
+pub use threshold::{Method, choose_range};
+pub use write::Ranges;
