@@ -63,7 +63,7 @@ impl Layer {
         let [q, k, v] = self.rows();
         let relative = self.relative.as_ref();
         let result =
-            kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative.as_ref(), &mut out);
+            kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative, &mut out);
         self.out = out;
         result
     }
