@@ -99,7 +99,7 @@ impl Operation for Head<'_> {
             pack_transposed(s, k, call.k.stride, length, size, scratch.keys.as_mut_ptr(), key_stride);
             pack_rows(v, call.v.stride, length, size, scratch.values.as_mut_ptr(), value_stride);
         }
-        let rows = if length <= 2 * ROWS_PER_BLOCK_MAX { ROWS_PER_BLOCK_MAX } else { ROWS_PER_BLOCK_MIN };
+        let rows = if length <= 4 * ROWS_PER_BLOCK_MAX { ROWS_PER_BLOCK_MAX } else { ROWS_PER_BLOCK_MIN };
         let mut inverses = [0.0; ROWS_PER_BLOCK_MAX];
         for start in queries.clone().step_by(rows) {
             let block = start..queries.end.min(start + rows);
