@@ -1,6 +1,6 @@
 //! `f32` vectors of every instruction set behind one trait, and the element-wise functions written on it.
 //!
-//! A kernel is an [`Operation`] with one generic `run`; [`dispatch`] picks the instruction set once a call. Everything between
+//! A kernel is an `Operation` with one generic `run`; `dispatch` picks the instruction set once a call. Everything between
 //! the two is `#[inline(always)]`, closures are avoided: that is how the vector instructions come to stand inside the one
 //! function that has the target feature enabled.
 
