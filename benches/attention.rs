@@ -6,8 +6,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use grice_kernels::{
-    AttentionShape, Isa, Kernels, LayerNorm, Queries, Relative, RelativeTable, Rows, ShapeError, SlotMap, reference,
-    vector,
+    AttentionShape, Isa, Kernels, LayerNorm, Queries, Relative, Rows, ShapeError, SlotMap, reference, vector,
 };
 use std::hint::black_box;
 use std::time::Duration;
@@ -31,23 +30,25 @@ struct Layer {
     qkv: Vec<f32>,
     cu_seqlens: Vec<u32>,
     shape: AttentionShape,
-    keys: RelativeTable,
-    queries: RelativeTable,
+    table: Vec<f32>,
     slots: SlotMap,
+    relative: Option<Relative>,
     out: Vec<f32>,
 }
 
 impl Layer {
     fn new(head_dim: usize, sequences: usize, length: usize) -> Result<Self, ShapeError> {
         let width = HEADS * head_dim;
-        let table = || RelativeTable::new(&numbers(2 * SPAN * width), 2 * SPAN, HEADS, head_dim);
+        let table = numbers(2 * SPAN * width);
+        let slots = SlotMap::new(SPAN, 256, 512)?;
+        let relative = Relative::new(Some(&table), Some(&table), slots.clone(), HEADS, head_dim)?;
         Ok(Self {
             qkv: numbers(sequences * length * 3 * width),
             cu_seqlens: (0..=sequences).map(|index| (index * length) as u32).collect(),
             shape: AttentionShape { heads: HEADS, head_dim, scale: 1.0 / (head_dim as f32).sqrt() },
-            keys: table()?,
-            queries: table()?,
-            slots: SlotMap::new(SPAN, 256, 512)?,
+            table,
+            slots,
+            relative: (head_dim == 64).then_some(relative),
             out: vec![0.0; sequences * length * width],
         })
     }
@@ -57,30 +58,26 @@ impl Layer {
         [0, 1, 2].map(|part| Rows { data: &self.qkv, stride: 3 * width, offset: part * width })
     }
 
-    fn relative(&self) -> Option<Relative<'_>> {
-        let relative = Relative { keys: Some(&self.keys), queries: Some(&self.queries), slots: &self.slots };
-        (self.shape.head_dim == 64).then_some(relative)
-    }
-
     fn attend(&mut self, kernels: &Kernels) -> Result<(), ShapeError> {
         let mut out = std::mem::take(&mut self.out);
         let [q, k, v] = self.rows();
-        let relative = self.relative();
-        let result =
-            kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative.as_ref(), &mut out);
+        let relative = self.relative.as_ref();
+        let result = kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative, &mut out);
         self.out = out;
         result
     }
 
     fn attend_plainly(&self) -> Vec<f32> {
         let [q, k, v] = self.rows();
-        let relative = self.relative();
-        reference::attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative.as_ref())
+        let (keys, queries) = (Some(&self.table[..]), Some(&self.table[..]));
+        let rows = reference::RelativeRows { keys, queries, slots: &self.slots };
+        let relative = self.relative.is_some().then_some(&rows);
+        reference::attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative)
     }
 
     fn operations(&self) -> u64 {
         let pairs: u64 = self.cu_seqlens.windows(2).map(|pair| u64::from(pair[1] - pair[0]).pow(2)).sum();
-        let products = if self.relative().is_some() { 4 } else { 2 };
+        let products = if self.relative.is_some() { 4 } else { 2 };
         2 * products * pairs * (HEADS * self.shape.head_dim) as u64
     }
 }

@@ -6,9 +6,10 @@
 //
 // Relaxed SIMD needs Node 22 or later. (Node 20 has it behind a flag, and its baseline compiler adds up dot products wrongly.)
 import { readFile } from 'node:fs/promises';
-import { argv, env } from 'node:process';
+import process, { argv, env } from 'node:process';
 import { WASI } from 'node:wasi';
 
 const wasi = new WASI({ version: 'preview1', args: argv.slice(2), env });
 const module = await WebAssembly.compile(await readFile(argv[2]));
-wasi.start(await WebAssembly.instantiate(module, wasi.getImportObject()));
+const instance = await WebAssembly.instantiate(module, wasi.getImportObject());
+process.exitCode = wasi.start(instance);

@@ -4,9 +4,9 @@
 //! over the queries in blocks whose scores stay in the second cache. All four products are made by one small kernel (`tile.rs`). Work
 //! memory belongs to the thread and lives on between calls (`scratch.rs`).
 
-mod first;
 mod head;
 mod pack;
+mod relative;
 mod scratch;
 mod slots;
 mod tile;
@@ -17,6 +17,7 @@ use crate::{Kernels, ShapeError};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub use relative::Relative;
 pub use slots::SlotMap;
 
 /// Rows of a matrix that may be part of a wider one: row `i` begins at `data[offset + i · stride]`.
@@ -50,73 +51,6 @@ pub struct AttentionShape {
     pub scale: f32,
 }
 
-/// A row for each slot of relative positions, heads apart: a head reads its own rows from front to back, which costs a fraction of
-/// fetching them from between the others'.
-#[derive(Clone, Debug)]
-pub struct RelativeTable {
-    /// `[heads, slots, head_dim]`.
-    rows: Vec<f32>,
-    slots: usize,
-    heads: usize,
-    head_dim: usize,
-}
-
-impl RelativeTable {
-    /// From `[slots, heads · head_dim]`, as the projection of relative position embeddings gives it.
-    ///
-    /// # Errors
-    /// `rows` has another length.
-    pub fn new(rows: &[f32], slots: usize, heads: usize, head_dim: usize) -> Result<Self, ShapeError> {
-        let width = ShapeError::product("heads · head_dim", heads, head_dim)?;
-        let total = ShapeError::product("slots · heads · head_dim", slots, width)?;
-        ShapeError::check_length("relative positions [slots, heads · head_dim]", rows, total)?;
-        let mut apart = Vec::with_capacity(rows.len());
-        for column in (0..heads).map(|head| head * head_dim) {
-            for slot in 0..slots {
-                apart.extend_from_slice(&rows[slot * width + column..][..head_dim]);
-            }
-        }
-        Ok(Self { rows: apart, slots, heads, head_dim })
-    }
-
-    /// The row of a slot for a head.
-    pub fn row(&self, head: usize, slot: usize) -> &[f32] {
-        &self.head(head)[slot * self.head_dim..][..self.head_dim]
-    }
-
-    /// The rows of a head, `[slots, head_dim]`.
-    fn head(&self, head: usize) -> &[f32] {
-        let rows = self.slots * self.head_dim;
-        &self.rows[head * rows..][..rows]
-    }
-
-    fn check(&self, slots: &SlotMap, shape: &AttentionShape) -> Result<(), ShapeError> {
-        let sizes = [
-            ("slots of a relative table", "those of the slot map", slots.slots(), self.slots),
-            ("heads of a relative table", "those of the shape", shape.heads, self.heads),
-            ("head_dim of a relative table", "that of the shape", shape.head_dim, self.head_dim),
-        ];
-        for (what, against, expected, got) in sizes {
-            if expected != got {
-                return Err(ShapeError::Mismatch { what, against, expected, got });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Scores by distance, as in DeBERTa ("disentangled attention", He et al. 2021, equation 4): with δ the slot of `i - j`, query i scores
-/// key j by `Q_i·K_j + Q_i·keys[δ] + K_j·queries[δ]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Relative<'a> {
-    /// Content to position.
-    pub keys: Option<&'a RelativeTable>,
-    /// Position to content.
-    pub queries: Option<&'a RelativeTable>,
-    /// Which slot a distance has.
-    pub slots: &'a SlotMap,
-}
-
 impl Kernels {
     /// `out = softmax(scores · scale) · v` for each sequence and head, where query i scores key j by `q_i·k_j` and what `relative` adds.
     ///
@@ -135,7 +69,7 @@ impl Kernels {
         cu_seqlens: &[u32],
         queries: Queries,
         shape: &AttentionShape,
-        relative: Option<&Relative<'_>>,
+        relative: Option<&Relative>,
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
         let call = Call::check(q, k, v, cu_seqlens, queries, shape, relative, out.len())?;
@@ -143,19 +77,14 @@ impl Kernels {
             return Ok(());
         }
         let out = Parts::new(out);
-        match queries {
-            Queries::First => self.pool().run(call.sequences() * shape.heads, &|task| {
-                let (head, sequence) = (task / call.sequences(), task % call.sequences());
-                scratch::with(|scratch| dispatch(self.isa(), call.first(head, sequence, &out, scratch)));
-            }),
-            Queries::All => {
-                let jobs = call.jobs(self.threads());
-                self.pool().run(jobs.len() * shape.heads, &|task| {
-                    let (head, job) = (task / jobs.len(), &jobs[task % jobs.len()]);
-                    scratch::with(|scratch| dispatch(self.isa(), call.head(head, job, &out, scratch)));
-                });
-            }
-        }
+        let jobs = call.jobs(self.threads());
+        self.pool().run(jobs.len() * shape.heads, &|task| {
+            let (head, job) = (task / jobs.len(), &jobs[task % jobs.len()]);
+            // Tasks are handed out in order, so this thread's next is about as many on as there are threads.
+            let next = (task + self.threads()) / jobs.len();
+            let next = (next != head && next < shape.heads).then_some(next);
+            scratch::with(|scratch| dispatch(self.isa(), call.head(head, next, job, &out, scratch)));
+        });
         Ok(())
     }
 }
@@ -166,8 +95,9 @@ struct Call<'a> {
     k: &'a Rows<'a>,
     v: &'a Rows<'a>,
     cu_seqlens: &'a [u32],
+    queries: Queries,
     shape: &'a AttentionShape,
-    relative: Option<&'a Relative<'a>>,
+    relative: Option<&'a Relative>,
     /// Columns of all rows.
     width: usize,
     /// Sets this call's packed positions apart from others'.
@@ -189,7 +119,7 @@ impl<'a> Call<'a> {
         cu_seqlens: &'a [u32],
         queries: Queries,
         shape: &'a AttentionShape,
-        relative: Option<&'a Relative<'a>>,
+        relative: Option<&'a Relative>,
         out: usize,
     ) -> Result<Self, ShapeError> {
         static CALLS: AtomicU64 = AtomicU64::new(1);
@@ -211,11 +141,9 @@ impl<'a> Call<'a> {
             });
         }
         if let Some(relative) = relative {
-            for table in [relative.keys, relative.queries].into_iter().flatten() {
-                table.check(relative.slots, shape)?;
-            }
+            relative.check(shape.heads, shape.head_dim)?;
         }
-        Ok(Self { q, k, v, cu_seqlens, shape, relative, width, id: CALLS.fetch_add(1, Ordering::Relaxed) })
+        Ok(Self { q, k, v, cu_seqlens, queries, shape, relative, width, id: CALLS.fetch_add(1, Ordering::Relaxed) })
     }
 
     fn sequences(&self) -> usize {
@@ -232,7 +160,7 @@ impl<'a> Call<'a> {
         let parts = if threads == 1 { 1 } else { (2 * threads).div_ceil(self.shape.heads * self.sequences()) };
         let mut jobs = Vec::with_capacity(self.sequences());
         for sequence in 0..self.sequences() {
-            let length = self.tokens(sequence).len();
+            let length = if self.queries == Queries::All { self.tokens(sequence).len() } else { 1 };
             let rows = length.div_ceil(parts).next_multiple_of(head::ROWS_PER_BLOCK_MIN);
             for start in (0..length).step_by(rows) {
                 jobs.push(Job { sequence, queries: start..length.min(start + rows) });

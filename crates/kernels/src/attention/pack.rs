@@ -1,28 +1,6 @@
 //! Matrices laid out for the tile kernel.
 
-use super::SlotMap;
 use crate::vector::{LANES_MAX, Simd};
-
-/// Where rows come from.
-#[derive(Clone, Copy)]
-pub(super) enum Source<'a> {
-    /// `count` rows, one after another; beyond, the last again.
-    Rows { start: *const f32, stride: usize, count: usize },
-    /// Row `i` is the slot of distance `first + step · i`.
-    Slots { start: *const f32, stride: usize, slots: &'a SlotMap, first: i64, step: i64 },
-}
-
-impl Source<'_> {
-    #[inline(always)]
-    fn row(&self, index: usize) -> *const f32 {
-        match *self {
-            Self::Rows { start, stride, count } => start.wrapping_add(index.min(count - 1) * stride),
-            Self::Slots { start, stride, slots, first, step } => {
-                start.wrapping_add(slots.slot(first + step * index as i64) * stride)
-            }
-        }
-    }
-}
 
 /// Elements from a row to the next of a matrix with at least `columns` columns: whole cache lines, an odd number of them, so that
 /// a column's elements spread over all sets of the cache.
@@ -30,14 +8,15 @@ pub(super) fn stride_of(columns: usize) -> usize {
     (columns.div_ceil(LANES_MAX) | 1) * LANES_MAX
 }
 
-/// Writes rows `0..columns` of a source as columns of `to` `[depth, stride]`, and up to a whole vector of further ones.
+/// Writes rows of `depth` elements as columns of `to` `[depth, stride]`, the last of them again up to a whole vector.
 ///
 /// # Safety
-/// The source has rows of `depth` elements; `to` is `[depth, stride]` with `stride` at least `columns` rounded up to [`LANES_MAX`].
+/// `from` has `columns` rows, at least 1, at its stride; `to` is `[depth, stride]` with `stride` at least `columns` rounded up to [`LANES_MAX`].
 #[inline(always)]
 pub(super) unsafe fn pack_transposed<S: Simd>(
     s: S,
-    source: Source<'_>,
+    from: *const f32,
+    from_stride: usize,
     columns: usize,
     depth: usize,
     to: *mut f32,
@@ -47,7 +26,7 @@ pub(super) unsafe fn pack_transposed<S: Simd>(
     for column in (0..columns).step_by(S::LANES) {
         let mut rows = [std::ptr::null(); LANES_MAX];
         for (lane, row) in rows[..S::LANES].iter_mut().enumerate() {
-            *row = source.row(column + lane);
+            *row = from.wrapping_add((column + lane).min(columns - 1) * from_stride);
         }
         // SAFETY: rows have `depth` elements, and `to` has room for them as columns, by the caller.
         unsafe {

@@ -9,8 +9,9 @@ pub(super) struct Scratch {
     /// Keys, transposed.
     pub(super) keys: Aligned<f32>,
     pub(super) values: Aligned<f32>,
-    /// The positions last packed.
-    pub(super) positions: Positions,
+    /// Relative keys and queries last copied.
+    pub(super) keys_by_distance: Positions,
+    pub(super) queries_by_distance: Positions,
     /// Scores of a block of queries.
     pub(super) scores: Aligned<f32>,
     /// Queries by relative keys.
@@ -20,15 +21,14 @@ pub(super) struct Scratch {
     pub(super) products: Aligned<f32>,
 }
 
-/// Relative keys and queries of a head, transposed, a column a distance.
+/// A head's relative positions, transposed, a column a distance.
 #[derive(Default)]
 pub(super) struct Positions {
     /// The call and head they are of.
     pub(super) owner: (u64, usize),
     /// The longest sequence they serve.
     pub(super) length: usize,
-    pub(super) keys: Aligned<f32>,
-    pub(super) queries: Aligned<f32>,
+    pub(super) lines: Aligned<f32>,
 }
 
 thread_local! {

@@ -10,6 +10,8 @@ pub struct SlotMap {
     /// The slots of the distances from `-reach` to `reach`; beyond, those of the ends.
     slots: Vec<u32>,
     reach: usize,
+    /// Distances up to this, either way, have slots of their own, one after another.
+    straight: usize,
 }
 
 /// The farthest that distances are looked at one by one; sequences end before.
@@ -47,12 +49,18 @@ impl SlotMap {
         let slot = |bucket: i64| (bucket + end).clamp(0, 2 * end - 1) as u32;
         let mut slots: Vec<u32> = (1..=reach).rev().map(|distance| slot(-bucket(distance))).collect();
         slots.extend((0..=reach).map(|distance| slot(bucket(distance))));
-        Ok(Self { span, slots, reach })
+        let straight = if middle == 0 { span - 1 } else { middle.min(span - 1) };
+        Ok(Self { span, slots, reach, straight })
     }
 
     /// How many slots there are, `2·span`.
     pub fn slots(&self) -> usize {
         2 * self.span
+    }
+
+    /// The largest distance up to which `slot(r)` is `slot(0) + r`, either way.
+    pub(crate) fn straight(&self) -> usize {
+        self.straight
     }
 
     /// The slot of the distance `r` from a key to its query, query minus key.
@@ -85,6 +93,9 @@ mod tests {
         }
         let all = (-2048..=2048).zip(1u64..).map(|(distance, place)| map.slot(distance) as u64 * place);
         assert_eq!(all.sum::<u64>(), sum, "span {span}, {buckets} buckets");
+        for distance in 0..=map.straight() {
+            assert_eq!((map.slot(distance as i64), map.slot(-(distance as i64))), (span + distance, span - distance));
+        }
         assert_eq!(map.slot(i64::MIN), map.slot(-1 << 40));
         assert_eq!(map.slot(i64::MAX), 2 * span - 1);
     }

@@ -32,10 +32,9 @@ struct Case {
     cu_seqlens: Vec<u32>,
     shape: AttentionShape,
     qkv: Vec<f32>,
-    keys: RelativeTable,
-    queries: RelativeTable,
+    rows: [Option<Vec<f32>>; 2],
     slots: SlotMap,
-    sides: Sides,
+    relative: Option<Relative>,
 }
 
 impl Case {
@@ -46,10 +45,14 @@ impl Case {
         }
         let (tokens, width) = (lengths.iter().sum::<usize>(), heads * head_dim);
         let shape = AttentionShape { heads, head_dim, scale: 2.0 / (head_dim as f32).sqrt() };
-        let table =
-            |seed| RelativeTable::new(&numbers(slots.slots() * width, seed), slots.slots(), heads, head_dim).unwrap();
-        let (keys, queries) = (table(2), table(3));
-        Self { cu_seqlens, shape, qkv: numbers(tokens * 3 * width, 1), keys, queries, slots, sides }
+        let table = |seed, there: bool| there.then(|| numbers(slots.slots() * width, seed));
+        let rows = [
+            table(2, matches!(sides, Sides::Keys | Sides::Both)),
+            table(3, matches!(sides, Sides::Queries | Sides::Both)),
+        ];
+        let relative = Relative::new(rows[0].as_deref(), rows[1].as_deref(), slots.clone(), heads, head_dim).unwrap();
+        let relative = (sides != Sides::None).then_some(relative);
+        Self { cu_seqlens, shape, qkv: numbers(tokens * 3 * width, 1), rows, slots, relative }
     }
 
     fn width(&self) -> usize {
@@ -61,19 +64,19 @@ impl Case {
         [0, 1, 2].map(|part| Rows { data: &self.qkv, stride: 3 * self.width(), offset: part * self.width() })
     }
 
-    fn relative(&self) -> Option<Relative<'_>> {
-        let keys = matches!(self.sides, Sides::Keys | Sides::Both).then_some(&self.keys);
-        let queries = matches!(self.sides, Sides::Queries | Sides::Both).then_some(&self.queries);
-        (self.sides != Sides::None).then_some(Relative { keys, queries, slots: &self.slots })
+    fn expected(&self) -> Vec<f32> {
+        let [q, k, v] = self.rows();
+        let [keys, queries] = [0, 1].map(|side: usize| self.rows[side].as_deref());
+        let rows = reference::RelativeRows { keys, queries, slots: &self.slots };
+        let relative = self.relative.is_some().then_some(&rows);
+        reference::attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative)
     }
 
     fn attend(&self, kernels: &Kernels) -> Vec<f32> {
         let [q, k, v] = self.rows();
         let mut out = vec![f32::NAN; self.qkv.len() / 3];
-        let relative = self.relative();
-        kernels
-            .attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative.as_ref(), &mut out)
-            .unwrap();
+        let relative = self.relative.as_ref();
+        kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative, &mut out).unwrap();
         out
     }
 
@@ -85,28 +88,22 @@ impl Case {
             starts.iter().flat_map(|&at| &q.data[at as usize * q.stride..][..self.width()]).copied().collect();
         let q = Rows { data: &first, stride: self.width(), offset: 0 };
         let mut out = vec![f32::NAN; first.len()];
-        let relative = self.relative();
-        kernels
-            .attention(&q, &k, &v, &self.cu_seqlens, Queries::First, &self.shape, relative.as_ref(), &mut out)
-            .unwrap();
+        let relative = self.relative.as_ref();
+        kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::First, &self.shape, relative, &mut out).unwrap();
         out
     }
 
     /// Every instruction set against the reference; threads and neighbours change nothing; first tokens meet the rest.
     fn check(&self, name: &str) {
-        let [q, k, v] = self.rows();
-        let relative = self.relative();
-        let expected = reference::attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative.as_ref());
-        let first_rows: Vec<f32> = self.cu_seqlens[..self.cu_seqlens.len() - 1]
-            .iter()
-            .flat_map(|&at| &expected[at as usize * self.width()..][..self.width()])
-            .copied()
-            .collect();
+        let expected = self.expected();
         for isa in Isa::available() {
             let name = format!("{name}, {}", isa.name());
             let got = self.attend(&Kernels::with_isa(isa, 1));
             compare(&name, &got, &expected);
-            compare(&format!("{name}, first"), &self.attend_first(&Kernels::with_isa(isa, 2)), &first_rows);
+            let first_rows = self.cu_seqlens[..self.cu_seqlens.len() - 1].iter();
+            let first_rows: Vec<f32> =
+                first_rows.flat_map(|&at| &got[at as usize * self.width()..][..self.width()]).copied().collect();
+            assert!(self.attend_first(&Kernels::with_isa(isa, 2)) == first_rows, "{name}: first tokens");
             for threads in [2, 5] {
                 assert!(self.attend(&Kernels::with_isa(isa, threads)) == got, "{name}: {threads} threads");
             }
@@ -120,9 +117,9 @@ impl Case {
         Case {
             cu_seqlens: vec![0, (end - start) as u32],
             qkv: self.qkv[start * row..end * row].to_vec(),
-            keys: self.keys.clone(),
-            queries: self.queries.clone(),
+            rows: self.rows.clone(),
             slots: self.slots.clone(),
+            relative: self.relative.clone(),
             ..*self
         }
     }
@@ -175,16 +172,6 @@ fn instruction_sets_agree_on_long_sequences() {
     for isa in Isa::available() {
         compare(isa.name(), &case.attend(&Kernels::with_isa(isa, 2)), &expected);
     }
-}
-
-/// The oracle reads tables through `row`, so that is held to the layout that `new` documents.
-#[test]
-fn relative_tables_keep_heads_apart() {
-    let rows: Vec<f32> = (0..3 * 2 * 4).map(|i| i as f32).collect();
-    let table = RelativeTable::new(&rows, 3, 2, 4).unwrap();
-    assert_eq!(table.row(0, 0), [0.0, 1.0, 2.0, 3.0]);
-    assert_eq!(table.row(1, 0), [4.0, 5.0, 6.0, 7.0]);
-    assert_eq!(table.row(0, 2), [16.0, 17.0, 18.0, 19.0]);
 }
 
 #[test]
@@ -254,11 +241,11 @@ fn refuses_what_does_not_fit() {
     let case = Case::new(&[3, 2], 2, 4, Sides::Both, buckets());
     let [q, k, v] = case.rows();
     let kernels = Kernels::new(1);
-    let attend = |q: &Rows<'_>, v: &Rows<'_>, cu_seqlens: &[u32], queries, relative: &Relative<'_>, out: usize| {
+    let attend = |q: &Rows<'_>, v: &Rows<'_>, cu_seqlens: &[u32], queries, relative: &Relative, out: usize| {
         let mut out = vec![0.0; out];
         kernels.attention(q, &k, v, cu_seqlens, queries, &case.shape, Some(relative), &mut out)
     };
-    let fine = case.relative().unwrap();
+    let fine = case.relative.clone().unwrap();
     let cu = &case.cu_seqlens[..];
     assert_eq!(attend(&q, &v, cu, Queries::All, &fine, 40), Ok(()));
     assert_eq!(attend(&q, &v, cu, Queries::First, &fine, 16), Ok(()));
@@ -273,13 +260,13 @@ fn refuses_what_does_not_fit() {
     assert!(attend(&q, &beyond, cu, Queries::All, &fine, 40).is_err());
     let endless = Rows { stride: usize::MAX, ..q };
     assert!(attend(&endless, &v, cu, Queries::All, &fine, 40).is_err());
-    for (slots, heads, head_dim) in [(31, 2, 4), (32, 1, 4), (32, 2, 3)] {
-        let other = RelativeTable::new(&vec![0.0; slots * heads * head_dim], slots, heads, head_dim).unwrap();
-        let keys = Relative { keys: Some(&other), ..fine };
-        assert!(attend(&q, &v, cu, Queries::All, &keys, 40).is_err());
-        let queries = Relative { queries: Some(&other), ..fine };
-        assert!(attend(&q, &v, cu, Queries::First, &queries, 16).is_err());
+    for (heads, head_dim) in [(1, 4), (2, 3), (4, 2)] {
+        let table = vec![0.0; 32 * heads * head_dim];
+        let other = Relative::new(Some(&table), None, buckets(), heads, head_dim).unwrap();
+        assert!(attend(&q, &v, cu, Queries::All, &other, 40).is_err(), "{heads}×{head_dim}");
     }
-    assert!(RelativeTable::new(&[0.0; 5], 3, 2, 1).is_err());
+    assert!(Relative::new(Some(&[0.0; 255]), None, buckets(), 2, 4).is_err());
+    assert!(Relative::new(None, Some(&[0.0; 257]), buckets(), 2, 4).is_err());
+    assert!(Relative::new(None, None, buckets(), usize::MAX, 4).is_err());
     assert_eq!(attend(&q, &v, &[0], Queries::All, &fine, 0), Ok(()));
 }

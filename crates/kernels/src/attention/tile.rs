@@ -4,6 +4,7 @@
 //! in order, so that a row's result is the same wherever it stands in a tile. Panels of columns are the outer loop: a panel stays in the first
 //! cache while all rows go by.
 
+use super::relative::Ahead;
 use crate::vector::{Operation, Simd};
 
 /// `c[i][·] = Σ_k a[i][k] · b[k][·]`.
@@ -27,6 +28,8 @@ pub(super) struct Product {
     /// Rows after which the places in `c` repeat, a multiple of `TILE_ROWS`: in a group each tile is written `TILE_ROWS` columns to the
     /// left of the tile before, the last one at 0.
     pub(super) c_group: usize,
+    /// What the thread will read later: fetched from memory a little with each tile, so that nothing waits for it.
+    pub(super) ahead: Ahead,
 }
 
 impl Operation for Product {
@@ -46,22 +49,33 @@ impl Operation for Product {
 fn multiply<S: Simd, const ROWS: usize>(s: S, p: &Product) {
     let vectors = p.columns.div_ceil(S::LANES);
     let panels = vectors.div_ceil(3);
+    let mut ahead = p.ahead;
+    let lines_per_tile = ahead.lines().div_ceil(panels * p.rows.div_ceil(ROWS));
     let mut first = 0;
     for panel in 0..panels {
         // As even as whole vectors go: 2 and 2 rather than 3 and 1.
         let count = (vectors - first).div_ceil(panels - panel);
         match count {
-            1 => multiply_panel::<S, ROWS, 1>(s, p, first * S::LANES),
-            2 => multiply_panel::<S, ROWS, 2>(s, p, first * S::LANES),
-            _ => multiply_panel::<S, ROWS, 3>(s, p, first * S::LANES),
+            1 => multiply_panel::<S, ROWS, 1>(s, p, first * S::LANES, &mut ahead, lines_per_tile),
+            2 => multiply_panel::<S, ROWS, 2>(s, p, first * S::LANES, &mut ahead, lines_per_tile),
+            _ => multiply_panel::<S, ROWS, 3>(s, p, first * S::LANES, &mut ahead, lines_per_tile),
         }
         first += count;
     }
 }
 
 #[inline(always)]
-fn multiply_panel<S: Simd, const ROWS: usize, const VECTORS: usize>(s: S, p: &Product, column: usize) {
+fn multiply_panel<S: Simd, const ROWS: usize, const VECTORS: usize>(
+    s: S,
+    p: &Product,
+    column: usize,
+    ahead: &mut Ahead,
+    lines_per_tile: usize,
+) {
     for row in (0..p.rows).step_by(ROWS) {
+        for _ in 0..lines_per_tile {
+            s.prefetch(ahead.next_line());
+        }
         let slide = p.b_slide * (row / ROWS) as isize;
         let b = p.b.wrapping_add(column).wrapping_offset(slide);
         let place = p.c_group - ROWS - row % p.c_group;

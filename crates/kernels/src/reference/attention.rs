@@ -1,6 +1,17 @@
 //! Attention over packed sequences.
 
-use crate::{AttentionShape, Queries, Relative, RelativeTable, Rows};
+use crate::{AttentionShape, Queries, Rows, SlotMap};
+
+/// What [`crate::Relative`] is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct RelativeRows<'a> {
+    /// `[slots, heads · head_dim]`, content to position.
+    pub keys: Option<&'a [f32]>,
+    /// `[slots, heads · head_dim]`, position to content.
+    pub queries: Option<&'a [f32]>,
+    /// Which slot a distance has.
+    pub slots: &'a SlotMap,
+}
 
 /// What [`Kernels::attention`](crate::Kernels::attention) writes, in f64: a row for each of `queries`, `heads · head_dim` columns.
 pub fn attention(
@@ -10,7 +21,7 @@ pub fn attention(
     cu_seqlens: &[u32],
     queries: Queries,
     shape: &AttentionShape,
-    relative: Option<&Relative<'_>>,
+    relative: Option<&RelativeRows<'_>>,
 ) -> Vec<f32> {
     let mut out = Vec::new();
     for (sequence, tokens) in cu_seqlens.windows(2).enumerate() {
@@ -25,10 +36,9 @@ pub fn attention(
                     let at = rows.offset + index * rows.stride + column;
                     rows.data[at..at + shape.head_dim].iter().map(|&x| f64::from(x)).collect()
                 };
-                let head = column / shape.head_dim;
-                let slot = |table: Option<&RelativeTable>, j: usize| -> Option<Vec<f64>> {
+                let slot = |table: Option<&[f32]>, j: usize| {
                     let slot = relative?.slots.slot(i as i64 - j as i64);
-                    Some(table?.row(head, slot).iter().map(|&x| f64::from(x)).collect())
+                    Some(row(&Rows { data: table?, stride: shape.heads * shape.head_dim, offset: 0 }, slot))
                 };
                 let asked = row(q, first_row + i);
                 let scores: Vec<f64> = (0..length)

@@ -41,7 +41,8 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub(crate) fn exp2_of_negative<S: Simd>(s: S, x: S::V) -> S::V {
     // 2^f for |f| <= 1/2 to 1e-7: the coefficients of e^r with the powers of ln 2.
-    const P: [f32; 6] = [1.0, 6.931_47e-1, 2.402_223_8e-1, 5.550_736_6e-2, 9.671_725_3e-3, 1.326_445_4e-3];
+    #[allow(clippy::approx_constant, reason = "fitted: ln 2 itself would be a little worse")]
+    const P: [f32; 6] = [1.0, 6.931_47e-1, 2.402_223_8e-1, 5.550_736_6e-2, 9.671_725e-3, 1.326_445_4e-3];
     let x = s.max(s.splat(-126.0), x);
     let shifted = s.add(x, s.splat(ROUND));
     let f = s.sub(x, s.sub(shifted, s.splat(ROUND)));
@@ -148,23 +149,6 @@ pub(crate) fn maximum_of<S: Simd>(s: S, x: &[f32]) -> f32 {
     fold!(s, x, f32::NEG_INFINITY, |t, v| s.max(t, v), max, largest, |t, e| t.max(e))
 }
 
-/// The sum of products of `a` and `b`, as far as the shorter goes.
-#[inline(always)]
-pub(crate) fn dot<S: Simd>(s: S, a: &[f32], b: &[f32]) -> f32 {
-    let mut total = s.splat(0.0);
-    let mut a_chunks = a.chunks_exact(S::LANES);
-    let mut b_chunks = b.chunks_exact(S::LANES);
-    for (a, b) in a_chunks.by_ref().zip(b_chunks.by_ref()) {
-        // SAFETY: the chunks have `LANES` elements.
-        total = unsafe { s.mul_add(s.load(a.as_ptr()), s.load(b.as_ptr()), total) };
-    }
-    let mut sum = s.sum(total);
-    for (&a, &b) in a_chunks.remainder().iter().zip(b_chunks.remainder()) {
-        sum += a * b;
-    }
-    sum
-}
-
 /// Adds `x` to `to`, as far as the shorter goes.
 #[inline(always)]
 pub(crate) fn add_to<S: Simd>(s: S, to: &mut [f32], x: &[f32]) {
@@ -220,19 +204,4 @@ fn exponentiate<S: Simd>(s: S, row: &mut [f32]) -> f32 {
     }
     rest.copy_from_slice(&padded[..rest.len()]);
     s.sum(total)
-}
-
-/// Adds `factor · x` to `to`, as far as the shorter goes.
-#[inline(always)]
-pub(crate) fn add_scaled<S: Simd>(s: S, to: &mut [f32], x: &[f32], factor: f32) {
-    let factors = s.splat(factor);
-    let mut to_chunks = to.chunks_exact_mut(S::LANES);
-    let mut x_chunks = x.chunks_exact(S::LANES);
-    for (to, x) in to_chunks.by_ref().zip(x_chunks.by_ref()) {
-        // SAFETY: the chunks have `LANES` elements.
-        unsafe { s.store(to.as_mut_ptr(), s.mul_add(s.load(x.as_ptr()), factors, s.load(to.as_ptr()))) };
-    }
-    for (to, x) in to_chunks.into_remainder().iter_mut().zip(x_chunks.remainder()) {
-        *to += x * factor;
-    }
 }

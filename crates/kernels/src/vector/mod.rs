@@ -1,6 +1,6 @@
 //! `f32` vectors of every instruction set behind one trait, and the element-wise functions written on it.
 //!
-//! A kernel is an [`Operation`] with one generic `run`; [`dispatch`] picks the instruction set once a call. Everything between
+//! A kernel is an `Operation` with one generic `run`; `dispatch` picks the instruction set once a call. Everything between
 //! the two is `#[inline(always)]`, closures are avoided: that is how the vector instructions come to stand inside the one
 //! function that has the target feature enabled.
 
@@ -18,7 +18,7 @@ use crate::Isa;
 use crate::isa::IsaKind;
 
 pub use activation::{gelu, gelu_tanh, relu, tanh};
-pub(crate) use functions::{add_scaled, add_to, dot, exp2_of_negative, softmax_row, squared_distance_of, sum_of};
+pub(crate) use functions::{add_to, exp2_of_negative, softmax_row, squared_distance_of, sum_of};
 
 /// Lanes of the widest vector.
 pub(crate) const LANES_MAX: usize = 16;
@@ -68,6 +68,12 @@ pub(crate) trait Simd: Copy {
     /// The first `LANES` pointers of `rows` each point to `LANES` readable elements; `to` to `LANES` rows of as many writable
     /// ones, `stride` apart, that no row overlaps.
     unsafe fn transpose<const ADD: bool>(self, rows: &[*const f32; LANES_MAX], to: *mut f32, stride: usize);
+
+    /// Asks for the cache line at `from`, where the instruction set can; any address will do.
+    #[inline(always)]
+    fn prefetch(self, from: *const f32) {
+        let _ = from;
+    }
 
     /// Runs an operation in a function of its own, where inlining it at each of its callers would be too much code.
     fn call<O: Operation>(self, operation: O) -> O::Output;

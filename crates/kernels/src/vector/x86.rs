@@ -71,6 +71,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(self, from: *const f32) {
+        // SAFETY: a hint; no address makes it fail.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
+    }
+
+    #[inline(always)]
     fn call<O: Operation>(self, operation: O) -> O::Output {
         // SAFETY: `self` exists only where the processor has AVX2.
         unsafe { run_avx2(operation) }
@@ -165,6 +171,12 @@ impl Simd for Avx512 {
     unsafe fn load(self, from: *const f32) -> __m512 {
         // SAFETY: the caller's; `self` exists only where the processor has AVX-512.
         unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, from: *const f32) {
+        // SAFETY: a hint; no address makes it fail.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(from.cast()) };
     }
 
     #[inline(always)]
