@@ -2,8 +2,8 @@
 
 use crate::trace::{Trace, record};
 use grice_kernels::{
-    Activation, AttentionShape, EmbeddingTable, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, RelativeTable, Rows, ShapeError,
-    SlotMap, Table, WeightData, WeightPart,
+    Activation, AttentionShape, EmbeddingTable, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, Relative, Rows, ShapeError,
+    Table, WeightData, WeightPart,
 };
 use grice_model::{Attention, Batch, EngineError, Layer, Linear, Logits, Matrix, Program, Values};
 use std::sync::Arc;
@@ -54,13 +54,6 @@ struct PackedLayer {
     activation: Activation,
     down: PackedLinear,
     norm: LayerNorm,
-}
-
-/// Relative positions, projected and sorted by head.
-struct Relative {
-    keys: Option<RelativeTable>,
-    queries: Option<RelativeTable>,
-    slots: SlotMap,
 }
 
 /// Reused from run to run.
@@ -261,11 +254,6 @@ impl LayerRun<'_> {
         trace: &mut Option<&mut Trace>,
     ) -> Result<(), ShapeError> {
         let layer = self.layer;
-        let relative = layer.relative.as_ref().map(|relative| grice_kernels::Relative {
-            keys: relative.keys.as_ref(),
-            queries: relative.queries.as_ref(),
-            slots: &relative.slots,
-        });
         let lengths = self.run.cu_seqlens.windows(2).map(|pair| u64::from(pair[1] - pair[0]));
         let pairs: u64 =
             lengths.map(|length| if let Queries::First = queries { length } else { length * length }).sum();
@@ -273,7 +261,7 @@ impl LayerRun<'_> {
         let operations = 4 * pairs * (layer.shape.heads * layer.shape.head_dim) as u64;
         let cu_seqlens = self.run.cu_seqlens;
         record(trace, Some(self.number), "attention", operations, || {
-            self.run.kernels.attention(&q, &k, &v, cu_seqlens, queries, &layer.shape, relative.as_ref(), out)
+            self.run.kernels.attention(&q, &k, &v, cu_seqlens, queries, &layer.shape, layer.relative.as_ref(), out)
         })
     }
 
@@ -365,7 +353,7 @@ fn pack_layer(layer: Layer, is_last: bool, isa: Isa) -> TractResult<PackedLayer>
         projections,
         query,
         shape: AttentionShape { heads, head_dim, scale },
-        relative: relative.map(|relative| pack_relative(&relative, heads, head_dim)).transpose()?,
+        relative: relative.map(|relative| relative.pack(heads, head_dim)).transpose()?,
         output: pack(isa, &[output])?,
         attention_norm,
         up: pack(isa, &[up])?,
@@ -373,11 +361,6 @@ fn pack_layer(layer: Layer, is_last: bool, isa: Isa) -> TractResult<PackedLayer>
         down: pack(isa, &[down])?,
         norm,
     })
-}
-
-fn pack_relative(relative: &grice_model::Relative, heads: usize, head_dim: usize) -> Result<Relative, ShapeError> {
-    let (keys, queries) = relative.tables(heads, head_dim)?;
-    Ok(Relative { keys, queries, slots: relative.slot_map()? })
 }
 
 /// Dense layers of the same input, side by side.

@@ -2,7 +2,7 @@
 
 use crate::Precision;
 use crate::weights::{Along, Linear, Matrix};
-use grice_kernels::{Activation, LayerNorm, RelativeTable, ShapeError, SlotMap};
+use grice_kernels::{Activation, LayerNorm, ShapeError, SlotMap};
 use std::sync::Arc;
 use tract_onnx::prelude::TypedModel;
 
@@ -102,19 +102,13 @@ impl Relative {
         SlotMap::new(self.span, self.buckets as i64, self.max_position)
     }
 
-    /// The tables as the attention kernel takes them: keys and queries.
+    /// The tables as the attention kernel takes them, which need not be kept beside it.
     ///
     /// # Errors
     /// Tables of another size than the slots and heads ask for.
-    pub fn tables(
-        &self,
-        heads: usize,
-        head_dim: usize,
-    ) -> Result<(Option<RelativeTable>, Option<RelativeTable>), ShapeError> {
-        let table = |rows: &Option<Arc<Vec<f32>>>| {
-            rows.as_ref().map(|rows| RelativeTable::new(rows, 2 * self.span, heads, head_dim)).transpose()
-        };
-        Ok((table(&self.keys)?, table(&self.queries)?))
+    pub fn pack(&self, heads: usize, head_dim: usize) -> Result<grice_kernels::Relative, ShapeError> {
+        let (keys, queries) = (self.keys.as_deref(), self.queries.as_deref());
+        grice_kernels::Relative::new(keys.map(Vec::as_slice), queries.map(Vec::as_slice), self.slot_map()?, heads, head_dim)
     }
 }
 
