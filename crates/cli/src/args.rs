@@ -44,9 +44,26 @@ const EVAL_EXAMPLES: &str = "\
 Examples:
   grice eval --input labelled.jsonl
   grice eval --input labelled.jsonl --json > figures.json
+  grice eval --input labelled.jsonl --model BUNDLE --compare fp32,fp16,int8
 
 Rows are those of `grice detect` plus `labels` {\"quantity\", \"quality\", \"relation\", \"manner\"}, each 0, 1, true or false,
 and optionally `violation_type`, a name to group rows by.";
+
+const PROFILE_EXAMPLES: &str = "\
+Examples:
+  grice profile latency --shapes 1x32,1x128 --runs 50
+  grice profile latency --model model.onnx --precision int8 --threads 2 --json
+  grice profile memory --shapes 1x128,64x128
+  grice profile ops --shape 8x128 --trace trace.json
+
+Measures the model compiled in, a bundle, or a bare ONNX file, on synthetic tokens.";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  grice bench
+  grice bench --models mini.tar,detector.onnx --batch-sizes 1,8,64 --output report
+
+The batch size with the highest throughput is named for each model; on a quiet machine that is the one to serve with.";
 
 const QUANTIZE_EXAMPLES: &str = "\
 Examples:
@@ -79,7 +96,7 @@ pub(crate) struct Args {
 }
 
 /// Options of every command.
-#[derive(Debug, ClapArgs)]
+#[derive(Clone, Debug, ClapArgs)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Common {
     /// The model: a bundle's folder, or a .tar of one [default: the one compiled in]
@@ -119,6 +136,10 @@ pub(crate) enum Command {
     Quantize(Quantize),
     /// Show what a model is made of
     Inspect(Inspect),
+    /// Measure time, memory or single steps
+    Profile(Profile),
+    /// Measure a model over batch sizes and write a report
+    Bench(Bench),
     /// Check this machine and this build
     Doctor(Doctor),
     /// Print a completion script for a shell
@@ -205,6 +226,9 @@ pub(crate) struct Eval {
     /// Print the figures as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// One table over several precisions: quality, latency and memory of each, measured on this machine
+    #[arg(long, value_name = "PRECISION,…", value_delimiter = ',')]
+    pub(crate) compare: Vec<Precision>,
     /// Thresholds in place of the model's: quantity=0.6,manner=0.4
     #[arg(long, value_name = "MAXIM=P,…", value_delimiter = ',')]
     pub(crate) thresholds: Vec<Threshold>,
@@ -273,6 +297,153 @@ pub(crate) struct Inspect {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Arguments of `profile`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = PROFILE_EXAMPLES)]
+pub(crate) struct Profile {
+    /// What to measure.
+    #[command(subcommand)]
+    pub(crate) what: ProfileWhat,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProfileWhat {
+    /// Times of whole batches: mean, deviation, P50, P95, P99, throughput
+    Latency(ProfileLatency),
+    /// What the process holds after loading and after each batch
+    Memory(ProfileMemory),
+    /// The time of each step, as a table and as a trace
+    Ops(ProfileOps),
+}
+
+/// Where a model is run; the GPU engine is not in this build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Device {
+    Cpu,
+}
+
+/// Arguments of `profile latency`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ProfileLatency {
+    /// Batches to run, as rows x tokens
+    #[arg(long, value_name = "ROWSxTOKENS,…", value_delimiter = ',', default_value = "1x32,1x128,8x128")]
+    pub(crate) shapes: Vec<Shape>,
+    /// Runs of each shape that count
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub(crate) runs: NonZeroUsize,
+    /// Runs before them that do not
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) warmup: usize,
+    /// Where to run
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: Device,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the JSON object to this file as well
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Arguments of `profile memory`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ProfileMemory {
+    /// Batches to run, as rows x tokens, one after the other
+    #[arg(long, value_name = "ROWSxTOKENS,…", value_delimiter = ',', default_value = "1x32,1x128,8x128,64x128")]
+    pub(crate) shapes: Vec<Shape>,
+    /// Where to run
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: Device,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the JSON object to this file as well
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Arguments of `profile ops`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ProfileOps {
+    /// The batch to run, as rows x tokens
+    #[arg(long, value_name = "ROWSxTOKENS", default_value = "1x128")]
+    pub(crate) shape: Shape,
+    /// Runs that count
+    #[arg(long, value_name = "N", default_value = "10")]
+    pub(crate) runs: NonZeroUsize,
+    /// Runs before them that do not
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) warmup: usize,
+    /// Where to run
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: Device,
+    /// Write the steps of the last run to this file, for chrome://tracing or Perfetto
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = BENCH_EXAMPLES)]
+pub(crate) struct Bench {
+    /// Models to measure: bundles or ONNX files [default: the one of --model]
+    #[arg(long, value_name = "PATH,…", value_delimiter = ',')]
+    pub(crate) models: Vec<PathBuf>,
+    /// Sequences in a batch
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8,16,32,64")]
+    pub(crate) batch_sizes: Vec<NonZeroUsize>,
+    /// Tokens in a sequence
+    #[arg(long, value_name = "N", default_value = "128")]
+    pub(crate) tokens: NonZeroUsize,
+    /// Runs of each batch size that count
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) runs: NonZeroUsize,
+    /// Write results.json and report.md into this folder
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Rows and tokens of a batch, as in `8x128`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shape {
+    /// At least 1.
+    pub(crate) rows: usize,
+    /// At least 1.
+    pub(crate) tokens: usize,
+}
+
+/// More tokens in one batch than any machine should be asked for by a slip of the finger.
+const SHAPE_TOKENS_MAX: usize = 1 << 20;
+
+impl FromStr for Shape {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = |(rows, tokens): (&str, &str)| -> Option<(usize, usize)> {
+            Some((rows.parse().ok()?, tokens.parse().ok()?))
+        };
+        match text.split_once('x').and_then(numbers) {
+            Some((rows @ 1.., tokens @ 1..)) if rows.saturating_mul(tokens) <= SHAPE_TOKENS_MAX => {
+                Ok(Shape { rows, tokens })
+            }
+            Some(_) => Err(format!("it must have from 1 to {SHAPE_TOKENS_MAX} tokens in all")),
+            None => Err("write it as 8x128, rows and tokens".to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Shape {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}x{}", self.rows, self.tokens)
+    }
 }
 
 /// Arguments of `doctor`.
@@ -377,6 +548,15 @@ mod tests {
         let shards: Vec<Shard> = ["1/3", "2/3", "3/3"].iter().map(|text| text.parse().unwrap()).collect();
         for row in 0..100 {
             assert_eq!(shards.iter().filter(|shard| shard.holds(row)).count(), 1);
+        }
+    }
+
+    #[test]
+    fn shapes_have_rows_and_tokens() {
+        assert_eq!("8x128".parse(), Ok(Shape { rows: 8, tokens: 128 }));
+        assert_eq!(Shape { rows: 8, tokens: 128 }.to_string(), "8x128");
+        for bad in ["", "8", "x", "0x8", "8x0", "8X128", "-1x2", "2x99999999", "99999999999999999999x1"] {
+            assert!(bad.parse::<Shape>().is_err(), "{bad}");
         }
     }
 

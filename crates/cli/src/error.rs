@@ -54,6 +54,17 @@ pub(crate) enum CliError {
         /// Why.
         cause: String,
     },
+    /// The system does not tell what memory a process holds.
+    #[error("this system does not tell what memory a process holds; measuring it needs Linux's /proc/self/status")]
+    NoMemoryBooks,
+    /// A measurement in a process of its own failed.
+    #[error("`grice {what}` in a process of its own failed: {cause}")]
+    Child {
+        /// The command.
+        what: &'static str,
+        /// What it said.
+        cause: String,
+    },
     /// The output file is there already.
     #[error("{0}: exists already; add --resume to go on with it, or --overwrite to replace it")]
     OutputExists(String),
@@ -174,6 +185,8 @@ impl CliError {
             | CliError::Strict { .. }
             | CliError::BadRows { .. }
             | CliError::NoRows(_)
+            | CliError::NoMemoryBooks
+            | CliError::Child { .. }
             | CliError::NoSamples(_)
             | CliError::Quantize { .. }
             | CliError::BadSample { .. }

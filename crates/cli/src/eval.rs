@@ -16,21 +16,21 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// What is known of one row.
-struct Compared {
+pub(crate) struct Compared {
     labels: Labels,
     verdict: Verdict,
 }
 
 /// The figures, as `--json` prints them.
 #[derive(Debug, Serialize)]
-struct Report {
-    model: String,
+pub(crate) struct Report {
+    pub(crate) model: String,
     precision: &'static str,
-    rows: usize,
+    pub(crate) rows: usize,
     bad_rows: usize,
     maxims: PerMaxim<MaximReport>,
     /// Over the maxims that occur among the labels.
-    macro_f1: Option<f64>,
+    pub(crate) macro_f1: Option<f64>,
     left_out_of_macro_f1: Vec<Maxim>,
     /// Share of rows with all four right.
     exact_match: Option<f64>,
@@ -61,6 +61,9 @@ struct TypeReport {
 /// [`CliError::BadRows`] after the figures if some rows could not be judged; [`CliError::NoRows`]; what the model or file is at
 /// fault of.
 pub(crate) fn run(args: &Eval, common: &Common) -> Result<()> {
+    if !args.compare.is_empty() {
+        return crate::compare::run(args, common);
+    }
     let mut reader = RowReader::open(&args.input, Format::Jsonl)?;
     let mut detector = load_detector(&open_bundle(common)?, common, &args.thresholds)?;
     let (compared, bad) = compare_rows(&mut reader, &mut detector, args.batch_size.get(), common.quiet)?;
@@ -79,7 +82,7 @@ pub(crate) fn run(args: &Eval, common: &Common) -> Result<()> {
 }
 
 /// Judges all labelled rows; how many could not be is the second value.
-fn compare_rows(
+pub(crate) fn compare_rows(
     reader: &mut RowReader,
     detector: &mut Detector,
     batch_size: usize,
@@ -114,7 +117,7 @@ fn compare_rows(
     }
 }
 
-fn build_report(compared: &[Compared], bad_rows: usize, detector: &Detector) -> Report {
+pub(crate) fn build_report(compared: &[Compared], bad_rows: usize, detector: &Detector) -> Report {
     let maxims = PerMaxim::from_fn(|maxim| {
         let outcomes: Vec<Outcome> = compared.iter().map(|row| row.outcome(maxim)).collect();
         MaximReport { scores: score_binary(&outcomes), threshold: *detector.thresholds().get(maxim) }

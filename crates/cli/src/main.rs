@@ -8,6 +8,8 @@
 
 mod args;
 mod batch;
+mod bench;
+mod compare;
 mod detect;
 mod doctor;
 mod error;
@@ -20,6 +22,7 @@ mod metrics;
 mod model;
 mod output;
 mod present;
+mod profile;
 mod progress;
 mod quantize;
 mod resume;
@@ -55,6 +58,8 @@ fn run(args: &Args) -> Result<(), CliError> {
         Command::Eval(eval) => eval::run(eval, &args.common),
         Command::Quantize(quantize) => quantize::run(quantize, &args.common),
         Command::Inspect(inspect) => inspect::run(inspect, &args.common),
+        Command::Profile(profile) => profile::run(profile, &args.common),
+        Command::Bench(bench) => bench::run(bench, &args.common),
         Command::Doctor(doctor) => doctor::run(doctor, &args.common),
         Command::Completions(completions) => manual::print_completions(completions.shell),
         Command::Man => manual::print_man_page(),

@@ -105,6 +105,14 @@ pub(crate) fn write_stdout(text: &[u8]) -> Result<()> {
     written.map_err(|source| CliError::Write { place: "standard output".to_owned(), source })
 }
 
+/// Writes a whole file, replacing what was there.
+///
+/// # Errors
+/// [`CliError::Write`].
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    fs::write(path, bytes).map_err(|source| CliError::Write { place: path.display().to_string(), source })
+}
+
 #[cfg(unix)]
 fn is_same_file(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;

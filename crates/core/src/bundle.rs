@@ -129,6 +129,17 @@ impl Bundle {
         Ok((path, self.checked(path)?))
     }
 
+    /// `sha256:<hex>` of the ONNX file of a precision: what logits in a cache are filed under.
+    ///
+    /// # Errors
+    /// As [`Bundle::model`].
+    pub fn model_digest(&self, precision: Precision) -> Result<String> {
+        let (path, bytes) = self.model(precision)?;
+        // One in the manifest was compared with the file just now.
+        let told = self.manifest.digests.get(path).map(|digest| digest.to_ascii_lowercase());
+        Ok(told.unwrap_or_else(|| format!("sha256:{}", hex(&Sha256::digest(&bytes)))))
+    }
+
     /// The bytes of any of its files by its path inside the bundle, the digest checked if the manifest has one.
     ///
     /// # Errors

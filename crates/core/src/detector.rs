@@ -1,9 +1,8 @@
 //! The detection task: turns in, verdicts out.
 
-use crate::readout::read_verdict;
-use crate::text::{Encoded, Template, Tokenizer, encode_turn};
-use crate::{Bundle, Error, Result, Turn, Verdict};
-use grice_cpu::CpuEngine;
+use crate::text::{Encoded, Tokenizer};
+use crate::{Bundle, Error, Reader, Result, Turn, Verdict};
+use grice_cpu::{CpuEngine, CpuPlan};
 use grice_model::{Batch, Engine, EngineInfo, Logits, Manifest, Network, PerMaxim, Precision};
 
 /// How a detector is to run.
@@ -17,12 +16,62 @@ pub struct Options {
     pub thresholds: Option<PerMaxim<f32>>,
 }
 
+/// A bundle read, checked and planned: the two ends of a detector, and what engines are made from.
+pub struct Model {
+    reader: Reader,
+    plan: CpuPlan,
+}
+
+impl Model {
+    /// Reads a bundle: tokenizer and graph, checked to fit each other. [`Options::threads`] has no say here.
+    ///
+    /// # Errors
+    /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit.
+    pub fn load(bundle: &Bundle, options: &Options) -> Result<Model> {
+        let manifest = bundle.manifest().clone();
+        let precision = options.precision.unwrap_or_else(|| manifest.default_precision());
+        let (path, onnx) = bundle.model(precision)?;
+        let network = Network::import(onnx, manifest.labels.len())
+            .map_err(|source| Error::Model { path: path.to_owned(), source })?;
+        let plan = CpuPlan::new(network, precision)?;
+        let tokenizer = Tokenizer::from_json(&bundle.tokenizer()?)?;
+        check_ids(&tokenizer, plan.embedding_rows())?;
+        check_positions(bundle)?;
+        Ok(Model { reader: Reader::new(manifest, tokenizer, options.thresholds), plan })
+    }
+
+    /// An engine for this model; any number of them may be built.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] if the graph cannot be planned.
+    pub fn build_engine(&self, threads: usize) -> Result<CpuEngine> {
+        Ok(self.plan.engine(threads)?)
+    }
+
+    /// The network, made ready to run.
+    pub fn plan(&self) -> &CpuPlan {
+        &self.plan
+    }
+
+    /// Text in, verdict out.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The precision of its weights.
+    pub fn precision(&self) -> Precision {
+        self.plan.precision()
+    }
+
+    /// One more than the highest token id that the model can read, if its graph tells.
+    pub fn id_bound(&self) -> Option<usize> {
+        self.plan.embedding_rows()
+    }
+}
+
 /// A loaded model that judges turns.
 pub struct Detector {
-    manifest: Manifest,
-    template: Template,
-    tokenizer: Tokenizer,
-    thresholds: PerMaxim<f32>,
+    reader: Reader,
     engine: CpuEngine,
 }
 
@@ -32,17 +81,9 @@ impl Detector {
     /// # Errors
     /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit.
     pub fn load(bundle: &Bundle, options: &Options) -> Result<Detector> {
-        let manifest = bundle.manifest().clone();
-        let precision = options.precision.unwrap_or_else(|| manifest.default_precision());
-        let (path, onnx) = bundle.model(precision)?;
-        let network = Network::import(onnx, manifest.labels.len())
-            .map_err(|source| Error::Model { path: path.to_owned(), source })?;
-        let tokenizer = Tokenizer::from_json(&bundle.tokenizer()?)?;
-        check_ids(&tokenizer, &network)?;
-        check_positions(bundle)?;
-        let engine = CpuEngine::new(network, precision, options.threads.unwrap_or(1))?;
-        let thresholds = options.thresholds.unwrap_or(manifest.thresholds);
-        Ok(Detector { template: Template::new(&manifest), manifest, tokenizer, thresholds, engine })
+        let model = Model::load(bundle, options)?;
+        let engine = model.build_engine(options.threads.unwrap_or(1))?;
+        Ok(Detector { reader: model.reader, engine })
     }
 
     /// The verdict on one turn.
@@ -52,7 +93,7 @@ impl Detector {
     pub fn detect(&mut self, turn: &Turn) -> Result<Verdict> {
         let encoded = self.encode(turn)?;
         let logits = self.engine.forward(&Batch::pack(&[&encoded.ids]).map_err(Error::Batch)?)?;
-        read_verdict(&self.manifest, &self.thresholds, logits.row(0), encoded.truncated)
+        self.reader.verdict(logits.row(0), encoded.truncated)
     }
 
     /// A verdict for each turn, in their order. A turn that cannot be judged gets its own error and disturbs no other.
@@ -63,7 +104,7 @@ impl Detector {
         let encoded: Vec<Result<Encoded>> = turns.iter().map(|turn| self.encode(turn)).collect();
         let sequences: Vec<&[u32]> = encoded.iter().flatten().map(|encoded| encoded.ids.as_slice()).collect();
         let logits = match sequences.len() {
-            0 => Logits::zeros(0, self.manifest.labels.len()),
+            0 => Logits::zeros(0, self.manifest().labels.len()),
             _ => self.engine.forward(&Batch::pack(&sequences).map_err(Error::Batch)?)?,
         };
         let mut row = 0;
@@ -71,7 +112,7 @@ impl Detector {
         for encoded in encoded {
             verdicts.push(encoded.and_then(|encoded| {
                 row += 1;
-                read_verdict(&self.manifest, &self.thresholds, logits.row(row - 1), encoded.truncated)
+                self.reader.verdict(logits.row(row - 1), encoded.truncated)
             }));
         }
         Ok(verdicts)
@@ -82,18 +123,17 @@ impl Detector {
     /// # Errors
     /// As [`Detector::detect`].
     pub fn encode(&self, turn: &Turn) -> Result<Encoded> {
-        turn.check()?;
-        encode_turn(&self.template, &self.tokenizer, self.manifest.max_tokens, turn)
+        self.reader.encode(turn)
     }
 
     /// The bundle's manifest.
     pub fn manifest(&self) -> &Manifest {
-        &self.manifest
+        self.reader.manifest()
     }
 
     /// The thresholds in force.
     pub fn thresholds(&self) -> &PerMaxim<f32> {
-        &self.thresholds
+        self.reader.thresholds()
     }
 
     /// What runs the model.
@@ -102,9 +142,9 @@ impl Detector {
     }
 }
 
-fn check_ids(tokenizer: &Tokenizer, network: &Network) -> Result<()> {
+fn check_ids(tokenizer: &Tokenizer, embedding_rows: Option<usize>) -> Result<()> {
     let bound = tokenizer.id_bound();
-    match network.embedding_rows() {
+    match embedding_rows {
         Some(rows) if bound > rows => Err(Error::Tokenizer(format!(
             "it produces ids up to {}, but the model's embedding has only {rows} rows; tokenizer and model do not fit",
             bound - 1

@@ -1,7 +1,10 @@
 //! What is judged: one turn of a dialogue.
 
 use crate::{Error, Result};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// The longest text that a field may hold, in bytes: a thousand times a chat message, far more than any model reads.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -20,7 +23,7 @@ pub struct Turn {
 }
 
 /// What was said before the response.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Context {
     /// As one text, speakers marked in whatever way.
@@ -36,7 +39,7 @@ impl Default for Context {
 }
 
 /// One earlier turn.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Utterance {
     /// Only the text; speakers alternate, the last one before the response being the partner.
@@ -106,6 +109,108 @@ fn check_text(field: &'static str, text: &str) -> Result<()> {
     }
 }
 
-fn null_as_default<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Context, D::Error> {
+fn null_as_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Context, D::Error> {
     Ok(Option::<Context>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+// By hand, because of an untagged enum serde says only that no variant fits, not what was expected where.
+
+impl<'de> Deserialize<'de> for Context {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Context, D::Error> {
+        deserializer.deserialize_any(ContextVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Utterance {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Utterance, D::Error> {
+        deserializer.deserialize_any(UtteranceVisitor)
+    }
+}
+
+struct ContextVisitor;
+
+impl<'de> Visitor<'de> for ContextVisitor {
+    type Value = Context;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, or a list of texts or of {\"speaker\", \"text\"}")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Context, E> {
+        Ok(Context::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Context, E> {
+        Ok(Context::Text(text))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Context, A::Error> {
+        let mut utterances = Vec::new();
+        while let Some(utterance) = list.next_element()? {
+            utterances.push(utterance);
+        }
+        Ok(Context::Utterances(utterances))
+    }
+}
+
+struct UtteranceVisitor;
+
+#[derive(Deserialize)]
+struct Spoken {
+    speaker: String,
+    text: String,
+}
+
+impl<'de> Visitor<'de> for UtteranceVisitor {
+    type Value = Utterance;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text or {\"speaker\", \"text\"}")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Utterance, E> {
+        Ok(Utterance::Text(text.to_owned()))
+    }
+
+    fn visit_string<E>(self, text: String) -> Result<Utterance, E> {
+        Ok(Utterance::Text(text))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Utterance, A::Error> {
+        let Spoken { speaker, text } = Spoken::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(Utterance::Spoken { speaker, text })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(context: &str, expected: Result<Context, &str>) {
+        let turn = serde_json::from_str::<Turn>(&format!("{{\"response\":\"r\",\"context\":{context}}}"));
+        match (turn, expected) {
+            (Ok(turn), Ok(expected)) => assert_eq!(turn.context, expected),
+            (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{context}: {error}"),
+            (turn, expected) => panic!("{context}: {turn:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_context_has_three_forms_and_its_errors_say_so() {
+        let said = |text: &str| Utterance::Text(text.to_owned());
+        let spoken = Utterance::Spoken { speaker: "A".to_owned(), text: "x".to_owned() };
+        check("null", Ok(Context::default()));
+        check("\"a\"", Ok(Context::Text("a".to_owned())));
+        check("[]", Ok(Context::Utterances(Vec::new())));
+        check(
+            "[\"a\", {\"text\":\"x\",\"speaker\":\"A\",\"more\":1}]",
+            Ok(Context::Utterances(vec![said("a"), spoken])),
+        );
+        check("3", Err("invalid type: integer `3`, expected text, or a list of texts or of"));
+        check("{}", Err("invalid type: map, expected text, or a list"));
+        check("[1]", Err("expected text or {\"speaker\", \"text\"}"));
+        check("[{\"text\":\"x\"}]", Err("missing field `speaker`"));
+        check("[[\"a\"]]", Err("invalid type: sequence, expected text or"));
+    }
 }

@@ -13,17 +13,21 @@ mod dialogue;
 mod embedded;
 mod engine;
 mod error;
+mod reader;
 mod readout;
+pub mod schedule;
 pub mod text;
 mod verdict;
 
 pub use bundle::{Bundle, file_digest};
-pub use detector::{Detector, Options};
+pub use detector::{Detector, Model, Options};
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
 pub use engine::plan_engine;
 pub use error::{Error, ErrorKind, Result};
+pub use grice_cpu::{CpuEngine, CpuPlan, Span, Trace};
 pub use grice_model::{
     Batch, Engine, EngineError, EngineInfo, Family, Logits, Manifest, Maxim, Network, NodeSummary, PerMaxim, Precision,
     Task,
 };
+pub use reader::Reader;
 pub use verdict::Verdict;

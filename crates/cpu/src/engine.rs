@@ -1,11 +1,67 @@
 //! The engine: one of two ways to run a network.
 
-use crate::fused::Fused;
-use crate::padded::PaddedEngine;
+use crate::fused::{Fused, Weights};
+use crate::padded::{PaddedEngine, PaddedPlan};
 use crate::trace::Trace;
 use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Precision};
+use std::sync::Arc;
 
-/// Runs a network on the CPU: the encoder by kernels where it fused, everything through tract where it did not.
+/// A network made ready for the processor at hand, to be shared by any number of engines: the encoder as packed weights for
+/// the kernels where it fused, a plan of the whole graph for tract where it did not.
+#[derive(Clone)]
+pub struct CpuPlan {
+    form: Form,
+    labels: usize,
+    embedding_rows: Option<usize>,
+    precision: Precision,
+}
+
+#[derive(Clone)]
+enum Form {
+    Fused(Arc<Weights>),
+    Padded(PaddedPlan),
+}
+
+impl CpuPlan {
+    /// Packs or plans a network. Weights that nobody else holds are freed on the way.
+    ///
+    /// # Errors
+    /// [`EngineError::Plan`] if the network cannot be run.
+    pub fn new(network: Network, precision: Precision) -> Result<CpuPlan, EngineError> {
+        let (labels, embedding_rows) = (network.labels(), network.embedding_rows());
+        let form = match network.into_program() {
+            Ok(program) => Form::Fused(Arc::new(Weights::pack(program)?)),
+            Err(network) => Form::Padded(PaddedPlan::new(&network)?),
+        };
+        Ok(CpuPlan { form, labels, embedding_rows, precision })
+    }
+
+    /// An engine with `threads` threads of its own (at least one is used; on wasm32 exactly one).
+    ///
+    /// # Errors
+    /// [`EngineError::Plan`] if its state cannot be made.
+    pub fn engine(&self, threads: usize) -> Result<CpuEngine, EngineError> {
+        let threads = if cfg!(target_arch = "wasm32") { 1 } else { threads.max(1) };
+        let runner = match &self.form {
+            Form::Fused(weights) => Runner::Fused(Box::new(Fused::new(weights.clone(), self.labels, threads)?)),
+            Form::Padded(plan) => Runner::Padded(PaddedEngine::new(plan.clone(), threads)?),
+        };
+        let CpuPlan { labels, embedding_rows, precision, .. } = *self;
+        Ok(CpuEngine { runner, labels, embedding_rows, precision, threads })
+    }
+
+    /// Rows of the word embedding, one more than the highest usable token id; `None` if the graph gathers in another way.
+    pub fn embedding_rows(&self) -> Option<usize> {
+        self.embedding_rows
+    }
+
+    /// The precision of the file.
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+}
+
+/// Runs a network on the CPU.
 pub struct CpuEngine {
     runner: Runner,
     labels: usize,
@@ -20,31 +76,12 @@ enum Runner {
 }
 
 impl CpuEngine {
-    /// Prepares a network for `threads` threads (at least one is used; on wasm32 exactly one). Weights are packed for the
-    /// processor at hand; those of a network that nobody else holds are freed on the way.
+    /// A plan of the network and one engine for it.
     ///
     /// # Errors
-    /// [`EngineError::Plan`] if the network cannot be run.
+    /// As [`CpuPlan::new`] and [`CpuPlan::engine`].
     pub fn new(network: Network, precision: Precision, threads: usize) -> Result<CpuEngine, EngineError> {
-        let threads = if cfg!(target_arch = "wasm32") { 1 } else { threads.max(1) };
-        let (labels, embedding_rows) = (network.labels(), network.embedding_rows());
-        let runner = match network.into_program() {
-            Ok(program) => Runner::Fused(Box::new(Fused::new(program, labels, threads)?)),
-            Err(network) => Runner::Padded(PaddedEngine::new(&network, threads)?),
-        };
-        Ok(CpuEngine { runner, labels, embedding_rows, precision, threads })
-    }
-
-    /// Another engine with threads of its own that shares this one's weights.
-    ///
-    /// # Errors
-    /// [`EngineError::Plan`] if its state cannot be made.
-    pub fn replica(&self) -> Result<CpuEngine, EngineError> {
-        let runner = match &self.runner {
-            Runner::Fused(fused) => Runner::Fused(Box::new(fused.replica(self.threads)?)),
-            Runner::Padded(padded) => Runner::Padded(padded.replica(self.threads)?),
-        };
-        Ok(CpuEngine { runner, ..*self })
+        CpuPlan::new(network, precision)?.engine(threads)
     }
 
     /// As [`Engine::forward`], recording every step. A network that did not fuse has one step.

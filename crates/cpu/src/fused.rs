@@ -2,10 +2,10 @@
 
 use crate::trace::{Trace, record};
 use grice_kernels::{
-    Activation, AttentionShape, EmbeddingTable, Epilogue, Kernels, LayerNorm, PackedLinear, Queries, Rows, ShapeError,
+    Activation, AttentionShape, EmbeddingTable, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, RelativeTable, Rows, ShapeError,
     SlotMap, Table, WeightData, WeightPart,
 };
-use grice_model::{Attention, Batch, EngineError, Layer, Linear, Logits, Matrix, Program, Relative, Values};
+use grice_model::{Attention, Batch, EngineError, Layer, Linear, Logits, Matrix, Program, Values};
 use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;
 
@@ -21,8 +21,10 @@ pub(crate) struct Fused {
     labels: usize,
 }
 
-/// What replicas share.
-struct Weights {
+/// What engines of the same network share.
+pub(crate) struct Weights {
+    /// What the weights are packed for.
+    isa: Isa,
     embedding: Embedding,
     layers: Vec<PackedLayer>,
     head: Arc<TypedSimplePlan>,
@@ -45,13 +47,20 @@ struct PackedLayer {
     /// Queries of the last layer.
     query: Option<PackedLinear>,
     shape: AttentionShape,
-    relative: Option<(Relative, SlotMap)>,
+    relative: Option<Relative>,
     output: PackedLinear,
     attention_norm: LayerNorm,
     up: PackedLinear,
     activation: Activation,
     down: PackedLinear,
     norm: LayerNorm,
+}
+
+/// Relative positions, projected and sorted by head.
+struct Relative {
+    keys: Option<RelativeTable>,
+    queries: Option<RelativeTable>,
+    slots: SlotMap,
 }
 
 /// Reused from run to run.
@@ -71,18 +80,9 @@ struct Buffers {
 }
 
 impl Fused {
-    pub(crate) fn new(program: Program, labels: usize, threads: usize) -> Result<Fused, EngineError> {
-        let kernels = Kernels::new(threads);
-        let weights = Weights::pack(program, &kernels).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        Fused::spawn(Arc::new(weights), labels, kernels)
-    }
-
-    pub(crate) fn replica(&self, threads: usize) -> Result<Fused, EngineError> {
-        Fused::spawn(self.weights.clone(), self.labels, Kernels::with_isa(self.kernels.isa(), threads))
-    }
-
-    fn spawn(weights: Arc<Weights>, labels: usize, kernels: Kernels) -> Result<Fused, EngineError> {
+    pub(crate) fn new(weights: Arc<Weights>, labels: usize, threads: usize) -> Result<Fused, EngineError> {
         let head = weights.head.spawn().map_err(|error| EngineError::Plan(format!("{error:#}")))?;
+        let kernels = Kernels::with_isa(weights.isa, threads);
         Ok(Fused { weights, kernels, head, buffers: Buffers::default(), labels })
     }
 
@@ -261,7 +261,11 @@ impl LayerRun<'_> {
         trace: &mut Option<&mut Trace>,
     ) -> Result<(), ShapeError> {
         let layer = self.layer;
-        let relative = layer.relative.as_ref().map(|(relative, slots)| relative.view(slots));
+        let relative = layer.relative.as_ref().map(|relative| grice_kernels::Relative {
+            keys: relative.keys.as_ref(),
+            queries: relative.queries.as_ref(),
+            slots: &relative.slots,
+        });
         let lengths = self.run.cu_seqlens.windows(2).map(|pair| u64::from(pair[1] - pair[0]));
         let pairs: u64 =
             lengths.map(|length| if let Queries::First = queries { length } else { length * length }).sum();
@@ -321,13 +325,18 @@ impl Weights {
     }
 
     /// Packs weight by weight, freeing what was packed unless somebody else holds it.
-    fn pack(program: Program, kernels: &Kernels) -> TractResult<Weights> {
+    pub(crate) fn pack(program: Program) -> Result<Weights, EngineError> {
+        Weights::try_pack(program).map_err(|error| EngineError::Plan(format!("{error:#}")))
+    }
+
+    fn try_pack(program: Program) -> TractResult<Weights> {
+        let isa = Isa::best();
         let columns = program.hidden();
         let Program { embedding, layers, head } = program;
         let last = layers.len().saturating_sub(1);
         let layers = layers.into_iter().enumerate();
         let layers =
-            layers.map(|(number, layer)| pack_layer(layer, number == last, kernels)).collect::<TractResult<_>>()?;
+            layers.map(|(number, layer)| pack_layer(layer, number == last, isa)).collect::<TractResult<_>>()?;
         let mut head = Arc::unwrap_or_clone(head);
         head.optimize()?;
         let positions = embedding.positions.as_ref();
@@ -341,33 +350,38 @@ impl Weights {
             constant: embedding.constant,
             norm: embedding.norm,
         };
-        Ok(Weights { embedding, layers, head: head.into_runnable()?, columns })
+        Ok(Weights { isa, embedding, layers, head: head.into_runnable()?, columns })
     }
 }
 
-fn pack_layer(layer: Layer, is_last: bool, kernels: &Kernels) -> TractResult<PackedLayer> {
+fn pack_layer(layer: Layer, is_last: bool, isa: Isa) -> TractResult<PackedLayer> {
     let Layer { query, key, value, attention, output, attention_norm, up, activation, down, norm } = layer;
     let (projections, query) = match is_last {
-        true => (pack(kernels, &[key, value])?, Some(pack(kernels, &[query])?)),
-        false => (pack(kernels, &[query, key, value])?, None),
+        true => (pack(isa, &[key, value])?, Some(pack(isa, &[query])?)),
+        false => (pack(isa, &[query, key, value])?, None),
     };
     let Attention { heads, head_dim, scale, relative } = attention;
     Ok(PackedLayer {
         projections,
         query,
         shape: AttentionShape { heads, head_dim, scale },
-        relative: relative.map(|relative| relative.slot_map().map(|slots| (relative, slots))).transpose()?,
-        output: pack(kernels, &[output])?,
+        relative: relative.map(|relative| pack_relative(&relative, heads, head_dim)).transpose()?,
+        output: pack(isa, &[output])?,
         attention_norm,
-        up: pack(kernels, &[up])?,
+        up: pack(isa, &[up])?,
         activation,
-        down: pack(kernels, &[down])?,
+        down: pack(isa, &[down])?,
         norm,
     })
 }
 
+fn pack_relative(relative: &grice_model::Relative, heads: usize, head_dim: usize) -> Result<Relative, ShapeError> {
+    let (keys, queries) = relative.tables(heads, head_dim)?;
+    Ok(Relative { keys, queries, slots: relative.slot_map()? })
+}
+
 /// Dense layers of the same input, side by side.
-fn pack(kernels: &Kernels, linears: &[Linear]) -> TractResult<PackedLinear> {
+fn pack(isa: Isa, linears: &[Linear]) -> TractResult<PackedLinear> {
     let inputs = linears.first().map_or(0, Linear::inputs);
     // A matrix with one scale a row is not what the kernels multiply by.
     let plain: Vec<Option<Vec<f32>>> = linears
@@ -390,7 +404,7 @@ fn pack(kernels: &Kernels, linears: &[Linear]) -> TractResult<PackedLinear> {
             bias: linear.bias.as_deref(),
         })
         .collect();
-    Ok(PackedLinear::pack(kernels.isa(), inputs, &parts)?)
+    Ok(PackedLinear::pack(isa, inputs, &parts)?)
 }
 
 fn table(matrix: Arc<Matrix>) -> TractResult<EmbeddingTable> {

@@ -13,5 +13,5 @@ mod fused;
 mod padded;
 mod trace;
 
-pub use engine::CpuEngine;
+pub use engine::{CpuEngine, CpuPlan};
 pub use trace::{Span, Trace};

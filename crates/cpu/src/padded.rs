@@ -14,27 +14,31 @@ const PADDING_SHARE_MAX: f64 = 0.125;
 type Plan = TypedSimplePlan;
 type State = TypedSimpleState;
 
-/// The whole graph through tract. The plan is shared by its threads, each of which keeps the buffers of one state.
-pub(crate) struct PaddedEngine {
+/// The whole graph, planned by tract.
+#[derive(Clone)]
+pub(crate) struct PaddedPlan {
     plan: Arc<Plan>,
+    takes_token_types: bool,
+}
+
+impl PaddedPlan {
+    pub(crate) fn new(network: &Network) -> Result<PaddedPlan, EngineError> {
+        let plan = plan_network(network).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
+        Ok(PaddedPlan { plan, takes_token_types: network.takes_token_types() })
+    }
+}
+
+/// Threads that share a plan, each with the buffers of a state of its own.
+pub(crate) struct PaddedEngine {
     states: Vec<State>,
     takes_token_types: bool,
 }
 
 impl PaddedEngine {
-    pub(crate) fn new(network: &Network, threads: usize) -> Result<PaddedEngine, EngineError> {
-        let plan = plan_network(network).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        PaddedEngine::spawn(plan, network.takes_token_types(), threads)
-    }
-
-    pub(crate) fn replica(&self, threads: usize) -> Result<PaddedEngine, EngineError> {
-        PaddedEngine::spawn(self.plan.clone(), self.takes_token_types, threads)
-    }
-
-    fn spawn(plan: Arc<Plan>, takes_token_types: bool, threads: usize) -> Result<PaddedEngine, EngineError> {
-        let states: TractResult<Vec<State>> = (0..threads).map(|_| plan.spawn()).collect();
+    pub(crate) fn new(plan: PaddedPlan, threads: usize) -> Result<PaddedEngine, EngineError> {
+        let states: TractResult<Vec<State>> = (0..threads).map(|_| plan.plan.spawn()).collect();
         let states = states.map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        Ok(PaddedEngine { plan, states, takes_token_types })
+        Ok(PaddedEngine { states, takes_token_types: plan.takes_token_types })
     }
 
     pub(crate) fn forward(

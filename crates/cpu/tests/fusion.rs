@@ -2,7 +2,7 @@
 //! why, and runs as a graph.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use grice_cpu::CpuEngine;
+use grice_cpu::{CpuEngine, CpuPlan};
 use grice_model::{Batch, Engine, Network, Precision};
 use grice_testkit::assert_close;
 use grice_testkit::fixtures::Fixture;
@@ -38,11 +38,11 @@ fn every_fixture_fuses_and_computes_what_its_graph_computes() {
 }
 
 #[test]
-fn replicas_share_weights_and_answer_alike() {
+fn engines_of_one_plan_answer_alike() {
     let fixture = &Fixture::all()[0];
     for network in [Network::import(fixture.onnx(), 4).unwrap(), Network::import_graph(fixture.onnx(), 4).unwrap()] {
-        let mut engine = CpuEngine::new(network, Precision::Fp32, 1).unwrap();
-        let mut replica = engine.replica().unwrap();
+        let plan = CpuPlan::new(network, Precision::Fp32).unwrap();
+        let (mut engine, mut replica) = (plan.engine(1).unwrap(), plan.engine(3).unwrap());
         for batch in batches(fixture) {
             assert_eq!(engine.forward(&batch).unwrap(), replica.forward(&batch).unwrap());
         }

@@ -2,7 +2,7 @@
 
 use crate::Isa;
 use crate::linear::Activation;
-use crate::{reference, vector};
+use crate::vector;
 
 /// Each number through the activation.
 pub(crate) fn apply(isa: Isa, activation: Activation, numbers: &mut [f32]) {
@@ -20,14 +20,4 @@ pub(crate) fn add(numbers: &mut [f32], others: &[f32]) {
     for (number, other) in numbers.iter_mut().zip(others) {
         *number += other;
     }
-}
-
-/// Normalises a row in place.
-pub(crate) fn normalize(_isa: Isa, norm: &crate::LayerNorm, row: &mut [f32]) {
-    let n = row.len();
-    reference::epilogue(
-        row,
-        n,
-        &crate::Epilogue { activation: Activation::Identity, residual: None, norm: Some(norm) },
-    );
 }

@@ -209,8 +209,7 @@ mod tests {
         let words = table(columns, words);
         let position_table = positions.map(|kind| table(columns, kind));
         let constant: Option<Vec<f32>> = constant.then(|| (0..columns).map(|i| i as f32 * 0.01).collect());
-        let embedding =
-            Embedding { words: &words, positions: position_table.as_ref(), constant: constant.as_deref() };
+        let embedding = Embedding { words: &words, positions: position_table.as_ref(), constant: constant.as_deref() };
         let ids: Vec<u32> = (0..70).map(|i| (i * 17 % ROWS) as u32).collect();
         let positions: Vec<u32> = (0..70).map(|i| (i % ROWS) as u32).collect();
         let expected = reference::embed(&ids, &positions, &embedding);

@@ -48,7 +48,8 @@ impl Kernels {
         check_shapes(x, rows, up.k(), down.n(), epilogue, out)?;
         let layer = FeedForward { up, activation, down, epilogue };
         let out = Parts::new(out);
-        match split(rows, BLOCK_ROWS, self.threads()) {
+        let products = rows.saturating_mul(up.k() + down.n()).saturating_mul(up.n());
+        match split(rows, BLOCK_ROWS, self.threads(), products) {
             Split::Rows { blocks } => self.pool().run(blocks, &|block| {
                 let rows = share(rows, blocks, block);
                 // SAFETY: each row is in one block only.

@@ -125,8 +125,9 @@ fn normalize_row<S: Simd>(s: S, row: &mut [f32], norm: &LayerNorm) {
             s.store(to, s.mul_add(x, s.load(norm.gamma.as_ptr().add(at)), s.load(norm.beta.as_ptr().add(at))));
         }
     }
-    for at in vectors..row.len() {
-        row[at] = (row[at] - mean) * inverse * norm.gamma[at] + norm.beta[at];
+    let parameters = norm.gamma[vectors..].iter().zip(&norm.beta[vectors..]);
+    for (x, (gamma, beta)) in row[vectors..].iter_mut().zip(parameters) {
+        *x = (*x - mean) * inverse * gamma + beta;
     }
 }
 

@@ -22,7 +22,7 @@ pub mod reference;
 mod softmax;
 pub mod vector;
 
-pub use attention::{AttentionShape, Queries, Relative, Rows, SlotMap};
+pub use attention::{AttentionShape, Queries, Relative, RelativeTable, Rows, SlotMap};
 pub use embedding::{Embedding, EmbeddingTable, Table};
 pub use error::ShapeError;
 pub use isa::Isa;

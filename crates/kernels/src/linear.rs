@@ -7,7 +7,7 @@ use crate::gemm::operand::{self, with_scratch};
 use crate::gemm::product::{Product, Target};
 use crate::packed::PackedLinear;
 use crate::pool::{Parts, share};
-use crate::{Isa, Kernels, LayerNorm, ShapeError, activation};
+use crate::{Isa, Kernels, LayerNorm, ShapeError, layer_norm};
 
 /// Rows that a task takes at most: enough to read the weights seldom, few enough to stay in the second-level cache.
 pub(crate) const BLOCK_ROWS: usize = 48;
@@ -15,6 +15,9 @@ pub(crate) const BLOCK_ROWS: usize = 48;
 const BLOCK_ROWS_MIN: usize = 24;
 /// Numbers that are worth waking a thread for, for work as light as quantization or norm.
 const LIGHT_TASK: usize = 16_384;
+
+/// Products of numbers that are worth a second thread: about a microsecond's.
+const SHARED_PRODUCTS_MIN: usize = 1 << 18;
 
 /// What becomes of a product, number by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +64,8 @@ impl Kernels {
     ) -> Result<(), ShapeError> {
         check_shapes(x, rows, weights.k(), weights.n(), epilogue, out)?;
         let out = Parts::new(out);
-        match split(rows, BLOCK_ROWS, self.threads()) {
+        let products = rows.saturating_mul(weights.k()).saturating_mul(weights.n());
+        match split(rows, BLOCK_ROWS, self.threads(), products) {
             Split::Rows { blocks } => self.pool().run(blocks, &|block| {
                 let rows = share(rows, blocks, block);
                 // SAFETY: each row is in one block only.
@@ -158,8 +162,11 @@ pub(crate) enum Split {
     Columns,
 }
 
-/// By rows if there are enough of them for all threads.
-pub(crate) fn split(rows: usize, block_rows: usize, threads: usize) -> Split {
+/// By rows if there are enough of them for all threads, or if `products` products are too few to share.
+pub(crate) fn split(rows: usize, block_rows: usize, threads: usize, products: usize) -> Split {
+    if products < SHARED_PRODUCTS_MIN {
+        return Split::Rows { blocks: rows.div_ceil(block_rows) };
+    }
     let blocks = rows.div_ceil(block_rows).next_multiple_of(threads);
     if threads == 1 || rows >= blocks * BLOCK_ROWS_MIN { Split::Rows { blocks } } else { Split::Columns }
 }
@@ -178,10 +185,8 @@ pub(crate) unsafe fn normalize_rows(
     n: usize,
 ) {
     if let Some(norm) = norm {
-        for row in rows {
-            // SAFETY: the caller's promise.
-            activation::normalize(isa, norm, unsafe { out.part(row * n, n) });
-        }
+        // SAFETY: the caller's promise.
+        layer_norm::normalize(isa, norm, unsafe { out.part(rows.start * n, rows.len() * n) });
     }
 }
 

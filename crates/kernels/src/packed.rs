@@ -220,15 +220,22 @@ struct Order {
 }
 
 impl Order {
-    /// Puts a part's numbers where they belong, its first column at `first`.
+    /// Puts a part's numbers where they belong, its first column at `first`; a panel at a time, which stays in the cache meanwhile.
     fn pack<T: Plain>(&self, out: &mut [T], first: usize, k: usize, n: usize, number: impl Fn(usize, usize) -> T) {
-        for row in 0..k {
-            let (group, within) = (row / self.group, row % self.group);
-            for column in 0..n {
-                let (panel, place) = ((first + column) / self.columns, (first + column) % self.columns);
-                let start = panel * self.k * self.columns + group * self.columns * self.group;
-                out[start + place * self.group + within] = number(row, column);
+        let mut column = 0;
+        while column < n {
+            let (panel, place) = ((first + column) / self.columns, (first + column) % self.columns);
+            let count = (self.columns - place).min(n - column);
+            let panel = &mut out[panel * self.k * self.columns..][..self.k * self.columns];
+            for (index, group) in panel.chunks_exact_mut(self.columns * self.group).enumerate() {
+                for row in index * self.group..((index + 1) * self.group).min(k) {
+                    let places = group[place * self.group + row % self.group..].iter_mut().step_by(self.group);
+                    for (offset, out) in places.take(count).enumerate() {
+                        *out = number(row, column + offset);
+                    }
+                }
             }
+            column += count;
         }
     }
 }

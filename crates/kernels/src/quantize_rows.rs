@@ -52,7 +52,7 @@ fn into_bytes<const FLIP: u8>(x: &[f32], out: &mut [u8]) -> f32 {
 }
 
 /// 16-bit integers, in the order of the machine's bytes.
-#[cfg(any(target_arch = "x86_64", target_family = "wasm"))]
+#[cfg(any(target_arch = "x86_64", all(target_family = "wasm", target_feature = "simd128")))]
 #[inline(always)]
 fn into_words(x: &[f32], out: &mut [u8]) -> f32 {
     let (factor, scale) = factors(x);
@@ -93,4 +93,35 @@ pub(crate) unsafe fn avx2_offset(x: &[f32], out: &mut [u8]) -> f32 {
 #[target_feature(enable = "avx2,fma")]
 pub(crate) unsafe fn avx2_words(x: &[f32], out: &mut [u8]) -> f32 {
     into_words(x, out)
+}
+
+/// Signed bytes.
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+pub(crate) unsafe fn neon(x: &[f32], out: &mut [u8]) -> f32 {
+    into_bytes::<0>(x, out)
+}
+
+/// 16-bit integers.
+#[cfg(all(target_family = "wasm", target_feature = "simd128"))]
+pub(crate) unsafe fn simd128_words(x: &[f32], out: &mut [u8]) -> f32 {
+    into_words(x, out)
+}
+
+/// Bytes by fours: the positive parts of four numbers, then their negative parts, all from 0 to 127.
+#[cfg(all(target_family = "wasm", target_feature = "relaxed-simd"))]
+pub(crate) unsafe fn relaxed_signs(x: &[f32], out: &mut [u8]) -> f32 {
+    let (factor, scale) = factors(x);
+    let (groups, _) = out.as_chunks_mut::<8>();
+    groups.fill([0; 8]);
+    if factor != 0.0 {
+        for (out, x) in groups.iter_mut().zip(x.chunks(4)) {
+            for (place, &x) in x.iter().enumerate() {
+                let integer = rounded(x, factor) as u8 as i8;
+                out[place] = integer.max(0) as u8;
+                out[place + 4] = (-integer).max(0) as u8;
+            }
+        }
+    }
+    scale
 }

@@ -1,6 +1,6 @@
 //! What can be wrong with a model.
 
-use crate::Maxim;
+use crate::{Maxim, Precision};
 
 /// Everything that can be wrong with a manifest, a graph or a batch. The texts name the field or node and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +66,16 @@ pub enum Error {
     /// The graph does not type-check.
     #[error("the ONNX graph cannot be used: {0}")]
     Graph(String),
+    /// The weights cannot be had in this precision.
+    #[error("the weights are stored as {stored} and cannot be run as {asked}: {reason}")]
+    Precision {
+        /// What is in the file.
+        stored: Precision,
+        /// What was asked for.
+        asked: Precision,
+        /// Why not.
+        reason: String,
+    },
     /// A batch without a sequence, or a sequence without a token.
     #[error("a batch needs at least one sequence, and each sequence at least one token")]
     EmptyBatch,

@@ -28,4 +28,4 @@ pub use maxim::{Maxim, PerMaxim};
 pub use observe::Observed;
 pub use onnx::{Network, NodeSummary};
 pub use program::{Attention, Embedding, Layer, Positions, Program, Relative};
-pub use weights::{Linear, Matrix, Values};
+pub use weights::{Along, Linear, Matrix, Values};

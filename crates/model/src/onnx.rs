@@ -2,7 +2,7 @@
 //!
 //! The only importer: every engine starts from the [`Network`] made here.
 
-use crate::{Error, Program, Result, Unfused};
+use crate::{Error, Precision, Program, Result, Unfused};
 use prost::Message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -78,6 +78,33 @@ impl Network {
             Form::Fused(program) => Ok(program),
             Form::Graph(_, unfused) => Err(unfused),
         }
+    }
+
+    /// How the weights of dense layers are stored; of a network that did not fuse, in single precision.
+    pub fn precision(&self) -> Precision {
+        match &self.form {
+            Form::Fused(program) => program.precision(),
+            Form::Graph(..) => Precision::Fp32,
+        }
+    }
+
+    /// The network with its weights rounded to another precision.
+    ///
+    /// # Errors
+    /// [`Error::Precision`] if it did not fuse, or is stored in fewer bits already.
+    pub fn to_precision(self, precision: Precision) -> Result<Network> {
+        let stored = self.precision();
+        if stored == precision {
+            return Ok(self);
+        }
+        let Network { form, labels, embedding_rows, takes_token_types } = self;
+        let error = |reason: &str| Error::Precision { stored, asked: precision, reason: reason.to_owned() };
+        let program = match form {
+            Form::Fused(program) => Arc::unwrap_or_clone(program),
+            Form::Graph(_, unfused) => return Err(error(&format!("its graph does not fuse: {}", unfused.reason))),
+        };
+        let program = program.to_precision(precision).ok_or_else(|| error("what was rounded away cannot be made up"))?;
+        Ok(Network { form: Form::Fused(Arc::new(program)), labels, embedding_rows, takes_token_types })
     }
 
     /// The fused program by value, copied only if it is held elsewhere.

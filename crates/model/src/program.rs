@@ -1,7 +1,8 @@
 //! A detector as engines run it: an embedding, encoder layers, token 0, and a head of whatever operators it was exported with.
 
-use crate::weights::{Linear, Matrix};
-use grice_kernels::{Activation, LayerNorm, ShapeError, SlotMap};
+use crate::Precision;
+use crate::weights::{Along, Linear, Matrix};
+use grice_kernels::{Activation, LayerNorm, RelativeTable, ShapeError, SlotMap};
 use std::sync::Arc;
 use tract_onnx::prelude::TypedModel;
 
@@ -101,13 +102,19 @@ impl Relative {
         SlotMap::new(self.span, self.buckets as i64, self.max_position)
     }
 
-    /// The tables as the attention kernel takes them.
-    pub fn view<'a>(&'a self, slots: &'a SlotMap) -> grice_kernels::Relative<'a> {
-        grice_kernels::Relative {
-            keys: self.keys.as_ref().map(|table| table.as_slice()),
-            queries: self.queries.as_ref().map(|table| table.as_slice()),
-            slots,
-        }
+    /// The tables as the attention kernel takes them: keys and queries.
+    ///
+    /// # Errors
+    /// Tables of another size than the slots and heads ask for.
+    pub fn tables(
+        &self,
+        heads: usize,
+        head_dim: usize,
+    ) -> Result<(Option<RelativeTable>, Option<RelativeTable>), ShapeError> {
+        let table = |rows: &Option<Arc<Vec<f32>>>| {
+            rows.as_ref().map(|rows| RelativeTable::new(rows, 2 * self.span, heads, head_dim)).transpose()
+        };
+        Ok((table(&self.keys)?, table(&self.queries)?))
     }
 }
 
@@ -115,6 +122,30 @@ impl Program {
     /// Columns of a hidden state.
     pub fn hidden(&self) -> usize {
         self.embedding.norm.gamma.len()
+    }
+
+    /// How the weights of dense layers are stored.
+    pub fn precision(&self) -> Precision {
+        self.layers.first().map_or(Precision::Fp32, |layer| layer.up.weights.precision())
+    }
+
+    /// The program with its dense layers and tables in another precision; `None` if they are stored in fewer bits already.
+    pub fn to_precision(mut self, precision: Precision) -> Option<Program> {
+        let convert = |matrix: &mut Arc<Matrix>, along: Along| {
+            *matrix = Arc::new(matrix.to_precision(precision, along)?);
+            Some(())
+        };
+        for layer in &mut self.layers {
+            let Layer { query, key, value, output, up, down, .. } = layer;
+            for linear in [query, key, value, output, up, down] {
+                convert(&mut linear.weights, Along::Columns)?;
+            }
+        }
+        convert(&mut self.embedding.words, Along::Rows)?;
+        if let Some(positions) = &mut self.embedding.positions {
+            convert(&mut positions.table, Along::Rows)?;
+        }
+        Some(self)
     }
 
     /// The name of every step, in the order they run, without the head's.

@@ -1,5 +1,6 @@
 //! Weights as they stand in the file: which bytes an engine packs, uploads or gathers from.
 
+use crate::Precision;
 use std::sync::Arc;
 
 /// A constant matrix, row-major `[rows, columns]`, in the precision it was stored in.
@@ -108,13 +109,58 @@ impl Matrix {
         Matrix { rows: self.columns, columns: self.rows, values }
     }
 
-    /// How the elements are stored.
-    pub fn precision(&self) -> crate::Precision {
-        match &self.values {
-            Values::F32(_) => crate::Precision::Fp32,
-            Values::F16(_) => crate::Precision::Fp16,
-            Values::Int8Columns { .. } | Values::Int8Rows { .. } => crate::Precision::Int8,
+    /// The matrix with its elements in another precision; int8 has one scale for each of `along`, so that the largest element
+    /// of a column (or row) becomes ±127. What is stored in fewer bits already is not made up from them: `None`.
+    pub fn to_precision(&self, precision: Precision, along: Along) -> Option<Matrix> {
+        if self.precision() == precision {
+            return Some(self.clone());
         }
+        let values = self.to_f32();
+        let values = match (self.precision(), precision) {
+            (Precision::Fp32, Precision::Fp16) => {
+                Values::F16(values.iter().map(|&value| half::f16::from_f32(value).to_bits()).collect())
+            }
+            (Precision::Fp32 | Precision::Fp16, Precision::Int8) => quantize(&values, self.rows, self.columns, along),
+            _ => return None,
+        };
+        Matrix::new(self.rows, self.columns, values)
+    }
+
+    /// How the elements are stored.
+    pub fn precision(&self) -> Precision {
+        match &self.values {
+            Values::F32(_) => Precision::Fp32,
+            Values::F16(_) => Precision::Fp16,
+            Values::Int8Columns { .. } | Values::Int8Rows { .. } => Precision::Int8,
+        }
+    }
+}
+
+/// What shares a scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Along {
+    /// The elements of a row: one token's embedding.
+    Rows,
+    /// The elements of a column: one output of a dense layer.
+    Columns,
+}
+
+fn quantize(elements: &[f32], rows: usize, columns: usize, along: Along) -> Values {
+    let at = |index: usize| if along == Along::Rows { index / columns } else { index % columns };
+    let mut scales = vec![0f32; if along == Along::Rows { rows } else { columns }];
+    for (index, element) in elements.iter().enumerate() {
+        let scale = &mut scales[at(index)];
+        *scale = scale.max(element.abs() / 127.0);
+    }
+    let rounded = elements.iter().enumerate().map(|(index, element)| {
+        let scale = scales[at(index)];
+        // The cast saturates, and makes 0 of what is not a number.
+        if scale > 0.0 { (element / scale).round() as i8 } else { 0 }
+    });
+    let values = rounded.collect();
+    match along {
+        Along::Rows => Values::Int8Rows { values, scales },
+        Along::Columns => Values::Int8Columns { values, scales },
     }
 }
 

@@ -2,6 +2,9 @@
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+// The schedule's own tests, word for word: simulated hours mean the same on every target.
+#[path = "../../core/tests/schedule/main.rs"]
+mod schedule;
 mod verdicts;
 
 use grice_core::text::Tokenizer;

@@ -44,12 +44,12 @@ impl Operation for First<'_> {
             let k = &call.k.data[call.k.offset + token * call.k.stride..][columns.clone()];
             let mut score = dot(s, q, k);
             if let Some(Relative { keys, queries, slots }) = call.relative {
-                let start = slots.slot(-(j as i64)) * call.width;
+                let slot = slots.slot(-(j as i64));
                 if let Some(keys) = keys {
-                    score += dot(s, q, &keys[start..][columns.clone()]);
+                    score += dot(s, q, keys.row(head, slot));
                 }
                 if let Some(queries) = queries {
-                    score += dot(s, k, &queries[start..][columns.clone()]);
+                    score += dot(s, k, queries.row(head, slot));
                 }
             }
             scratch.scores[j] = score * call.shape.scale;

@@ -12,7 +12,7 @@ use super::scratch::{Positions, Scratch};
 use super::tile::Product;
 use super::{Call, Job, Relative};
 use crate::pool::Parts;
-use crate::vector::{LANES_MAX, Operation, Simd, exp};
+use crate::vector::{LANES_MAX, Operation, Simd, exp2_of_negative};
 use std::ops::Range;
 
 /// Queries that are scored together, a multiple of [`LANES_MAX`]: more make the window of a key's distances smaller for each, fewer
@@ -90,7 +90,7 @@ impl Operation for Head<'_> {
             pack_rows(v, call.v.stride, length, size, scratch.values.as_mut_ptr(), value_stride);
         }
         if let Some(relative) = call.relative {
-            pack_positions(s, &mut scratch.positions, relative, (call.id, head), column, call.width, size, length);
+            pack_positions(s, &mut scratch.positions, relative, (call.id, head), size, length);
         }
         let rows = if length <= 2 * ROWS_PER_BLOCK_MAX { ROWS_PER_BLOCK_MAX } else { ROWS_PER_BLOCK_MIN };
         let mut inverses = [0.0; ROWS_PER_BLOCK_MAX];
@@ -113,14 +113,11 @@ impl Operation for Head<'_> {
 
 /// Packs the relative keys and queries of a head, unless the thread has them from another sequence of the call.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "sizes")]
 fn pack_positions<S: Simd>(
     s: S,
     positions: &mut Positions,
     relative: &Relative<'_>,
     owner: (u64, usize),
-    column: usize,
-    width: usize,
     size: usize,
     length: usize,
 ) {
@@ -136,9 +133,9 @@ fn pack_positions<S: Simd>(
     for (table, packed, first, step) in sides {
         let Some(table) = table else { continue };
         packed.resize(size * stride);
-        let start = table[column..].as_ptr();
-        let source = Source::Slots { start, stride: width, slots: relative.slots, first, step };
-        // SAFETY: `Call::check` found all slots in the table; the buffer was just made for the columns.
+        let start = table.head(owner.1).as_ptr();
+        let source = Source::Slots { start, stride: size, slots: relative.slots, first, step };
+        // SAFETY: `RelativeTable::check` found all slots in the table; the buffer was just made for the columns.
         unsafe { pack_transposed(s, source, 2 * length + 3 * MARGIN, size, packed.as_mut_ptr(), stride) };
     }
 }
@@ -183,13 +180,13 @@ fn score_block<S: Simd>(
     if layout.relative.and_then(|relative| relative.queries).is_some() {
         add_relative_queries(s, layout, scratch, block.clone(), rows, stride);
     }
-    for row in 0..block.len() {
+    for (row, inverse) in inverses[..block.len()].iter_mut().enumerate() {
         let scores = scratch.scores[row * stride..][..stride].as_mut_ptr();
         let begin = row * by_key_stride + S::TILE_ROWS - 1 - row % S::TILE_ROWS;
         let by_key = keys.map(|_| scratch.by_key[begin..].as_ptr());
         // SAFETY: both have `length` elements and room for a whole vector after them.
         let sum = unsafe { exponentiate_scores(s, scores, by_key, length, layout.scale) };
-        inverses[row] = 1.0 / sum;
+        *inverse = 1.0 / sum;
     }
 }
 
@@ -278,7 +275,8 @@ unsafe fn exponentiate_scores<S: Simd>(
     scale: f32,
 ) -> f32 {
     let end = length.next_multiple_of(S::LANES);
-    let scale = s.splat(scale);
+    // e^x = 2^(x · log₂ e).
+    let scale = s.splat(scale * std::f32::consts::LOG2_E);
     let mut largest = s.splat(f32::NEG_INFINITY);
     // SAFETY: the caller's, for all of this.
     unsafe {
@@ -298,7 +296,7 @@ unsafe fn exponentiate_scores<S: Simd>(
         let largest = s.splat(s.largest(largest));
         let mut sum = s.splat(0.0);
         for at in (0..end).step_by(S::LANES) {
-            let x = exp(s, s.sub(s.load(scores.add(at)), largest));
+            let x = exp2_of_negative(s, s.sub(s.load(scores.add(at)), largest));
             s.store(scores.add(at), x);
             sum = s.add(sum, x);
         }

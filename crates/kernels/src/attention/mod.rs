@@ -50,14 +50,69 @@ pub struct AttentionShape {
     pub scale: f32,
 }
 
+/// A row for each slot of relative positions, heads apart: a head reads its own rows from front to back, which costs a fraction of
+/// fetching them from between the others'.
+#[derive(Clone, Debug)]
+pub struct RelativeTable {
+    /// `[heads, slots, head_dim]`.
+    rows: Vec<f32>,
+    slots: usize,
+    heads: usize,
+    head_dim: usize,
+}
+
+impl RelativeTable {
+    /// From `[slots, heads · head_dim]`, as the projection of relative position embeddings gives it.
+    ///
+    /// # Errors
+    /// `rows` has another length.
+    pub fn new(rows: &[f32], slots: usize, heads: usize, head_dim: usize) -> Result<Self, ShapeError> {
+        let width = ShapeError::product("heads · head_dim", heads, head_dim)?;
+        let total = ShapeError::product("slots · heads · head_dim", slots, width)?;
+        ShapeError::check_length("relative positions [slots, heads · head_dim]", rows, total)?;
+        let mut apart = Vec::with_capacity(rows.len());
+        for column in (0..heads).map(|head| head * head_dim) {
+            for slot in 0..slots {
+                apart.extend_from_slice(&rows[slot * width + column..][..head_dim]);
+            }
+        }
+        Ok(Self { rows: apart, slots, heads, head_dim })
+    }
+
+    /// The row of a slot for a head.
+    pub fn row(&self, head: usize, slot: usize) -> &[f32] {
+        &self.head(head)[slot * self.head_dim..][..self.head_dim]
+    }
+
+    /// The rows of a head, `[slots, head_dim]`.
+    fn head(&self, head: usize) -> &[f32] {
+        let rows = self.slots * self.head_dim;
+        &self.rows[head * rows..][..rows]
+    }
+
+    fn check(&self, slots: &SlotMap, shape: &AttentionShape) -> Result<(), ShapeError> {
+        let sizes = [
+            ("slots of a relative table", "those of the slot map", slots.slots(), self.slots),
+            ("heads of a relative table", "those of the shape", shape.heads, self.heads),
+            ("head_dim of a relative table", "that of the shape", shape.head_dim, self.head_dim),
+        ];
+        for (what, against, expected, got) in sizes {
+            if expected != got {
+                return Err(ShapeError::Mismatch { what, against, expected, got });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Scores by distance, as in DeBERTa ("disentangled attention", He et al. 2021, equation 4): with δ the slot of `i - j`, query i scores
 /// key j by `Q_i·K_j + Q_i·keys[δ] + K_j·queries[δ]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Relative<'a> {
-    /// `[slots, heads · head_dim]`, content to position.
-    pub keys: Option<&'a [f32]>,
-    /// `[slots, heads · head_dim]`, position to content.
-    pub queries: Option<&'a [f32]>,
+    /// Content to position.
+    pub keys: Option<&'a RelativeTable>,
+    /// Position to content.
+    pub queries: Option<&'a RelativeTable>,
     /// Which slot a distance has.
     pub slots: &'a SlotMap,
 }
@@ -156,10 +211,9 @@ impl<'a> Call<'a> {
             });
         }
         if let Some(relative) = relative {
-            let table = ShapeError::product("slots · heads · head_dim", relative.slots.slots(), width)?;
-            let keys = relative.keys.map_or(Ok(()), |keys| ShapeError::check_length("relative keys", keys, table));
-            keys?;
-            relative.queries.map_or(Ok(()), |queries| ShapeError::check_length("relative queries", queries, table))?;
+            for table in [relative.keys, relative.queries].into_iter().flatten() {
+                table.check(relative.slots, shape)?;
+            }
         }
         Ok(Self { q, k, v, cu_seqlens, shape, relative, width, id: CALLS.fetch_add(1, Ordering::Relaxed) })
     }

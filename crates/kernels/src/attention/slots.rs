@@ -28,7 +28,7 @@ impl SlotMap {
         if span == 0 {
             return Err(ShapeError::Malformed { what: "the span of relative positions", rule: "must not be 0" });
         }
-        let most = span.max(max_position).max(usize::try_from(buckets).unwrap_or(0));
+        let most = span.max(max_position).max(usize::try_from(buckets.max(0)).unwrap_or(usize::MAX));
         if most > SPAN_MAX {
             return Err(ShapeError::TooLarge { what: "the span of relative positions", max: SPAN_MAX, got: most });
         }

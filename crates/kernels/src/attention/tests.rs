@@ -32,8 +32,8 @@ struct Case {
     cu_seqlens: Vec<u32>,
     shape: AttentionShape,
     qkv: Vec<f32>,
-    keys: Vec<f32>,
-    queries: Vec<f32>,
+    keys: RelativeTable,
+    queries: RelativeTable,
     slots: SlotMap,
     sides: Sides,
 }
@@ -46,7 +46,9 @@ impl Case {
         }
         let (tokens, width) = (lengths.iter().sum::<usize>(), heads * head_dim);
         let shape = AttentionShape { heads, head_dim, scale: 2.0 / (head_dim as f32).sqrt() };
-        let (keys, queries) = (numbers(slots.slots() * width, 2), numbers(slots.slots() * width, 3));
+        let table =
+            |seed| RelativeTable::new(&numbers(slots.slots() * width, seed), slots.slots(), heads, head_dim).unwrap();
+        let (keys, queries) = (table(2), table(3));
         Self { cu_seqlens, shape, qkv: numbers(tokens * 3 * width, 1), keys, queries, slots, sides }
     }
 
@@ -60,8 +62,8 @@ impl Case {
     }
 
     fn relative(&self) -> Option<Relative<'_>> {
-        let keys = matches!(self.sides, Sides::Keys | Sides::Both).then_some(&self.keys[..]);
-        let queries = matches!(self.sides, Sides::Queries | Sides::Both).then_some(&self.queries[..]);
+        let keys = matches!(self.sides, Sides::Keys | Sides::Both).then_some(&self.keys);
+        let queries = matches!(self.sides, Sides::Queries | Sides::Both).then_some(&self.queries);
         (self.sides != Sides::None).then_some(Relative { keys, queries, slots: &self.slots })
     }
 
@@ -175,6 +177,16 @@ fn instruction_sets_agree_on_long_sequences() {
     }
 }
 
+/// The oracle reads tables through `row`, so that is held to the layout that `new` documents.
+#[test]
+fn relative_tables_keep_heads_apart() {
+    let rows: Vec<f32> = (0..3 * 2 * 4).map(|i| i as f32).collect();
+    let table = RelativeTable::new(&rows, 3, 2, 4).unwrap();
+    assert_eq!(table.row(0, 0), [0.0, 1.0, 2.0, 3.0]);
+    assert_eq!(table.row(1, 0), [4.0, 5.0, 6.0, 7.0]);
+    assert_eq!(table.row(0, 2), [16.0, 17.0, 18.0, 19.0]);
+}
+
 #[test]
 fn neighbours_change_nothing() {
     let lengths = [5, 64, 1, 130, 17, 64];
@@ -261,9 +273,13 @@ fn refuses_what_does_not_fit() {
     assert!(attend(&q, &beyond, cu, Queries::All, &fine, 40).is_err());
     let endless = Rows { stride: usize::MAX, ..q };
     assert!(attend(&endless, &v, cu, Queries::All, &fine, 40).is_err());
-    let short = Relative { keys: Some(&case.keys[1..]), ..fine };
-    assert!(attend(&q, &v, cu, Queries::All, &short, 40).is_err());
-    let short = Relative { queries: Some(&case.queries[1..]), ..fine };
-    assert!(attend(&q, &v, cu, Queries::First, &short, 16).is_err());
+    for (slots, heads, head_dim) in [(31, 2, 4), (32, 1, 4), (32, 2, 3)] {
+        let other = RelativeTable::new(&vec![0.0; slots * heads * head_dim], slots, heads, head_dim).unwrap();
+        let keys = Relative { keys: Some(&other), ..fine };
+        assert!(attend(&q, &v, cu, Queries::All, &keys, 40).is_err());
+        let queries = Relative { queries: Some(&other), ..fine };
+        assert!(attend(&q, &v, cu, Queries::First, &queries, 16).is_err());
+    }
+    assert!(RelativeTable::new(&[0.0; 5], 3, 2, 1).is_err());
     assert_eq!(attend(&q, &v, &[0], Queries::All, &fine, 0), Ok(()));
 }

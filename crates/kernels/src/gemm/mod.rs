@@ -125,7 +125,9 @@ pub(crate) fn int8_kernel(isa: Isa) -> &'static Int8Kernel {
         #[cfg(all(target_family = "wasm", target_feature = "simd128"))]
         IsaKind::Simd128 => &simd128::INT8,
         #[cfg(all(target_family = "wasm", target_feature = "relaxed-simd"))]
-        IsaKind::RelaxedSimd => &relaxed_simd::INT8,
+        IsaKind::RelaxedSimd => relaxed_simd::int8_kernel(),
+        IsaKind::Scalar => &scalar::INT8,
+        // Instruction sets of other targets, which nobody has a value of.
         _ => &scalar::INT8,
     }
 }
@@ -143,6 +145,8 @@ pub(crate) fn f32_kernel(isa: Isa) -> &'static F32Kernel {
         IsaKind::Simd128 => &simd128::F32,
         #[cfg(all(target_family = "wasm", target_feature = "relaxed-simd"))]
         IsaKind::RelaxedSimd => &relaxed_simd::F32,
+        IsaKind::Scalar => &scalar::F32,
+        // As above.
         _ => &scalar::F32,
     }
 }

@@ -92,25 +92,30 @@ impl Product<'_> {
         if columns == width {
             // SAFETY: the places up to `place + last` exist and are this tile's.
             let start = unsafe { target.parts.start().add(place) };
-            return self.run_kernel(rows, panel, Out { start, stride: target.stride, residual });
+            let out = Out { start, stride: target.stride, residual };
+            // SAFETY: `out` begins at this tile's places, and the residual has as many.
+            return unsafe { self.run_kernel(rows, panel, out) };
         }
         let mut whole = [0f32; TILE_MAX];
-        let out = Out { start: whole.as_mut_ptr(), stride: width, residual: std::ptr::null() };
-        self.run_kernel(rows.clone(), panel, out);
+        let start = whole[..rows.len() * width].as_mut_ptr();
+        let out = Out { start, stride: width, residual: std::ptr::null() };
+        // SAFETY: `out` is `rows` rows of a whole panel.
+        unsafe { self.run_kernel(rows.clone(), panel, out) };
         for (row, numbers) in whole.chunks_exact(width).take(rows.len()).enumerate() {
             // SAFETY: these places are within the tile's and the residual's, asserted above.
             let out = unsafe { target.parts.part(place + row * target.stride, columns) };
             for (column, (out, number)) in out.iter_mut().zip(numbers).enumerate() {
+                let place = row * target.stride + column;
                 // SAFETY: as above.
-                let more =
-                    if residual.is_null() { 0.0 } else { unsafe { *residual.add(row * target.stride + column) } };
+                let more = if residual.is_null() { 0.0 } else { unsafe { *residual.add(place) } };
                 *out = number + more;
             }
         }
     }
 
-    /// `out` has room for `rows` rows of a whole panel, as has its residual.
-    fn run_kernel(&self, rows: Range<usize>, panel: usize, out: Out) {
+    /// # Safety
+    /// `out` has room for `rows` rows of a whole panel, as has its residual, and nobody else uses that.
+    unsafe fn run_kernel(&self, rows: Range<usize>, panel: usize, out: Out) {
         let column = panel * self.weights.panels.columns();
         let bias = self.weights.bias()[column..].as_ptr();
         match (&self.weights.panels, self.operand) {

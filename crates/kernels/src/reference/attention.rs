@@ -1,6 +1,6 @@
 //! Attention over packed sequences.
 
-use crate::{AttentionShape, Queries, Relative, Rows};
+use crate::{AttentionShape, Queries, Relative, RelativeTable, Rows};
 
 /// What [`Kernels::attention`](crate::Kernels::attention) writes, in f64: a row for each of `queries`, `heads · head_dim` columns.
 pub fn attention(
@@ -12,7 +12,6 @@ pub fn attention(
     shape: &AttentionShape,
     relative: Option<&Relative<'_>>,
 ) -> Vec<f32> {
-    let width = shape.heads * shape.head_dim;
     let mut out = Vec::new();
     for (sequence, tokens) in cu_seqlens.windows(2).enumerate() {
         let (start, length) = (tokens[0] as usize, (tokens[1] - tokens[0]) as usize);
@@ -26,10 +25,10 @@ pub fn attention(
                     let at = rows.offset + index * rows.stride + column;
                     rows.data[at..at + shape.head_dim].iter().map(|&x| f64::from(x)).collect()
                 };
-                let slot = |table: Option<&[f32]>, j: usize| {
-                    let (table, relative) = (table?, relative?);
-                    let rows = Rows { data: table, stride: width, offset: 0 };
-                    Some(row(&rows, relative.slots.slot(i as i64 - j as i64)))
+                let head = column / shape.head_dim;
+                let slot = |table: Option<&RelativeTable>, j: usize| -> Option<Vec<f64>> {
+                    let slot = relative?.slots.slot(i as i64 - j as i64);
+                    Some(table?.row(head, slot).iter().map(|&x| f64::from(x)).collect())
                 };
                 let asked = row(q, first_row + i);
                 let scores: Vec<f64> = (0..length)

@@ -37,6 +37,17 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     s.if_less(x, s.splat(LOW), s.splat(0.0), y)
 }
 
+/// 2ˣ for x up to 0, to 3e-7 of itself; below -126, 2⁻¹²⁶. Cheaper than `exp`, for what has a factor to put log₂ e into.
+#[inline(always)]
+pub(crate) fn exp2_of_negative<S: Simd>(s: S, x: S::V) -> S::V {
+    // 2^f for |f| <= 1/2 to 1e-7: the coefficients of e^r with the powers of ln 2.
+    const P: [f32; 6] = [1.0, 6.931_47e-1, 2.402_223_8e-1, 5.550_736_6e-2, 9.671_725_3e-3, 1.326_445_4e-3];
+    let x = s.max(s.splat(-126.0), x);
+    let shifted = s.add(x, s.splat(ROUND));
+    let f = s.sub(x, s.sub(shifted, s.splat(ROUND)));
+    s.mul(polynomial(s, &P, f), s.exp2_shifted(shifted))
+}
+
 /// tanh to 5e-7.
 #[inline(always)]
 pub(super) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
@@ -68,7 +79,7 @@ pub(super) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
 #[inline(always)]
 pub(super) fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
     // (1 + tanh(u)) / 2 = 1 / (1 + e^-2u); these are -2u's coefficients.
-    const LINEAR: f32 = -1.595_769_1;
+    const LINEAR: f32 = -1.595_769;
     const CUBIC: f32 = -0.071_354_82;
     // e^-2u is beyond e⁸⁸ there, so that the quotient is 0 to any precision; and -∞ / ∞ is avoided.
     const EDGE: f32 = 10.0;

@@ -1,4 +1,4 @@
-use super::functions::maximum_of;
+use super::functions::{exp, maximum_of};
 use super::*;
 use crate::reference;
 
@@ -9,7 +9,20 @@ type Kernel = fn(Isa, &mut [f32]);
 fn check(kernel: Kernel, expected: fn(f64) -> f64, tolerance: f64) {
     let mut inputs: Vec<f32> = (-40_000..=40_000).map(|i| i as f32 * 0.000_5).collect();
     inputs.extend((-80..=80).flat_map(|e| [2f32.powi(e), -(2f32.powi(e))]));
-    inputs.extend([0.0, -0.0, 1e-40, -1e-40, f32::MAX, f32::MIN, 5.3, -5.3, 5.300_000_3, -5.300_000_3, 8.0, -8.0]);
+    inputs.extend([
+        0.0,
+        -0.0,
+        1e-40,
+        -1e-40,
+        f32::MAX,
+        f32::MIN,
+        5.3,
+        -5.3,
+        5.3f32.next_up(),
+        5.3f32.next_down(),
+        8.0,
+        -8.0,
+    ]);
     for isa in Isa::available() {
         for len in [0, 1, 7, 15, 16, 17, 31, inputs.len()] {
             let mut x = inputs[..len].to_vec();
@@ -85,6 +98,35 @@ fn exp_meets_the_reference() {
         let mut output = [0.0; 3];
         dispatch(isa, Probe { input: &[f32::INFINITY, 100.0, -100.0], output: &mut output });
         assert!(output[0] > 1e38 && output[1] > 1e38 && output[2] == 0.0, "{}: {output:?}", isa.name());
+    }
+}
+
+/// As [`Probe`], for powers of two.
+struct Exp2Probe<'a>(Probe<'a>);
+
+impl Operation for Exp2Probe<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (to, &x) in self.0.output.iter_mut().zip(self.0.input) {
+            *to = s.sum(exp2_of_negative(s, s.splat(x))) / S::LANES as f32;
+        }
+    }
+}
+
+#[test]
+fn exp2_meets_the_reference() {
+    let mut input: Vec<f32> = (-126_000..=0).map(|i| i as f32 * 0.001).collect();
+    input.extend([-127.0, -1e30, f32::MIN, f32::NEG_INFINITY, -0.0, -1e-40, f32::NAN]);
+    for isa in Isa::available() {
+        let mut output = vec![0.0; input.len()];
+        dispatch(isa, Exp2Probe(Probe { input: &input, output: &mut output }));
+        for (&x, &got) in input.iter().zip(&output) {
+            let expected = f64::from(x).max(-126.0).exp2();
+            let met = if x.is_nan() { got.is_nan() } else { (f64::from(got) - expected).abs() <= expected * 3e-7 };
+            assert!(met, "{}: 2^{x} is {got}", isa.name());
+        }
     }
 }
 

@@ -62,15 +62,14 @@ macro_rules! simd {
                 $mul_add
             }
 
-            // The pseudo-minimum is one instruction on x86, the other five: its first operand unless the second is smaller.
             #[inline(always)]
             fn min(self, a: v128, b: v128) -> v128 {
-                f32x4_pmin(b, a)
+                smaller_of(a, b)
             }
 
             #[inline(always)]
             fn max(self, a: v128, b: v128) -> v128 {
-                f32x4_pmax(b, a)
+                larger_of(a, b)
             }
 
             #[inline(always)]
@@ -91,7 +90,7 @@ macro_rules! simd {
 
             #[inline(always)]
             fn largest(self, x: v128) -> f32 {
-                let x = f32x4_pmax(x, i32x4_shuffle::<2, 3, 0, 1>(x, x));
+                let x = larger_of(x, i32x4_shuffle::<2, 3, 0, 1>(x, x));
                 f32x4_extract_lane::<0>(x).max(f32x4_extract_lane::<1>(x))
             }
 
@@ -102,12 +101,7 @@ macro_rules! simd {
 
             // Pairs of rows, then pairs of pairs.
             #[inline(always)]
-            unsafe fn transpose<const ADD: bool>(
-                self,
-                rows: &[*const f32; LANES_MAX],
-                to: *mut f32,
-                stride: usize,
-            ) {
+            unsafe fn transpose<const ADD: bool>(self, rows: &[*const f32; LANES_MAX], to: *mut f32, stride: usize) {
                 // SAFETY: the caller's.
                 unsafe {
                     let (a, b) = (v128_load(rows[0].cast()), v128_load(rows[1].cast()));
@@ -133,3 +127,32 @@ macro_rules! simd {
 simd!(Simd128, |a, b, c| f32x4_add(f32x4_mul(a, b), c));
 #[cfg(target_feature = "relaxed-simd")]
 simd!(RelaxedSimd, |a, b, c| f32x4_relaxed_madd(a, b, c));
+
+/// `a` if it is smaller than `b`. The pseudo-minimum is one instruction on x86, the minimum proper five.
+#[cfg(not(target_feature = "relaxed-simd"))]
+#[inline(always)]
+fn smaller_of(a: v128, b: v128) -> v128 {
+    f32x4_pmin(b, a)
+}
+
+/// `a` if it is larger than `b`.
+#[cfg(not(target_feature = "relaxed-simd"))]
+#[inline(always)]
+fn larger_of(a: v128, b: v128) -> v128 {
+    f32x4_pmax(b, a)
+}
+
+/// `a` if it is smaller than `b`. With relaxed SIMD the compiler takes the pseudo-minimum for the relaxed one, which may drop what is
+/// not a number; the lanes of a comparison are whole, so selecting by them is no more relaxed than it should be.
+#[cfg(target_feature = "relaxed-simd")]
+#[inline(always)]
+fn smaller_of(a: v128, b: v128) -> v128 {
+    i32x4_relaxed_laneselect(a, b, f32x4_lt(a, b))
+}
+
+/// `a` if it is larger than `b`.
+#[cfg(target_feature = "relaxed-simd")]
+#[inline(always)]
+fn larger_of(a: v128, b: v128) -> v128 {
+    i32x4_relaxed_laneselect(a, b, f32x4_gt(a, b))
+}

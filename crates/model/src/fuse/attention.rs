@@ -242,7 +242,13 @@ impl<'p> Trial<'_, 'p> {
         let offsets = [0, lengths[0] as u32, (lengths[0] + lengths[1]) as u32];
         let mut out = vec![0.0; query.len()];
         let Ok(slots) = attention.relative.as_ref().map(Relative::slot_map).transpose() else { return false };
-        let relative = attention.relative.as_ref().zip(slots.as_ref()).map(|(relative, slots)| relative.view(slots));
+        let tables = attention.relative.as_ref().map(|relative| relative.tables(attention.heads, attention.head_dim));
+        let Ok(tables) = tables.transpose() else { return false };
+        let relative = tables.as_ref().zip(slots.as_ref()).map(|((keys, queries), slots)| grice_kernels::Relative {
+            keys: keys.as_ref(),
+            queries: queries.as_ref(),
+            slots,
+        });
         let shape = AttentionShape { heads: recipe.heads, head_dim: columns / recipe.heads, scale: recipe.scale };
         let (query, key, value) = (rows(&query), rows(&key), rows(&value));
         let ran = kernels.attention(&query, &key, &value, &offsets, Queries::All, &shape, relative.as_ref(), &mut out);

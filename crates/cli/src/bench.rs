@@ -1,0 +1,170 @@
+//! `bench`: models × batch sizes, as results.json and a report with a plot.
+
+use crate::args::{Bench, Common, Shape};
+use crate::error::{CliError, Result};
+use crate::output::{write_file, write_stdout};
+use crate::profile::{Measured, load_subject, measure_latency};
+use crate::terminal::Terminal;
+use grice_core::{Engine, Precision};
+use serde::Serialize;
+use std::fmt::Write;
+
+const WARMUP: usize = 1;
+
+/// Everything measured, as results.json holds it.
+#[derive(Serialize)]
+struct Results {
+    version: &'static str,
+    os: &'static str,
+    arch: &'static str,
+    cores: usize,
+    models: Vec<ModelResult>,
+}
+
+#[derive(Serialize)]
+struct ModelResult {
+    model: String,
+    precision: Precision,
+    kernels: &'static str,
+    threads: usize,
+    load_ms: f64,
+    results: Vec<Measured>,
+    /// With the highest throughput.
+    optimal_batch_size: usize,
+}
+
+/// Measures every model at every batch size.
+///
+/// # Errors
+/// What a model is at fault of; a folder that cannot be written.
+pub(crate) fn run(args: &Bench, common: &Common) -> Result<()> {
+    let named = args.models.iter().map(|path| Common { model: Some(path.clone()), ..common.clone() });
+    let subjects: Vec<Common> = if args.models.is_empty() { vec![common.clone()] } else { named.collect() };
+    let models = subjects.iter().map(|common| measure(args, common)).collect::<Result<Vec<ModelResult>>>()?;
+    let results = Results {
+        version: env!("CARGO_PKG_VERSION"),
+        os: std::env::consts::OS,
+        arch: std::env::consts::ARCH,
+        cores: crate::model::cores(),
+        models,
+    };
+    let json = serde_json::to_string_pretty(&results).unwrap_or_default() + "\n";
+    if let Some(folder) = &args.output {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| CliError::Write { place: folder.display().to_string(), source })?;
+        write_file(&folder.join("results.json"), json.as_bytes())?;
+        write_file(&folder.join("throughput.svg"), plot(&results).as_bytes())?;
+        write_file(&folder.join("report.md"), report(&results).as_bytes())?;
+    }
+    let text = if args.json { json } else { show(&results, Terminal::of_stdout(common.color)) };
+    write_stdout(text.as_bytes())
+}
+
+fn measure(args: &Bench, common: &Common) -> Result<ModelResult> {
+    let mut subject = load_subject(common)?;
+    let mut results = Vec::new();
+    for rows in &args.batch_sizes {
+        let shape = Shape { rows: rows.get(), tokens: args.tokens.get() };
+        results.push(measure_latency(&mut subject, shape, WARMUP, args.runs.get())?);
+    }
+    let best = results.iter().max_by(|a, b| a.throughput_per_s.total_cmp(&b.throughput_per_s));
+    Ok(ModelResult {
+        precision: subject.precision,
+        kernels: subject.engine.info().kernels,
+        threads: subject.threads,
+        load_ms: (subject.load.as_secs_f64() * 1e3).round(),
+        optimal_batch_size: best.map_or(1, |best| best.batch_size),
+        model: subject.name,
+        results,
+    })
+}
+
+fn show(results: &Results, terminal: Terminal) -> String {
+    let mut text = String::new();
+    for model in &results.models {
+        let ModelResult { model: name, precision, kernels, threads, load_ms, results, optimal_batch_size } = model;
+        let heading = format!("{name} ({precision}), {kernels} with {threads} threads, loaded in {load_ms} ms");
+        _ = writeln!(text, "{}", terminal.paint(terminal.strong(), &heading));
+        _ = writeln!(text, "batch  tokens  P50 ms  P95 ms  P99 ms  sequences/s");
+        for result in results {
+            let times = &result.times;
+            let mark = if result.batch_size == *optimal_batch_size { "  best" } else { "" };
+            _ = writeln!(
+                text,
+                "{:>5}  {:>6}  {:>6.2}  {:>6.2}  {:>6.2}  {:>11.1}{mark}",
+                result.batch_size,
+                result.sequence_length,
+                times.p50_ms,
+                times.p95_ms,
+                times.p99_ms,
+                result.throughput_per_s
+            );
+        }
+    }
+    text
+}
+
+fn report(results: &Results) -> String {
+    let mut text = format!(
+        "# Benchmark\n\ngrice {} on {} {}, {} cores. Times in milliseconds; load and machine of the moment.\n\n![Throughput by batch size](throughput.svg)\n",
+        results.version, results.os, results.arch, results.cores
+    );
+    for model in &results.models {
+        _ = writeln!(text, "\n## {} ({}), {} threads\n", model.model, model.precision, model.threads);
+        text += "| batch | tokens | mean | std | P50 | P95 | P99 | sequences/s |\n|---|---|---|---|---|---|---|---|\n";
+        for result in &model.results {
+            let times = &result.times;
+            _ = writeln!(
+                text,
+                "| {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} |",
+                result.batch_size,
+                result.sequence_length,
+                times.mean_ms,
+                times.std_ms,
+                times.p50_ms,
+                times.p95_ms,
+                times.p99_ms,
+                result.throughput_per_s
+            );
+        }
+        _ = writeln!(text, "\nHighest throughput at batch size {}.", model.optimal_batch_size);
+    }
+    text
+}
+
+/// Throughput over batch size, batch sizes evenly spaced.
+fn plot(results: &Results) -> String {
+    const WIDTH: f64 = 640.0;
+    const HEIGHT: f64 = 320.0;
+    const MARGIN: f64 = 48.0;
+    let all = || results.models.iter().flat_map(|model| &model.results);
+    let highest = all().map(|result| result.throughput_per_s).fold(1.0, f64::max);
+    let mut text = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
+         <title>Sequences a second by batch size</title>\n\
+         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n\
+         <text x=\"{MARGIN}\" y=\"24\">sequences/s, up to {highest:.0}</text>\n"
+    );
+    for (number, model) in results.models.iter().enumerate() {
+        let steps = model.results.len().saturating_sub(1).max(1) as f64;
+        let color = ["#0b6e99", "#b5482a", "#3c7a3c", "#7a3c7a"][number % 4];
+        let mut points = String::new();
+        for (index, result) in model.results.iter().enumerate() {
+            let x = MARGIN + index as f64 / steps * (WIDTH - 2.0 * MARGIN);
+            let y = HEIGHT - MARGIN - result.throughput_per_s / highest * (HEIGHT - 2.0 * MARGIN);
+            _ = write!(points, "{x:.1},{y:.1} ");
+            if number == 0 {
+                let y = HEIGHT - MARGIN + 18.0;
+                _ = writeln!(text, "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{}</text>", result.batch_size);
+            }
+        }
+        _ = writeln!(text, "<polyline points=\"{points}\" fill=\"none\" stroke=\"{color}\" stroke-width=\"2\"/>");
+        let (y, name) = (40.0 + 16.0 * number as f64, escape(&format!("{} ({})", model.model, model.precision)));
+        _ = writeln!(text, "<text x=\"{MARGIN}\" y=\"{y}\" fill=\"{color}\">{name}</text>");
+    }
+    text + "</svg>\n"
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,104 @@
+//! `profile latency`: times of whole batches.
+
+use super::statistics::{Statistics, rounded};
+use super::{Subject, load_subject, synthetic_batch};
+use crate::args::{Common, ProfileLatency, Shape};
+use crate::error::{CliError, Result};
+use crate::output::{write_file, write_stdout};
+use crate::terminal::Terminal;
+use grice_core::{Engine, Precision};
+use serde::Serialize;
+use std::fmt::Write;
+use std::time::Instant;
+
+/// All measurements, as `--json` prints them.
+#[derive(Serialize)]
+struct Report {
+    model: String,
+    precision: Precision,
+    device: &'static str,
+    kernels: &'static str,
+    threads: usize,
+    load_ms: f64,
+    warmup: usize,
+    runs: usize,
+    results: Vec<Measured>,
+}
+
+/// One shape.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Measured {
+    pub(crate) batch_size: usize,
+    pub(crate) sequence_length: usize,
+    #[serde(flatten)]
+    pub(crate) times: Statistics,
+    /// Sequences a second at the mean time.
+    pub(crate) throughput_per_s: f64,
+}
+
+pub(super) fn run(args: &ProfileLatency, common: &Common) -> Result<()> {
+    let mut subject = load_subject(common)?;
+    let measure = |shape: &Shape| measure_latency(&mut subject, *shape, args.warmup, args.runs.get());
+    let results = args.shapes.iter().map(measure).collect::<Result<Vec<Measured>>>()?;
+    let info = subject.engine.info();
+    let report = Report {
+        model: subject.name,
+        precision: subject.precision,
+        device: info.device,
+        kernels: info.kernels,
+        threads: subject.threads,
+        load_ms: rounded(subject.load.as_secs_f64() * 1e3),
+        warmup: args.warmup,
+        runs: args.runs.get(),
+        results,
+    };
+    let json = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
+    if let Some(path) = &args.output {
+        write_file(path, json.as_bytes())?;
+    }
+    let text = if args.json { json } else { show_report(&report, Terminal::of_stdout(common.color)) };
+    write_stdout(text.as_bytes())
+}
+
+/// Times of `runs` runs after `warmup` that do not count.
+///
+/// # Errors
+/// A shape that the model cannot take.
+pub(crate) fn measure_latency(subject: &mut Subject, shape: Shape, warmup: usize, runs: usize) -> Result<Measured> {
+    let batch = synthetic_batch(shape, subject.vocabulary)?;
+    let mut times = Vec::with_capacity(runs);
+    for run in 0..warmup + runs {
+        let start = Instant::now();
+        subject.engine.forward(&batch).map_err(|error| CliError::Core(error.into()))?;
+        if run >= warmup {
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    let mean = times.iter().sum::<f64>() / times.len().max(1) as f64;
+    Ok(Measured {
+        batch_size: shape.rows,
+        sequence_length: shape.tokens,
+        times: Statistics::of(&times),
+        throughput_per_s: rounded(shape.rows as f64 / mean.max(1e-9) * 1e3),
+    })
+}
+
+fn show_report(report: &Report, terminal: Terminal) -> String {
+    let mut text = format!(
+        "{} ({}), {} with {} threads, {} runs, loaded in {:.0} ms\n\n",
+        report.model, report.precision, report.kernels, report.threads, report.runs, report.load_ms
+    );
+    let columns = "batch × tokens      P50      P95      P99     mean      std      min      max  sequences/s";
+    _ = writeln!(text, "{}", terminal.paint(terminal.strong(), columns));
+    for result in &report.results {
+        let Statistics { mean_ms, std_ms, p50_ms, p95_ms, p99_ms, min_ms, max_ms } = result.times;
+        let shape = format!("{}×{}", result.batch_size, result.sequence_length);
+        _ = write!(text, "{shape:<14}");
+        for time in [p50_ms, p95_ms, p99_ms, mean_ms, std_ms, min_ms, max_ms] {
+            _ = write!(text, " {time:>8.2}");
+        }
+        _ = writeln!(text, "  {:>11.1}", result.throughput_per_s);
+    }
+    text += "Times in milliseconds.\n";
+    text
+}

@@ -1,0 +1,76 @@
+//! What is measured: a bundle's engine, or that of a bare ONNX file, and tokens for it.
+
+use crate::args::{Common, Shape};
+use crate::error::{CliError, Result};
+use crate::model::{open_bundle, quietly, threads};
+use grice_core::{Batch, CpuEngine, CpuPlan, Error, Model, Network, Options, Precision};
+use std::path::Path;
+use std::time::Duration;
+
+/// Labels of a detector: a bare file has no manifest to say so.
+const LABELS: usize = 4;
+
+/// A model that is ready to run.
+pub(crate) struct Subject {
+    /// The bundle's name and version, or the file's path.
+    pub(crate) name: String,
+    pub(crate) precision: Precision,
+    pub(crate) threads: usize,
+    pub(crate) engine: CpuEngine,
+    /// One more than the highest token id.
+    pub(crate) vocabulary: usize,
+    /// Reading, importing, fusing and packing.
+    pub(crate) load: Duration,
+}
+
+/// Whether the path is a bare ONNX file.
+pub(crate) fn is_onnx(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
+}
+
+/// Loads what `--model` names, or the model compiled in.
+///
+/// # Errors
+/// What the file or bundle is at fault of; a precision that cannot be had.
+pub(crate) fn load_subject(common: &Common) -> Result<Subject> {
+    let start = std::time::Instant::now();
+    let threads = threads(common);
+    let (name, plan) = match &common.model {
+        Some(path) if is_onnx(path) => (path.display().to_string(), plan_file(path, common.precision)?),
+        _ => {
+            let bundle = open_bundle(common)?;
+            let manifest = bundle.manifest();
+            let name = format!("{} {}", manifest.name, manifest.version).trim_end().to_owned();
+            let options = Options { precision: common.precision, ..Options::default() };
+            let model = quietly(|| Model::load(&bundle, &options))?.map_err(CliError::Core)?;
+            (name, model.plan().clone())
+        }
+    };
+    let engine = plan.engine(threads).map_err(|error| CliError::Core(error.into()))?;
+    let vocabulary = plan.embedding_rows().unwrap_or(1).max(1);
+    Ok(Subject { name, precision: plan.precision(), threads, engine, vocabulary, load: start.elapsed() })
+}
+
+fn plan_file(path: &Path, precision: Option<Precision>) -> Result<CpuPlan> {
+    let place = path.display().to_string();
+    let bytes = std::fs::read(path).map_err(|source| CliError::Read { place: place.clone(), source })?;
+    let at_fault = |source| CliError::Core(Error::Model { path: place.clone(), source });
+    let network = quietly(|| Network::import(bytes, LABELS))?.map_err(at_fault)?;
+    let precision = precision.unwrap_or_else(|| network.precision());
+    let network = network.to_precision(precision).map_err(at_fault)?;
+    quietly(|| CpuPlan::new(network, precision))?.map_err(|error| CliError::Core(error.into()))
+}
+
+/// `rows` sequences of `tokens` tokens, spread over the vocabulary, the same in every run.
+///
+/// # Errors
+/// More tokens than a batch can address.
+pub(crate) fn synthetic_batch(shape: Shape, vocabulary: usize) -> Result<Batch> {
+    let mut state = 1u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) % vocabulary as u64) as u32
+    };
+    let rows: Vec<Vec<u32>> = (0..shape.rows).map(|_| (0..shape.tokens).map(|_| next()).collect()).collect();
+    Batch::pack(&rows).map_err(|error| CliError::Core(Error::Batch(error)))
+}

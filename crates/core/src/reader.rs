@@ -1,0 +1,56 @@
+//! What a model reads and how its answer is read: text in, token ids out; logits in, verdict out. Runs nothing.
+
+use crate::readout::read_verdict;
+use crate::text::{Encoded, Template, Tokenizer, encode_turn};
+use crate::{Result, Turn, Verdict};
+use grice_model::{Manifest, PerMaxim};
+
+/// The two ends of a detector, on either side of its engine. Changes nothing in itself, so any number of threads may share one.
+pub struct Reader {
+    manifest: Manifest,
+    template: Template,
+    tokenizer: Tokenizer,
+    thresholds: PerMaxim<f32>,
+}
+
+impl Reader {
+    pub(crate) fn new(manifest: Manifest, tokenizer: Tokenizer, thresholds: Option<PerMaxim<f32>>) -> Reader {
+        let thresholds = thresholds.unwrap_or(manifest.thresholds);
+        Reader { template: Template::new(&manifest), manifest, tokenizer, thresholds }
+    }
+
+    /// Token ids of a turn, as the model reads it.
+    ///
+    /// # Errors
+    /// Of [`crate::ErrorKind::BadInput`] for a turn that cannot be judged; [`crate::Error::Tokenizer`] if the tokenizer fails.
+    pub fn encode(&self, turn: &Turn) -> Result<Encoded> {
+        turn.check()?;
+        encode_turn(&self.template, &self.tokenizer, self.manifest.max_tokens, turn)
+    }
+
+    /// The verdict in one row of logits, in the order of the manifest's labels. `truncated` is what [`Reader::encode`] said.
+    ///
+    /// # Errors
+    /// [`crate::Error::NotFinite`] naming the maxim.
+    pub fn verdict(&self, logits: &[f32], truncated: bool) -> Result<Verdict> {
+        self.verdict_above(&self.thresholds, logits, truncated)
+    }
+
+    /// The same with thresholds of the caller's.
+    ///
+    /// # Errors
+    /// As [`Reader::verdict`].
+    pub fn verdict_above(&self, thresholds: &PerMaxim<f32>, logits: &[f32], truncated: bool) -> Result<Verdict> {
+        read_verdict(&self.manifest, thresholds, logits, truncated)
+    }
+
+    /// The bundle's manifest.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The thresholds in force.
+    pub fn thresholds(&self) -> &PerMaxim<f32> {
+        &self.thresholds
+    }
+}

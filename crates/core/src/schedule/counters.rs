@@ -1,0 +1,80 @@
+//! What the schedule did, in numbers.
+
+use super::Rejection;
+
+/// A snapshot. What ends in `_total` only grows; the rest is how things stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Sequences that wait for a run.
+    pub queue_rows: usize,
+    /// Their tokens.
+    pub queue_tokens: usize,
+    /// Requests without an answer: waiting, running, or sharing.
+    pub requests_pending: usize,
+    /// Batches that run.
+    pub running_batches: usize,
+    /// Sequences in them.
+    pub running_rows: usize,
+    /// Bytes that the cache holds.
+    pub cache_bytes: u64,
+    /// Rows of logits that it holds.
+    pub cache_entries: usize,
+    /// Requests that were not rejected by [`super::Schedule::push`], answered by the cache or not.
+    pub accepted_total: u64,
+    /// Accepted requests that were answered with logits, from the cache or from a run.
+    pub answered_total: u64,
+    /// Accepted requests whose engine failed.
+    pub failed_total: u64,
+    /// Accepted requests whose deadline passed.
+    pub expired_total: u64,
+    /// Accepted requests that their owner gave up.
+    pub cancelled_total: u64,
+    /// Accepted requests turned away by [`super::Schedule::abort`].
+    pub aborted_total: u64,
+    /// Pushes rejected because the queue was full.
+    pub rejected_queue_full_total: u64,
+    /// Pushes rejected because the schedule is being drained.
+    pub rejected_shutting_down_total: u64,
+    /// Pushes rejected because their deadline had passed.
+    pub rejected_deadline_total: u64,
+    /// Pushes rejected because they held no tokens.
+    pub rejected_empty_total: u64,
+    /// Look-ups that the cache answered.
+    pub cache_hits_total: u64,
+    /// Look-ups that it could not answer.
+    pub cache_misses_total: u64,
+    /// Rows that left it to make room.
+    pub cache_evictions_total: u64,
+    /// Requests that joined an identical one.
+    pub coalesced_total: u64,
+    /// Batches begun.
+    pub batches_total: u64,
+    /// Sequences in them.
+    pub batch_rows_total: u64,
+    /// Tokens in them.
+    pub batch_tokens_total: u64,
+    /// Tokens in them had they been padded to their longest sequences.
+    pub batch_tokens_padded_total: u64,
+    /// Sequences tried once more after their engine failed.
+    pub retried_total: u64,
+}
+
+impl Counters {
+    pub(super) fn count_rejection(&mut self, rejection: &Rejection) {
+        match rejection {
+            Rejection::QueueFull { .. } => self.rejected_queue_full_total += 1,
+            Rejection::ShuttingDown => self.rejected_shutting_down_total += 1,
+            Rejection::DeadlineExceeded => self.rejected_deadline_total += 1,
+            Rejection::Empty => self.rejected_empty_total += 1,
+            // Known only after a run, so never of a push.
+            Rejection::Failed(_) => {}
+        }
+    }
+
+    pub(super) fn count_batch(&mut self, rows: usize, tokens: usize, longest: usize) {
+        self.batches_total += 1;
+        self.batch_rows_total += rows as u64;
+        self.batch_tokens_total += tokens as u64;
+        self.batch_tokens_padded_total += (rows * longest) as u64;
+    }
+}

@@ -1,0 +1,178 @@
+//! Who waits for what: requests, and the sequences that they own together.
+
+use super::cache::CacheKey;
+use super::queue::{JobId, Waiting};
+use super::{EngineId, Priority, Request, RequestId, Source, Time};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// A sequence from its first push until it has an outcome.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) ids: Arc<[u32]>,
+    /// `None` for one that leaves no trace.
+    pub(super) key: Option<CacheKey>,
+    /// In the order in which they came. Empty if all of them left while it ran.
+    pub(super) owners: Vec<RequestId>,
+    /// The highest of its owners'.
+    pub(super) priority: Priority,
+    pub(super) since: Time,
+    pub(super) failed_on: Option<EngineId>,
+    pub(super) stage: Stage,
+}
+
+/// Where a job is, and if it runs, since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Queued,
+    Running { since: Time },
+}
+
+/// A request that has no answer yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pending {
+    pub(super) job: JobId,
+    pub(super) priority: Priority,
+    pub(super) deadline: Option<Time>,
+    pub(super) since: Time,
+    pub(super) source: Source,
+}
+
+/// What a request's leaving did to its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing that the queue needs to know.
+    Unchanged,
+    /// Its priority fell from this one to its `priority`.
+    Lowered(Priority),
+    /// It was still queued, nobody wants it any more, and it is gone. Its priority was this.
+    Dropped(Priority),
+}
+
+/// Every request without an answer, and every job without an outcome.
+#[derive(Debug, Default)]
+pub(super) struct Inflight {
+    jobs: BTreeMap<JobId, Job>,
+    by_key: HashMap<CacheKey, JobId>,
+    requests: BTreeMap<RequestId, Pending>,
+    deadlines: BTreeSet<(Time, RequestId)>,
+    jobs_ever: u64,
+    requests_ever: u64,
+}
+
+impl Job {
+    pub(super) fn waiting(&self) -> Waiting {
+        Waiting { tokens: self.ids.len(), since: self.since, not_on: self.failed_on }
+    }
+}
+
+impl Inflight {
+    /// Requests without an answer.
+    pub(super) fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// The job that computes a key.
+    pub(super) fn find(&self, key: &CacheKey) -> Option<JobId> {
+        self.by_key.get(key).copied()
+    }
+
+    pub(super) fn job(&self, job: JobId) -> Option<&Job> {
+        self.jobs.get(&job)
+    }
+
+    pub(super) fn job_mut(&mut self, job: JobId) -> Option<&mut Job> {
+        self.jobs.get_mut(&job)
+    }
+
+    /// A new job with its first owner.
+    pub(super) fn begin(&mut self, request: &Request, key: Option<CacheKey>, now: Time) -> (RequestId, JobId) {
+        let job = JobId(self.jobs_ever);
+        self.jobs_ever += 1;
+        let source = if key.is_some() { Source::Miss } else { Source::Bypass };
+        let owner = self.own(job, request, source, now);
+        if let Some(key) = key {
+            self.by_key.insert(key, job);
+        }
+        let begun = Job {
+            ids: Arc::clone(&request.ids),
+            key,
+            owners: vec![owner],
+            priority: request.priority,
+            since: now,
+            failed_on: None,
+            stage: Stage::Queued,
+        };
+        self.jobs.insert(job, begun);
+        (owner, job)
+    }
+
+    /// One more owner of a job, and the priority that the job had before.
+    pub(super) fn join(&mut self, job: JobId, request: &Request, now: Time) -> Option<(RequestId, Priority)> {
+        self.jobs.get(&job)?;
+        let owner = self.own(job, request, Source::Coalesced, now);
+        let job = self.jobs.get_mut(&job)?;
+        let before = job.priority;
+        job.priority = before.max(request.priority);
+        job.owners.push(owner);
+        Some((owner, before))
+    }
+
+    /// Takes a request away from its job.
+    pub(super) fn leave(&mut self, request: RequestId) -> Option<(Pending, Left)> {
+        let pending = self.take(request)?;
+        let Some(job) = self.jobs.get_mut(&pending.job) else { return Some((pending, Left::Unchanged)) };
+        job.owners.retain(|&owner| owner != request);
+        let before = job.priority;
+        if job.owners.is_empty() {
+            if job.stage == Stage::Queued {
+                self.end(pending.job);
+                return Some((pending, Left::Dropped(before)));
+            }
+            return Some((pending, Left::Unchanged));
+        }
+        let owners = job.owners.iter().filter_map(|owner| self.requests.get(owner));
+        job.priority = owners.map(|owner| owner.priority).max().unwrap_or(before);
+        let left = if job.priority == before { Left::Unchanged } else { Left::Lowered(before) };
+        Some((pending, left))
+    }
+
+    /// Ends a job, whose owners can then be taken.
+    pub(super) fn end(&mut self, job: JobId) -> Option<Job> {
+        let ended = self.jobs.remove(&job)?;
+        if let Some(key) = ended.key {
+            self.by_key.remove(&key);
+        }
+        Some(ended)
+    }
+
+    /// Takes a request whose job has ended.
+    pub(super) fn take(&mut self, request: RequestId) -> Option<Pending> {
+        let pending = self.requests.remove(&request)?;
+        if let Some(deadline) = pending.deadline {
+            self.deadlines.remove(&(deadline, request));
+        }
+        Some(pending)
+    }
+
+    /// The next deadline.
+    pub(super) fn deadline(&self) -> Option<(Time, RequestId)> {
+        self.deadlines.first().copied()
+    }
+
+    /// The oldest request.
+    pub(super) fn oldest(&self) -> Option<RequestId> {
+        self.requests.first_key_value().map(|(&request, _)| request)
+    }
+
+    fn own(&mut self, job: JobId, request: &Request, source: Source, now: Time) -> RequestId {
+        let owner = RequestId(self.requests_ever);
+        self.requests_ever += 1;
+        let Request { priority, deadline, .. } = *request;
+        self.requests.insert(owner, Pending { job, priority, deadline, since: now, source });
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, owner));
+        }
+        owner
+    }
+}

@@ -1,0 +1,280 @@
+//! Sequences that wait, and which of them go into the next batch.
+//!
+//! # The rule
+//!
+//! The oldest sequence of the highest priority is the *anchor*: it always goes. Every [`Rules::fair_batches`] batches the
+//! anchor is the oldest of all priorities. Then, lane by lane from the highest priority:
+//!
+//! 1. those that were passed over by [`Rules::passed_over_max`] batches, oldest first, up to the first that does not fit;
+//! 2. those nearest in length to the anchor, while rows, tokens and the share of padding stay within bounds.
+//!
+//! # Why nobody starves
+//!
+//! Whoever waits is passed over by at most `passed_over_max` batches before it is *overdue*. Older ones of its priority are
+//! then overdue too, because they saw the same batches; so from there on its priority's part of the batches is first in,
+//! first out, and no later arrival delays it. With one priority, the batches formed after a push, up to and with the one
+//! that holds it, are at most
+//!
+//! ```text
+//! passed_over_max + ⌊older / rows_max⌋ + ⌊2 · tokens / tokens_max⌋ + 1
+//! ```
+//!
+//! where `older` counts the sequences that waited or ran when it came, and `tokens` theirs and its own. (A batch of overdue
+//! ones that leaves one behind is full, or stopped at one that did not fit; that one is in the next batch, and the two
+//! batches hold more than `tokens_max` together.) Whatever the priorities, it is in one of the next
+//! `fair_batches · (older + 1)` batches. Sequences that an engine failed are the exception: they wait for another engine.
+
+use super::{EngineId, Priority, Time};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Names a sequence in the queue and after it. A smaller one is older.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct JobId(pub(super) u64);
+
+/// What the queue knows of a sequence.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    /// Its length.
+    pub(super) tokens: usize,
+    /// When it came.
+    pub(super) since: Time,
+    /// The engine that failed it.
+    pub(super) not_on: Option<EngineId>,
+}
+
+/// Bounds of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) rows_max: usize,
+    pub(super) tokens_max: usize,
+    pub(super) padding_ratio_max: f64,
+    pub(super) passed_over_max: u64,
+    pub(super) fair_batches: u64,
+}
+
+/// Everything that waits.
+#[derive(Debug)]
+pub(super) struct Queue {
+    rules: Rules,
+    lanes: [Lane; Priority::ALL.len()],
+    rows: usize,
+    tokens: usize,
+    batches_formed: u64,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    by_age: BTreeMap<JobId, Place>,
+    by_length: BTreeSet<(usize, JobId)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    waiting: Waiting,
+    /// The number of the first batch in which it is overdue.
+    overdue_from: u64,
+}
+
+/// A batch in the making, for one engine.
+struct Draft {
+    rules: Rules,
+    batch_number: u64,
+    /// `None` if even sequences that an engine failed may go there.
+    engine: Option<EngineId>,
+    jobs: Vec<JobId>,
+    tokens: usize,
+    longest: usize,
+    anchor_tokens: usize,
+}
+
+impl Queue {
+    pub(super) fn new(rules: Rules) -> Queue {
+        Queue { rules, lanes: Default::default(), rows: 0, tokens: 0, batches_formed: 0 }
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// Whether what waits would fill a batch.
+    pub(super) fn fills_a_batch(&self) -> bool {
+        self.rows >= self.rules.rows_max || self.tokens >= self.rules.tokens_max
+    }
+
+    /// Since when the oldest has been waiting.
+    pub(super) fn oldest_since(&self) -> Option<Time> {
+        self.lanes.iter().filter_map(|lane| Some(lane.by_age.first_key_value()?.1.waiting.since)).min()
+    }
+
+    pub(super) fn push(&mut self, job: JobId, waiting: Waiting, priority: Priority) {
+        let overdue_from = self.batches_formed.saturating_add(self.rules.passed_over_max);
+        self.place(job, Place { waiting, overdue_from }, priority);
+    }
+
+    /// Puts one back that has been in a batch: its age is its own, and it is overdue at once.
+    pub(super) fn put_back(&mut self, job: JobId, waiting: Waiting, priority: Priority) {
+        self.place(job, Place { waiting, overdue_from: 0 }, priority);
+    }
+
+    /// Takes one out. Nothing happens if it does not wait.
+    pub(super) fn remove(&mut self, job: JobId, priority: Priority) {
+        if let Some(place) = self.lanes[priority as usize].remove(job) {
+            self.rows -= 1;
+            self.tokens -= place.waiting.tokens;
+        }
+    }
+
+    /// Changes the priority of one that waits; its age stays.
+    pub(super) fn move_to(&mut self, job: JobId, from: Priority, to: Priority) {
+        if from == to {
+            return;
+        }
+        if let Some(place) = self.lanes[from as usize].remove(job) {
+            self.lanes[to as usize].insert(job, place);
+        }
+    }
+
+    /// Takes the next batch for an engine: empty only if nobody waits who may run there. `None` for an engine lets
+    /// everybody go.
+    pub(super) fn form_batch(&mut self, engine: Option<EngineId>) -> Vec<JobId> {
+        let Some((lane, anchor)) = self.anchor(engine) else { return Vec::new() };
+        let mut draft = Draft {
+            rules: self.rules,
+            batch_number: self.batches_formed,
+            engine,
+            jobs: Vec::new(),
+            tokens: 0,
+            longest: 0,
+            anchor_tokens: 0,
+        };
+        if let Some(place) = self.lanes[lane].remove(anchor) {
+            draft.anchor_tokens = place.waiting.tokens;
+            draft.take(anchor, place.waiting.tokens);
+        }
+        for lane in self.lanes.iter_mut().rev() {
+            draft.take_overdue(lane);
+            draft.take_alike(lane);
+        }
+        self.batches_formed += 1;
+        self.rows -= draft.jobs.len();
+        self.tokens -= draft.tokens;
+        draft.jobs
+    }
+
+    fn place(&mut self, job: JobId, place: Place, priority: Priority) {
+        self.rows += 1;
+        self.tokens += place.waiting.tokens;
+        self.lanes[priority as usize].insert(job, place);
+    }
+
+    fn anchor(&self, engine: Option<EngineId>) -> Option<(usize, JobId)> {
+        let oldest = |lane: &Lane| lane.by_age.iter().find(|(_, place)| place.may_run(engine)).map(|(&job, _)| job);
+        let firsts = self.lanes.iter().enumerate().filter_map(|(index, lane)| Some((index, oldest(lane)?)));
+        match (self.batches_formed + 1).is_multiple_of(self.rules.fair_batches) {
+            true => firsts.min_by_key(|&(_, job)| job),
+            false => firsts.min_by_key(|&(index, _)| Reverse(index)),
+        }
+    }
+}
+
+impl Priority {
+    const ALL: [Priority; 3] = [Priority::Low, Priority::Normal, Priority::High];
+}
+
+impl Place {
+    fn may_run(&self, engine: Option<EngineId>) -> bool {
+        engine.is_none() || self.waiting.not_on != engine
+    }
+}
+
+impl Lane {
+    fn insert(&mut self, job: JobId, place: Place) {
+        self.by_length.insert((place.waiting.tokens, job));
+        self.by_age.insert(job, place);
+    }
+
+    fn remove(&mut self, job: JobId) -> Option<Place> {
+        let place = self.by_age.remove(&job)?;
+        self.by_length.remove(&(place.waiting.tokens, job));
+        Some(place)
+    }
+}
+
+impl Draft {
+    fn take(&mut self, job: JobId, tokens: usize) {
+        self.jobs.push(job);
+        self.tokens += tokens;
+        self.longest = self.longest.max(tokens);
+    }
+
+    fn is_full(&self) -> bool {
+        self.jobs.len() >= self.rules.rows_max
+    }
+
+    fn tokens_left(&self) -> usize {
+        self.rules.tokens_max.saturating_sub(self.tokens)
+    }
+
+    fn take_overdue(&mut self, lane: &mut Lane) {
+        let mut after = JobId(0);
+        while !self.is_full() {
+            let mut waiting = lane.by_age.range(after..);
+            let next = waiting.find(|(_, place)| place.may_run(self.engine));
+            let Some((&job, &place)) = next else { return };
+            if place.overdue_from > self.batch_number || place.waiting.tokens > self.tokens_left() {
+                return;
+            }
+            lane.remove(job);
+            self.take(job, place.waiting.tokens);
+            after = job;
+        }
+    }
+
+    /// Walks outward from the anchor's length, in both directions at once.
+    fn take_alike(&mut self, lane: &mut Lane) {
+        let start = (self.anchor_tokens, JobId(0));
+        let (mut below, mut above) = (Some(start), Some(start));
+        while !self.is_full() {
+            let fits = (self.tokens_left().saturating_add(1), JobId(0));
+            let shorter = below.and_then(|edge| self.next(lane.by_length.range(..edge.min(fits)).rev(), lane));
+            let longer = above.and_then(|edge| self.next(lane.by_length.range(edge..), lane));
+            // Beyond one that does not fit there are only longer ones.
+            let longer = longer.filter(|&(tokens, _)| tokens <= self.tokens_left());
+            let distance = |(tokens, _): (usize, JobId)| tokens.abs_diff(self.anchor_tokens);
+            let goes_down = match (shorter, longer) {
+                (None, None) => return,
+                (Some(shorter), Some(longer)) => distance(shorter) < distance(longer),
+                (shorter, _) => shorter.is_some(),
+            };
+            let side = if goes_down { &mut below } else { &mut above };
+            let Some((tokens, job)) = (if goes_down { shorter } else { longer }) else { return };
+            if self.pads_too_much(tokens) {
+                // Further out it only gets worse.
+                *side = None;
+                continue;
+            }
+            *side = Some((tokens, job));
+            lane.remove(job);
+            self.take(job, tokens);
+        }
+    }
+
+    fn next<'a>(
+        &self,
+        mut candidates: impl Iterator<Item = &'a (usize, JobId)>,
+        lane: &Lane,
+    ) -> Option<(usize, JobId)> {
+        candidates.find(|(_, job)| lane.by_age.get(job).is_some_and(|place| place.may_run(self.engine))).copied()
+    }
+
+    fn pads_too_much(&self, tokens: usize) -> bool {
+        let padded = (self.jobs.len() + 1) * self.longest.max(tokens);
+        let packed = self.tokens + tokens;
+        (padded - packed) as f64 > self.rules.padding_ratio_max * padded as f64
+    }
+}

@@ -1,0 +1,10 @@
+//! The schedule against a naive model, over hours that take milliseconds. The browser runs these same files
+//! (`crates/wasm/tests/browser.rs`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod cache;
+mod cases;
+mod hours;
+mod machine;
+mod world;

@@ -1,0 +1,159 @@
+//! NEON with the dot-product extension: tiles of 8 rows by 8 columns, 16 sums in the 32 registers.
+//!
+//! `sdot` multiplies signed bytes by signed bytes, so rows need no offset. A tile takes 16 consecutive `k` of each row at once and names
+//! four of them by their lane.
+
+use std::arch::aarch64::*;
+use std::arch::asm;
+
+use super::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
+use crate::quantize_rows;
+
+const COLUMNS: usize = 8;
+
+pub(super) const INT8: Int8Kernel = Int8Kernel {
+    rows: 8,
+    columns: COLUMNS,
+    group: 4,
+    k_align: 16,
+    row_bytes: 1,
+    offset: 0,
+    quantize_row: quantize_rows::neon,
+    tile: int8,
+};
+
+pub(super) const F32: F32Kernel = F32Kernel { rows: 8, columns: COLUMNS, tile: f32 };
+
+unsafe fn int8(tile: &Int8Tile) {
+    // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
+    unsafe { by_rows!(int8_rows, tile, 1 => 2, 2 => 2, 3 => 1, 4 => 1, 5 => 1, 6 => 1, 7 => 1, 8 => 1) }
+}
+
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn int8_rows<const ROWS: usize, const UNROLL: usize>(tile: &Int8Tile) {
+    // SAFETY: all reads and writes are within the lengths that the fields of `Int8Tile` promise.
+    unsafe {
+        // Of two sets of sums, the second takes every other group of `k`.
+        let mut sums = [[[vdupq_n_s32(0); 2]; ROWS]; UNROLL];
+        for block in 0..tile.k / 16 {
+            let mut x = [vdupq_n_s8(0); ROWS];
+            for (row, x) in x.iter_mut().enumerate() {
+                *x = vld1q_s8(tile.x.add(row * tile.x_stride + block * 16).cast());
+            }
+            let panel = tile.panel.add(block * 16 * COLUMNS);
+            four_k::<0, ROWS>(panel, &x, &mut sums[0]);
+            four_k::<1, ROWS>(panel, &x, &mut sums[1 % UNROLL]);
+            four_k::<2, ROWS>(panel, &x, &mut sums[0]);
+            four_k::<3, ROWS>(panel, &x, &mut sums[1 % UNROLL]);
+        }
+        for row in 0..ROWS {
+            for half in 0..2 {
+                let mut sum = sums[0][row][half];
+                for sums in &sums[1..] {
+                    sum = vaddq_s32(sum, sums[row][half]);
+                }
+                let scale = vmulq_n_f32(vld1q_f32(tile.column_scales.add(4 * half)), *tile.row_scales.add(row));
+                let product = vmulq_f32(vcvtq_f32_s32(sum), scale);
+                write(&tile.out, row, half, vaddq_f32(product, vld1q_f32(tile.bias.add(4 * half))));
+            }
+        }
+    }
+}
+
+/// Group `LANE` of the four in a block of 16 `k`.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+unsafe fn four_k<const LANE: usize, const ROWS: usize>(
+    panel: *const i8,
+    x: &[int8x16_t; ROWS],
+    sums: &mut [[int32x4_t; 2]; ROWS],
+) {
+    // SAFETY: the caller's panel has the whole block.
+    unsafe {
+        let low = vld1q_s8(panel.add(LANE * 4 * COLUMNS));
+        let high = vld1q_s8(panel.add(LANE * 4 * COLUMNS + 16));
+        for (x, sums) in x.iter().zip(sums) {
+            sums[0] = dot::<LANE>(sums[0], low, *x);
+            sums[1] = dot::<LANE>(sums[1], high, *x);
+        }
+    }
+}
+
+/// `sum + weights · x[LANE]`, four bytes for each of four columns.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn dot<const LANE: usize>(mut sum: int32x4_t, weights: int8x16_t, x: int8x16_t) -> int32x4_t {
+    // The intrinsic is not stable yet.
+    // SAFETY: one instruction on registers, which this function's target feature enables.
+    unsafe {
+        asm!(
+            "sdot {sum:v}.4s, {weights:v}.16b, {x:v}.4b[{lane}]",
+            sum = inout(vreg) sum,
+            weights = in(vreg) weights,
+            x = in(vreg) x,
+            lane = const LANE,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
+
+unsafe fn f32(tile: &F32Tile) {
+    // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
+    unsafe { by_rows!(f32_rows, tile, 1 => 4, 2 => 2, 3 => 2, 4 => 1, 5 => 1, 6 => 1, 7 => 1, 8 => 1) }
+}
+
+#[target_feature(enable = "neon")]
+unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+    // SAFETY: all reads and writes are within the lengths that the fields of `F32Tile` promise.
+    unsafe {
+        let mut sums = [[[vdupq_n_f32(0.0); 2]; ROWS]; UNROLL];
+        let mut i = 0;
+        while i + UNROLL <= tile.k {
+            for (step, sums) in sums.iter_mut().enumerate() {
+                f32_step(tile, i + step, sums);
+            }
+            i += UNROLL;
+        }
+        while i < tile.k {
+            f32_step(tile, i, &mut sums[0]);
+            i += 1;
+        }
+        for row in 0..ROWS {
+            for half in 0..2 {
+                let mut sum = sums[0][row][half];
+                for sums in &sums[1..] {
+                    sum = vaddq_f32(sum, sums[row][half]);
+                }
+                write(&tile.out, row, half, vaddq_f32(sum, vld1q_f32(tile.bias.add(4 * half))));
+            }
+        }
+    }
+}
+
+/// One `k`.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn f32_step<const ROWS: usize>(tile: &F32Tile, i: usize, sums: &mut [[float32x4_t; 2]; ROWS]) {
+    // SAFETY: `i` is below `k`, so panel and rows reach that far.
+    unsafe {
+        let panel = tile.panel.add(i * COLUMNS);
+        let (low, high) = (vld1q_f32(panel), vld1q_f32(panel.add(4)));
+        for (row, sums) in sums.iter_mut().enumerate() {
+            let x = *tile.x.add(row * tile.x_stride + i);
+            sums[0] = vfmaq_n_f32(sums[0], low, x);
+            sums[1] = vfmaq_n_f32(sums[1], high, x);
+        }
+    }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn write(out: &Out, row: usize, half: usize, value: float32x4_t) {
+    let place = row * out.stride + half * 4;
+    // SAFETY: the caller names a row and a half of the tile, which `out` has room for.
+    unsafe {
+        let value = if out.residual.is_null() { value } else { vaddq_f32(value, vld1q_f32(out.residual.add(place))) };
+        vst1q_f32(out.start.add(place), value);
+    }
+}
