@@ -336,6 +336,7 @@ fn read_as(node: &NodeProto, slot: usize) -> Result<Reading, String> {
         }
         ("Gemm", 1) => Ok(Reading::Linear { transposed: integer("transB") != 0 }),
         ("MatMul" | "Gemm", 0) => Err("its weights are the left factor".to_owned()),
+        ("Gather", 0) if node.input.len() < 2 => Err("it looks nothing up (Gather without indices)".to_owned()),
         ("Gather", 0) if integer("axis") == 0 => Ok(Reading::Embedding),
         ("Gather", 0) => Err("it does not look rows up, but another axis".to_owned()),
         (op, _) => Err(format!("its weights also feed `{}`, a {op}", label(node))),
@@ -384,7 +385,7 @@ fn find_fp16_layers(graph: &GraphProto, values: &Values<'_>) -> Result<(Vec<Laye
 
 fn fp16_kind(graph: &GraphProto, readers: &[(usize, usize)]) -> LayerKind {
     let all = |test: fn(&NodeProto, usize) -> bool| readers.iter().all(|&(node, slot)| test(&graph.node[node], slot));
-    if all(|node, slot| node.op_type == "Gather" && slot == 0) {
+    if all(|node, slot| matches!(read_as(node, slot), Ok(Reading::Embedding))) {
         LayerKind::Embedding
     } else if all(|node, slot| matches!(node.op_type.as_str(), "MatMul" | "Gemm") && slot == 1) {
         LayerKind::Linear

@@ -202,6 +202,25 @@ fn weights_in_constant_nodes() {
     }
 }
 
+/// Other axes than the first have no rows to look up; fp16 does not mind.
+#[test]
+fn lookups_that_are_none() {
+    let mut model = detector();
+    node_named(&mut model, "embed/Gather").input.truncate(1);
+    assert!(left(&model, Mode::Dynamic)["embed"].contains("without indices"));
+    let source = Source::read(&bytes(&model), Mode::Fp16).unwrap();
+    assert_eq!(names(&source)[0], ("embed", LayerKind::Constant));
+    parse(&source.write(&BTreeSet::new(), &Ranges::new()).unwrap());
+    let mut model = detector();
+    let gather = node_named(&mut model, "embed/Gather");
+    *gather = with_integer(gather.clone(), "axis", 1);
+    assert!(left(&model, Mode::Static)["embed"].contains("another axis"));
+    let source = Source::read(&bytes(&model), Mode::Fp16).unwrap();
+    let written = parse(&source.write(&BTreeSet::new(), &Ranges::new()).unwrap());
+    let gather = written.graph.unwrap().node.into_iter().find(|node| node.op_type == "Gather").unwrap();
+    assert_eq!(gather.attribute.iter().find(|attribute| attribute.name == "axis").unwrap().i, 1);
+}
+
 #[test]
 fn names_that_are_taken() {
     let mut model = detector();

@@ -78,6 +78,11 @@ fn write_bundle(folder: &Path, own: bool, bundle: &Bundle, outcome: &Outcome) ->
     let Some(fields) = manifest.as_object_mut() else {
         return Err(CliError::Manifest("not an object".to_owned()));
     };
+    if let Some(old) = bundle.manifest().models.get(&precision).filter(|old| **old != path)
+        && let Some(digests) = fields.get_mut("digests").and_then(Value::as_object_mut)
+    {
+        digests.remove(old);
+    }
     let mut set = |field: &str, name: &str, value: Value| {
         let object = fields.entry(field).or_insert_with(|| json!({}));
         if !object.is_object() {
