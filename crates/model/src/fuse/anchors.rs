@@ -2,7 +2,7 @@
 //! them. What lies between two anchors is the glue that `probe` identifies by running it.
 
 use super::constants::{
-    Quantization, count, dims, float, float_matrix, floats, integers, quantized_matrix, take_quantized,
+    Quantization, count, dims, float, float_matrix, floats, integers, quantized_matrix, take_quantized, take_shifted,
 };
 use super::graph::{Graph, attribute, float_attribute, integer_attribute, is};
 use crate::weights::Matrix;
@@ -36,15 +36,17 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    /// Moves the matrix out of the file: the largest one is not to be held twice.
-    pub(super) fn take(self, graph: &mut GraphProto) -> Option<Matrix> {
+    /// Moves the matrix out of the file, since the largest one is not to be held twice: the matrix, and what is to be added to
+    /// each of its elements.
+    pub(super) fn take(self, graph: &mut GraphProto) -> Option<(Matrix, f32)> {
         let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name == self.name)?;
         let tensor = std::mem::take(tensor);
-        let matrix = match &self.quantization {
-            None => float_matrix(&tensor)?,
-            Some(quantization) => take_quantized(tensor, quantization)?,
+        let (matrix, shift) = match &self.quantization {
+            None => (float_matrix(&tensor)?, 0.0),
+            Some(how) if how.scales.len() == 1 && how.zero_points.len() == 1 => take_shifted(tensor, how)?,
+            Some(how) => (take_quantized(tensor, how)?, 0.0),
         };
-        Some(if self.transposed { matrix.transposed() } else { matrix })
+        Some((if self.transposed { matrix.transposed() } else { matrix }, shift))
     }
 }
 

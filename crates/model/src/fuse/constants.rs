@@ -119,6 +119,27 @@ pub(super) fn take_quantized(tensor: TensorProto, how: &Quantization) -> Option<
     Matrix::new(rows, columns, Values::F32(values))
 }
 
+/// A table of which all elements share a scale and a zero point that int8 cannot centre on, as int8 around its own zero, and what
+/// is to be added to every element: `(q − z) · s = q · s − z · s`. Spares a table of tens of megabytes from growing fourfold.
+pub(super) fn take_shifted(tensor: TensorProto, how: &Quantization) -> Option<(Matrix, f32)> {
+    let [rows, columns] = *dims(&tensor)?.as_slice() else { return None };
+    let (&[scale], &[zero]) = (how.scales.as_slice(), how.zero_points.as_slice()) else { return None };
+    if is_external(&tensor) || tensor.raw_data.is_empty() {
+        return None;
+    }
+    let (values, zero) = match tensor.data_type {
+        INT8 => (bytemuck::allocation::cast_vec(tensor.raw_data), zero),
+        UINT8 => {
+            let mut values = tensor.raw_data;
+            values.iter_mut().for_each(|byte| *byte ^= 0x80);
+            (bytemuck::allocation::cast_vec(values), zero - 128)
+        }
+        _ => return None,
+    };
+    let matrix = Matrix::new(rows, columns, Values::Int8Rows { values, scales: vec![scale; rows] })?;
+    Some((matrix, -(zero as f32) * scale))
+}
+
 /// One value for each of `count` indices.
 fn spread<T: Copy>(values: &[T], count: usize) -> Option<Vec<T>> {
     match values {

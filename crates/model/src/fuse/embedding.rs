@@ -25,8 +25,13 @@ pub(super) struct Draft {
 impl Draft {
     /// Moves the word table out of the file.
     pub(super) fn finish(self, graph: &mut GraphProto) -> Fused<Embedding> {
-        let Draft { words, positions, constant, norm } = self;
-        let words = words.take(graph).ok_or_else(|| Unfused::new("the word embedding cannot be read"))?;
+        let Draft { words, positions, mut constant, norm } = self;
+        let taken = words.take(graph).ok_or_else(|| Unfused::new("the word embedding cannot be read"))?;
+        let (words, shift) = taken;
+        if shift != 0.0 {
+            let constant = constant.get_or_insert_with(|| vec![0.0; words.columns()]);
+            constant.iter_mut().for_each(|element| *element += shift);
+        }
         Ok(Embedding { words: Arc::new(words), positions, constant, norm })
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Glue<'a, 'p> {
     pub(super) probe: &'a Probe<'a, 'p>,
     /// Answers by question and signature.
     known: RefCell<HashMap<(&'static str, String), bool>>,
+    /// Values that no input changes, by signature: every layer normalises the same relative positions.
+    constants: RefCell<HashMap<(String, usize), Tensor>>,
 }
 
 /// The inputs of a piece.
@@ -27,7 +29,7 @@ pub(super) type Feeds<'p> = HashMap<&'p str, Tensor>;
 
 impl<'a, 'p> Glue<'a, 'p> {
     pub(super) fn new(regions: &'a Regions<'a, 'p>, probe: &'a Probe<'a, 'p>) -> Self {
-        Glue { regions, probe, known: RefCell::new(HashMap::new()) }
+        Glue { regions, probe, known: Default::default(), constants: Default::default() }
     }
 
     /// Whether the piece makes the value out of `from` alone and hands it on unchanged, where no token is masked.
@@ -126,7 +128,14 @@ impl<'a, 'p> Glue<'a, 'p> {
             let value = values.and_then(|(values, dims)| Tensor::from_shape(&dims, &values).ok());
             return value.ok_or_else(|| Unfused::new(format!("the constant `{name}` cannot be read")));
         }
-        self.probe.run(&region, &feeds).map_err(|error| Unfused::new(format!("`{name}` cannot be computed: {error:#}")))
+        let key = (self.regions.signature(&region), tokens);
+        if let Some(known) = self.constants.borrow().get(&key) {
+            return Ok(known.clone());
+        }
+        let value = self.probe.run(&region, &feeds);
+        let value = value.map_err(|error| Unfused::new(format!("`{name}` cannot be computed: {error:#}")))?;
+        self.constants.borrow_mut().insert(key, value.clone());
+        Ok(value)
     }
 }
 
