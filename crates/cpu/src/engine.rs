@@ -33,6 +33,8 @@ impl CpuPlan {
             Ok(program) => Form::Fused(Arc::new(Weights::pack(program)?)),
             Err(network) => Form::Padded(PaddedPlan::new(&network)?),
         };
+        // What the importer and the packing left is as long as the file.
+        grice_kernels::release_free_memory();
         Ok(CpuPlan { form, labels, embedding_rows, precision })
     }
 

@@ -2,7 +2,7 @@
 //! them. What lies between two anchors is the glue that `probe` identifies by running it.
 
 use super::constants::{
-    Quantization, count, dims, float, float_matrix, floats, integers, quantized_matrix, take_quantized, take_shifted,
+    Quantization, count, dims, float, float_matrix, floats, integers, matrix_dims, quantized_matrix, take_quantized, take_shifted,
 };
 use super::graph::{Graph, attribute, float_attribute, integer_attribute, is};
 use crate::weights::Matrix;
@@ -58,9 +58,14 @@ pub(super) struct Anchors<'p> {
 }
 
 impl<'p> Weights<'p> {
+    /// A constant as it is.
+    pub(super) fn plain(tensor: &'p TensorProto) -> Weights<'p> {
+        Weights { tensor, quantization: None, transposed: false }
+    }
+
     /// `[rows, columns]`, after transposition.
     pub(super) fn shape(&self) -> Option<(usize, usize)> {
-        match (dims(self.tensor)?.as_slice(), self.transposed) {
+        match (matrix_dims(self.tensor)?.as_slice(), self.transposed) {
             (&[rows, columns], false) | (&[columns, rows], true) => Some((rows, columns)),
             _ => None,
         }

@@ -68,7 +68,7 @@ impl<'p> Encoder<'_, 'p> {
             )));
         }
         let tables = constants.iter().map(|constant| self.table(constant)).collect::<Fused<Vec<Table>>>()?;
-        let signature = self.glue.regions.signature(region);
+        let signature = self.glue.signature(region);
         let known = self.attentions.borrow().get(&signature).cloned();
         let recipe = match known {
             Some(recipe) => recipe,
@@ -203,6 +203,7 @@ impl<'p> Trial<'_, 'p> {
         feeds.insert(MASK, Tensor::from_shape(&[ROWS, tokens], &mask)?);
         let mut projections = Vec::new();
         for (seed, projection) in self.projections.iter().enumerate() {
+            let shape = if glue.tokens_of(projection) == 1 { [ROWS, 1, columns] } else { shape };
             let values = random(&shape, 7 + seed as u64);
             feeds.insert(projection, tensor(&shape, &values)?);
             projections.push(values);
@@ -212,7 +213,8 @@ impl<'p> Trial<'_, 'p> {
             feeds.insert(constant, tensor(&self.constant_shape(constant, slots), table)?);
         }
         let found = elements(&glue.probe.run(self.region, &feeds)?)?;
-        ensure!(found.len() == shape.iter().product::<usize>(), "it makes {} elements", found.len());
+        let tokens_made = if self.single_query().is_some() { 1 } else { tokens };
+        ensure!(found.len() == ROWS * tokens_made * columns, "it makes {} elements", found.len());
         Ok(Sample { tokens, projections, found })
     }
 
@@ -231,11 +233,21 @@ impl<'p> Trial<'_, 'p> {
         shape
     }
 
+    /// The place of the projection that has one token for each sequence.
+    fn single_query(&self) -> Option<usize> {
+        self.projections.iter().position(|projection| self.encoder.glue.tokens_of(projection) == 1)
+    }
+
     /// Whether attention by the recipe makes the same of the sample, where tokens are not masked.
     fn fits(&self, kernels: &Kernels, recipe: &Recipe, sample: &Sample) -> bool {
         let columns = self.encoder.columns;
+        let queries = match self.single_query() {
+            Some(place) if place != recipe.order[0] => return false,
+            Some(_) => Queries::First,
+            None => Queries::All,
+        };
         let lengths = [sample.tokens, sample.tokens - MASKED];
-        let packed = |values: &[f32]| values[..lengths.iter().sum::<usize>() * columns].to_vec();
+        let packed = |values: &[f32]| values[..values.len().min(lengths.iter().sum::<usize>() * columns)].to_vec();
         let [query, key, value] = recipe.order.map(|place| packed(&sample.projections[place]));
         let rows = |data| Rows { data, stride: columns, offset: 0 };
         let attention = recipe.attention(columns, self.tables);
@@ -245,7 +257,7 @@ impl<'p> Trial<'_, 'p> {
         let Ok(relative) = relative.transpose() else { return false };
         let shape = AttentionShape { heads: recipe.heads, head_dim: columns / recipe.heads, scale: recipe.scale };
         let (query, key, value) = (rows(&query), rows(&key), rows(&value));
-        let ran = kernels.attention(&query, &key, &value, &offsets, Queries::All, &shape, relative.as_ref(), &mut out);
+        let ran = kernels.attention(&query, &key, &value, &offsets, queries, &shape, relative.as_ref(), &mut out);
         ran.is_ok() && super::glue::all_close(&packed(&sample.found), &out)
     }
 }

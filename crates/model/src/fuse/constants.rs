@@ -15,6 +15,15 @@ pub(super) fn dims(tensor: &TensorProto) -> Option<Vec<usize>> {
     tensor.dims.iter().map(|&dim| usize::try_from(dim).ok()).collect()
 }
 
+/// The dims without leading ones: a table of positions is often stored as `[1, positions, columns]`.
+pub(super) fn matrix_dims(tensor: &TensorProto) -> Option<Vec<usize>> {
+    let mut dims = dims(tensor)?;
+    while dims.len() > 2 && dims[0] == 1 {
+        dims.remove(0);
+    }
+    Some(dims)
+}
+
 /// How many elements the dims ask for.
 pub(super) fn count(tensor: &TensorProto) -> Option<usize> {
     dims(tensor)?.into_iter().try_fold(1usize, usize::checked_mul)
@@ -65,7 +74,7 @@ pub(super) fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
 
 /// A two-dimensional fp32 or fp16 tensor.
 pub(super) fn float_matrix(tensor: &TensorProto) -> Option<Matrix> {
-    let [rows, columns] = *dims(tensor)?.as_slice() else { return None };
+    let [rows, columns] = *matrix_dims(tensor)?.as_slice() else { return None };
     let values = match tensor.data_type {
         FLOAT => Values::F32(floats(tensor)?),
         FLOAT16 if !is_external(tensor) && !tensor.raw_data.is_empty() => {

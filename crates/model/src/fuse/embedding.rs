@@ -83,10 +83,6 @@ fn find_words<'a, 'p>(glue: &'a Glue<'_, 'p>, region: &Region<'p>) -> Fused<(&'p
     found.ok_or_else(|| Unfused::new("no embedding is gathered by `input_ids` before the first layer norm"))
 }
 
-fn read_table(table: &Weights<'_>, name: &str) -> Fused<crate::weights::Matrix> {
-    table.read().ok_or_else(|| Unfused::new(format!("the table of the embedding `{name}` cannot be read")))
-}
-
 /// The sum before the norm, as a function of the word rows.
 struct Sum<'a, 'p> {
     glue: &'a Glue<'a, 'p>,
@@ -112,7 +108,7 @@ impl<'p> Sum<'_, 'p> {
             return Ok((None, non_zero(added[0].to_vec())));
         }
         for table in self.tables() {
-            let matrix = read_table(table, table.name())?;
+            let Some(matrix) = table.read() else { continue };
             let values = matrix.to_f32();
             for offset in 0..=OFFSET_MAX {
                 if let Some(constant) = rest_after(&added, &values, columns, offset) {
@@ -146,21 +142,23 @@ impl<'p> Sum<'_, 'p> {
         Ok(feeds)
     }
 
-    /// Tables gathered inside the piece.
-    fn tables(&self) -> Vec<&Weights<'p>> {
+    /// Tables that the piece may take positions from: those it gathers from, and constants that it slices.
+    fn tables(&self) -> Vec<Weights<'p>> {
         let graph = self.glue.regions.graph;
         let nodes = self.region.steps.iter().filter_map(|step| match step {
             Step::Node(index) => Some(&graph.proto.node[*index]),
             Step::Linear(_) => None,
         });
-        let outputs = nodes.flat_map(|node| &node.output);
-        let tables = outputs.filter_map(|output| match self.glue.regions.anchors.get(output) {
-            Some(Anchor::Embedding { table, .. }) if table.shape().is_some_and(|(_, width)| width == self.columns) => {
-                Some(table)
-            }
-            _ => None,
+        let tables = nodes.flat_map(|node| {
+            let gathered = node.output.iter().filter_map(|output| match self.glue.regions.anchors.get(output) {
+                Some(Anchor::Embedding { table, .. }) => Some(table.clone()),
+                _ => None,
+            });
+            let sliced = node.input.iter().filter(|name| !name.is_empty());
+            let sliced = sliced.filter_map(|name| graph.constant(name)).map(Weights::plain);
+            gathered.chain(sliced).collect::<Vec<_>>()
         });
-        tables.collect()
+        tables.filter(|table| table.shape().is_some_and(|(_, width)| width == self.columns)).collect()
     }
 }
 

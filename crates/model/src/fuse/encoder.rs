@@ -83,10 +83,18 @@ impl<'a, 'p> Encoder<'a, 'p> {
 
     /// The layer that reads `hidden` and the value it makes; none if only the head is left.
     fn fuse_layer(&self, hidden: &'p str) -> Fused<Option<(Layer, &'p str)>> {
+        if self.glue.tokens_of(hidden) == 1 {
+            return Ok(None);
+        }
         let readers = self.dense_readers(hidden);
         let projections = match readers.as_slice() {
             [] => return Ok(None),
             &[first, second, third] => [first, second, third],
+            // A last layer whose queries, and all that follows them, are of token 0 only.
+            &[first, second] if let [query] = self.first_token_readers(hidden).as_slice() => {
+                self.glue.mark_single(query);
+                [first, second, query]
+            }
             others => {
                 let reason = format!("{} dense layers read `{hidden}`: {}", others.len(), others.join(", "));
                 return Err(Unfused::new(format!("{reason}; expected queries, keys and values")));
@@ -97,10 +105,16 @@ impl<'a, 'p> Encoder<'a, 'p> {
             projections.iter().all(|projection| data.contains(projection))
         });
         let output = output.ok_or_else(|| Unfused::new(format!("no dense layer follows attention on `{hidden}`")))?;
+        let is_single = projections.iter().any(|projection| self.glue.tokens_of(projection) == 1);
+        let mark = |anchor: &'p str| if is_single { self.glue.mark_single(anchor) };
+        mark(output.output);
         let (attention, [query, key, value]) = self.fuse_attention(&output.input, projections)?;
         let (attended, attention_norm) = self.norm_of_sum(output.output, hidden)?;
+        mark(attended);
         let (up, down, activation) = self.feed_forward(attended)?;
+        mark(down);
         let (next, norm) = self.norm_of_sum(down, attended)?;
+        mark(next);
         let layer = Layer {
             query: self.linear(query)?,
             key: self.linear(key)?,
@@ -123,6 +137,12 @@ impl<'a, 'p> Encoder<'a, 'p> {
         readers.map(|site| site.output).collect()
     }
 
+    /// Dense layers applied to token 0 of `value`, its axis kept.
+    fn first_token_readers(&self, value: &'p str) -> Vec<&'p str> {
+        let is_reader = |site: &&Site<'p>| self.glue.is_first_token(&site.input, value, self.columns, true);
+        self.linears.iter().filter(is_reader).map(|site| site.output).collect()
+    }
+
     /// The layer norm of `part + rest`.
     fn norm_of_sum(&self, part: &'p str, rest: &'p str) -> Fused<(&'p str, LayerNorm)> {
         let site = self.norms.iter().find(|site| self.glue.is_sum(&site.input, [part, rest], self.columns));
@@ -138,6 +158,9 @@ impl<'a, 'p> Encoder<'a, 'p> {
         let &[up] = readers.as_slice() else {
             return Err(Unfused::new(format!("{} dense layers read `{hidden}`, not one", readers.len())));
         };
+        if self.glue.tokens_of(hidden) == 1 {
+            self.glue.mark_single(up);
+        }
         let site = self.linears.iter().find(|site| self.glue.reads_only(&site.input, &[up]));
         let site = site.ok_or_else(|| Unfused::new(format!("no dense layer follows `{up}`")))?;
         let activation = self.activation(&site.input, up)?;
@@ -145,7 +168,7 @@ impl<'a, 'p> Encoder<'a, 'p> {
     }
 
     fn activation(&self, region: &Region<'p>, up: &'p str) -> Fused<Activation> {
-        let signature = self.glue.regions.signature(region);
+        let signature = self.glue.signature(region);
         if let Some(Some(known)) = self.activations.borrow().get(&signature) {
             return Ok(*known);
         }
@@ -221,7 +244,7 @@ impl<'a, 'p> Encoder<'a, 'p> {
             if !self.glue.reads_only(&region, &[hidden]) {
                 continue;
             }
-            if value != hidden && self.glue.is_first_token(&region, hidden, self.columns) {
+            if value != hidden && self.glue.is_first_token(&region, hidden, self.columns, false) {
                 return Ok(value);
             }
             for &node in graph.consumers(value) {

@@ -5,7 +5,7 @@ use super::probe::Probe;
 use super::region::{Region, Regions};
 use super::{Fused, Unfused};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use tract_onnx::prelude::*;
 
 /// Rows and tokens of the small inputs.
@@ -22,6 +22,8 @@ pub(super) struct Glue<'a, 'p> {
     known: RefCell<HashMap<(&'static str, String), bool>>,
     /// Values that no input changes, by signature: every layer normalises the same relative positions.
     constants: RefCell<HashMap<(String, usize), Tensor>>,
+    /// Anchors whose values have one token for each sequence: what follows the queries of a last layer that asks for token 0.
+    single: RefCell<HashSet<&'p str>>,
 }
 
 /// The inputs of a piece.
@@ -29,7 +31,17 @@ pub(super) type Feeds<'p> = HashMap<&'p str, Tensor>;
 
 impl<'a, 'p> Glue<'a, 'p> {
     pub(super) fn new(regions: &'a Regions<'a, 'p>, probe: &'a Probe<'a, 'p>) -> Self {
-        Glue { regions, probe, known: Default::default(), constants: Default::default() }
+        Glue { regions, probe, known: Default::default(), constants: Default::default(), single: Default::default() }
+    }
+
+    /// Tokens of a sequence in an anchor's value, in sequences of [`TOKENS`].
+    pub(super) fn tokens_of(&self, anchor: &str) -> usize {
+        if self.single.borrow().contains(anchor) { 1 } else { TOKENS }
+    }
+
+    /// Notes that an anchor's value has one token for each sequence.
+    pub(super) fn mark_single(&self, anchor: &'p str) {
+        self.single.borrow_mut().insert(anchor);
     }
 
     /// Whether the piece makes the value out of `from` alone and hands it on unchanged, where no token is masked.
@@ -39,40 +51,49 @@ impl<'a, 'p> Glue<'a, 'p> {
         }
         self.reads_only(region, &[from])
             && self.ask("same", region, || {
+                let shape = [ROWS, self.tokens_of(from), columns];
                 let mut feeds = self.standard_feeds(region, ROWS, TOKENS, columns);
-                let hidden = random(&[ROWS, TOKENS, columns], 1);
-                feeds.insert(from, tensor(&[ROWS, TOKENS, columns], &hidden)?);
-                close(&self.probe.run(region, &feeds)?, &hidden)
+                let hidden = random(&shape, 1);
+                feeds.insert(from, tensor(&shape, &hidden)?);
+                let handed_on = self.probe.run(region, &feeds)?;
+                Ok(handed_on.shape() == shape && close(&handed_on, &hidden)?)
             })
     }
 
-    /// Whether the piece is the sum of the two values.
+    /// Whether the piece is the sum of the two values; of token 0 of one where the other has only that.
     pub(super) fn is_sum(&self, region: &Region<'p>, parts: [&'p str; 2], columns: usize) -> bool {
         self.reads_only(region, &parts)
             && self.ask("sum", region, || {
-                let shape = [ROWS, TOKENS, columns];
                 let mut feeds = self.standard_feeds(region, ROWS, TOKENS, columns);
-                let values = [random(&shape, 2), random(&shape, 3)];
-                for (part, values) in parts.iter().zip(&values) {
-                    feeds.insert(part, tensor(&shape, values)?);
+                let tokens = parts.map(|part| self.tokens_of(part));
+                let fewest = tokens[0].min(tokens[1]);
+                let mut sums = vec![0.0; ROWS * fewest * columns];
+                for (seed, (part, tokens)) in parts.iter().zip(tokens).enumerate() {
+                    let shape = [ROWS, tokens, columns];
+                    let values = random(&shape, 2 + seed as u64);
+                    let rows = values.chunks(tokens * columns).flat_map(|row| &row[..fewest * columns]);
+                    sums.iter_mut().zip(rows).for_each(|(sum, value)| *sum += value);
+                    feeds.insert(part, tensor(&shape, &values)?);
                 }
-                let sums: Vec<f32> = values[0].iter().zip(&values[1]).map(|(a, b)| a + b).collect();
                 close(&self.probe.run(region, &feeds)?, &sums)
             })
     }
 
-    /// Whether the piece picks token 0 of each sequence: `[rows, tokens, columns]` → `[rows, columns]`.
-    pub(super) fn is_first_token(&self, region: &Region<'p>, from: &'p str, columns: usize) -> bool {
+    /// Whether the piece picks token 0 of each sequence: `[rows, tokens, columns]` → `[rows, columns]` or `[rows, 1, columns]`.
+    pub(super) fn is_first_token(&self, region: &Region<'p>, from: &'p str, columns: usize, keeps_axis: bool) -> bool {
+        let question = if keeps_axis { "first token" } else { "first row" };
         self.reads_only(region, &[from])
-            && self.ask("first", region, || {
-                let shape = [ROWS, TOKENS, columns];
+            && self.ask(question, region, || {
+                let tokens = self.tokens_of(from);
+                let shape = [ROWS, tokens, columns];
                 let mut feeds = self.standard_feeds(region, ROWS, TOKENS, columns);
                 let hidden = random(&shape, 4);
                 feeds.insert(from, tensor(&shape, &hidden)?);
                 let picked = self.probe.run(region, &feeds)?;
                 let first: Vec<f32> =
-                    hidden.chunks(TOKENS * columns).flat_map(|row| &row[..columns]).copied().collect();
-                Ok(picked.shape() == [ROWS, columns] && close(&picked, &first)?)
+                    hidden.chunks(tokens * columns).flat_map(|row| &row[..columns]).copied().collect();
+                let expected: &[usize] = if keeps_axis { &[ROWS, 1, columns] } else { &[ROWS, columns] };
+                Ok(picked.shape() == expected && close(&picked, &first)?)
             })
     }
 
@@ -96,6 +117,7 @@ impl<'a, 'p> Glue<'a, 'p> {
                         Anchor::Embedding { table, .. } => table.shape().map_or(columns, |(_, outputs)| outputs),
                         Anchor::Norm { norm, .. } => norm.gamma.len(),
                     };
+                    let tokens = if self.single.borrow().contains(source) { 1 } else { tokens };
                     Tensor::zero::<f32>(&[rows, tokens, columns])
                 }
                 None if source == MASK => tensor_of_ones(&[rows, tokens]),
@@ -108,9 +130,15 @@ impl<'a, 'p> Glue<'a, 'p> {
         feeds
     }
 
+    /// A text that two pieces share exactly if they do the same to sources of the same shapes.
+    pub(super) fn signature(&self, region: &Region<'p>) -> String {
+        let tokens: Vec<usize> = region.sources.iter().map(|source| self.tokens_of(source)).collect();
+        format!("{tokens:?}{}", self.regions.signature(region))
+    }
+
     /// The answer to a question about a piece; one that cannot be run has the answer no.
     fn ask(&self, question: &'static str, region: &Region<'p>, answer: impl FnOnce() -> TractResult<bool>) -> bool {
-        let key = (question, self.regions.signature(region));
+        let key = (question, self.signature(region));
         if let Some(&known) = self.known.borrow().get(&key) {
             return known;
         }
