@@ -58,7 +58,7 @@ fn measure(shapes: &[Shape], common: &Common) -> Result<Footprint> {
     let loaded = books()?;
     let mut results = Vec::new();
     for &shape in shapes {
-        let batch = synthetic_batch(shape, subject.vocabulary)?;
+        let batch = synthetic_batch(&shape.lengths(), subject.vocabulary)?;
         subject.engine.forward(&batch).map_err(|error| CliError::Core(error.into()))?;
         let resident_bytes = books()?.resident;
         results.push(AfterRun {

@@ -45,7 +45,7 @@ struct OpCost {
 
 pub(super) fn run(args: &ProfileOps, common: &Common) -> Result<()> {
     let mut subject = load_subject(common)?;
-    let batch = synthetic_batch(args.shape, subject.vocabulary)?;
+    let batch = synthetic_batch(&args.shape.lengths(), subject.vocabulary)?;
     let at_fault = |error: grice_core::EngineError| CliError::Core(error.into());
     for _ in 0..args.warmup {
         subject.engine.forward(&batch).map_err(at_fault)?;
