@@ -111,8 +111,7 @@ struct Books {
 #[cfg(target_os = "linux")]
 fn books() -> Result<Books> {
     let place = "/proc/self/status";
-    let status = std::fs::read_to_string(place)
-        .map_err(|source| CliError::Read { place: place.to_owned(), source })?;
+    let status = std::fs::read_to_string(place).map_err(|source| CliError::Read { place: place.to_owned(), source })?;
     let field = |name: &str| -> Option<u64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
