@@ -337,6 +337,10 @@ pub(crate) struct ProfileLatency {
     /// Runs before them that do not
     #[arg(long, value_name = "N", default_value = "3")]
     pub(crate) warmup: usize,
+    /// For scripts: read batches from standard input, one a line as `8x128 5` or `31,17,90 5` (lengths, and how often to
+    /// run), and answer each with its times as one JSON line
+    #[arg(long, conflicts_with_all = ["shapes", "runs", "warmup", "json", "output"])]
+    pub(crate) stdin: bool,
     /// Where to run
     #[arg(long, default_value = "cpu")]
     pub(crate) device: Device,
@@ -422,7 +426,14 @@ pub(crate) struct Shape {
 }
 
 /// More tokens in one batch than any machine should be asked for by a slip of the finger.
-const SHAPE_TOKENS_MAX: usize = 1 << 20;
+pub(crate) const SHAPE_TOKENS_MAX: usize = 1 << 20;
+
+impl Shape {
+    /// Of each sequence.
+    pub(crate) fn lengths(self) -> Vec<usize> {
+        vec![self.tokens; self.rows]
+    }
+}
 
 impl FromStr for Shape {
     type Err = String;

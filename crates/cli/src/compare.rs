@@ -78,7 +78,8 @@ pub(crate) fn run(args: &Eval, common: &Common) -> Result<()> {
 
 fn show(comparison: &Comparison, terminal: Terminal) -> String {
     let Comparison { model, rows, batch_size, sequence_length, precisions } = comparison;
-    let mut text = format!("{model}, {rows} rows; latency (P50) and memory at {batch_size}×{sequence_length} tokens\n\n");
+    let mut text =
+        format!("{model}, {rows} rows; latency (P50) and memory at {batch_size}×{sequence_length} tokens\n\n");
     _ = writeln!(text, "{}", terminal.paint(terminal.strong(), "precision    latency      memory  macro F1"));
     for Compared { precision, latency_ms, memory_bytes, macro_f1 } in precisions {
         let mebibytes = *memory_bytes as f64 / f64::from(1 << 20);

@@ -57,6 +57,14 @@ pub(crate) enum CliError {
     /// The system does not tell what memory a process holds.
     #[error("this system does not tell what memory a process holds; measuring it needs Linux's /proc/self/status")]
     NoMemoryBooks,
+    /// A line that `profile latency --stdin` cannot answer.
+    #[error("standard input:{line}: {cause}")]
+    BadRequest {
+        /// Its number.
+        line: usize,
+        /// Why.
+        cause: String,
+    },
     /// A measurement in a process of its own failed.
     #[error("`grice {what}` in a process of its own failed: {cause}")]
     Child {
@@ -186,6 +194,7 @@ impl CliError {
             | CliError::BadRows { .. }
             | CliError::NoRows(_)
             | CliError::NoMemoryBooks
+            | CliError::BadRequest { .. }
             | CliError::Child { .. }
             | CliError::NoSamples(_)
             | CliError::Quantize { .. }

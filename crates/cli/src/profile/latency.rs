@@ -1,12 +1,12 @@
 //! `profile latency`: times of whole batches.
 
 use super::statistics::{Statistics, rounded};
-use super::{Subject, load_subject, synthetic_batch};
+use super::{Subject, load_subject, requests, synthetic_batch};
 use crate::args::{Common, ProfileLatency, Shape};
 use crate::error::{CliError, Result};
 use crate::output::{write_file, write_stdout};
 use crate::terminal::Terminal;
-use grice_core::{Engine, Precision};
+use grice_core::{Batch, CpuEngine, Engine, EngineError, Precision};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Instant;
@@ -37,6 +37,9 @@ pub(crate) struct Measured {
 }
 
 pub(super) fn run(args: &ProfileLatency, common: &Common) -> Result<()> {
+    if args.stdin {
+        return requests::run(common);
+    }
     let mut subject = load_subject(common)?;
     let measure = |shape: &Shape| measure_latency(&mut subject, *shape, args.warmup, args.runs.get());
     let results = args.shapes.iter().map(measure).collect::<Result<Vec<Measured>>>()?;
@@ -65,15 +68,8 @@ pub(super) fn run(args: &ProfileLatency, common: &Common) -> Result<()> {
 /// # Errors
 /// A shape that the model cannot take.
 pub(crate) fn measure_latency(subject: &mut Subject, shape: Shape, warmup: usize, runs: usize) -> Result<Measured> {
-    let batch = synthetic_batch(shape, subject.vocabulary)?;
-    let mut times = Vec::with_capacity(runs);
-    for run in 0..warmup + runs {
-        let start = Instant::now();
-        subject.engine.forward(&batch).map_err(|error| CliError::Core(error.into()))?;
-        if run >= warmup {
-            times.push(start.elapsed().as_secs_f64() * 1e3);
-        }
-    }
+    let batch = synthetic_batch(&shape.lengths(), subject.vocabulary)?;
+    let times = time_batch(&mut subject.engine, &batch, warmup, runs).map_err(|error| CliError::Core(error.into()))?;
     let mean = times.iter().sum::<f64>() / times.len().max(1) as f64;
     Ok(Measured {
         batch_size: shape.rows,
@@ -81,6 +77,27 @@ pub(crate) fn measure_latency(subject: &mut Subject, shape: Shape, warmup: usize
         times: Statistics::of(&times),
         throughput_per_s: rounded(shape.rows as f64 / mean.max(1e-9) * 1e3),
     })
+}
+
+/// Milliseconds of `runs` runs after `warmup` that do not count.
+///
+/// # Errors
+/// A batch that the model cannot take.
+pub(super) fn time_batch(
+    engine: &mut CpuEngine,
+    batch: &Batch,
+    warmup: usize,
+    runs: usize,
+) -> Result<Vec<f64>, EngineError> {
+    for _ in 0..warmup {
+        engine.forward(batch)?;
+    }
+    let timed = |_| {
+        let start = Instant::now();
+        engine.forward(batch)?;
+        Ok(start.elapsed().as_secs_f64() * 1e3)
+    };
+    (0..runs).map(timed).collect()
 }
 
 fn show_report(report: &Report, terminal: Terminal) -> String {

@@ -58,7 +58,7 @@ fn measure(shapes: &[Shape], common: &Common) -> Result<Footprint> {
     let loaded = books()?;
     let mut results = Vec::new();
     for &shape in shapes {
-        let batch = synthetic_batch(shape, subject.vocabulary)?;
+        let batch = synthetic_batch(&shape.lengths(), subject.vocabulary)?;
         subject.engine.forward(&batch).map_err(|error| CliError::Core(error.into()))?;
         let resident_bytes = books()?.resident;
         results.push(AfterRun {
@@ -111,8 +111,7 @@ struct Books {
 #[cfg(target_os = "linux")]
 fn books() -> Result<Books> {
     let place = "/proc/self/status";
-    let status = std::fs::read_to_string(place)
-        .map_err(|source| CliError::Read { place: place.to_owned(), source })?;
+    let status = std::fs::read_to_string(place).map_err(|source| CliError::Read { place: place.to_owned(), source })?;
     let field = |name: &str| -> Option<u64> {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -3,6 +3,7 @@
 mod latency;
 mod memory;
 mod ops;
+mod requests;
 mod statistics;
 mod subject;
 

@@ -45,7 +45,7 @@ struct OpCost {
 
 pub(super) fn run(args: &ProfileOps, common: &Common) -> Result<()> {
     let mut subject = load_subject(common)?;
-    let batch = synthetic_batch(args.shape, subject.vocabulary)?;
+    let batch = synthetic_batch(&args.shape.lengths(), subject.vocabulary)?;
     let at_fault = |error: grice_core::EngineError| CliError::Core(error.into());
     for _ in 0..args.warmup {
         subject.engine.forward(&batch).map_err(at_fault)?;
@@ -166,7 +166,10 @@ mod tests {
         let trace = chrome_trace(&[span("qkv", 10, 20, 7)]);
         let trace: serde_json::Value = serde_json::from_str(&trace).unwrap_or_default();
         let event = &trace["traceEvents"][0];
-        assert_eq!((event["ph"].as_str(), event["ts"].as_f64(), event["dur"].as_f64()), (Some("X"), Some(10.0), Some(20.0)));
+        assert_eq!(
+            (event["ph"].as_str(), event["ts"].as_f64(), event["dur"].as_f64()),
+            (Some("X"), Some(10.0), Some(20.0))
+        );
         assert_eq!(event["args"]["operations"], 7);
     }
 }

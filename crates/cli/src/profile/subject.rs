@@ -1,6 +1,6 @@
 //! What is measured: a bundle's engine, or that of a bare ONNX file, and tokens for it.
 
-use crate::args::{Common, Shape};
+use crate::args::Common;
 use crate::error::{CliError, Result};
 use crate::model::{open_bundle, quietly, threads};
 use grice_core::{Batch, CpuEngine, CpuPlan, Error, Model, Network, Options, Precision};
@@ -61,16 +61,16 @@ fn plan_file(path: &Path, precision: Option<Precision>) -> Result<CpuPlan> {
     quietly(|| CpuPlan::new(network, precision))?.map_err(|error| CliError::Core(error.into()))
 }
 
-/// `rows` sequences of `tokens` tokens, spread over the vocabulary, the same in every run.
+/// Sequences of these lengths, their tokens spread over the vocabulary, the same in every run.
 ///
 /// # Errors
 /// More tokens than a batch can address.
-pub(crate) fn synthetic_batch(shape: Shape, vocabulary: usize) -> Result<Batch> {
+pub(crate) fn synthetic_batch(lengths: &[usize], vocabulary: usize) -> Result<Batch> {
     let mut state = 1u64;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((state >> 33) % vocabulary as u64) as u32
     };
-    let rows: Vec<Vec<u32>> = (0..shape.rows).map(|_| (0..shape.tokens).map(|_| next()).collect()).collect();
+    let rows: Vec<Vec<u32>> = lengths.iter().map(|&length| (0..length).map(|_| next()).collect()).collect();
     Batch::pack(&rows).map_err(|error| CliError::Core(Error::Batch(error)))
 }

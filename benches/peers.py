@@ -1,0 +1,447 @@
+"""grice and ONNX Runtime side by side on this machine, taking turns.
+
+    pip install onnxruntime numpy
+    cargo build --release
+    python benches/make_models.py MODELS            # once; needs torch and transformers too
+    python benches/peers.py MODELS --write docs/benchmarks.md
+    python benches/peers.py MODELS --quick          # a sanity run of two minutes
+
+Both are loaded and stay loaded: ONNX Runtime in this process, grice as `grice profile latency --stdin`. For each case they alternate, each
+doing a block of runs of about --block seconds after one that does not count (unless runs are long); who goes first changes every round. A ratio is ours / theirs
+of one round, so that the load of the moment falls on both; what is printed is the median of the rounds' ratios and their quartiles.
+
+ONNX Runtime is at its best: all its graph optimizations, as many threads as grice, inputs laid out beforehand, and of its own two dynamic int8
+files (7-bit and 8-bit weights) the one that is faster in that case. Both engines get tokens spread over the vocabulary.
+
+Cases: latency (batches of equal lengths), mixed (64 turns of real lengths in one call), load (start to first answer), memory, start (process
+start to printed verdict with the model that is compiled in). With --write each case replaces its own section of that file.
+"""
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CASES = ["latency", "mixed", "load", "memory", "start"]
+PEER_FILES = {"fp32": ["model.onnx"], "int8": ["model_int8.onnx", "model_int8_full_range.onnx"]}
+OUR_FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
+BITS = {"model_int8.onnx": "7-bit", "model_int8_full_range.onnx": "8-bit", "model.onnx": ""}
+# What this project holds itself to, on two threads: ours / theirs, at most.
+BOUNDS = {
+    ("detector", "int8", 2): {"1x32": 0.60, "1x128": 0.60, "8x128": 0.60},
+    ("detector", "fp32", 2): {"1x32": 0.90, "1x128": 0.90, "8x128": 0.90},
+    ("mini", "int8", 2): {"1x32": 0.70, "1x128": 0.70},
+}
+THROUGHPUT_BOUNDS = {"padded to the longest": 2.5, "sorted, batches of 8": 1.3}
+LOADED_BOUND, PEAK_BOUND, LOAD_BOUND_S = 1.3, 2.2, 1.5
+SORTED_BATCH = 8
+# Threads that wait for work by spinning do so for a moment after a run; the other engine starts when they sleep.
+PAUSE_S = 0.02
+WARMUP_BELOW_MS = 500
+
+
+class Grice:
+    """A `grice` process with a model loaded, answering one request at a time."""
+
+    def __init__(self, program, model, threads):
+        command = [program, "profile", "latency", "--stdin", "--model", model, "--threads", str(threads)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self.info = self._read()
+
+    def times_ms(self, batch, runs):
+        self.process.stdin.write(f"{batch} {runs}\n")
+        return self._read()["times_ms"]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+    def _read(self):
+        line = self.process.stdout.readline()
+        if not line:
+            sys.exit("grice ended early; see above")
+        return json.loads(line)
+
+
+class Peer:
+    """An ONNX Runtime session."""
+
+    def __init__(self, model, threads):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+    def times_ms(self, feeds, runs):
+        times = []
+        for _ in range(runs):
+            start = time.perf_counter()
+            for feed in feeds:
+                self.session.run(None, feed)
+            times.append((time.perf_counter() - start) * 1e3)
+        return times
+
+
+def padded_feed(lengths):
+    """ids and mask of sequences, padded to the longest."""
+    import numpy
+
+    ids = numpy.random.default_rng(0).integers(1, 30000, (len(lengths), max(lengths)))
+    mask = (numpy.arange(max(lengths)) < numpy.array(lengths)[:, None]).astype(numpy.int64)
+    return {"input_ids": ids * mask, "attention_mask": mask}
+
+
+def feeds_of_shape(shape):
+    rows, tokens = map(int, shape.split("x"))
+    return [padded_feed([tokens] * rows)]
+
+
+def alternate(jobs, settings):
+    """Medians of blocks in milliseconds, one list a job, for `jobs` {name: runs -> times}. All lists have one entry a round."""
+    first = {name: min(job(2)) for name, job in jobs.items()}
+    runs = {name: max(1, min(100, round(settings.block * 1e3 / max(ms, 1e-3)))) for name, ms in first.items()}
+    # A long run warms up by itself.
+    warmups = {name: int(ms < WARMUP_BELOW_MS) for name, ms in first.items()}
+    round_s = sum((runs[name] + warmups[name]) * ms / 1e3 + PAUSE_S for name, ms in first.items())
+    rounds = max(settings.rounds_min, min(settings.rounds_max, round(settings.seconds / round_s)))
+    blocks = {name: [] for name in jobs}
+    for number in range(rounds):
+        names = list(jobs)
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            time.sleep(PAUSE_S)
+            if warmups[name]:
+                jobs[name](1)
+            blocks[name].append(statistics.median(jobs[name](runs[name])))
+    return blocks
+
+
+@dataclass
+class Spread:
+    """Median and quartiles."""
+
+    low: float
+    median: float
+    high: float
+    count: int
+
+    @classmethod
+    def of(cls, values):
+        values = sorted(values)
+        low, median, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+        return cls(low, median, high, len(values))
+
+    def text(self, digits=2):
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f} – {self.high:.{digits}f})"
+
+
+def ratios(ours, theirs):
+    return Spread.of([a / b for a, b in zip(ours, theirs)])
+
+
+def milliseconds(values):
+    median = statistics.median(values)
+    return f"{median:.{2 if median < 10 else 1 if median < 100 else 0}f}"
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def verdict(ratio, bound, higher=False):
+    if bound is None:
+        return "–"
+    met = ratio >= bound if higher else ratio <= bound
+    return f"{'≥' if higher else '≤'} {bound:.2f} {'met' if met else '**missed**'}"
+
+
+def each_subject(settings):
+    """(model, precision, threads, grice, {file: peer}) for all that was asked for, loaded."""
+    for model in settings.models:
+        for precision in settings.precisions:
+            folder = settings.folder / model
+            for threads in settings.threads:
+                grice = Grice(settings.program, folder / OUR_FILES[precision], threads)
+                settings.info = grice.info
+                files = [file for file in PEER_FILES[precision] if (folder / file).exists()]
+                peers = {file: Peer(folder / file, threads) for file in files}
+                yield model, precision, threads, grice, peers
+                grice.close()
+
+
+def faster(blocks, names):
+    return min(names, key=lambda name: statistics.median(blocks[name]))
+
+
+def measure_latency(settings):
+    rows = [["model", "precision", "threads", "batch", "grice, ms", "ONNX Runtime, ms", "its weights", "ratio (quartiles)", "rounds", "bound"]]
+    for model, precision, threads, grice, peers in each_subject(settings):
+        for shape in settings.shapes:
+            feeds = feeds_of_shape(shape)
+            jobs = {"grice": lambda runs: grice.times_ms(shape, runs)}
+            jobs |= {file: lambda runs, peer=peer: peer.times_ms(feeds, runs) for file, peer in peers.items()}
+            blocks = alternate(jobs, settings)
+            best = faster(blocks, peers)
+            ratio = ratios(blocks["grice"], blocks[best])
+            bound = BOUNDS.get((model, precision, threads), {}).get(shape)
+            rows.append([model, precision, threads, shape.replace("x", "×"), milliseconds(blocks["grice"]), milliseconds(blocks[best]),
+                         BITS[best] or precision, f"**{ratio.median:.2f}** ({ratio.low:.2f} – {ratio.high:.2f})", ratio.count,
+                         verdict(ratio.median, bound)])
+            say("  ".join(map(str, rows[-1])))
+    return table(rows), "Batches are sequences × tokens. Times are medians of the rounds' medians; a ratio below 1 means that grice is faster."
+
+
+def measure_mixed(settings):
+    written = json.loads((ROOT / "benches/turn_lengths.json").read_text())
+    lengths = written["tokens"]
+    ordered = sorted(lengths)
+    batches = [ordered[start: start + SORTED_BATCH] for start in range(0, len(ordered), SORTED_BATCH)]
+    ways = {"padded to the longest": [padded_feed(lengths)], "sorted, batches of 8": [padded_feed(batch) for batch in batches]}
+    rows = [["model", "precision", "threads", "ONNX Runtime gets them", "grice, turns/s", "ONNX Runtime, turns/s", "its weights",
+             "throughput ratio (quartiles)", "rounds", "bound"]]
+    for model, precision, threads, grice, peers in each_subject(settings):
+        request = ",".join(map(str, lengths))
+        jobs = {"grice": lambda runs: grice.times_ms(request, runs)}
+        for way, feeds in ways.items():
+            jobs |= {(way, file): lambda runs, peer=peer, feeds=feeds: peer.times_ms(feeds, runs) for file, peer in peers.items()}
+        blocks = alternate(jobs, settings)
+        for way in ways:
+            best = faster(blocks, [(way, file) for file in peers])
+            gain = ratios(blocks[best], blocks["grice"])
+            bound = THROUGHPUT_BOUNDS[way] if precision == "int8" and threads == 2 else None
+            speed = [f"{len(lengths) / statistics.median(blocks[name]) * 1e3:.0f}" for name in ("grice", best)]
+            rows.append([model, precision, threads, way, *speed, BITS[best[1]] or precision,
+                         f"**{gain.median:.2f}** ({gain.low:.2f} – {gain.high:.2f})", gain.count, verdict(gain.median, bound, higher=True)])
+            say("  ".join(map(str, rows[-1])))
+    note = (f"{len(lengths)} turns of {min(lengths)} to {max(lengths)} tokens, {sum(lengths) / len(lengths):.0f} on the mean, in one call to grice; padded to the longest "
+            f"they are {len(lengths) * max(lengths) / sum(lengths):.2f} times as many tokens. `benches/turn_lengths.json`: {written['source']} "
+            "A ratio above 1 means that grice is faster.")
+    return table(rows), note
+
+
+def child(settings, what, model, threads):
+    """Figures of ONNX Runtime from a process of its own."""
+    command = [sys.executable, __file__, str(model), "--child", what, "--threads", str(threads)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def peer_load(model, threads):
+    """Milliseconds from a file to the first answer; starting Python and importing the library do not count."""
+    import onnxruntime  # noqa: F401
+
+    feeds = feeds_of_shape("1x32")
+    start = time.perf_counter()
+    Peer(model, threads).times_ms(feeds, 1)
+    return {"first_answer_ms": (time.perf_counter() - start) * 1e3}
+
+
+def peer_memory(model, threads, shapes):
+    import onnxruntime  # noqa: F401
+
+    feeds = {shape: feeds_of_shape(shape) for shape in shapes}
+    before = books()["VmRSS"]
+    peer = Peer(model, threads)
+    loaded = books()
+    after = {}
+    for shape in shapes:
+        peer.times_ms(feeds[shape], 1)
+        after[shape] = books()["VmRSS"] - before
+    return {"loaded": loaded["VmRSS"] - before, "peak": loaded["VmHWM"] - before, "after": after}
+
+
+def books():
+    """Bytes that this process holds (VmRSS), and has held at most (VmHWM)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    fields = dict(line.split(":", 1) for line in lines if line.startswith(("VmRSS", "VmHWM")))
+    return {name: int(value.split()[0]) * 1024 for name, value in fields.items()}
+
+
+def run_grice(settings, arguments):
+    """Seconds from the start of a process to its end, and what it printed."""
+    start = time.perf_counter()
+    done = subprocess.run([settings.program, *map(str, arguments)], check=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    return time.perf_counter() - start, done.stdout
+
+
+def measure_load(settings):
+    threads = max(settings.threads)
+    rows = [["model", "precision", "threads", "grice, ms", "ONNX Runtime, ms", "ratio (quartiles)", "rounds", "bound"]]
+    for model in settings.models:
+        for precision in settings.precisions:
+            ours, theirs = [], []
+            file, peer_file = (settings.folder / model / name for name in (OUR_FILES[precision], PEER_FILES[precision][0]))
+            arguments = ["profile", "latency", "--model", file, "--shapes", "1x32", "--warmup", 0, "--runs", 1, "--threads", threads]
+            run_grice(settings, arguments)
+            for _ in range(settings.loads):
+                ours.append(run_grice(settings, arguments)[0] * 1e3)
+                theirs.append(child(settings, "load", peer_file, threads)["first_answer_ms"])
+            ratio, median = ratios(ours, theirs), statistics.median(ours)
+            bound = "–"
+            if (model, precision) == ("detector", "int8"):
+                bound = f"≤ {LOAD_BOUND_S * 1e3:.0f} ms {'met' if median <= LOAD_BOUND_S * 1e3 else '**missed**'}"
+            rows.append([model, precision, threads, f"{median:.0f}", milliseconds(theirs), ratio.text(), ratio.count, bound])
+            say("  ".join(map(str, rows[-1])))
+    note = ("From the file, in the system's cache, to the answer for 1×32 tokens. grice's time is that of its whole process, from start to end; ONNX Runtime's "
+            "is without starting Python and importing the library.")
+    return table(rows), note
+
+
+def measure_memory(settings):
+    threads, shapes = max(settings.threads), settings.memory_shapes
+    rows = [["model", "precision", "engine", "file, MiB", "loading, peak", "loaded"] + [f"after {shape.replace('x', '×')}" for shape in shapes] + ["bound"]]
+    for model in settings.models:
+        for precision in settings.precisions:
+            file = settings.folder / model / OUR_FILES[precision]
+            size = file.stat().st_size
+            _, printed = run_grice(settings, ["profile", "memory", "--json", "--model", file, "--threads", threads, "--shapes", ",".join(shapes)])
+            ours = json.loads(printed)
+            theirs = child(settings, "memory", file, threads)
+            held = [ours["load_peak_bytes"], ours["loaded_bytes"]] + [after["resident_bytes"] for after in ours["results"]]
+            theirs = [theirs["peak"], theirs["loaded"]] + [theirs["after"][shape] for shape in shapes]
+            bound = "–"
+            if (model, precision) == ("detector", "int8"):
+                met = held[0] <= PEAK_BOUND * size and held[1] <= LOADED_BOUND * size
+                bound = f"peak ≤ {PEAK_BOUND}, loaded ≤ {LOADED_BOUND} {'met' if met else '**missed**'}"
+            for engine, sizes, bound in (("grice", held, bound), ("ONNX Runtime", theirs, "–")):
+                cells = [f"{bytes_ / 2**20:.0f} (×{bytes_ / size:.2f})" for bytes_ in sizes]
+                rows.append([model, precision, engine, f"{size / 2**20:.0f}", *cells, bound])
+                say("  ".join(map(str, rows[-1])))
+    note = ("Resident MiB, and in brackets times the file, each engine in a process of its own. grice's figures are those of the whole process; from ONNX Runtime's what "
+            "Python and the library hold before loading is taken off.")
+    return table(rows), note
+
+
+def measure_start(settings):
+    turn = ["--context", "What did you think of the film?", "--response", "Yes."]
+    run_grice(settings, ["detect", *turn])
+    times = [run_grice(settings, ["detect", *turn])[0] * 1e3 for _ in range(settings.starts)]
+    rows = [["median (quartiles), ms", "fastest", "slowest", "runs"], [Spread.of(times).text(0), f"{min(times):.0f}", f"{max(times):.0f}", len(times)]]
+    say("  ".join(map(str, rows[-1])))
+    return table(rows), '`grice detect --context "What did you think of the film?" --response "Yes."` with the model that is compiled in, on all threads.'
+
+
+def table(rows):
+    """Markdown; numbers to the right."""
+    numeric = {"threads", "rounds", "runs"}
+    head, *body = rows
+    line = lambda cells: "| " + " | ".join(map(str, cells)) + " |"
+    rule = ["--:" if name in numeric or ", ms" in name or "turns/s" in name else "---" for name in head]
+    return "\n".join([line(head), line(rule), *map(line, body)])
+
+
+def machine():
+    """Processor, instruction sets, cores, system and load of the moment."""
+    cpu = Path("/proc/cpuinfo")
+    fields = dict(line.split(":", 1) for line in cpu.read_text().split("\n\n")[0].splitlines()) if cpu.exists() else {}
+    fields = {name.strip(): value.strip() for name, value in fields.items()}
+    wanted = ["avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_int8", "asimddp", "i8mm"]
+    held = set(fields.get("flags", fields.get("Features", "")).split())
+    family = f" (family {fields['cpu family']}, model {fields['model']})" if "cpu family" in fields else ""
+    name = fields.get("model name", platform.processor() or platform.machine())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    load = f", load average {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
+    return f"{name}{family}, {', '.join(flag for flag in wanted if flag in held)}; {cores} cores; {platform.system()} {platform.release()}{load}"
+
+
+def versions(settings):
+    import numpy
+    import onnxruntime
+
+    ours = subprocess.run([settings.program, "--version"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    git = lambda *words: subprocess.run(["git", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.strip()
+    commit = git("rev-parse", "--short", "HEAD") or "unknown commit"
+    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    kernels = f", kernels {settings.info['kernels']}" if settings.info else ""
+    return f"{ours} ({commit}{changed}){kernels}; ONNX Runtime {onnxruntime.__version__}, numpy {numpy.__version__}, Python {platform.python_version()}"
+
+
+def section(case, settings, when, where, body, note):
+    """A case as a piece of Markdown. Where somebody's files lie is nobody's business."""
+    words = [word for word in settings.words if not word.startswith("--write")]
+    command = f"python benches/peers.py MODELS --cases {case}" + "".join(f" {word}" for word in words)
+    return f"```sh\n{command}\n```\n\n{when}. {where}. {versions(settings)}.\n\n{body}\n\n{note}\n"
+
+
+def write_section(path, case, text):
+    """Replaces what stands between a case's two markers."""
+    begin, end = f"<!-- peers.py: {case} -->", f"<!-- peers.py: end of {case} -->"
+    whole = path.read_text(encoding="utf-8")
+    if whole.count(begin) != 1 or whole.count(end) != 1 or whole.index(begin) > whole.index(end):
+        sys.exit(f"{path}: needs the line {begin} once, and {end} below it")
+    before, rest = whole.split(begin)
+    path.write_text(f"{before}{begin}\n{text}{end}{rest.split(end)[1]}", encoding="utf-8")
+
+
+def options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    listed = lambda text: text.split(",")
+    parser.add_argument("folder", type=Path, metavar="MODELS", help="the folder that make_models.py filled")
+    parser.add_argument("--program", default=str(ROOT / "target/release/grice"), metavar="PATH", help="the binary (default: target/release/grice)")
+    parser.add_argument("--cases", type=listed, default=CASES, metavar="CASE,…", help=f"of {', '.join(CASES)} (default: all)")
+    parser.add_argument("--models", type=listed, metavar="NAME,…", help="folders in MODELS (default: detector and mini, where there)")
+    parser.add_argument("--precisions", type=listed, metavar="P,…", help="int8, fp32 (default: both; for mixed int8)")
+    parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], metavar="N,…", help="default 2,1; for mixed 2")
+    parser.add_argument("--shapes", type=listed, default=["1x32", "1x128", "8x128"], metavar="ROWSxTOKENS,…", help="batches of latency")
+    parser.add_argument("--seconds", type=float, default=20, help="of a case, about (default 20)")
+    parser.add_argument("--block", type=float, default=0.15, help="seconds of a block of runs, about (default 0.15)")
+    parser.add_argument("--quick", action="store_true", help="a few rounds of the small model: shows that all works, not how fast")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this Markdown file")
+    parser.add_argument("--child", choices=["load", "memory"], help=argparse.SUPPRESS)
+    return parser, parser.parse_args()
+
+
+def settle(parser, args):
+    """Checks what was asked for and fills in the rest."""
+    # What shapes the figures, to be written beside them; where programs and files lie does not.
+    names = ["models", "precisions", "threads", "shapes", "seconds", "block"]
+    given = {name: getattr(args, name) for name in names if getattr(args, name) != parser.get_default(name)}
+    flat = lambda value: ",".join(map(str, value)) if isinstance(value, list) else f"{value:g}"
+    args.words = [f"--{name} {flat(value)}" for name, value in given.items()] + ["--quick"] * args.quick
+    args.rounds_min, args.rounds_max, args.loads, args.starts = (3, 5, 2, 5) if args.quick else (7, 51, 9, 40)
+    args.memory_shapes, args.info = ["1x128", "8x128"], None
+    if args.quick:
+        args.seconds, args.models = min(args.seconds, 2), args.models or ["mini"]
+    there = [name for name in ("detector", "mini") if (args.folder / name / "model.onnx").exists()]
+    args.models = args.models or there
+    missing = [args.folder / name / file for name in args.models or ["mini"] for file in OUR_FILES.values()]
+    missing = [str(path) for path in missing if not path.exists()]
+    if missing:
+        parser.error(f"{', '.join(missing)}: not there; make it with python benches/make_models.py {args.folder}")
+    unknown = set(args.cases) - set(CASES) | set(args.precisions or []) - set(OUR_FILES)
+    if unknown:
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if not Path(args.program).exists():
+        parser.error(f"{args.program}: not there; build it with cargo build --release, or name it with --program")
+
+
+def main():
+    parser, args = options()
+    if args.child:
+        measured = peer_load(args.folder, args.threads[0]) if args.child == "load" else peer_memory(args.folder, args.threads[0], ["1x128", "8x128"])
+        print(json.dumps(measured))
+        return
+    settle(parser, args)
+    asked = (args.precisions, args.threads)
+    measures = {"latency": measure_latency, "mixed": measure_mixed, "load": measure_load, "memory": measure_memory, "start": measure_start}
+    for case in args.cases:
+        only_int8 = case == "mixed"
+        args.precisions, args.threads = asked[0] or (["int8"] if only_int8 else ["int8", "fp32"]), asked[1] or ([2] if only_int8 else [2, 1])
+        say(f"{case}:")
+        when, where = datetime.date.today().isoformat(), machine()
+        text = section(case, args, when, where, *measures[case](args))
+        print(f"## {case}\n\n{text}", flush=True)
+        if args.write:
+            write_section(args.write, case, text)
+
+
+if __name__ == "__main__":
+    main()
