@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! args ─► model ─► rows ─► judge ─► writer | present
+//!                └──► server
 //! ```
 //!
 //! Leaves out everything that is not about a command line; what a verdict is and how it comes about is `grice-core`'s.
 
 mod args;
 mod batch;
+mod config;
 mod detect;
 mod doctor;
 mod error;
@@ -23,6 +25,8 @@ mod present;
 mod progress;
 mod resume;
 mod rows;
+mod serve;
+mod serve_options;
 mod terminal;
 
 use args::{Args, Command};
@@ -53,6 +57,7 @@ fn run(args: &Args) -> Result<(), CliError> {
         Command::Detect(detect) => detect::run(detect, &args.common),
         Command::Eval(eval) => eval::run(eval, &args.common),
         Command::Inspect(inspect) => inspect::run(inspect, &args.common),
+        Command::Serve(serve) => serve::run(serve, &args.common),
         Command::Doctor(doctor) => doctor::run(doctor, &args.common),
         Command::Completions(completions) => manual::print_completions(completions.shell),
         Command::Man => manual::print_man_page(),
