@@ -367,3 +367,24 @@ fn bounds_of_zero_still_let_one_through() {
     }
     assert!(schedule.is_empty());
 }
+
+/// A second cache, outside the process, is asked by key and fills this one.
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
+fn logits_from_elsewhere_are_as_good_as_its_own() {
+    let (mut here, mut there) = (schedule(Config::default()), schedule(Config::default()));
+    accept(&mut there, request(1, 5), at(0));
+    let run = run(&mut there, at(0));
+    finish(&mut there, &run, at(1));
+    let key = here.key(&ids(1, 5));
+    assert_eq!(key, there.key(&ids(1, 5)), "one key in every process");
+    let row = there.peek(&key).expect("it ran there");
+    assert!(here.peek(&key).is_none());
+    let broken = here.key(&ids(2, 5));
+    here.seed(broken, vec![f32::INFINITY; LABELS].into());
+    here.seed(key, row);
+    assert!(matches!(here.push(request(1, 5), at(2)), Pushed::Answered(row) if row[..] == logits_of(&ids(1, 5))));
+    accept(&mut here, request(2, 5), at(2));
+    let counters = here.counters();
+    assert_eq!((counters.cache_hits_total, counters.cache_misses_total, counters.cache_entries), (1, 1, 1));
+}
