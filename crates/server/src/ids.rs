@@ -56,11 +56,6 @@ impl Trace {
         }
     }
 
-    /// Whether whoever began the trace keeps it.
-    pub(crate) fn is_sampled(&self) -> bool {
-        self.flags & 1 == 1
-    }
-
     /// `traceparent` of this request, for the answer and for whatever it calls.
     pub(crate) fn header(&self) -> HeaderValue {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
@@ -130,7 +125,6 @@ mod tests {
         let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         let trace = Trace::of(&headers("traceparent", given));
         assert_eq!(trace.parent_id, Some(0xb7ad_6b71_6920_3331));
-        assert!(trace.is_sampled());
         let header = trace.header();
         let header = header.to_str().unwrap();
         assert!(header.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && header.ends_with("-01"), "{header}");

@@ -106,10 +106,10 @@ impl Problem {
     /// The answer's outcome label in metrics.
     pub(crate) fn outcome_of(status: StatusCode) -> &'static str {
         match status.as_u16() {
-            0..400 => "ok",
+            0..=399 => "ok",
             401 | 403 => "denied",
             429 => "limited",
-            400..500 => "invalid",
+            400..=499 => "invalid",
             501 => "absent",
             503 => "unavailable",
             504 => "deadline",

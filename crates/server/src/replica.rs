@@ -39,7 +39,11 @@ impl Worker {
     fn work(self, first: &Sender<Result<(), Error>>) {
         let mut engine = match self.build_engine() {
             Ok(engine) => engine,
-            Err(error) => return _ = first.send(Err(error)),
+            Err(error) => {
+                // Whoever started us may have given up on us.
+                _ = first.send(Err(error));
+                return;
+            }
         };
         self.runner.set_replica(self.place.index, true);
         _ = first.send(Ok(()));

@@ -58,7 +58,7 @@ async fn judge(app: &App, arrival: &Arrival, request: Request) -> Result<Respons
         None => *served.reader().thresholds(),
     };
     let tokenized = served.tokenize(item.turn()).await?;
-    let mut timing = Timing { tokenize: start.elapsed(), ..Timing::default() };
+    let mut timing = Timing::new(start.elapsed());
     let inferred = served.infer(&[tokenized.ids], arrival.deadline, caching_of(&head.headers)).await?;
     let inferred = inferred.first().ok_or_else(|| Problem::internal("no logits for a turn"))?;
     timing.add(inferred);

@@ -77,7 +77,7 @@ async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Re
     let mut response = match items {
         Items::One(item) => {
             let prepared = prepare(app, *item).await?;
-            let mut timing = Timing { tokenize: start.elapsed(), ..Timing::default() };
+            let mut timing = Timing::new(start.elapsed());
             let ids = [Arc::clone(&prepared.tokenized.ids)];
             let inferred = prepared.served.infer(&ids, arrival.deadline, caching).await?;
             let inferred = inferred.first().ok_or_else(|| Problem::internal("no logits for a turn"))?;
@@ -117,7 +117,7 @@ async fn judge_many(
     if let Some(problem) = items_problem(refused) {
         return Err(problem);
     }
-    let mut timing = Timing { tokenize: start.elapsed(), ..Timing::default() };
+    let mut timing = Timing::new(start.elapsed());
     let mut out = Vec::with_capacity(256 * prepared.len() + 2);
     out.push(b'[');
     // Runs of items for one model go to it together; nearly always that is all of them.
@@ -176,13 +176,17 @@ pub(super) fn caching_of(headers: &HeaderMap) -> Caching {
 /// Where the time went: for several turns, the longest wait and the longest run.
 #[derive(Default)]
 pub(super) struct Timing {
-    pub(super) tokenize: Duration,
+    tokenize: Duration,
     queue: Duration,
     infer: Duration,
     cached: Option<Cached>,
 }
 
 impl Timing {
+    pub(super) fn new(tokenize: Duration) -> Timing {
+        Timing { tokenize, ..Timing::default() }
+    }
+
     pub(super) fn add(&mut self, inferred: &Inferred) {
         self.queue = self.queue.max(inferred.queued);
         self.infer = self.infer.max(inferred.ran);

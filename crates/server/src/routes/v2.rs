@@ -112,7 +112,7 @@ pub(crate) async fn infer(
     let start = Instant::now();
     let inputs = std::mem::replace(&mut request.inputs, Inputs::Tokens(Vec::new()));
     let (sequences, truncated) = sequences(&served, inputs, &arrival).await?;
-    let mut timing = Timing { tokenize: start.elapsed(), ..Timing::default() };
+    let mut timing = Timing::new(start.elapsed());
     let inferred = served.infer(&sequences, arrival.deadline, caching_of(&head.headers)).await?;
     inferred.iter().for_each(|inferred| timing.add(inferred));
     let values = read_outputs(&app, &served, &request.outputs, &inferred, &truncated)?;
