@@ -128,6 +128,10 @@ impl Metrics {
             models: Family::default(),
             of_models: ModelFamilies::default(),
         };
+        // From zero on: a series that begins at one hides its first event from `increase` and `rate`.
+        for reason in ["deadline", "denied", "queue-full", "rate-limited", "too-large", "unavailable"] {
+            metrics.rejected.get_or_create_owned(&ReasonLabels { reason });
+        }
         metrics.register_requests(violations);
         metrics.register_batches();
         metrics.register_models();
@@ -168,6 +172,8 @@ impl Metrics {
         };
         set("in_use", in_use);
         set("failed", failed);
+        // From zero on, as in `new`.
+        self.replica_failures.get_or_create_owned(&ModelLabels { model: model.to_owned() });
     }
 
     /// Takes over what a schedule counted since `last`.
