@@ -1,6 +1,7 @@
 //! What `deploy/` says, held against the real binary, a real NGINX and Prometheus' own tools. What is not installed is
 //! reported as skipped; `cargo xtask setup` installs it.
 
+#![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod balance;
