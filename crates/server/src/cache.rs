@@ -175,7 +175,9 @@ mod remote {
         fn only_finite_rows_of_the_right_length_are_taken() {
             let bytes = |row: &[f32]| row.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
             assert_eq!(row_of(&bytes(&[1.0, -2.5]), 2).as_deref(), Some([1.0, -2.5].as_slice()));
-            for (broken, labels) in [(bytes(&[1.0]), 2), (bytes(&[1.0, 2.0]), 1), (bytes(&[1.0, f32::NAN]), 2), (vec![1; 7], 2)] {
+            for (broken, labels) in
+                [(bytes(&[1.0]), 2), (bytes(&[1.0, 2.0]), 1), (bytes(&[1.0, f32::NAN]), 2), (vec![1; 7], 2)]
+            {
                 assert_eq!(row_of(&broken, labels), None, "{broken:?}");
             }
             assert_eq!(row_of(&[], 4), None);

@@ -5,8 +5,8 @@
 
 use crate::metrics::{Metrics, ModelLabels};
 use grice_core::schedule::{
-    Answer, CacheKey, Caching, Config, Counters, EngineId, Failure, LogitsRow, Pushed, Rejection, Request, RequestId, Run, Schedule,
-    Step, Time,
+    Answer, CacheKey, Caching, Config, Counters, EngineId, Failure, LogitsRow, Pushed, Rejection, Request, RequestId,
+    Run, Schedule, Step, Time,
 };
 use grice_core::{Logits, Precision};
 use std::collections::HashMap;

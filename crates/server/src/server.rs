@@ -52,7 +52,8 @@ impl Server {
         let settings = Arc::new(settings);
         let metrics = Arc::new(Metrics::new());
         let guard = Guard::new(&settings.access)?;
-        let shared = settings.shared_cache.as_ref().map(|url| SharedCache::start(url, Arc::clone(&metrics))).transpose()?;
+        let shared =
+            settings.shared_cache.as_ref().map(|url| SharedCache::start(url, Arc::clone(&metrics))).transpose()?;
         let catalog = Arc::new(Catalog::new(Arc::clone(&settings), Arc::clone(&metrics), shared));
         let app = Arc::new(App { settings, catalog, metrics, guard, is_draining: AtomicBool::new(false) });
         let front = Front::new(Arc::clone(&app), router(&app))?;

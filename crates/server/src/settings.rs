@@ -189,7 +189,9 @@ pub enum ServeError {
     #[error("two models are called `{0}`; give each a name of its own, as in --bundle name=path")]
     SameName(String),
     /// A name that cannot stand in a URL.
-    #[error("`{0}` cannot be a model's name; use letters, digits, `-`, `_` and `.`, and name it as in --bundle name=path")]
+    #[error(
+        "`{0}` cannot be a model's name; use letters, digits, `-`, `_` and `.`, and name it as in --bundle name=path"
+    )]
     BadName(String),
     /// Nothing to serve.
     #[error("no model to serve; name one with --bundle")]
@@ -214,6 +216,8 @@ pub enum ServeError {
     #[error("the server cannot start: {0}")]
     Runtime(std::io::Error),
     /// Requests were left when the time for draining was up.
-    #[error("stopped with {0} connections still open after the drain time; raise --drain-max if answers take that long")]
+    #[error(
+        "stopped with {0} connections still open after the drain time; raise --drain-max if answers take that long"
+    )]
     Undrained(usize),
 }

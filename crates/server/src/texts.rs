@@ -34,7 +34,9 @@ impl Texts {
         let items = (bytes_max / (ENTRY_BYTES + 4 * TOKENS_USUAL)) as usize;
         let options = OptionsBuilder::new().estimated_items_capacity(items).weight_capacity(bytes_max).build().ok();
         let options = options.filter(|_| bytes_max > 0);
-        Texts(options.map(|options| Cache::with_options(options, Bytes, Default::default(), DefaultLifecycle::default())))
+        Texts(
+            options.map(|options| Cache::with_options(options, Bytes, Default::default(), DefaultLifecycle::default())),
+        )
     }
 
     pub(crate) fn get(&self, key: &TextKey) -> Option<Tokenized> {

@@ -52,9 +52,9 @@ async fn judge(app: &App, arrival: &Arrival, request: Request) -> Result<Respons
     let start = Instant::now();
     let served = app.catalog.find(None)?;
     let thresholds = match item.threshold {
-        Some(value) => Thresholds::all(value).over(served.reader().thresholds()).map_err(|_| {
-            Problem::unusable("`threshold` must lie between 0 and 1, both excluded")
-        })?,
+        Some(value) => Thresholds::all(value)
+            .over(served.reader().thresholds())
+            .map_err(|_| Problem::unusable("`threshold` must lie between 0 and 1, both excluded"))?,
         None => *served.reader().thresholds(),
     };
     let tokenized = served.tokenize(item.turn()).await?;

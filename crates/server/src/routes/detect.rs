@@ -4,8 +4,8 @@ use super::input::{Item, Items, items_problem};
 use super::{bytes_response, expect_json, expect_plain, read_body};
 use crate::envelope::{Arrival, LoggedText};
 use crate::problem::Problem;
-use crate::server::App;
 use crate::served::{Cached, Inferred, Served};
+use crate::server::App;
 use crate::texts::Tokenized;
 use axum::Extension;
 use axum::body::Body;
@@ -62,7 +62,8 @@ pub(crate) async fn pipeline() -> Problem {
 }
 
 pub(super) fn absent(task: &str) -> Problem {
-    let detail = format!("no model here has the task `{task}`; the models that are served detect violations, see /v1/models");
+    let detail =
+        format!("no model here has the task `{task}`; the models that are served detect violations, see /v1/models");
     Problem::new(StatusCode::NOT_IMPLEMENTED, "no-such-task", detail)
 }
 
@@ -157,8 +158,7 @@ fn read(app: &App, item: &Prepared, inferred: &Inferred) -> Result<Verdict, Prob
 fn write_answer(out: &mut Vec<u8>, verdict: &Verdict, model: &str) -> Result<(), Problem> {
     let Verdict { probabilities, violations, cooperative, truncated } = verdict;
     let answer = Answer { probabilities, violations, cooperative: *cooperative, truncated: *truncated, model };
-    serde_json::to_writer(out, &answer)
-        .map_err(|error| Problem::internal(format!("writing an answer: {error}")))
+    serde_json::to_writer(out, &answer).map_err(|error| Problem::internal(format!("writing an answer: {error}")))
 }
 
 fn finish(out: Vec<u8>, timing: &Timing, arrival: &Arrival) -> Response<Body> {

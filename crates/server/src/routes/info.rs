@@ -53,7 +53,11 @@ pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
 
 /// `GET /openapi.json`.
 pub(crate) async fn openapi() -> Response<Body> {
-    bytes_response(StatusCode::OK, "application/json", OPENAPI)
+    bytes_response(
+        StatusCode::OK,
+        "application/json",
+        OPENAPI.replace("\"VERSION\"", concat!("\"", env!("CARGO_PKG_VERSION"), "\"")),
+    )
 }
 
 /// `GET /docs`: shows `/openapi.json`; needs nothing from anywhere else.

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
+const DETAIL_CHARS_MAX: usize = 400;
+
 /// One turn to judge, and how.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Item {
@@ -62,7 +64,8 @@ impl Items {
             Some(b'[') => {
                 let items: Vec<Item> = parse_json(body)?;
                 if items.len() > items_max {
-                    let detail = format!("{} turns are more than the {items_max} that one request may hold", items.len());
+                    let detail =
+                        format!("{} turns are more than the {items_max} that one request may hold", items.len());
                     return Err(Problem::too_large(detail));
                 }
                 Ok(Items::Many(items))
@@ -98,15 +101,13 @@ impl Thresholds {
     /// # Errors
     /// 422 naming the maxim of one that is not between 0 and 1.
     pub(crate) fn over(&self, model: &PerMaxim<f32>) -> Result<PerMaxim<f32>, Problem> {
-        let given = PerMaxim {
-            quantity: self.quantity,
-            quality: self.quality,
-            relation: self.relation,
-            manner: self.manner,
-        };
+        let given =
+            PerMaxim { quantity: self.quantity, quality: self.quality, relation: self.relation, manner: self.manner };
         let outside = |maxim: &Maxim| given.get(*maxim).is_some_and(|value| !(value > 0.0 && value < 1.0));
         match Maxim::ALL.into_iter().find(outside) {
-            Some(maxim) => Err(Problem::unusable(format!("`thresholds.{maxim}` must lie between 0 and 1, both excluded"))),
+            Some(maxim) => {
+                Err(Problem::unusable(format!("`thresholds.{maxim}` must lie between 0 and 1, both excluded")))
+            }
             None => Ok(PerMaxim::from_fn(|maxim| given.get(maxim).unwrap_or(*model.get(maxim)))),
         }
     }
@@ -120,13 +121,22 @@ pub(crate) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem>
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         Category::Data => {
             let deserializer = &mut serde_json::Deserializer::from_slice(body);
-            let path = serde_path_to_error::deserialize::<_, T>(deserializer).err().map(|error| error.path().to_string());
+            let path =
+                serde_path_to_error::deserialize::<_, T>(deserializer).err().map(|error| error.path().to_string());
             let place = path.filter(|path| path != ".").map(|path| format!("`{path}`: ")).unwrap_or_default();
-            Problem::unusable(format!("{place}{error}"))
+            Problem::unusable(shortened(&format!("{place}{error}")))
         }
         _ if body.trim_ascii().is_empty() => Problem::malformed("the body is empty; it must be JSON"),
         _ => Problem::malformed(format!("the body is not JSON: {error}")),
     })
+}
+
+/// serde quotes what it found, however long that is.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(DETAIL_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// One problem for all the items at fault.
@@ -154,6 +164,7 @@ mod tests {
         let problem = Items::parse(body.as_bytes(), 3).map(|_| ()).expect_err(body);
         assert_eq!(problem.status.as_u16(), status, "{body}: {}", problem.detail);
         assert!(problem.detail.contains(words), "{body}: {}", problem.detail);
+        assert!(problem.detail.len() < 2 * DETAIL_CHARS_MAX, "{}", problem.detail);
     }
 
     #[test]
@@ -162,7 +173,10 @@ mod tests {
         check("{\"response\": \"a", 400, "not JSON");
         check("{\"response\": \"\\ud800\"}", 400, "not JSON");
         check("{\"response\": \"a\", \"thresholds\": {\"manner\": 1e999}}", 400, "number out of range");
-        check(&"[".repeat(100_000), 400, "recursion limit");
+        check(&format!("{{\"x\": {}", "[".repeat(100_000)), 400, "recursion limit");
+        check(&"[".repeat(100_000), 422, "expected text");
+        check(&format!("{{\"response\": 1, \"context\": {{}}, \"x\": \"{}\"}}", "y".repeat(10_000)), 422, "`response`");
+        check(&format!("{{\"response\": \"a\", \"context\": [[\"{}\"]]}}", "y".repeat(10_000)), 422, "`context[0]`");
         check("{}", 422, "missing field `response`");
         check("7", 422, "invalid type");
         check("{\"response\": 1}", 422, "`response`: invalid type: integer `1`");

@@ -19,7 +19,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use http_body_util::BodyExt;
 use serde::Serialize;
 use std::any::Any;
@@ -31,33 +31,8 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 /// All routes, with everything around them.
 pub(crate) fn router(app: &Arc<App>) -> Router {
-    let mut router = Router::new()
-        .route("/v1/detect", post(detect::detect))
-        .route("/v1/repair", post(detect::repair))
-        .route("/v1/generate", post(detect::generate))
-        .route("/v1/pipeline", post(detect::pipeline))
-        .route("/v1/models", get(info::models))
-        .route("/detect", post(alias::detect))
-        .route("/repair", post(alias::repair))
-        .route("/generate", post(alias::generate))
-        .route("/health", get(health::health))
-        .route("/v2", get(v2::server_metadata))
-        .route("/v2/health/live", get(health::live))
-        .route("/v2/health/ready", get(health::ready))
-        .route("/v2/repository/index", post(v2::repository_index))
-        .route("/v2/models/{model}", get(v2::model_metadata))
-        .route("/v2/models/{model}/ready", get(v2::model_ready))
-        .route("/v2/models/{model}/config", get(v2::model_config))
-        .route("/v2/models/{model}/infer", post(v2::infer))
-        .route("/v2/models/{model}/versions/{version}", get(v2::model_metadata))
-        .route("/v2/models/{model}/versions/{version}/ready", get(v2::model_ready))
-        .route("/v2/models/{model}/versions/{version}/config", get(v2::model_config))
-        .route("/v2/models/{model}/versions/{version}/infer", post(v2::infer))
-        .route("/metrics", get(info::metrics))
-        .route("/openapi.json", get(info::openapi))
-        .route("/docs", get(info::docs))
-        .route("/", get(info::root))
-        .route("/admin/reload", post(admin::reload))
+    let routes = table().into_iter().fold(Router::new(), |router, (_, path, handler)| router.route(path, handler));
+    let mut router = routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
@@ -68,11 +43,45 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
     router.with_state(Arc::clone(app))
 }
 
+/// Method, path and handler of each route; `openapi.json` has the same ones.
+fn table() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
+    vec![
+        ("post", "/v1/detect", post(detect::detect)),
+        ("post", "/v1/repair", post(detect::repair)),
+        ("post", "/v1/generate", post(detect::generate)),
+        ("post", "/v1/pipeline", post(detect::pipeline)),
+        ("get", "/v1/models", get(info::models)),
+        ("post", "/detect", post(alias::detect)),
+        ("post", "/repair", post(alias::repair)),
+        ("post", "/generate", post(alias::generate)),
+        ("get", "/health", get(health::health)),
+        ("get", "/v2", get(v2::server_metadata)),
+        ("get", "/v2/health/live", get(health::live)),
+        ("get", "/v2/health/ready", get(health::ready)),
+        ("post", "/v2/repository/index", post(v2::repository_index)),
+        ("get", "/v2/models/{model}", get(v2::model_metadata)),
+        ("get", "/v2/models/{model}/ready", get(v2::model_ready)),
+        ("get", "/v2/models/{model}/config", get(v2::model_config)),
+        ("post", "/v2/models/{model}/infer", post(v2::infer)),
+        ("get", "/v2/models/{model}/versions/{version}", get(v2::model_metadata)),
+        ("get", "/v2/models/{model}/versions/{version}/ready", get(v2::model_ready)),
+        ("get", "/v2/models/{model}/versions/{version}/config", get(v2::model_config)),
+        ("post", "/v2/models/{model}/versions/{version}/infer", post(v2::infer)),
+        ("get", "/metrics", get(info::metrics)),
+        ("get", "/openapi.json", get(info::openapi)),
+        ("get", "/docs", get(info::docs)),
+        ("get", "/", get(info::root)),
+        ("post", "/admin/reload", post(admin::reload)),
+    ]
+}
+
 /// What a route asks of whoever calls it.
 pub(crate) fn entry_of(route: &str) -> Entry {
     match route {
         "/detect" | "/repair" | "/generate" => Entry::KeyOr403,
-        "/v2/health/live" | "/v2/health/ready" | "/health" | "/metrics" | "/openapi.json" | "/docs" | "/" => Entry::Open,
+        "/v2/health/live" | "/v2/health/ready" | "/health" | "/metrics" | "/openapi.json" | "/docs" | "/" => {
+            Entry::Open
+        }
         "/admin/reload" => Entry::Admin,
         _ if route.starts_with("/v1/") || route.starts_with("/v2") => Entry::Key,
         // Nothing is there to be guarded.
@@ -189,4 +198,42 @@ fn bytes_response(status: StatusCode, content_type: &'static str, bytes: impl In
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_description_has_the_routes_that_there_are() {
+        let described: serde_json::Value = serde_json::from_str(info::OPENAPI).unwrap();
+        let described: BTreeSet<(String, String)> = described["paths"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .flat_map(|(path, item)| item.as_object().unwrap().keys().map(move |verb| (verb.clone(), path.clone())))
+            .collect();
+        let served = table().iter().map(|(verb, path, _)| ((*verb).to_owned(), (*path).to_owned())).collect();
+        assert_eq!(described, served);
+    }
+
+    #[test]
+    fn the_description_asks_for_keys_where_the_routes_do() {
+        let described: serde_json::Value = serde_json::from_str(info::OPENAPI).unwrap();
+        for (verb, path, _) in table() {
+            let security = described["paths"][path][verb].get("security").map(|security| security.as_array().unwrap());
+            let (open, optional) = match security {
+                None => (path != "/admin/reload", false),
+                Some(ways) => (ways.is_empty(), ways.contains(&serde_json::json!({}))),
+            };
+            let expected = match entry_of(path) {
+                Entry::Open => (true, false),
+                Entry::Key | Entry::KeyOr403 => (false, true),
+                Entry::Admin => (false, false),
+            };
+            assert_eq!((open, optional), expected, "{verb} {path}");
+        }
+    }
 }

@@ -99,7 +99,8 @@ impl InferRequest {
     pub(crate) fn parse(body: &[u8], head_bytes: Option<usize>, bounds: Bounds) -> Result<InferRequest, Problem> {
         let length = head_bytes.unwrap_or(body.len());
         let Some((head, mut rest)) = body.split_at_checked(length) else {
-            let detail = format!("Inference-Header-Content-Length says {length}, but the body has {} bytes", body.len());
+            let detail =
+                format!("Inference-Header-Content-Length says {length}, but the body has {} bytes", body.len());
             return Err(Problem::malformed(detail));
         };
         let head: Head = parse_json(head)?;
@@ -138,7 +139,8 @@ fn read_tensor(input: &InputHead, rest: &mut &[u8]) -> Result<Tensor, Problem> {
     let name = &input.name;
     let wrong = |what: String| Problem::malformed(format!("input `{name}`: {what}"));
     let count = input.shape.iter().try_fold(1u64, |product, &side| product.checked_mul(side));
-    let count = count.and_then(|count| usize::try_from(count).ok()).ok_or_else(|| wrong("its shape overflows".to_owned()))?;
+    let count =
+        count.and_then(|count| usize::try_from(count).ok()).ok_or_else(|| wrong("its shape overflows".to_owned()))?;
     let binary = input.parameters.as_ref().and_then(|parameters| parameters.binary_data_size);
     let values = match (binary, &input.data) {
         (Some(_), Some(_)) => return Err(wrong("it has both `data` and `binary_data_size`".to_owned())),
@@ -285,7 +287,9 @@ impl Inputs {
             let again = match (place, name.as_str(), values) {
                 (Some(place), _, Values::Texts(values)) => {
                     if !matches!(*shape, [_] | [_, 1]) {
-                        return Err(Problem::unusable(format!("input `{name}` must have the shape [rows] or [rows, 1]")));
+                        return Err(Problem::unusable(format!(
+                            "input `{name}` must have the shape [rows] or [rows, 1]"
+                        )));
                     }
                     texts[place].replace(values).is_some()
                 }

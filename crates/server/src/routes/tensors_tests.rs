@@ -54,7 +54,7 @@ fn binary_tensors_follow_the_head() {
     assert!(read.outputs.iter().all(|output| output.binary));
     for cut in 0..body.len() {
         assert!(InferRequest::parse(&body[..cut], Some(head.len()), BOUNDS).is_err(), "{cut}");
-        assert!(InferRequest::parse(&body, Some(cut), BOUNDS).is_err(), "{cut}");
+        assert!(cut == head.len() || InferRequest::parse(&body, Some(cut), BOUNDS).is_err(), "{cut}");
     }
     let more = [&body[..], b"z"].concat();
     let problem = InferRequest::parse(&more, Some(head.len()), BOUNDS).unwrap_err();
@@ -70,7 +70,11 @@ fn what_breaks_the_protocol_is_named() {
     check(&tokens("input_ids", "[1, 1]", "[18446744073709551615]"), 400, "too large");
     check("{\"name\": \"response\", \"datatype\": \"BYTES\", \"shape\": [1]}", 400, "neither `data` nor");
     check("{\"name\": \"response\", \"datatype\": \"FP32\", \"shape\": [1], \"data\": [1]}", 400, "datatype `FP32`");
-    check("{\"name\": \"response\", \"datatype\": \"BYTES\", \"shape\": [-1], \"data\": []}", 422, "`inputs[0].shape[0]`");
+    check(
+        "{\"name\": \"response\", \"datatype\": \"BYTES\", \"shape\": [-1], \"data\": []}",
+        422,
+        "`inputs[0].shape[0]`",
+    );
     check(&format!("{0},{0}", texts("response", "[1]", "[\"a\"]")), 400, "twice");
 }
 
@@ -100,7 +104,8 @@ fn tensors_that_cannot_be_judged_are_named() {
 fn outputs_come_as_asked_for() {
     let input = texts("response", "[1]", "[\"a\"]");
     let ask = |outputs: &str| parse(&format!("{{\"id\": \"7\", \"inputs\": [{input}], \"outputs\": {outputs}}}"));
-    let request = ask("[{\"name\": \"probabilities\", \"parameters\": {\"binary_data\": true}}, {\"name\": \"logits\"}]");
+    let request =
+        ask("[{\"name\": \"probabilities\", \"parameters\": {\"binary_data\": true}}, {\"name\": \"logits\"}]");
     let request = request.unwrap();
     let body = write_answer(("m", "1"), &request, 1, &[vec![0.5, 1.0], vec![0.0, -2.0]]).unwrap();
     let (head, binary) = body.bytes.split_at(body.head_bytes.unwrap());

@@ -5,8 +5,8 @@ use super::tensors::{Bounds, InferRequest, Inputs, Output, OutputKind, write_ans
 use super::{bytes_response, expect_plain, json_response, read_body};
 use crate::envelope::Arrival;
 use crate::problem::Problem;
-use crate::server::App;
 use crate::served::{Inferred, Served};
+use crate::server::App;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
@@ -52,7 +52,8 @@ pub(crate) async fn model_metadata(State(app): State<Arc<App>>, asked: Asked) ->
     let text = |name: &str| json!({ "name": name, "datatype": "BYTES", "shape": [-1, 1] });
     let tokens = |name: &str| json!({ "name": name, "datatype": "INT64", "shape": [-1, -1] });
     let labels = &served.reader().manifest().labels;
-    let outputs = OutputKind::ALL.map(|kind| json!({ "name": kind.name(), "datatype": "FP32", "shape": [-1, labels.len()] }));
+    let outputs =
+        OutputKind::ALL.map(|kind| json!({ "name": kind.name(), "datatype": "FP32", "shape": [-1, labels.len()] }));
     let body = json!({
         "name": served.name(),
         "versions": [served.info().version],
@@ -78,7 +79,8 @@ pub(crate) async fn model_config(State(app): State<Arc<App>>, asked: Asked) -> R
     let text = |name: &str, optional: bool| json!({ "name": name, "data_type": "TYPE_STRING", "dims": [1], "optional": optional });
     let tokens = |name: &str| json!({ "name": name, "data_type": "TYPE_INT64", "dims": [-1], "optional": true });
     let labels = served.reader().manifest().labels.len();
-    let outputs = OutputKind::ALL.map(|kind| json!({ "name": kind.name(), "data_type": "TYPE_FP32", "dims": [labels] }));
+    let outputs =
+        OutputKind::ALL.map(|kind| json!({ "name": kind.name(), "data_type": "TYPE_FP32", "dims": [labels] }));
     let body = json!({
         "name": served.name(),
         "platform": "grice",
@@ -106,8 +108,7 @@ pub(crate) async fn infer(
     expect_plain(&head.headers)?;
     let head_bytes = head_length(&head.headers)?;
     let body = read_body(&app, &head.headers, body, &arrival).await?;
-    let bounds =
-        Bounds { rows_max: app.settings.limits.items_max, tokens_max: served.reader().manifest().max_tokens };
+    let bounds = Bounds { rows_max: app.settings.limits.items_max, tokens_max: served.reader().manifest().max_tokens };
     let mut request = InferRequest::parse(&body, head_bytes, bounds)?;
     let start = Instant::now();
     let inputs = std::mem::replace(&mut request.inputs, Inputs::Tokens(Vec::new()));
@@ -158,7 +159,9 @@ async fn sequences(
             let bound = served.id_bound().unwrap_or(usize::MAX);
             for (row, ids) in rows.iter().enumerate() {
                 if let Some(id) = ids.iter().find(|&&id| id as usize >= bound) {
-                    return Err(Problem::unusable(format!("row {row}: {id} is not a token of the model, which has {bound}")));
+                    return Err(Problem::unusable(format!(
+                        "row {row}: {id} is not a token of the model, which has {bound}"
+                    )));
                 }
             }
             let truncated = vec![false; rows.len()];
@@ -168,9 +171,10 @@ async fn sequences(
             let mut sequences = Vec::with_capacity(turns.len());
             let mut truncated = Vec::with_capacity(turns.len());
             for (row, turn) in turns.into_iter().enumerate() {
-                let tokenized = served.tokenize(turn).await.map_err(|problem| {
-                    Problem { detail: format!("row {row}: {}", problem.detail), ..problem }
-                })?;
+                let tokenized = served
+                    .tokenize(turn)
+                    .await
+                    .map_err(|problem| Problem { detail: format!("row {row}: {}", problem.detail), ..problem })?;
                 sequences.push(tokenized.ids);
                 truncated.push(tokenized.truncated);
                 if Instant::now() >= arrival.deadline {
@@ -203,4 +207,3 @@ fn read_outputs(
     });
     Ok(values.collect())
 }
-
