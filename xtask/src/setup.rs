@@ -19,7 +19,7 @@ struct SystemPart {
     is_there: fn() -> bool,
 }
 
-const SYSTEM_PARTS: [SystemPart; 5] = [
+const SYSTEM_PARTS: [SystemPart; 6] = [
     SystemPart {
         name: "Chromium (runs the wasm tests)",
         packages: &["chromium"],
@@ -46,6 +46,11 @@ const SYSTEM_PARTS: [SystemPart; 5] = [
         name: "promtool (tests the alert rules of deploy/)",
         packages: &["prometheus"],
         is_there: || find(&["promtool"]).is_some(),
+    },
+    SystemPart {
+        name: "Redis (a cache that servers share, in a test of the server)",
+        packages: &["redis-server"],
+        is_there: || find(&["redis-server"]).is_some(),
     },
 ];
 

@@ -1,7 +1,7 @@
 //! `grice.toml`: defaults below flags and environment.
 
-use crate::error::{CliError, Result};
 use crate::args::ServeOptions;
+use crate::error::{CliError, Result};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 

@@ -38,9 +38,9 @@ pub(crate) fn run(args: &Serve, common: &Common) -> Result<()> {
 
 fn start_logging(options: &ServeOptions) -> Result<()> {
     let level = options.log.as_deref().unwrap_or("info");
-    let targets: Targets = level
-        .parse()
-        .map_err(|error| CliError::ServeOption(format!("--log {level}: {error}; write info, or info,grice_server=debug")))?;
+    let targets: Targets = level.parse().map_err(|error| {
+        CliError::ServeOption(format!("--log {level}: {error}; write info, or info,grice_server=debug"))
+    })?;
     let registry = tracing_subscriber::registry().with(targets);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let started = match options.log_format.unwrap_or(LogFormat::Human) {
@@ -145,7 +145,8 @@ fn replicas(options: &ServeOptions) -> Result<usize> {
     let devices = options.device.as_ref().map_or(1, Vec::len).max(1);
     match options.replicas.map(NonZeroUsize::get) {
         Some(replicas) if devices > 1 && replicas != devices => {
-            let cause = format!("--replicas {replicas} and --device with {devices} devices do not fit; one of them is enough");
+            let cause =
+                format!("--replicas {replicas} and --device with {devices} devices do not fit; one of them is enough");
             Err(CliError::ServeOption(cause))
         }
         Some(replicas) => Ok(replicas),

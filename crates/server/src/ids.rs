@@ -92,7 +92,7 @@ fn hex<const N: usize>(bytes: [u8; 16], digits: usize) -> [u8; N] {
     for (place, digit) in out.iter_mut().enumerate() {
         let nibble = skipped + place;
         let byte = bytes[nibble / 2];
-        *digit = DIGITS[usize::from(if nibble % 2 == 0 { byte >> 4 } else { byte & 15 })];
+        *digit = DIGITS[usize::from(if nibble.is_multiple_of(2) { byte >> 4 } else { byte & 15 })];
     }
     out
 }

@@ -99,29 +99,42 @@ impl Runner {
         Time::from(self.started.elapsed())
     }
 
-    /// Asks for the logits of a sequence.
+    /// Asks for the logits of some sequences: all of them or, where one is turned away, none. They enter together, so that
+    /// they can run together.
     ///
     /// # Errors
-    /// Why it was not taken.
+    /// Why the first of those that were turned away was.
     pub(crate) fn submit(
         self: &Arc<Runner>,
-        ids: Arc<[u32]>,
+        sequences: &[Arc<[u32]>],
         deadline: Time,
         caching: Caching,
-    ) -> Result<Submitted, Rejection> {
+    ) -> Result<Vec<Submitted>, Rejection> {
         let now = self.now();
         let mut state = self.lock();
-        let request = Request { deadline: Some(deadline), caching, ..Request::new(ids) };
-        match state.schedule.push(request, now) {
-            Pushed::Answered(row) => Ok(Submitted::Known(row)),
-            Pushed::Rejected(rejection) => Err(rejection),
-            Pushed::Accepted(id) => {
-                let (sender, answer) = oneshot::channel();
-                state.waiting.insert(id, sender);
-                self.pump(state, now);
-                Ok(Submitted::Waits(Ticket { runner: Arc::clone(self), id, answer, is_answered: false }))
+        let mut submitted = Vec::with_capacity(sequences.len());
+        for ids in sequences {
+            let request = Request { deadline: Some(deadline), caching, ..Request::new(Arc::clone(ids)) };
+            match state.schedule.push(request, now) {
+                Pushed::Answered(row) => submitted.push(Submitted::Known(row)),
+                Pushed::Accepted(id) => {
+                    let (sender, answer) = oneshot::channel();
+                    state.waiting.insert(id, sender);
+                    let ticket = Ticket { runner: Arc::clone(self), id, answer, is_answered: false };
+                    submitted.push(Submitted::Waits(ticket));
+                }
+                Pushed::Rejected(rejection) => {
+                    // Not before the lock is free: dropped tickets take it to leave the queue.
+                    drop(state);
+                    drop(submitted);
+                    return Err(rejection);
+                }
             }
         }
+        if submitted.iter().any(|submitted| matches!(submitted, Submitted::Waits(_))) {
+            self.pump(state, now);
+        }
+        Ok(submitted)
     }
 
     /// The keys of those sequences that the cache in the process does not know.

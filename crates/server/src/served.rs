@@ -182,12 +182,8 @@ impl Served {
             self.ask_shared(shared, sequences).await;
         }
         let deadline = self.runner.time_of(deadline);
-        let mut submitted = Vec::with_capacity(sequences.len());
-        for ids in sequences {
-            // On the way out every ticket so far is dropped, which takes it from the queue.
-            let taken = self.runner.submit(Arc::clone(ids), deadline, caching);
-            submitted.push(taken.map_err(|rejection| Problem::rejected(&rejection))?);
-        }
+        let submitted = self.runner.submit(sequences, deadline, caching);
+        let submitted = submitted.map_err(|rejection| Problem::rejected(&rejection))?;
         let mut inferred = Vec::with_capacity(sequences.len());
         for (submitted, ids) in submitted.into_iter().zip(sequences) {
             let answer = match submitted {

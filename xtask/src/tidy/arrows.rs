@@ -35,7 +35,8 @@ const ROOMS: &[Room] = &[
     Room { name: "grice-core", knows: &["grice-model", "grice-cpu", "grice-gpu"], tests_know: &[] },
     Room { name: "grice-quantize", knows: &["grice-model"], tests_know: &[] },
     Room { name: "grice-server", knows: &["grice-core"], tests_know: &[] },
-    Room { name: "grice-cli", knows: &["grice-core"], tests_know: &[] },
+    // `grice serve` is the server with the command line's options.
+    Room { name: "grice-cli", knows: &["grice-core", "grice-server"], tests_know: &[] },
     // Its tests hold the browser's engine to the reference logits, below what core shows.
     Room { name: "grice-wasm", knows: &["grice-core"], tests_know: &["grice-cpu"] },
     Room { name: TESTKIT, knows: &["grice-model", "grice-cpu", "grice-core"], tests_know: &[] },
@@ -118,6 +119,7 @@ mod tests {
         check("grice-cli", "grice-core", Normal, Ok(()));
         check("grice-cpu", "tract-linalg", Normal, Ok(()));
         check("grice-server", "tokio", Normal, Ok(()));
+        check("grice-cli", "grice-server", Normal, Ok(()));
         check("grice-wasm", "js-sys", Normal, Ok(()));
         check("grice-wasm", "wasm-bindgen-test", Dev, Ok(()));
         check("grice-cpu", "grice-testkit", Dev, Ok(()));
@@ -134,6 +136,8 @@ mod tests {
         check("grice-core", "grice-cli", Normal, Err("may know only"));
         check("grice-server", "grice-cli", Normal, Err("may know only grice-core"));
         check("grice-wasm", "grice-server", Build, Err("may know only"));
+        check("grice-core", "grice-server", Dev, Err("may know only"));
+        check("grice-server", "grice-cpu", Normal, Err("may know only grice-core"));
         check("grice-quantize", "grice-core", Normal, Err("may know only grice-model"));
         check("xtask", "grice-core", Normal, Err("knows no other member"));
     }

@@ -153,7 +153,8 @@ impl Front {
         };
         let check = command().arg("-t").output().unwrap();
         assert!(check.status.success(), "nginx -t: {}", String::from_utf8_lossy(&check.stderr));
-        let process = Process(command().stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let quiet = Stdio::null;
+        let process = Process(command().stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn().unwrap());
         let front = Front { address, folder, _process: process };
         wait("NGINX", || http::get(address, "/v2/health/live").is_ok_and(|answer| answer.status == 200));
         front

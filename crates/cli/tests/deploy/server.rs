@@ -52,7 +52,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended.
+        // Politely first: NGINX ends its workers only then. It may have ended already, and nothing here may panic.
+        let until = Instant::now() + Duration::from_secs(5);
+        if matches!(self.0.try_wait(), Ok(None)) {
+            _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
+        }
+        while matches!(self.0.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         _ = self.0.kill();
         _ = self.0.wait();
     }

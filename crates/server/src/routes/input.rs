@@ -173,7 +173,7 @@ mod tests {
         check("{\"response\": \"a", 400, "not JSON");
         check("{\"response\": \"\\ud800\"}", 400, "not JSON");
         check("{\"response\": \"a\", \"thresholds\": {\"manner\": 1e999}}", 400, "number out of range");
-        check(&format!("{{\"x\": {}", "[".repeat(100_000)), 400, "recursion limit");
+        check(&format!("{{\"x\": {}", "[".repeat(100_000)), 400, "not JSON: EOF");
         check(&"[".repeat(100_000), 422, "expected text");
         check(&format!("{{\"response\": 1, \"context\": {{}}, \"x\": \"{}\"}}", "y".repeat(10_000)), 422, "`response`");
         check(&format!("{{\"response\": \"a\", \"context\": [[\"{}\"]]}}", "y".repeat(10_000)), 422, "`context[0]`");

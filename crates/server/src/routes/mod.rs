@@ -128,10 +128,11 @@ fn panicked(_: Box<dyn Any + Send>) -> Response<Body> {
 /// 413 if it is too large, 408 if it comes too slowly, 400 if it breaks off, 504 at the deadline.
 async fn read_body(app: &App, headers: &HeaderMap, mut body: Body, arrival: &Arrival) -> Result<Bytes, Problem> {
     let limits = &app.settings.limits;
-    let too_large = || Problem::too_large(format!("the body is larger than {} bytes", limits.body_bytes_max));
+    let too_large = Problem::too_large(format!("the body is larger than {} bytes", limits.body_bytes_max));
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     if told.is_some_and(|bytes| bytes > limits.body_bytes_max as u64) {
-        return Err(too_large());
+        discard(app, body, arrival).await;
+        return Err(too_large);
     }
     // Nearly always all of it comes in one piece, which is then not copied.
     let mut first = Bytes::new();
@@ -150,7 +151,8 @@ async fn read_body(app: &App, headers: &HeaderMap, mut body: Body, arrival: &Arr
         };
         let Ok(data) = frame.into_data() else { continue };
         if first.len().max(whole.len()) + data.len() > limits.body_bytes_max {
-            return Err(too_large());
+            discard(app, body, arrival).await;
+            return Err(too_large);
         }
         if first.is_empty() && whole.is_empty() {
             first = data;
@@ -159,6 +161,20 @@ async fn read_body(app: &App, headers: &HeaderMap, mut body: Body, arrival: &Arr
                 whole = std::mem::take(&mut first).into();
             }
             whole.extend_from_slice(&data);
+        }
+    }
+}
+
+/// Takes in what is left of a body that is refused, within reason: a client that is still sending when the connection closes
+/// sees a broken pipe and not the answer.
+async fn discard(app: &App, mut body: Body, arrival: &Arrival) {
+    let limits = &app.settings.limits;
+    let until = arrival.deadline.min(Instant::now() + limits.body_pause_max);
+    let mut left = limits.body_bytes_max.saturating_mul(2);
+    while let Ok(Some(Ok(frame))) = timeout_at(until.into(), body.frame()).await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(less) => left = less,
+            None => return,
         }
     }
 }

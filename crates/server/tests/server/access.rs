@@ -48,11 +48,14 @@ fn a_key_that_asks_too_often_is_told_when_to_come_back() {
 fn browsers_may_call_only_from_where_they_are_told() {
     let ask = |server: &Started| {
         let headers = [("origin", "https://page.example"), ("content-type", "application/json")];
-        let answer = server.client().send("POST", "/v1/detect", &headers, b"{\"response\": \"a\"}").unwrap().expect(200);
+        let answer =
+            server.client().send("POST", "/v1/detect", &headers, b"{\"response\": \"a\"}").unwrap().expect(200);
         answer.header("access-control-allow-origin").to_owned()
     };
     assert_eq!(ask(&Started::new(settings(vec![tiny("tiny-bert")]))), "");
-    for (allowed, expected) in [("https://page.example", "https://page.example"), ("https://other.example", ""), ("*", "*")] {
+    for (allowed, expected) in
+        [("https://page.example", "https://page.example"), ("https://other.example", ""), ("*", "*")]
+    {
         let mut settings = settings(vec![tiny("tiny-bert")]);
         settings.access.cors_origins = vec![allowed.to_owned()];
         let server = Started::new(settings);

@@ -84,7 +84,8 @@ fn the_cache_answers_what_was_asked_before() {
     assert_eq!(ask("Two.", "no-cache").0, "bypass");
     assert_eq!(ask("Two.", "max-age=0").0, "miss");
     assert_eq!(plan.batches(), [1, 1, 1, 1]);
-    let counts = ["hits", "misses"].map(|what| server.metric(&format!("grice_cache_{what}_total{{model=\"tiny-bert\"}}")));
+    let counts =
+        ["hits", "misses"].map(|what| server.metric(&format!("grice_cache_{what}_total{{model=\"tiny-bert\"}}")));
     assert_eq!(counts, [1.0, 2.0]);
 }
 
@@ -106,7 +107,8 @@ fn identical_requests_in_flight_share_a_run() {
 fn requests_that_wait_together_run_together() {
     let plan = Plan::with_delay(Duration::from_millis(100));
     let server = Started::new(settings(vec![faked(&plan)]));
-    let ask = |number: usize| server.client().post("/v1/detect", &json!({ "response": format!("{number}.") })).expect(200);
+    let ask =
+        |number: usize| server.client().post("/v1/detect", &json!({ "response": format!("{number}.") })).expect(200);
     std::thread::scope(|scope| (0..9).for_each(|number| _ = scope.spawn(move || ask(number))));
     let batches = plan.batches();
     assert_eq!(batches.iter().sum::<usize>(), 9);
@@ -145,7 +147,13 @@ fn gricebench_clients_get_their_own_bodies() {
     let health = client.get("/health").expect(200).json();
     assert_eq!(health["status"], "healthy");
     assert_eq!(health["models_loaded"], json!({ "detector": true, "repair": false, "generator": false }));
-    assert!(client.post("/detect", &json!({ "response": "Yes.", "threshold": 2 })).expect(422).detail().contains("threshold"));
+    assert!(
+        client
+            .post("/detect", &json!({ "response": "Yes.", "threshold": 2 }))
+            .expect(422)
+            .detail()
+            .contains("threshold")
+    );
 }
 
 #[test]
@@ -265,7 +273,9 @@ fn metrics_tell_what_happened() {
     ] {
         assert!(text.lines().any(|found| found == line), "no line `{line}` in\n{text}");
     }
-    assert!(text.contains("grice_model_info{model=\"tiny-bert\",version=\"1.0.0\",precision=\"fp32\",device=\"cpu\",digest=\"sha256:"));
+    assert!(text.contains(
+        "grice_model_info{model=\"tiny-bert\",version=\"1.0.0\",precision=\"fp32\",device=\"cpu\",digest=\"sha256:"
+    ));
     assert!(text.contains("grice_cache_bytes{model=\"tiny-bert\"} "));
 }
 

@@ -22,7 +22,8 @@ fn in_use(server: &Started) -> f64 {
 fn both_replicas_work() {
     let plan = Plan::with_delay(Duration::from_millis(50));
     let server = two_replicas(&plan);
-    let ask = |number: usize| server.client().post("/v1/detect", &json!({ "response": format!("{number}.") })).expect(200);
+    let ask =
+        |number: usize| server.client().post("/v1/detect", &json!({ "response": format!("{number}.") })).expect(200);
     std::thread::scope(|scope| (0..12).for_each(|number| _ = scope.spawn(move || ask(number))));
     let replicas: BTreeSet<usize> = plan.runs.lock().unwrap().iter().copied().collect();
     assert_eq!(replicas, BTreeSet::from([0, 1]));

@@ -3,8 +3,8 @@
 
 mod access;
 mod answers;
-mod fake;
 mod failover;
+mod fake;
 mod http;
 mod malformed;
 mod memory;

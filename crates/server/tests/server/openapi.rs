@@ -8,8 +8,22 @@ fn check(api: &Value, schema: &Value, value: &Value, place: &str) -> Result<(), 
     let Some(schema) = schema.as_object() else { return Ok(()) };
     for keyword in schema.keys() {
         let known = [
-            "$ref", "type", "enum", "oneOf", "required", "properties", "additionalProperties", "items", "minimum", "maximum",
-            "exclusiveMinimum", "exclusiveMaximum", "minLength", "description", "examples", "format",
+            "$ref",
+            "type",
+            "enum",
+            "oneOf",
+            "required",
+            "properties",
+            "additionalProperties",
+            "items",
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+            "minLength",
+            "description",
+            "examples",
+            "format",
         ];
         assert!(known.contains(&keyword.as_str()), "{place}: the test does not know `{keyword}`");
     }
@@ -28,10 +42,10 @@ fn check(api: &Value, schema: &Value, value: &Value, place: &str) -> Result<(), 
     if !types.is_empty() && !types.iter().any(|kind| is_a(value, kind.as_str().unwrap())) {
         return Err(format!("{place}: {value} is no {types:?}"));
     }
-    if let Some(choices) = schema.get("enum").and_then(Value::as_array) {
-        if !choices.contains(value) {
-            return Err(format!("{place}: {value} is none of {choices:?}"));
-        }
+    if let Some(choices) = schema.get("enum").and_then(Value::as_array)
+        && !choices.contains(value)
+    {
+        return Err(format!("{place}: {value} is none of {choices:?}"));
     }
     if let Some(number) = value.as_f64() {
         let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
@@ -40,12 +54,20 @@ fn check(api: &Value, schema: &Value, value: &Value, place: &str) -> Result<(), 
         }
     }
     if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {
-        values.iter().enumerate().try_for_each(|(index, value)| check(api, items, value, &format!("{place}[{index}]")))?;
+        values
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, value)| check(api, items, value, &format!("{place}[{index}]")))?;
     }
     value.as_object().map_or(Ok(()), |object| check_object(api, schema, object, place))
 }
 
-fn check_object(api: &Value, schema: &Map<String, Value>, object: &Map<String, Value>, place: &str) -> Result<(), String> {
+fn check_object(
+    api: &Value,
+    schema: &Map<String, Value>,
+    object: &Map<String, Value>,
+    place: &str,
+) -> Result<(), String> {
     for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
         if !object.contains_key(name.as_str().unwrap()) {
             return Err(format!("{place}: no {name}"));
@@ -83,7 +105,14 @@ fn the_checker_can_refuse() {
         "a": { "type": "array", "items": { "type": "integer", "minimum": 1 } }, "b": { "oneOf": [{ "type": "null" }, { "enum": ["x"] }] } } });
     let refused = |value: Value| check(&json!({}), &schema, &value, "").is_err();
     assert!(!refused(json!({ "a": [1, 2], "b": "x" })));
-    for bad in [json!([]), json!({}), json!({ "a": [0] }), json!({ "a": ["1"] }), json!({ "a": [], "c": 1 }), json!({ "a": [], "b": "y" })] {
+    for bad in [
+        json!([]),
+        json!({}),
+        json!({ "a": [0] }),
+        json!({ "a": ["1"] }),
+        json!({ "a": [], "c": 1 }),
+        json!({ "a": [], "b": "y" }),
+    ] {
         assert!(refused(bad.clone()), "{bad}");
     }
 }
@@ -98,7 +127,11 @@ fn answers_are_as_described() {
     let api = client.get("/openapi.json").expect(200).json();
     let described = |verb: &str, template: &str, path: &str, body: &Value, expected: u16| {
         let headers = [("content-type", "application/json"), ("x-api-key", "the-admin-key")];
-        let sent = if verb == "get" { client.get(path) } else { client.send("POST", path, &headers, body.to_string().as_bytes()).unwrap() };
+        let sent = if verb == "get" {
+            client.get(path)
+        } else {
+            client.send("POST", path, &headers, body.to_string().as_bytes()).unwrap()
+        };
         let answer = sent.expect(expected);
         let operation = &api["paths"][template][verb];
         let mut response = &operation["responses"][expected.to_string()];
@@ -111,13 +144,18 @@ fn answers_are_as_described() {
         let media = &content[&content_type];
         assert!(media.is_object(), "{verb} {template}: {content_type} is not described");
         if content_type.ends_with("json") {
-            check(&api, &media["schema"], &answer.json(), "answer").unwrap_or_else(|error| panic!("{verb} {template}: {error}"));
+            check(&api, &media["schema"], &answer.json(), "answer")
+                .unwrap_or_else(|error| panic!("{verb} {template}: {error}"));
         }
     };
     let turn = json!({ "context": "What is it?", "response": "Yes." });
     let tensor = json!({ "inputs": [{ "name": "response", "datatype": "BYTES", "shape": [1], "data": ["Yes."] }] });
     // Each example of the description is one that works.
-    for example in api["paths"]["/v1/detect"]["post"]["requestBody"]["content"]["application/json"]["examples"].as_object().unwrap().values() {
+    for example in api["paths"]["/v1/detect"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+        .as_object()
+        .unwrap()
+        .values()
+    {
         described("post", "/v1/detect", "/v1/detect", &example["value"], 200);
     }
     let detect_schema = &api["paths"]["/v1/detect"]["post"]["requestBody"]["content"]["application/json"]["schema"];
@@ -131,19 +169,36 @@ fn answers_are_as_described() {
     }
     described("post", "/detect", "/detect", &turn, 200);
     described("post", "/detect", "/detect", &json!([]), 422);
-    for path in ["/v1/models", "/health", "/v2", "/v2/health/live", "/v2/health/ready", "/metrics", "/openapi.json", "/docs"] {
+    for path in
+        ["/v1/models", "/health", "/v2", "/v2/health/live", "/v2/health/ready", "/metrics", "/openapi.json", "/docs"]
+    {
         described("get", path, path, &json!({}), 200);
     }
     described("get", "/", "/", &json!({}), 303);
     described("post", "/v2/repository/index", "/v2/repository/index", &json!({}), 200);
-    for (template, path) in [("/v2/models/{model}", "/v2/models/tiny-bert"), ("/v2/models/{model}/versions/{version}", "/v2/models/tiny-bert/versions/1.0.0")] {
+    for (template, path) in [
+        ("/v2/models/{model}", "/v2/models/tiny-bert"),
+        ("/v2/models/{model}/versions/{version}", "/v2/models/tiny-bert/versions/1.0.0"),
+    ] {
         for tail in ["", "/ready", "/config"] {
             described("get", &format!("{template}{tail}"), &format!("{path}{tail}"), &json!({}), 200);
-            described("get", &format!("{template}{tail}"), &format!("{}{tail}", path.replace("bert", "b")), &json!({}), 404);
+            described(
+                "get",
+                &format!("{template}{tail}"),
+                &format!("{}{tail}", path.replace("bert", "b")),
+                &json!({}),
+                404,
+            );
         }
         described("post", &format!("{template}/infer"), &format!("{path}/infer"), &tensor, 200);
         described("post", &format!("{template}/infer"), &format!("{path}/infer"), &json!({ "inputs": [] }), 422);
-        described("post", &format!("{template}/infer"), &format!("{path}/infer"), &json!({ "inputs": [{ "name": "a", "datatype": "X", "shape": [1], "data": [1] }] }), 400);
+        described(
+            "post",
+            &format!("{template}/infer"),
+            &format!("{path}/infer"),
+            &json!({ "inputs": [{ "name": "a", "datatype": "X", "shape": [1], "data": [1] }] }),
+            400,
+        );
     }
     described("post", "/admin/reload", "/admin/reload", &json!({}), 200);
 }

@@ -51,7 +51,8 @@ fn texts_give_what_the_domain_route_gives() {
     let server = Started::new(settings(vec![tiny("tiny-bert")]));
     let client = server.client();
     let turns = [("Did you see it?", "FS1", "Yes, last night."), ("Why?", "The bridge opened in 1937.", "Because.")];
-    let column = |name: &str, data: [&str; 2]| json!({ "name": name, "datatype": "BYTES", "shape": [2, 1], "data": data });
+    let column =
+        |name: &str, data: [&str; 2]| json!({ "name": name, "datatype": "BYTES", "shape": [2, 1], "data": data });
     let inputs = [
         column("response", turns.map(|turn| turn.2)),
         column("context", turns.map(|turn| turn.0)),
@@ -85,7 +86,9 @@ fn requests_that_cannot_be_judged_are_named() {
     let text = |text: &str| json!([{ "name": "response", "datatype": "BYTES", "shape": [1], "data": [text] }]);
     check(text(" "), 422, "row 0: `response` is empty");
     client.post_with("/v2/models/tiny-bert/infer", &[("inference-header-content-length", "7")], &json!({})).expect(400);
-    client.post_with("/v2/models/tiny-bert/infer", &[("inference-header-content-length", "-1")], &json!({})).expect(400);
+    client
+        .post_with("/v2/models/tiny-bert/infer", &[("inference-header-content-length", "-1")], &json!({}))
+        .expect(400);
     let answer = client.post("/v2/models/tiny-bert/infer", &json!({ "inputs": ids(3) })).expect(200).json();
     assert_eq!(answer["outputs"][0]["data"], json!(logits_of(&[1, 3])));
 }

@@ -54,7 +54,7 @@ fn is_up(server: &Started) -> bool {
 
 #[test]
 fn servers_share_what_they_know_and_go_on_without() {
-    let Some(redis) = Redis::start(free_port()) else { return eprintln!("skipped: redis-server is not installed") };
+    let Some(redis) = Redis::start(free_port()) else { return crate::started::skip("redis-server is not installed") };
     let (plan_a, plan_b) = (Arc::new(Plan::default()), Arc::new(Plan::default()));
     let (a, b) = (with_cache(&plan_a, redis.url()), with_cache(&plan_b, redis.url()));
     wait_until("the cache to be up", || is_up(&a) && is_up(&b));
@@ -92,7 +92,9 @@ fn servers_share_what_they_know_and_go_on_without() {
     let redis = Redis::start(port).unwrap();
     wait_until("the cache to be back", || is_up(&a) && is_up(&b));
     assert_eq!(cached(&a, "After."), "miss");
-    wait_until("it to be stored", || b.metric("grice_shared_cache_total{outcome=\"hit\"}") > 0.0 && cached(&b, "After.") == "hit");
+    wait_until("it to be stored", || {
+        b.metric("grice_shared_cache_total{outcome=\"hit\"}") > 0.0 && cached(&b, "After.") == "hit"
+    });
     drop(redis);
 }
 

@@ -18,7 +18,7 @@ fn python() -> Option<String> {
 #[test]
 fn the_triton_client_gets_the_detectors_numbers() {
     let Some(python) = python() else {
-        return eprintln!("skipped: no python3 with tritonclient (pip install 'tritonclient[http]')");
+        return crate::started::skip("no python3 with tritonclient (pip install 'tritonclient[http]')");
     };
     let mut detector =
         Detector::load(&Bundle::open(fixtures_folder().join("tiny-bert")).unwrap(), &Options::default()).unwrap();
