@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 /// A head longer than this is refused with 431.
 const HEAD_BYTES_MAX: usize = 32 << 10;
 const HEADERS_MAX: usize = 100;
+#[cfg(feature = "tls")]
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const STREAMS_MAX: u32 = 128;
 
