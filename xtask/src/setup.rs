@@ -19,7 +19,7 @@ struct SystemPart {
     is_there: fn() -> bool,
 }
 
-const SYSTEM_PARTS: [SystemPart; 3] = [
+const SYSTEM_PARTS: [SystemPart; 6] = [
     SystemPart {
         name: "Chromium (runs the wasm tests)",
         packages: &["chromium"],
@@ -35,6 +35,22 @@ const SYSTEM_PARTS: [SystemPart; 3] = [
         name: "a Vulkan loader and Mesa's software driver (a GPU for machines without one)",
         packages: &["libvulkan1", "mesa-vulkan-drivers"],
         is_there: || cfg!(not(target_os = "linux")) || (has_vulkan_driver() && has_vulkan_loader()),
+    },
+    SystemPart {
+        name: "NGINX (balances two servers in a test of deploy/)",
+        packages: &["nginx-light"],
+        // Where Debian has it, which is in the PATH of root alone.
+        is_there: || find(&["nginx"]).is_some() || Path::new("/usr/sbin/nginx").is_file(),
+    },
+    SystemPart {
+        name: "promtool (tests the alert rules of deploy/)",
+        packages: &["prometheus"],
+        is_there: || find(&["promtool"]).is_some(),
+    },
+    SystemPart {
+        name: "Redis (a cache that servers share, in a test of the server)",
+        packages: &["redis-server"],
+        is_there: || find(&["redis-server"]).is_some(),
     },
 ];
 

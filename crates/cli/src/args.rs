@@ -7,12 +7,15 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+pub(crate) use crate::serve_options::{LogFormat, ServeOptions};
+
 const EXAMPLES: &str = "\
 Examples:
   grice detect --context \"What did you think of the film?\" --response \"Yes.\"
   grice detect --input turns.jsonl --output verdicts.jsonl
   grice eval --input labelled.jsonl
   grice quantize --model bundle --mode dynamic --data turns.jsonl --output smaller
+  grice serve
   grice doctor
 
 Exit status: 0 all went well, 1 something failed (a row that cannot be judged, a broken model), 2 wrong usage.";
@@ -83,6 +86,16 @@ The result is judged by --data, or by the calibration rows: rows as for `grice e
 after), else as for `grice detect` (decisions that stay the same). Below --floor the layers that hurt most are kept in fp32; if
 that does not help, nothing is written and the exit status is 1, unless --force is given.";
 
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  grice serve
+  grice serve --listen 0.0.0.0:8080 --replicas 2 --access-log
+  grice serve --bundle mini=models/detector-mini --bundle full=/models/detector --device cpu,cpu
+  GRICE_API_KEYS=first-key,second-key grice serve --tls-certificate cert.pem --tls-key key.pem
+
+Every option may be set as GRICE_… in the environment, and as its long name in the section [serve] of grice.toml. SIGTERM and
+SIGINT end the server once every accepted request is answered; SIGHUP reads the models anew. docs/serving.md has the rest.";
+
 /// Says which of Grice's four maxims of conversation a response violates.
 #[derive(Debug, Parser)]
 #[command(name = "grice", version, about, after_help = EXAMPLES, max_term_width = 100, subcommand_required = true)]
@@ -140,6 +153,8 @@ pub(crate) enum Command {
     Profile(Profile),
     /// Measure a model over batch sizes and write a report
     Bench(Bench),
+    /// Judge over HTTP
+    Serve(Box<Serve>),
     /// Check this machine and this build
     Doctor(Doctor),
     /// Print a completion script for a shell
@@ -463,6 +478,24 @@ pub(crate) struct Doctor {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Only ask the server at this address whether it is ready: exit status 0 if it is, for a container's health check
+    #[arg(long, value_name = "URL", conflicts_with = "json")]
+    pub(crate) health: Option<String>,
+}
+
+/// Arguments of `serve`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = SERVE_EXAMPLES)]
+pub(crate) struct Serve {
+    /// A file of defaults for these options, in its section [serve] [default: grice.toml if there is one]
+    #[arg(long, value_name = "FILE", env = "GRICE_CONFIG", hide_env_values = true)]
+    pub(crate) config: Option<PathBuf>,
+    /// Options that may also stand in the file.
+    #[command(flatten)]
+    pub(crate) options: ServeOptions,
+    /// Thresholds in place of the models' own: quantity=0.6,manner=0.4
+    #[arg(long, value_name = "MAXIM=P,…", value_delimiter = ',')]
+    pub(crate) thresholds: Vec<Threshold>,
 }
 
 /// Arguments of `completions`.

@@ -9,8 +9,10 @@ use crate::terminal::Terminal;
 use grice_core::Turn;
 use serde::Serialize;
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+/// How long a server may take to say that it is ready.
+const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
 const GPU: &str = "this build has no GPU engine";
 
 /// All findings, as `--json` prints them.
@@ -56,8 +58,11 @@ enum ModelHealth {
 /// Looks around and reports.
 ///
 /// # Errors
-/// [`CliError::Unhealthy`] if the model is there and does not work.
+/// [`CliError::Unhealthy`] if the model is there and does not work; [`CliError::NotReady`] of `--health`.
 pub(crate) fn run(args: &Doctor, common: &Common) -> Result<()> {
+    if let Some(url) = &args.health {
+        return grice_server::check_health(url, HEALTH_PATIENCE).map_err(CliError::NotReady);
+    }
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
         os: std::env::consts::OS,

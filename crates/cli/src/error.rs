@@ -1,6 +1,7 @@
 //! Everything that ends a command early, and the exit status for it.
 
 use crate::rows::RowError;
+use grice_server::ServeError;
 use std::io;
 
 /// Short for a result with [`CliError`].
@@ -165,6 +166,23 @@ pub(crate) enum CliError {
     /// The quantized model is not good enough.
     #[error("{0}")]
     BelowFloor(String),
+    /// `grice.toml` cannot be used.
+    #[error("{place}: {cause}")]
+    Config {
+        /// The file.
+        place: String,
+        /// What is wrong in it.
+        cause: String,
+    },
+    /// Options of `serve` that make no sense, alone or together.
+    #[error("{0}")]
+    ServeOption(String),
+    /// The server cannot start, or ended in a bad way.
+    #[error("{0}")]
+    Serve(#[from] grice_server::ServeError),
+    /// `doctor --health` found a server that is not ready.
+    #[error("{0}")]
+    NotReady(String),
     /// `doctor` found a model that does not work.
     #[error("the model does not work; see above")]
     Unhealthy,
@@ -184,7 +202,10 @@ impl CliError {
             | CliError::NoQualityData
             | CliError::TargetExists(_)
             | CliError::TargetKind { .. }
-            | CliError::ResumeStdout => 2,
+            | CliError::ResumeStdout
+            | CliError::Config { .. }
+            | CliError::ServeOption(_)
+            | CliError::Serve(ServeError::Setting { .. } | ServeError::SameName(_) | ServeError::BadName(_)) => 2,
             CliError::Core(_)
             | CliError::LoadPanic(_)
             | CliError::Read { .. }
@@ -202,6 +223,8 @@ impl CliError {
             | CliError::NoTokenizer { .. }
             | CliError::Manifest(_)
             | CliError::BelowFloor(_)
+            | CliError::Serve(_)
+            | CliError::NotReady(_)
             | CliError::Unhealthy => 1,
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! args ─► model ─► rows ─► judge ─► writer | present
+//!                └──► server
 //! ```
 //!
 //! Leaves out everything that is not about a command line; what a verdict is and how it comes about is `grice-core`'s.
@@ -10,6 +11,7 @@ mod args;
 mod batch;
 mod bench;
 mod compare;
+mod config;
 mod detect;
 mod doctor;
 mod error;
@@ -27,6 +29,8 @@ mod progress;
 mod quantize;
 mod resume;
 mod rows;
+mod serve;
+mod serve_options;
 mod terminal;
 
 use args::{Args, Command};
@@ -60,6 +64,7 @@ fn run(args: &Args) -> Result<(), CliError> {
         Command::Inspect(inspect) => inspect::run(inspect, &args.common),
         Command::Profile(profile) => profile::run(profile, &args.common),
         Command::Bench(bench) => bench::run(bench, &args.common),
+        Command::Serve(serve) => serve::run(serve, &args.common),
         Command::Doctor(doctor) => doctor::run(doctor, &args.common),
         Command::Completions(completions) => manual::print_completions(completions.shell),
         Command::Man => manual::print_man_page(),

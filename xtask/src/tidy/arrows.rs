@@ -36,8 +36,8 @@ const ROOMS: &[Room] = &[
     // Its tests run on the engine what it writes.
     Room { name: "grice-quantize", knows: &["grice-model"], tests_know: &["grice-cpu"] },
     Room { name: "grice-server", knows: &["grice-core"], tests_know: &[] },
-    // Quantizing is a tool of the command line alone; core need not carry it into servers and browsers.
-    Room { name: "grice-cli", knows: &["grice-core", "grice-quantize"], tests_know: &[] },
+    // Quantizing and serving are commands; core need not carry them into browsers.
+    Room { name: "grice-cli", knows: &["grice-core", "grice-quantize", "grice-server"], tests_know: &[] },
     // Its tests hold the browser's engine to the reference logits, below what core shows.
     Room { name: "grice-wasm", knows: &["grice-core"], tests_know: &["grice-cpu"] },
     Room { name: TESTKIT, knows: &["grice-model", "grice-cpu", "grice-core"], tests_know: &[] },
@@ -123,6 +123,7 @@ mod tests {
         check("grice-quantize", "grice-cpu", Dev, Ok(()));
         check("grice-cpu", "tract-linalg", Normal, Ok(()));
         check("grice-server", "tokio", Normal, Ok(()));
+        check("grice-cli", "grice-server", Normal, Ok(()));
         check("grice-wasm", "js-sys", Normal, Ok(()));
         check("grice-wasm", "wasm-bindgen-test", Dev, Ok(()));
         check("grice-cpu", "grice-testkit", Dev, Ok(()));
@@ -139,6 +140,8 @@ mod tests {
         check("grice-core", "grice-cli", Normal, Err("may know only"));
         check("grice-server", "grice-cli", Normal, Err("may know only grice-core"));
         check("grice-wasm", "grice-server", Build, Err("may know only"));
+        check("grice-core", "grice-server", Dev, Err("may know only"));
+        check("grice-server", "grice-cpu", Normal, Err("may know only grice-core"));
         check("grice-quantize", "grice-core", Normal, Err("may know only grice-model"));
         check("grice-quantize", "grice-cpu", Normal, Err("may know only grice-model"));
         check("grice-server", "grice-quantize", Normal, Err("may know only grice-core"));

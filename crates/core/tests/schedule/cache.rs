@@ -79,9 +79,11 @@ fn scans_cost_it_less_than_they_cost_lru() {
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
 fn keys_differ_by_model_precision_and_ids() {
     let mut keys = HashSet::new();
+    let long: Vec<u32> = (0..500).collect();
+    let other_end = [&long[..499], &[7]].concat();
     for (digest, precision) in [("a", Precision::Fp32), ("b", Precision::Fp32), ("a", Precision::Int8)] {
         let mut keyer = Keyer::new(digest, precision);
-        for ids in [&[1, 2][..], &[2, 1], &[1], &[1, 2, 0], &[0x0201], &[1 << 24], &[]] {
+        for ids in [&[1, 2][..], &[2, 1], &[1], &[1, 2, 0], &[0x0201], &[1 << 24], &[], &long, &other_end] {
             assert!(keys.insert(keyer.key(ids)), "{digest} {precision} {ids:?}");
             assert_eq!(keyer.key(ids), Keyer::new(digest, precision).key(ids), "a key does not depend on earlier ones");
         }

@@ -203,18 +203,48 @@ fn owners_of_one_run_come_and_go_without_disturbing_each_other() {
 
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
-fn when_the_owner_in_a_hurry_leaves_so_does_the_hurry() {
-    let mut schedule = schedule(Config { batch_rows_max: 1, ..Config::default() });
-    let patient = accept(&mut schedule, request(1, 5), at(0));
-    let first = run(&mut schedule, at(0));
-    accept(&mut schedule, request(2, 5), at(1));
-    accept(&mut schedule, request(3, 5), at(1));
-    let hasty = accept(&mut schedule, Request { priority: Priority::High, ..request(3, 5) }, at(1));
-    assert!(schedule.cancel(hasty) && !schedule.cancel(hasty));
-    finish(&mut schedule, &first, at(2));
-    assert!(!schedule.cancel(patient), "its answer is on its way");
-    assert!(matches!(schedule.poll(at(2)), Step::Answer(answer) if answer.request == patient));
-    assert_eq!(firsts(&run(&mut schedule, at(2))), [2]);
+fn a_shared_run_is_as_urgent_as_its_most_urgent_owner() {
+    let check = |hasty_leaves: bool, expected: u32| {
+        let mut schedule = schedule(Config { batch_rows_max: 1, ..Config::default() });
+        let patient = accept(&mut schedule, request(1, 5), at(0));
+        let first = run(&mut schedule, at(0));
+        accept(&mut schedule, request(2, 5), at(1));
+        accept(&mut schedule, request(3, 5), at(1));
+        let hasty = accept(&mut schedule, Request { priority: Priority::High, ..request(3, 5) }, at(1));
+        if hasty_leaves {
+            assert!(schedule.cancel(hasty) && !schedule.cancel(hasty));
+        }
+        finish(&mut schedule, &first, at(2));
+        assert!(!schedule.cancel(patient), "its answer is on its way");
+        assert!(matches!(schedule.poll(at(2)), Step::Answer(answer) if answer.request == patient));
+        assert_eq!(firsts(&run(&mut schedule, at(2))), [expected]);
+    };
+    check(false, 3);
+    check(true, 2);
+}
+
+/// One long sequence behind eight of other lengths, and a stream of new ones that always fit the oldest better.
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
+fn a_stream_of_better_fits_delays_nobody_for_long() {
+    let config = || Config { batch_rows_max: 2, passed_over_max: 2, padding_ratio_max: 1.0, ..Config::default() };
+    let mut schedule = schedule(config());
+    for older in 1..=8 {
+        accept(&mut schedule, request(older, 10 * older as usize), at(0));
+    }
+    accept(&mut schedule, request(99, 500), at(0));
+    let mut order = Vec::new();
+    while !order.contains(&99) {
+        // As long as the oldest that is left.
+        let oldest = (1..=8).find(|id| !order.contains(id)).unwrap_or(9);
+        accept(&mut schedule, request(1000 + order.len() as u32, 10 * oldest as usize), at(0));
+        let run = run(&mut schedule, at(0));
+        order.extend(firsts(&run));
+        finish(&mut schedule, &run, at(0));
+        (0..run.batch.rows()).for_each(|_| assert!(matches!(schedule.poll(at(0)), Step::Answer(_))));
+    }
+    // Passed over twice; then the older ones, first in, first out; then it.
+    assert_eq!(order, [1, 1000, 2, 1002, 3, 4, 5, 6, 7, 8, 99, 1004]);
 }
 
 #[cfg_attr(not(target_arch = "wasm32"), test)]
@@ -263,6 +293,18 @@ fn a_failed_batch_is_tried_once_more_elsewhere_and_goes_first() {
         assert!(matches!(&answer.outcome, Err(Rejection::Failed(error)) if error.to_string().contains("device lost")));
     }
     assert!(!schedule.complete(again.id, Err(failure()), at(5)), "completed twice");
+}
+
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
+fn what_is_tried_again_is_not_passed_over_for_a_better_fit() {
+    let mut schedule = schedule(Config { batch_rows_max: 2, padding_ratio_max: 1.0, ..Config::default() });
+    accept(&mut schedule, request(1, 10), at(0));
+    accept(&mut schedule, request(2, 500), at(0));
+    let first = run(&mut schedule, at(0));
+    accept(&mut schedule, request(3, 10), at(1));
+    assert!(schedule.complete(first.id, Err(Failure { error: broken(), retryable: true }), at(2)));
+    assert_eq!(firsts(&run(&mut schedule, at(2))), [1, 2]);
 }
 
 #[cfg_attr(not(target_arch = "wasm32"), test)]
@@ -366,4 +408,25 @@ fn bounds_of_zero_still_let_one_through() {
         assert!(matches!(schedule.poll(at(1)), Step::Answer(_)));
     }
     assert!(schedule.is_empty());
+}
+
+/// A second cache, outside the process, is asked by key and fills this one.
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
+fn logits_from_elsewhere_are_as_good_as_its_own() {
+    let (mut here, mut there) = (schedule(Config::default()), schedule(Config::default()));
+    accept(&mut there, request(1, 5), at(0));
+    let run = run(&mut there, at(0));
+    finish(&mut there, &run, at(1));
+    let key = here.key(&ids(1, 5));
+    assert_eq!(key, there.key(&ids(1, 5)), "one key in every process");
+    let row = there.peek(&key).expect("it ran there");
+    assert!(here.peek(&key).is_none());
+    let broken = here.key(&ids(2, 5));
+    here.seed(broken, vec![f32::INFINITY; LABELS].into());
+    here.seed(key, row);
+    assert!(matches!(here.push(request(1, 5), at(2)), Pushed::Answered(row) if row[..] == logits_of(&ids(1, 5))));
+    accept(&mut here, request(2, 5), at(2));
+    let counters = here.counters();
+    assert_eq!((counters.cache_hits_total, counters.cache_misses_total, counters.cache_entries), (1, 1, 1));
 }

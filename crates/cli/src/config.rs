@@ -1,0 +1,33 @@
+//! `grice.toml`: defaults below flags and environment.
+
+use crate::args::ServeOptions;
+use crate::error::{CliError, Result};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// Read from the working directory if it is there and no other is named.
+const USUAL: &str = "grice.toml";
+
+/// The file's sections.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    serve: ServeOptions,
+}
+
+/// The options of `serve` in the file that is named, or in `grice.toml` if there is one.
+///
+/// # Errors
+/// [`CliError::Config`] naming the file and what is wrong in it.
+pub(crate) fn read_serve(named: Option<&Path>) -> Result<ServeOptions> {
+    let path = named.map_or_else(|| PathBuf::from(USUAL), Path::to_owned);
+    let text = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(Default::default()),
+        Err(error) => return Err(CliError::Config { place: path.display().to_string(), cause: error.to_string() }),
+    };
+    let file: File = toml::from_str(&text)
+        .map_err(|error| CliError::Config { place: path.display().to_string(), cause: error.to_string() })?;
+    Ok(file.serve)
+}

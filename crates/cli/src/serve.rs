@@ -1,0 +1,223 @@
+//! `serve`: options → settings, a runtime around the server, and signals.
+
+use crate::args::{Common, LogFormat, Serve, ServeOptions};
+use crate::config;
+use crate::error::{CliError, Result};
+use crate::model::open_bundle;
+use grice_core::{Bundle, PerMaxim};
+use grice_server::{BundleSource, Handle, ServeError, Server, Settings, TlsFiles};
+use std::io::IsTerminal;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+const PORT: u16 = 8080;
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// Options that make no sense, models that cannot be used, an address that is taken.
+pub(crate) fn run(args: &Serve, common: &Common) -> Result<()> {
+    let options = args.options.clone().or(config::read_serve(args.config.as_deref())?);
+    start_logging(&options)?;
+    let settings = settings(options, args, common)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(ServeError::Runtime)?.block_on(async {
+        let server = Server::start(settings).await?;
+        tracing::info!(address = %server.address(), "listening; loading the models");
+        tokio::spawn(heed_signals(server.handle()));
+        server.run().await
+    })?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn start_logging(options: &ServeOptions) -> Result<()> {
+    let level = options.log.as_deref().unwrap_or("info");
+    let targets: Targets = level.parse().map_err(|error| {
+        CliError::ServeOption(format!("--log {level}: {error}; write info, or info,grice_server=debug"))
+    })?;
+    let registry = tracing_subscriber::registry().with(targets);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let started = match options.log_format.unwrap_or(LogFormat::Human) {
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).try_init(),
+        LogFormat::Human => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init(),
+    };
+    started.map_err(|error| CliError::ServeOption(format!("logging cannot start: {error}")))?;
+    // Not the panic's own words: they may quote what a user wrote.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        tracing::error!(place = place.as_deref().unwrap_or("unknown"), "panicked");
+    }));
+    Ok(())
+}
+
+fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Settings> {
+    let listen = options.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
+    let mut settings = Settings::new(listen, bundles(&options, args, common)?);
+    let pool = &mut settings.pool;
+    pool.replicas = replicas(&options)?;
+    pool.threads = common.threads;
+    set(&mut pool.warm_up, options.warm_up);
+    set_count(&mut settings.limits.connections_max, options.connections_max);
+    set_ms(&mut settings.limits.head_max, options.head_max_ms);
+    set_ms(&mut settings.limits.body_pause_max, options.body_pause_max_ms);
+    set_ms(&mut settings.limits.deadline, options.deadline_ms);
+    set_ms(&mut settings.limits.deadline_max, options.deadline_max_ms);
+    set_count(&mut settings.limits.body_bytes_max, options.body_bytes_max);
+    set_count(&mut settings.limits.items_max, options.items_max);
+    set_ms(&mut settings.drain_delay, options.drain_delay_ms);
+    set_ms(&mut settings.drain_max, options.drain_max_ms);
+    let schedule = &mut settings.schedule;
+    set_count(&mut schedule.batch_rows_max, options.batch_rows_max);
+    set_count(&mut schedule.batch_tokens_max, options.batch_tokens_max);
+    set(&mut schedule.accumulate, options.batch_wait.map(Into::into));
+    set_ms(&mut schedule.wait_max, options.batch_wait_max_ms);
+    set_count(&mut schedule.queue_rows_max, options.queue_rows_max);
+    set_count(&mut schedule.queue_tokens_max, options.queue_tokens_max);
+    set(&mut schedule.cache_bytes_max, options.cache_bytes_max);
+    set(&mut settings.text_cache_bytes_max, options.text_cache_bytes_max);
+    settings.shared_cache = options.cache.filter(|url| !url.is_empty());
+    let access = &mut settings.access;
+    access.keys = keys("GRICE_API_KEYS", options.api_keys_file.as_deref())?;
+    access.admin_key = keys("GRICE_ADMIN_KEY", options.admin_key_file.as_deref())?.into_iter().next();
+    set(&mut access.rate_per_minute, options.rate_per_minute);
+    set(&mut access.rate_burst, options.rate_burst);
+    access.cors_origins = options.cors_origin.unwrap_or_default();
+    settings.tls = match (options.tls_certificate, options.tls_key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+        (None, None) => None,
+        _ => return Err(CliError::ServeOption("give both --tls-certificate and --tls-key".to_owned())),
+    };
+    set(&mut settings.access_log, options.access_log);
+    set(&mut settings.log_texts, options.log_texts);
+    Ok(settings)
+}
+
+fn bundles(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Vec<BundleSource>> {
+    let precision = common.precision;
+    let given = args.thresholds.clone();
+    let source = move |name: Option<String>, open: Box<dyn Fn() -> grice_core::Result<Bundle> + Send + Sync>| {
+        let given = given.clone();
+        BundleSource::new(name, precision, open, move |own: PerMaxim<f32>| {
+            let mut merged = own;
+            given.iter().for_each(|threshold| *merged.get_mut(threshold.maxim) = threshold.value);
+            merged
+        })
+    };
+    match (&options.bundle, &common.model) {
+        (Some(named), None) => Ok(named
+            .iter()
+            .cloned()
+            .map(|named| source(named.name, Box::new(move || Bundle::open(&named.path))))
+            .collect()),
+        (Some(_), Some(_)) => {
+            Err(CliError::ServeOption("give --model for one model or --bundle for several, not both".to_owned()))
+        }
+        (None, Some(path)) => {
+            let path = path.clone();
+            Ok(vec![source(None, Box::new(move || Bundle::open(&path)))])
+        }
+        (None, None) => {
+            // Says so now if there is none.
+            open_bundle(common)?;
+            Ok(vec![source(None, Box::new(open_embedded))])
+        }
+    }
+}
+
+#[cfg(feature = "embedded-model")]
+fn open_embedded() -> grice_core::Result<Bundle> {
+    Bundle::embedded()
+}
+
+#[cfg(not(feature = "embedded-model"))]
+fn open_embedded() -> grice_core::Result<Bundle> {
+    // `open_bundle` has refused before.
+    Bundle::open("")
+}
+
+fn replicas(options: &ServeOptions) -> Result<usize> {
+    let devices = options.device.as_ref().map_or(1, Vec::len).max(1);
+    match options.replicas.map(NonZeroUsize::get) {
+        Some(replicas) if devices > 1 && replicas != devices => {
+            let cause =
+                format!("--replicas {replicas} and --device with {devices} devices do not fit; one of them is enough");
+            Err(CliError::ServeOption(cause))
+        }
+        Some(replicas) => Ok(replicas),
+        None => Ok(devices),
+    }
+}
+
+/// Keys from the environment, comma-separated, and from a file, one a line; what begins with `#` is a comment.
+fn keys(variable: &str, file: Option<&Path>) -> Result<Vec<String>> {
+    let mut keys: Vec<String> = match std::env::var(variable) {
+        Ok(text) => text.split(',').map(|key| key.trim().to_owned()).collect(),
+        Err(_) => Vec::new(),
+    };
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| CliError::Read { place: path.display().to_string(), source })?;
+        keys.extend(text.lines().map(str::trim).filter(|line| !line.starts_with('#')).map(str::to_owned));
+    }
+    keys.retain(|key| !key.is_empty());
+    Ok(keys)
+}
+
+fn set<T>(place: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *place = value;
+    }
+}
+
+fn set_count(place: &mut usize, value: Option<NonZeroUsize>) {
+    set(place, value.map(NonZeroUsize::get));
+}
+
+fn set_ms(place: &mut Duration, value: Option<u64>) {
+    set(place, value.map(Duration::from_millis));
+}
+
+/// Stops on SIGTERM and SIGINT, at once on a second one; reloads on SIGHUP.
+#[cfg(unix)]
+async fn heed_signals(handle: Handle) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
+    let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
+        tracing::error!("signals cannot be heeded; the server ends at once when it is told to");
+        return;
+    };
+    let mut is_stopping = false;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            _ = hangup.recv() => {
+                tracing::info!("reading the models anew");
+                match handle.reload().await {
+                    Ok(()) => tracing::info!("the new models are in place"),
+                    Err(error) => tracing::error!(%error, "the old models stay"),
+                }
+                continue;
+            }
+        }
+        if is_stopping {
+            tracing::warn!("told twice; stopping at once");
+            std::process::exit(1);
+        }
+        is_stopping = true;
+        handle.stop();
+    }
+}
+
+#[cfg(not(unix))]
+async fn heed_signals(handle: Handle) {
+    if tokio::signal::ctrl_c().await.is_ok() {
+        handle.stop();
+    }
+}

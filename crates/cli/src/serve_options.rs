@@ -1,0 +1,274 @@
+//! The options of `serve`: flags, environment and `grice.toml` share one list.
+
+use clap::{Args, ValueEnum};
+use grice_core::schedule::Accumulate;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+/// Declares an option once: for clap, for the file, and for laying one over the other.
+macro_rules! options {
+    ($(#[doc = $heading:literal] { $($(#[$attribute:meta])* $name:ident: $type:ty = $environment:literal,)* })*) => {
+        /// All of them; what is `None` is set nowhere.
+        #[derive(Clone, Debug, Default, Args, Deserialize)]
+        #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+        pub(crate) struct ServeOptions {
+            $($(
+                $(#[$attribute])*
+                #[arg(long, env = $environment, hide_env = true, help_heading = $heading)]
+                pub(crate) $name: Option<$type>,
+            )*)*
+        }
+
+        impl ServeOptions {
+            /// These, and those below where there is none.
+            pub(crate) fn or(self, below: ServeOptions) -> ServeOptions {
+                ServeOptions { $($($name: self.$name.or(below.$name),)*)* }
+            }
+        }
+    };
+}
+
+options! {
+    #[doc = "Models and replicas"] {
+        /// A model and the name it goes by; may be given several times, the first is the default [default: --model]
+        #[arg(value_name = "NAME=PATH", value_delimiter = ',')]
+        bundle: Vec<NamedBundle> = "GRICE_BUNDLE",
+        /// Where each replica of a model runs: `cpu,cpu` is two of them [default: cpu]
+        #[arg(value_name = "DEVICE,…", value_delimiter = ',')]
+        device: Vec<Device> = "GRICE_DEVICE",
+        /// Replicas of each model; --threads counts for each [default: one, on all cores]
+        #[arg(value_name = "N")]
+        replicas: NonZeroUsize = "GRICE_REPLICAS",
+        /// Run every shape once before saying that the server is ready [default: true]
+        #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        warm_up: bool = "GRICE_WARM_UP",
+    }
+    #[doc = "Network"] {
+        /// Address and port [default: 127.0.0.1:8080]
+        #[arg(value_name = "ADDRESS:PORT")]
+        listen: SocketAddr = "GRICE_LISTEN",
+        /// PEM file with the certificate chain, for HTTPS
+        #[arg(value_name = "FILE", requires = "tls_key")]
+        tls_certificate: PathBuf = "GRICE_TLS_CERTIFICATE",
+        /// PEM file with its private key
+        #[arg(value_name = "FILE", requires = "tls_certificate")]
+        tls_key: PathBuf = "GRICE_TLS_KEY",
+        /// Connections at once [default: 4096]
+        #[arg(value_name = "N")]
+        connections_max: NonZeroUsize = "GRICE_CONNECTIONS_MAX",
+        /// For a request's head to arrive, and for an idle connection [default: 15000]
+        #[arg(value_name = "MS")]
+        head_max_ms: u64 = "GRICE_HEAD_MAX_MS",
+        /// Between two pieces of a body [default: 5000]
+        #[arg(value_name = "MS")]
+        body_pause_max_ms: u64 = "GRICE_BODY_PAUSE_MAX_MS",
+        /// New connections are taken for this long after SIGTERM [default: 500]
+        #[arg(value_name = "MS")]
+        drain_delay_ms: u64 = "GRICE_DRAIN_DELAY_MS",
+        /// Accepted requests may take this long after that [default: 30000]
+        #[arg(value_name = "MS")]
+        drain_max_ms: u64 = "GRICE_DRAIN_MAX_MS",
+    }
+    #[doc = "Who may ask"] {
+        /// File with one API key a line; GRICE_API_KEYS holds keys themselves, comma-separated
+        #[arg(value_name = "FILE")]
+        api_keys_file: PathBuf = "GRICE_API_KEYS_FILE",
+        /// File with the key for POST /admin/reload; GRICE_ADMIN_KEY holds the key itself [default: no such route]
+        #[arg(value_name = "FILE")]
+        admin_key_file: PathBuf = "GRICE_ADMIN_KEY_FILE",
+        /// Requests a minute for each API key; 0 for no limit [default: 100]
+        #[arg(value_name = "N")]
+        rate_per_minute: u32 = "GRICE_RATE_PER_MINUTE",
+        /// Requests at once for each API key [default: 200]
+        #[arg(value_name = "N")]
+        rate_burst: u32 = "GRICE_RATE_BURST",
+        /// Origins that browsers may call from; `*` for all [default: none]
+        #[arg(value_name = "ORIGIN,…", value_delimiter = ',')]
+        cors_origin: Vec<String> = "GRICE_CORS_ORIGIN",
+    }
+    #[doc = "Requests"] {
+        /// Until an answer, when X-Deadline-Ms says nothing [default: 10000]
+        #[arg(value_name = "MS")]
+        deadline_ms: u64 = "GRICE_DEADLINE_MS",
+        /// The most that X-Deadline-Ms may ask for [default: 60000]
+        #[arg(value_name = "MS")]
+        deadline_max_ms: u64 = "GRICE_DEADLINE_MAX_MS",
+        /// Bytes in a body [default: 2097152]
+        #[arg(value_name = "BYTES")]
+        body_bytes_max: NonZeroUsize = "GRICE_BODY_BYTES_MAX",
+        /// Turns in one request [default: 256]
+        #[arg(value_name = "N")]
+        items_max: NonZeroUsize = "GRICE_ITEMS_MAX",
+    }
+    #[doc = "Batches and caches"] {
+        /// Sequences in a batch [default: 64]
+        #[arg(value_name = "N")]
+        batch_rows_max: NonZeroUsize = "GRICE_BATCH_ROWS_MAX",
+        /// Tokens in a batch [default: 8192]
+        #[arg(value_name = "N")]
+        batch_tokens_max: NonZeroUsize = "GRICE_BATCH_TOKENS_MAX",
+        /// When a batch that is not full is held back [default: never]
+        #[arg(value_name = "WHEN")]
+        batch_wait: BatchWait = "GRICE_BATCH_WAIT",
+        /// How long at most [default: 50]
+        #[arg(value_name = "MS")]
+        batch_wait_max_ms: u64 = "GRICE_BATCH_WAIT_MAX_MS",
+        /// Sequences that may wait; beyond that 429 is the answer [default: 1024]
+        #[arg(value_name = "N")]
+        queue_rows_max: NonZeroUsize = "GRICE_QUEUE_ROWS_MAX",
+        /// Tokens that may wait [default: 262144]
+        #[arg(value_name = "N")]
+        queue_tokens_max: NonZeroUsize = "GRICE_QUEUE_TOKENS_MAX",
+        /// Bytes of logits to remember, a model; 0 for none [default: 67108864]
+        #[arg(value_name = "BYTES")]
+        cache_bytes_max: u64 = "GRICE_CACHE_BYTES_MAX",
+        /// Bytes of tokenized texts to remember, a model; 0 for none [default: 16777216]
+        #[arg(value_name = "BYTES")]
+        text_cache_bytes_max: u64 = "GRICE_TEXT_CACHE_BYTES_MAX",
+        /// A Redis server whose cache several servers share: redis://host:port/database
+        #[arg(value_name = "URL", hide_env_values = true)]
+        cache: String = "GRICE_CACHE",
+    }
+    #[doc = "Logs"] {
+        /// Human on a terminal [default: human]
+        #[arg(value_name = "FORMAT")]
+        log_format: LogFormat = "GRICE_LOG_FORMAT",
+        /// error, warn, info, debug or trace, or by part as in `info,grice_server=debug` [default: info]
+        #[arg(value_name = "LEVEL")]
+        log: String = "GRICE_LOG",
+        /// One line a request [default: false]
+        #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        access_log: bool = "GRICE_ACCESS_LOG",
+        /// What users wrote in those lines too [default: false]
+        #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        log_texts: bool = "GRICE_LOG_TEXTS",
+    }
+}
+
+/// `name=path`, or a path alone.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) struct NamedBundle {
+    /// The manifest's own if `None`.
+    pub(crate) name: Option<String>,
+    /// A folder, or a .tar of one.
+    pub(crate) path: PathBuf,
+}
+
+/// Where a replica runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub(crate) enum Device {
+    /// The processor.
+    Cpu,
+}
+
+/// When a batch that is not full is held back for more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum BatchWait {
+    Never,
+    WhileBusy,
+    Always,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LogFormat {
+    Human,
+    Json,
+}
+
+impl std::str::FromStr for NamedBundle {
+    type Err = String;
+    fn from_str(text: &str) -> Result<NamedBundle, String> {
+        let (name, path) = match text.split_once('=') {
+            Some((name, path)) => (Some(name.to_owned()), path),
+            None => (None, text),
+        };
+        match path.is_empty() || name.as_ref().is_some_and(String::is_empty) {
+            true => Err("write it as name=path".to_owned()),
+            false => Ok(NamedBundle { name, path: path.into() }),
+        }
+    }
+}
+
+impl std::str::FromStr for Device {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Device, String> {
+        match text {
+            "cpu" | "auto" => Ok(Device::Cpu),
+            gpu if gpu == "gpu" || gpu.starts_with("gpu:") => {
+                Err("this build has no GPU engine; use cpu, as in --device cpu,cpu for two replicas".to_owned())
+            }
+            _ => Err("it must be cpu".to_owned()),
+        }
+    }
+}
+
+impl TryFrom<String> for NamedBundle {
+    type Error = String;
+    fn try_from(text: String) -> Result<NamedBundle, String> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for Device {
+    type Error = String;
+    fn try_from(text: String) -> Result<Device, String> {
+        text.parse()
+    }
+}
+
+impl From<BatchWait> for Accumulate {
+    fn from(wait: BatchWait) -> Accumulate {
+        match wait {
+            BatchWait::Never => Accumulate::Never,
+            BatchWait::WhileBusy => Accumulate::WhileBusy,
+            BatchWait::Always => Accumulate::Always,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bundles_have_a_name_or_take_their_own() {
+        let named = |text: &str| text.parse::<NamedBundle>();
+        assert_eq!(named("a=b/c").unwrap(), NamedBundle { name: Some("a".to_owned()), path: "b/c".into() });
+        assert_eq!(named("b/c").unwrap(), NamedBundle { name: None, path: "b/c".into() });
+        for bad in ["", "=b", "a="] {
+            assert!(named(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_set_above_hides_what_is_set_below() {
+        let below: ServeOptions = toml::from_str("replicas = 3\nlog-format = \"json\"\ndevice = [\"cpu\"]").unwrap();
+        let above = ServeOptions { replicas: NonZeroUsize::new(2), ..Default::default() };
+        let both = above.or(below);
+        assert_eq!(both.replicas, NonZeroUsize::new(2));
+        assert_eq!(both.log_format, Some(LogFormat::Json));
+        assert_eq!(both.device, Some(vec![Device::Cpu]));
+    }
+
+    #[test]
+    fn the_file_refuses_what_it_does_not_know() {
+        for (text, words) in [
+            ("replica = 3", "unknown field `replica`"),
+            ("replicas = 0", "nonzero"),
+            ("device = [\"gpu:0\"]", "no GPU engine"),
+            ("bundle = [\"=x\"]", "name=path"),
+            ("batch-wait = \"sometimes\"", "sometimes"),
+        ] {
+            let error = toml::from_str::<ServeOptions>(text).unwrap_err().to_string();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! `grice serve` as a process: signals, options, configuration, logs.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use support::{bare, grice, run, tiny_bert};
+
+/// A server on a free port, with what it logs.
+struct Serving {
+    process: Child,
+    address: SocketAddr,
+    log: Arc<Mutex<String>>,
+}
+
+impl Serving {
+    fn start(command: &mut Command) -> Serving {
+        let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let log = Arc::new(Mutex::new(String::new()));
+        let mut address = None;
+        for line in lines.by_ref().map_while(Result::ok) {
+            let line_address = line
+                .split(|c: char| !(c.is_ascii_digit() || ".:".contains(c)))
+                .find_map(|word| word.parse::<SocketAddr>().ok().filter(|address| address.port() > 0));
+            address = address.or(line_address);
+            *log.lock().unwrap() += &(line.clone() + "\n");
+            if line.contains("ready") {
+                break;
+            }
+        }
+        let address = address.unwrap_or_else(|| panic!("not ready: {}", log.lock().unwrap()));
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| *kept.lock().unwrap() += &(line + "\n"));
+        });
+        Serving { process, address, log }
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.process.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    fn exit_code(&mut self) -> Option<i32> {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(20) {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                return status.code();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        panic!("it does not end: {}", self.logged());
+    }
+
+    fn logged(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    #[track_caller]
+    fn wait_for(&self, words: &str) {
+        let start = Instant::now();
+        while !self.logged().contains(words) {
+            assert!(start.elapsed() < Duration::from_secs(20), "no `{words}` in {}", self.logged());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        _ = self.process.kill();
+        _ = self.process.wait();
+    }
+}
+
+fn serve(more: &[&str]) -> Command {
+    let mut command = grice(["serve", "--listen", "127.0.0.1:0", "--threads", "1"]);
+    for name in ["GRICE_API_KEYS", "GRICE_ADMIN_KEY", "GRICE_CONFIG", "GRICE_LOG_FORMAT", "GRICE_LOG"] {
+        command.env_remove(name);
+    }
+    command.args(more);
+    command
+}
+
+/// One request on a connection of its own, or on the one given. The whole answer; an error if there is none.
+fn ask(stream: &mut TcpStream, response: &str, more: &str) -> std::io::Result<String> {
+    let body = format!("{{\"response\": \"{response}\"}}");
+    let head = format!(
+        "POST /v1/detect HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n{more}content-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes())?;
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let read = stream.read(&mut piece)?;
+        if read == 0 {
+            return Err(std::io::Error::other(format!("cut off after {} bytes", answer.len())));
+        }
+        answer.extend_from_slice(&piece[..read]);
+        let text = String::from_utf8_lossy(&answer);
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok()).unwrap();
+        if body.len() >= length {
+            return Ok(text.into_owned());
+        }
+    }
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+#[test]
+fn sigterm_under_load_loses_no_answer() {
+    for keep_alive in [true, false] {
+        let mut serving = Serving::start(&mut serve(&["--drain-delay-ms", "300"]));
+        let (answered, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let address = serving.address;
+        std::thread::scope(|scope| {
+            for client in 0..16 {
+                let (answered, is_over) = (&answered, &is_over);
+                scope.spawn(move || {
+                    let mut kept: Option<TcpStream> = None;
+                    for number in 0.. {
+                        // A refused connection was never accepted: then the server is gone, and the client goes too.
+                        let Some(mut stream) = kept.take().or_else(|| TcpStream::connect(address).ok()) else { break };
+                        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                        let answer = ask(&mut stream, &format!("{client}, {number}."), "").unwrap();
+                        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                        answered.fetch_add(1, Ordering::Relaxed);
+                        let is_last = answer.contains("connection: close");
+                        assert!(!is_last || is_over.load(Ordering::Relaxed));
+                        kept = (keep_alive && !is_last).then_some(stream);
+                    }
+                });
+            }
+            std::thread::sleep(Duration::from_millis(500));
+            is_over.store(true, Ordering::Relaxed);
+            serving.signal("TERM");
+        });
+        assert!(answered.load(Ordering::Relaxed) > 100, "{answered:?}");
+        assert_eq!(serving.exit_code(), Some(0), "{}", serving.logged());
+        serving.wait_for("stopped");
+    }
+}
+
+#[test]
+fn idle_connections_do_not_hold_up_the_end() {
+    let mut serving = Serving::start(&mut serve(&["--drain-delay-ms", "0"]));
+    let mut idle = connect(serving.address);
+    ask(&mut idle, "a", "").unwrap();
+    let mut half = connect(serving.address);
+    half.write_all(b"POST /v1/detect HTTP/1.1\r\nhost:").unwrap();
+    half.shutdown(Shutdown::Write).unwrap();
+    serving.signal("INT");
+    let start = Instant::now();
+    assert_eq!(serving.exit_code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(3));
+}
+
+#[test]
+fn sighup_reads_the_models_anew() {
+    let serving = Serving::start(&mut serve(&[]));
+    serving.signal("HUP");
+    serving.wait_for("the new models are in place");
+    assert!(ask(&mut connect(serving.address), "a", "").unwrap().starts_with("HTTP/1.1 200"));
+}
+
+#[test]
+fn numbers_are_those_of_detect() {
+    let serving = Serving::start(&mut serve(&[]));
+    let text = "I watched the film yesterday.";
+    let answer = ask(&mut connect(serving.address), text, "").unwrap();
+    let served: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    let detected =
+        run(grice(["detect", "--json", "--threads", "1", "--response"]).arg(text)).expect(0).rows().remove(0);
+    for name in ["violations", "cooperative", "truncated"] {
+        assert_eq!(served[name], detected[name]);
+    }
+    for maxim in ["quantity", "quality", "relation", "manner"] {
+        // The command line writes six decimals.
+        let rounded = (served["probabilities"][maxim].as_f64().unwrap() * 1e6).round() / 1e6;
+        assert_eq!(rounded, detected["probabilities"][maxim].as_f64().unwrap());
+    }
+}
+
+#[test]
+fn the_health_check_tells_by_its_exit_status() {
+    let mut serving = Serving::start(&mut serve(&[]));
+    let check = |path: &str| run(bare().args(["doctor", "--health", &format!("http://{}{path}", serving.address)]));
+    check("").expect(0);
+    check("/v2/models/tiny-bert/ready").expect(0);
+    assert!(check("/nowhere").expect(1).err.contains("404"));
+    let address = serving.address;
+    serving.signal("TERM");
+    serving.exit_code();
+    run(bare().args(["doctor", "--health", &format!("http://{address}")])).expect(1);
+    run(bare().args(["doctor", "--health", "ftp://host"])).expect(1);
+}
+
+#[test]
+fn flags_go_before_environment_and_that_before_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("grice.toml");
+    std::fs::write(&file, "[serve]\nreplicas = 3\nlog-format = \"json\"\ndeadline-ms = 5000\naccess-log = true\n")
+        .unwrap();
+    let replicas = |command: &mut Command| {
+        let serving = Serving::start(command.current_dir(folder.path()));
+        let mut stream = connect(serving.address);
+        stream.write_all(b"GET /v1/models HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let models: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        // The file's log format holds all along.
+        serving.logged().lines().for_each(|line| _ = serde_json::from_str::<Value>(line).unwrap());
+        serving.wait_for("\"route\":\"/v1/models\"");
+        models["models"][0]["replicas"].as_u64().unwrap()
+    };
+    assert_eq!(replicas(&mut serve(&[])), 3);
+    assert_eq!(replicas(serve(&[]).env("GRICE_REPLICAS", "2")), 2);
+    assert_eq!(replicas(serve(&["--replicas", "1"]).env("GRICE_REPLICAS", "2")), 1);
+    assert_eq!(replicas(&mut serve(&["--device", "cpu,cpu", "--replicas", "2"])), 2);
+}
+
+#[test]
+fn what_users_wrote_is_logged_only_when_asked() {
+    let logged = |more: &[&str], words: &str| {
+        let serving = Serving::start(&mut serve(more));
+        ask(&mut connect(serving.address), "a secret thing", "x-request-id: mine\r\n").unwrap();
+        serving.wait_for(words);
+        serving.logged()
+    };
+    let lines = logged(&["--access-log"], "request_id");
+    assert!(lines.contains("mine") && lines.contains("/v1/detect") && !lines.contains("secret"), "{lines}");
+    assert!(logged(&["--access-log", "--log-texts"], "request_id").contains("a secret thing"));
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    let check = |command: &mut Command, code: i32, words: &str| {
+        let ran = run(command).expect(code);
+        assert!(ran.err.contains(words), "{}", ran.err);
+    };
+    let bundle = format!("a={}", tiny_bert().display());
+    check(&mut serve(&["--device", "gpu:0"]), 2, "no GPU engine");
+    check(&mut serve(&["--device", "cpu,cpu", "--replicas", "3"]), 2, "do not fit");
+    check(&mut serve(&["--bundle", &bundle]), 2, "not both");
+    check(&mut serve(&["--log", "a=b=c"]), 2, "--log");
+    check(&mut serve(&["--config", "/no/such/file.toml"]), 2, "/no/such/file.toml");
+    check(&mut serve(&["--cache", "http://host"]), 2, "redis://");
+    check(serve(&[]).env("GRICE_API_KEYS", "short"), 2, "at least 8 characters");
+    check(bare().args(["serve", "--listen", "127.0.0.1:0", "--bundle", &bundle, "--bundle", &bundle]), 2, "two models");
+    check(bare().args(["serve", "--listen", "127.0.0.1:0", "--model", "/no/such/bundle"]), 1, "/no/such/bundle");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    check(grice(["serve", "--listen", &address]).arg("--quiet"), 1, "cannot listen on");
+}

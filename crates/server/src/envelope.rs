@@ -1,0 +1,134 @@
+//! What every request goes through, whatever its route: a name, a place in a trace, a deadline, the keys, and on the way out
+//! the headers, the counts and the log line.
+
+use crate::guard::Entry;
+use crate::ids::{Trace, request_id};
+use crate::metrics::Metrics;
+use crate::problem::{Problem, ProblemCode};
+use crate::routes::entry_of;
+use crate::server::App;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use axum::middleware::Next;
+use axum::response::IntoResponse;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// What a handler may know of its request beside the request itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// When its head was there.
+    pub(crate) start: Instant,
+    /// When the client gives up.
+    pub(crate) deadline: Instant,
+}
+
+/// What a handler leaves in its response for the log, if texts are to be logged.
+#[derive(Clone)]
+pub(crate) struct LoggedText(pub(crate) Arc<str>);
+
+const NOT_FOUND: &str = "unmatched";
+
+/// The middleware around all routes.
+pub(crate) async fn wrap(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response<axum::body::Body> {
+    let start = Instant::now();
+    let path = request.extensions().get::<MatchedPath>().cloned();
+    let route = path.as_ref().map_or(NOT_FOUND, MatchedPath::as_str);
+    let open = Open::new(&app.metrics, route);
+    let id = request_id(request.headers());
+    let trace = Trace::of(request.headers());
+    let (method, version) = (request.method().clone(), request.version());
+    let mut response = match admit(&app, route, request.headers(), start) {
+        Ok(deadline) => {
+            request.extensions_mut().insert(Arrival { start, deadline });
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    let took = start.elapsed();
+    let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
+    open.close(response.status(), code, took);
+    if app.settings.access_log {
+        log(&response, &method, route, code, took, &id, &trace);
+    }
+    let headers = response.headers_mut();
+    headers.insert("x-request-id", id);
+    headers.insert("traceparent", trace.header());
+    if version < Version::HTTP_2 && app.is_draining.load(Ordering::Relaxed) {
+        // The client asks its next question elsewhere.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+fn admit(app: &App, route: &str, headers: &HeaderMap, start: Instant) -> Result<Instant, Problem> {
+    let entry = entry_of(route);
+    app.guard.admit(entry, headers)?;
+    let limits = &app.settings.limits;
+    let asked = match headers.get("x-deadline-ms") {
+        Some(value) if entry != Entry::Open => parse_deadline(value)?.min(limits.deadline_max),
+        _ => limits.deadline,
+    };
+    Ok(start + asked)
+}
+
+fn parse_deadline(value: &HeaderValue) -> Result<Duration, Problem> {
+    let milliseconds = value.to_str().ok().and_then(|text| text.trim().parse::<u64>().ok()).filter(|&ms| ms > 0);
+    let wrong = || Problem::malformed("X-Deadline-Ms must be a whole number of milliseconds, at least 1");
+    milliseconds.map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// A request that is being handled. Dropped without [`Open::close`], its client has gone away.
+struct Open<'m> {
+    metrics: &'m Metrics,
+    route: &'m str,
+    is_closed: bool,
+}
+
+impl<'m> Open<'m> {
+    fn new(metrics: &'m Metrics, route: &'m str) -> Open<'m> {
+        metrics.inflight.inc();
+        Open { metrics, route, is_closed: false }
+    }
+
+    fn close(mut self, status: StatusCode, code: Option<&'static str>, took: Duration) {
+        self.is_closed = true;
+        self.metrics.count_request(self.route, status, code, took);
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.metrics.inflight.dec();
+        if !self.is_closed {
+            self.metrics.count_cancelled(self.route);
+        }
+    }
+}
+
+fn log(
+    response: &Response<axum::body::Body>,
+    method: &Method,
+    route: &str,
+    code: Option<&'static str>,
+    took: Duration,
+    id: &HeaderValue,
+    trace: &Trace,
+) {
+    let text = response.extensions().get::<LoggedText>();
+    tracing::info!(
+        target: "grice::access",
+        %method,
+        route,
+        status = response.status().as_u16(),
+        problem = code,
+        took_ms = (took.as_secs_f64() * 1e6).round() / 1e3,
+        cache = response.headers().get("x-grice-cache").and_then(|value| value.to_str().ok()),
+        request_id = id.to_str().unwrap_or_default(),
+        trace_id = format_args!("{:032x}", trace.trace_id),
+        text = text.map(|text| &*text.0),
+        "request"
+    );
+}

@@ -1,0 +1,172 @@
+//! Who may ask, and how often.
+
+use crate::problem::Problem;
+use crate::{Access, ServeError};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, StatusCode};
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use sha2::{Digest, Sha256};
+use std::num::NonZeroU32;
+use subtle::ConstantTimeEq;
+
+/// A key shorter than this is guessed.
+const KEY_BYTES_LEAST: usize = 8;
+
+/// The keys, as hashes: comparing those takes equally long whatever was sent.
+pub(crate) struct Guard {
+    keys: Vec<Key>,
+    admin: Option<[u8; 32]>,
+    clock: DefaultClock,
+}
+
+struct Key {
+    hash: [u8; 32],
+    rate: Option<DefaultDirectRateLimiter>,
+}
+
+/// What a route asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Nothing.
+    Open,
+    /// A key, if any are set; without one 401.
+    Key,
+    /// The same, but 403, as GriceBench's own server has it.
+    KeyOr403,
+    /// The administrator's key.
+    Admin,
+}
+
+impl Guard {
+    /// # Errors
+    /// [`ServeError::Setting`] for a key that is too short to be one.
+    pub(crate) fn new(access: &Access) -> Result<Guard, ServeError> {
+        if access.keys.iter().chain(&access.admin_key).any(|key| key.len() < KEY_BYTES_LEAST) {
+            let cause = format!("an API key needs at least {KEY_BYTES_LEAST} characters");
+            return Err(ServeError::Setting { what: "API keys".to_owned(), cause });
+        }
+        let quota = NonZeroU32::new(access.rate_per_minute).map(|rate| {
+            let burst = NonZeroU32::new(access.rate_burst).unwrap_or(rate);
+            Quota::per_minute(rate).allow_burst(burst)
+        });
+        let key = |key: &String| Key { hash: hash(key.as_bytes()), rate: quota.map(RateLimiter::direct) };
+        Ok(Guard {
+            keys: access.keys.iter().map(key).collect(),
+            admin: access.admin_key.as_ref().map(|key| hash(key.as_bytes())),
+            clock: DefaultClock::default(),
+        })
+    }
+
+    /// Whether a request with these headers may go in.
+    ///
+    /// # Errors
+    /// 401 or 403 without a valid key, 429 when the key has used up its rate, 404 for an admin route that is switched off.
+    pub(crate) fn admit(&self, entry: Entry, headers: &HeaderMap) -> Result<(), Problem> {
+        match entry {
+            Entry::Open => Ok(()),
+            Entry::Key | Entry::KeyOr403 if self.keys.is_empty() => Ok(()),
+            Entry::Key => self.admit_key(headers, StatusCode::UNAUTHORIZED),
+            Entry::KeyOr403 => self.admit_key(headers, StatusCode::FORBIDDEN),
+            Entry::Admin => match &self.admin {
+                None => Err(Problem::new(StatusCode::NOT_FOUND, "not-found", "admin routes are off; set an admin key")),
+                Some(admin) => match given_key(headers) {
+                    Some(given) if bool::from(hash(given).ct_eq(admin)) => Ok(()),
+                    _ => Err(denied(StatusCode::UNAUTHORIZED)),
+                },
+            },
+        }
+    }
+
+    fn admit_key(&self, headers: &HeaderMap, refusal: StatusCode) -> Result<(), Problem> {
+        let given = hash(given_key(headers).ok_or_else(|| denied(refusal))?);
+        let mut found = None;
+        // All of them, always: stopping at the right one would tell which one it was.
+        for (place, key) in self.keys.iter().enumerate() {
+            if bool::from(key.hash.ct_eq(&given)) {
+                found = Some(place);
+            }
+        }
+        let key = found.map(|place| &self.keys[place]).ok_or_else(|| denied(refusal))?;
+        match key.rate.as_ref().map(|rate| rate.check()) {
+            Some(Err(until)) => {
+                let detail = "this key has used up its requests for now";
+                let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail);
+                Err(Problem { retry_after: Some(until.wait_time_from(self.clock.now())), ..problem })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn given_key(headers: &HeaderMap) -> Option<&[u8]> {
+    let bearer = || headers.get(AUTHORIZATION)?.as_bytes().strip_prefix(b"Bearer ");
+    headers.get("x-api-key").map(|value| value.as_bytes()).or_else(bearer)
+}
+
+fn denied(status: StatusCode) -> Problem {
+    Problem::new(status, "denied", "a valid API key is needed, in X-API-Key or as Authorization: Bearer")
+}
+
+fn hash(key: &[u8]) -> [u8; 32] {
+    Sha256::digest(key).into()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use axum::http::HeaderValue;
+
+    fn guard(rate_per_minute: u32, rate_burst: u32) -> Guard {
+        let keys = vec!["first-key-1".to_owned(), "second-key".to_owned()];
+        let admin_key = Some("the-admin-key".to_owned());
+        Guard::new(&Access { keys, admin_key, rate_per_minute, rate_burst, cors_origins: Vec::new() }).unwrap()
+    }
+
+    fn with(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(name.parse().unwrap(), HeaderValue::from_static(value))])
+    }
+
+    #[track_caller]
+    fn check(guard: &Guard, entry: Entry, headers: &HeaderMap, expected: Option<u16>) {
+        assert_eq!(guard.admit(entry, headers).err().map(|problem| problem.status.as_u16()), expected);
+    }
+
+    #[test]
+    fn keys_open_what_they_are_for() {
+        let guard = guard(0, 0);
+        for headers in [with("x-api-key", "first-key-1"), with("authorization", "Bearer second-key")] {
+            check(&guard, Entry::Key, &headers, None);
+            check(&guard, Entry::KeyOr403, &headers, None);
+            check(&guard, Entry::Admin, &headers, Some(401));
+        }
+        for headers in [HeaderMap::new(), with("x-api-key", "first-key"), with("authorization", "Basic second-key")] {
+            check(&guard, Entry::Open, &headers, None);
+            check(&guard, Entry::Key, &headers, Some(401));
+            check(&guard, Entry::KeyOr403, &headers, Some(403));
+        }
+        check(&guard, Entry::Admin, &with("x-api-key", "the-admin-key"), None);
+        check(&guard, Entry::Key, &with("x-api-key", "the-admin-key"), Some(401));
+    }
+
+    #[test]
+    fn without_keys_everybody_may_ask_but_not_for_admin_work() {
+        let guard = Guard::new(&Access::default()).unwrap();
+        check(&guard, Entry::Key, &HeaderMap::new(), None);
+        check(&guard, Entry::Admin, &with("x-api-key", "anything-at-all"), Some(404));
+        assert!(Guard::new(&Access { keys: vec!["short".to_owned()], ..Access::default() }).is_err());
+    }
+
+    #[test]
+    fn each_key_has_a_rate_of_its_own() {
+        let guard = guard(1, 3);
+        let first = with("x-api-key", "first-key-1");
+        (0..3).for_each(|_| check(&guard, Entry::Key, &first, None));
+        let problem = guard.admit(Entry::Key, &first).unwrap_err();
+        assert_eq!(problem.status, StatusCode::TOO_MANY_REQUESTS);
+        let retry = problem.retry_after.unwrap().as_secs();
+        assert!((50..=60).contains(&retry), "{retry}");
+        check(&guard, Entry::Key, &with("x-api-key", "second-key"), None);
+    }
+}

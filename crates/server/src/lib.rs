@@ -1,0 +1,33 @@
+//! HTTP in, verdicts out: routes, keys and limits around the same core that the command line runs.
+//!
+//! ```text
+//! socket ─► listen ─► envelope ─► routes ─► served ─► runner ─► replicas
+//!           TLS,      ids, keys,  JSON,     text to    schedule  one engine
+//!           limits    metrics     v2        tokens     and back  a thread
+//! ```
+//!
+//! Leaves out: what a verdict is, when a batch leaves, what is cached (all `grice-core`'s), and the command line.
+
+mod cache;
+mod catalog;
+mod envelope;
+mod guard;
+mod ids;
+mod listen;
+mod loaded;
+mod metrics;
+mod problem;
+mod replica;
+mod routes;
+mod runner;
+mod served;
+mod server;
+mod settings;
+mod texts;
+#[cfg(feature = "tls")]
+mod tls;
+
+pub use loaded::{BuildEngine, Loaded, Replica};
+pub use routes::fuzz;
+pub use server::{Handle, Server, check_health};
+pub use settings::{Access, BundleSource, Limits, Pool, ServeError, Settings, TlsFiles};

@@ -1,0 +1,160 @@
+//! Errors as clients see them: `application/problem+json` (RFC 9457), which also carries `error` for clients of the Open
+//! Inference Protocol.
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, Response, StatusCode};
+use axum::response::IntoResponse;
+use grice_core::schedule::Rejection;
+use grice_core::{Error, ErrorKind};
+use serde::Serialize;
+use std::time::Duration;
+
+/// Why a request got no answer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Problem {
+    /// The HTTP status.
+    pub(crate) status: StatusCode,
+    /// Ends the problem's `type`, and names the reason in metrics.
+    pub(crate) code: &'static str,
+    /// What is wrong with this request and what to do.
+    pub(crate) detail: String,
+    /// When another try is worth it.
+    pub(crate) retry_after: Option<Duration>,
+    /// Which items of an array are at fault.
+    pub(crate) items: Vec<ItemProblem>,
+}
+
+/// What is wrong with one item of an array.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct ItemProblem {
+    /// Its place, from 0.
+    pub(crate) index: usize,
+    /// What is wrong with it.
+    pub(crate) detail: String,
+}
+
+#[derive(Serialize)]
+struct Body9457<'p> {
+    r#type: String,
+    title: &'static str,
+    status: u16,
+    detail: &'p str,
+    error: &'p str,
+    #[serde(skip_serializing_if = "<[ItemProblem]>::is_empty")]
+    errors: &'p [ItemProblem],
+}
+
+impl Problem {
+    pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
+        Problem { status, code, detail: detail.into(), retry_after: None, items: Vec::new() }
+    }
+
+    /// 400: not what the protocol calls a request.
+    pub(crate) fn malformed(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    /// 422: well formed, and still nothing that can be judged.
+    pub(crate) fn unusable(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable-input", detail)
+    }
+
+    /// 413.
+    pub(crate) fn too_large(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+    }
+
+    /// 404 for a model.
+    pub(crate) fn no_model(name: &str, known: &str) -> Problem {
+        Problem::new(StatusCode::NOT_FOUND, "no-such-model", format!("no model is called `{name}`; there is: {known}"))
+    }
+
+    /// 503: nothing can run it now.
+    pub(crate) fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Problem {
+        let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
+        Problem { retry_after: Some(retry_after), ..problem }
+    }
+
+    /// 504.
+    pub(crate) fn deadline() -> Problem {
+        let detail = "the deadline passed before there was an answer; ask for more time with X-Deadline-Ms";
+        Problem::new(StatusCode::GATEWAY_TIMEOUT, "deadline", detail)
+    }
+
+    /// 500: ours. The cause goes to the log, not to the client.
+    pub(crate) fn internal(cause: impl std::fmt::Display) -> Problem {
+        tracing::error!(%cause, "a request failed");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "grice failed to answer; the server's log says why")
+    }
+
+    /// Why the schedule did not run it.
+    pub(crate) fn rejected(rejection: &Rejection) -> Problem {
+        match rejection {
+            Rejection::QueueFull { retry_after } => {
+                let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "queue-full", rejection.to_string());
+                Problem { retry_after: Some(*retry_after), ..problem }
+            }
+            Rejection::DeadlineExceeded => Problem::deadline(),
+            Rejection::ShuttingDown => Problem::unavailable("the server is shutting down", Duration::from_secs(5)),
+            Rejection::Empty => Problem::unusable("a sequence holds no tokens"),
+            Rejection::Failed(error) => Problem::from(error.as_ref()),
+            other => Problem::internal(other),
+        }
+    }
+
+    /// The answer's outcome label in metrics.
+    pub(crate) fn outcome_of(status: StatusCode) -> &'static str {
+        match status.as_u16() {
+            0..=399 => "ok",
+            401 | 403 => "denied",
+            429 => "limited",
+            400..=499 => "invalid",
+            501 => "absent",
+            503 => "unavailable",
+            504 => "deadline",
+            _ => "failed",
+        }
+    }
+}
+
+impl From<&Error> for Problem {
+    fn from(error: &Error) -> Problem {
+        match (error.kind(), error) {
+            // What the tokenizer cannot read is the text's fault: the tokenizer itself was tried at the start.
+            (ErrorKind::BadInput, _) | (_, Error::Tokenizer(_)) => Problem::unusable(error.to_string()),
+            _ => Problem::internal(error),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response<Body> {
+        let body = Body9457 {
+            r#type: format!("urn:grice:problem:{}", self.code),
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            error: &self.detail,
+            errors: &self.items,
+        };
+        let mut response = Response::new(Body::from(serde_json::to_vec(&body).unwrap_or_default()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(retry_after) = self.retry_after {
+            // Whole seconds is all that the header can say; at least one, or clients come back at once.
+            let seconds = retry_after.as_secs_f64().ceil().clamp(1.0, 3600.0) as u64;
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"grice\""));
+        }
+        response.extensions_mut().insert(ProblemCode(self.code));
+        response
+    }
+}
+
+/// Left in the response for metrics.
+#[derive(Clone, Copy)]
+pub(crate) struct ProblemCode(pub(crate) &'static str);

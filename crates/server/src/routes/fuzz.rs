@@ -1,0 +1,30 @@
+//! The parsers of request bodies, for a fuzzer: whatever the bytes are, they return.
+
+use super::input::{AliasItem, Items, parse_json};
+use super::tensors::{Bounds, InferRequest, write_answer};
+
+/// Reads bytes as the body of `/v1/detect` and of `/detect`. The status of the refusal, if they are refused.
+pub fn parse_turns(body: &[u8]) -> (Option<u16>, Option<u16>) {
+    let own = Items::parse(body, 64).err().map(|problem| problem.status.as_u16());
+    let alias = parse_json::<AliasItem>(body).err().map(|problem| problem.status.as_u16());
+    (own, alias)
+}
+
+/// Reads bytes as the body of an inference request; the first two tell where the head ends, if any does. The status of the
+/// refusal, if they are refused.
+pub fn parse_tensors(bytes: &[u8]) -> Option<u16> {
+    let (head_bytes, body) = match bytes {
+        [0, rest @ ..] => (None, rest),
+        [a, b, rest @ ..] => (Some(usize::from(u16::from_le_bytes([*a, *b]))), rest),
+        short => (None, short),
+    };
+    match InferRequest::parse(body, head_bytes, Bounds { rows_max: 64, tokens_max: 512 }) {
+        Ok(request) => {
+            let values = vec![vec![0.5; 4]; request.outputs.len()];
+            let answer = write_answer(("model", "1"), &request, 1, &values);
+            assert!(answer.is_ok_and(|answer| answer.head_bytes.is_none_or(|head| head <= answer.bytes.len())));
+            None
+        }
+        Err(problem) => Some(problem.status.as_u16()),
+    }
+}

@@ -1,0 +1,42 @@
+//! Whether the server lives, and whether it can answer.
+
+use super::json_response;
+use crate::server::App;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Response, StatusCode};
+use serde_json::json;
+use std::sync::Arc;
+
+/// `GET /v2/health/live`: it lives, or there would be no answer.
+pub(crate) async fn live() -> Response<Body> {
+    json_response(StatusCode::OK, &json!({ "live": true }))
+}
+
+/// `GET /v2/health/ready`: 200 only while every model has a replica in use and the server is not about to stop.
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
+    let ready = app.is_ready();
+    let models: serde_json::Map<String, serde_json::Value> = app
+        .catalog
+        .models()
+        .iter()
+        .map(|served| {
+            let (in_use, replicas) = served.runner().replicas();
+            (served.name().to_owned(), json!({ "replicas": replicas, "in_use": in_use }))
+        })
+        .collect();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_response(status, &json!({ "ready": ready, "draining": app.is_draining(), "models": models }))
+}
+
+/// `GET /health`, as GriceBench's server answers it.
+pub(crate) async fn health(State(app): State<Arc<App>>) -> Response<Body> {
+    let ready = app.is_ready();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let body = json!({
+        "status": if ready { "healthy" } else { "unhealthy" },
+        "models_loaded": { "detector": app.catalog.is_ready(), "repair": false, "generator": false },
+        "gpu_available": false,
+    });
+    json_response(status, &body)
+}

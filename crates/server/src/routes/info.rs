@@ -1,0 +1,78 @@
+//! What the server says of itself: models, metrics, OpenAPI, the docs page.
+
+use super::{bytes_response, json_response};
+use crate::server::App;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{CONTENT_SECURITY_POLICY, LOCATION};
+use axum::http::{HeaderValue, Response, StatusCode};
+use serde_json::json;
+use std::sync::Arc;
+
+/// Kept by hand; a test holds it to the routes and to real answers.
+pub(crate) const OPENAPI: &str = include_str!("../../openapi.json");
+const DOCS: &str = include_str!("../../docs.html");
+
+/// `GET /v1/models`.
+pub(crate) async fn models(State(app): State<Arc<App>>) -> Response<Body> {
+    let models: Vec<_> = app
+        .catalog
+        .models()
+        .iter()
+        .enumerate()
+        .map(|(place, served)| {
+            let manifest = served.reader().manifest();
+            let info = served.info();
+            let (in_use, replicas) = served.runner().replicas();
+            json!({
+                "name": served.name(),
+                "version": info.version,
+                "task": manifest.task,
+                "default": place == 0,
+                "precision": info.precision,
+                "device": info.device,
+                "labels": manifest.labels,
+                "thresholds": served.reader().thresholds(),
+                "max_tokens": manifest.max_tokens,
+                "digest": info.digest,
+                "ready": in_use > 0,
+                "replicas": replicas,
+            })
+        })
+        .collect();
+    json_response(StatusCode::OK, &json!({ "models": models }))
+}
+
+/// `GET /metrics`.
+pub(crate) async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
+    app.catalog.report();
+    app.metrics.ready.set(i64::from(app.is_ready()));
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    bytes_response(StatusCode::OK, content_type, app.metrics.render())
+}
+
+/// `GET /openapi.json`.
+pub(crate) async fn openapi() -> Response<Body> {
+    bytes_response(
+        StatusCode::OK,
+        "application/json",
+        OPENAPI.replace("\"VERSION\"", concat!("\"", env!("CARGO_PKG_VERSION"), "\"")),
+    )
+}
+
+/// `GET /docs`: shows `/openapi.json`; needs nothing from anywhere else.
+pub(crate) async fn docs() -> Response<Body> {
+    let mut response = bytes_response(StatusCode::OK, "text/html; charset=utf-8", DOCS);
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
+                  base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    response.headers_mut().insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    response
+}
+
+/// `GET /`.
+pub(crate) async fn root() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response.headers_mut().insert(LOCATION, HeaderValue::from_static("/docs"));
+    response
+}

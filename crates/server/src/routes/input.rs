@@ -1,0 +1,198 @@
+//! Bodies of the domain routes, read. No state and no I/O, so that a fuzzer can have it.
+
+use crate::problem::{ItemProblem, Problem};
+use grice_core::{Context, Maxim, PerMaxim, Turn};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+const DETAIL_CHARS_MAX: usize = 400;
+
+/// One turn to judge, and how.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Item {
+    #[serde(default)]
+    context: Option<Context>,
+    #[serde(default)]
+    evidence: Option<String>,
+    response: String,
+    /// Which model; the default one if none.
+    #[serde(default)]
+    pub(crate) model: Option<String>,
+    /// In place of the model's.
+    #[serde(default)]
+    pub(crate) thresholds: Option<Thresholds>,
+}
+
+/// Some thresholds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Thresholds {
+    quantity: Option<f32>,
+    quality: Option<f32>,
+    relation: Option<f32>,
+    manner: Option<f32>,
+}
+
+/// One turn, or an array of them.
+#[derive(Debug)]
+pub(crate) enum Items {
+    One(Box<Item>),
+    Many(Vec<Item>),
+}
+
+/// GriceBench's own body.
+#[derive(Debug, Deserialize)]
+pub(crate) struct AliasItem {
+    #[serde(default)]
+    context: Option<Context>,
+    #[serde(default)]
+    evidence: Option<String>,
+    response: String,
+    /// For all maxims alike.
+    #[serde(default)]
+    pub(crate) threshold: Option<f32>,
+}
+
+impl Items {
+    /// Reads a body: an object or an array of objects.
+    ///
+    /// # Errors
+    /// 400 for what is no JSON, 422 for JSON of another form, naming the field; 413 for too many items.
+    pub(crate) fn parse(body: &[u8], items_max: usize) -> Result<Items, Problem> {
+        match body.trim_ascii_start().first() {
+            Some(b'[') => {
+                let items: Vec<Item> = parse_json(body)?;
+                if items.len() > items_max {
+                    let detail =
+                        format!("{} turns are more than the {items_max} that one request may hold", items.len());
+                    return Err(Problem::too_large(detail));
+                }
+                Ok(Items::Many(items))
+            }
+            _ => Ok(Items::One(Box::new(parse_json(body)?))),
+        }
+    }
+}
+
+impl Item {
+    pub(crate) fn turn(&mut self) -> Turn {
+        let context = self.context.take().unwrap_or_default();
+        Turn { context, evidence: self.evidence.take(), response: std::mem::take(&mut self.response) }
+    }
+}
+
+impl AliasItem {
+    pub(crate) fn turn(&mut self) -> Turn {
+        let context = self.context.take().unwrap_or_default();
+        Turn { context, evidence: self.evidence.take(), response: std::mem::take(&mut self.response) }
+    }
+}
+
+impl Thresholds {
+    /// The same for every maxim.
+    pub(crate) fn all(value: f32) -> Thresholds {
+        let value = Some(value);
+        Thresholds { quantity: value, quality: value, relation: value, manner: value }
+    }
+
+    /// These, and the model's where there is none.
+    ///
+    /// # Errors
+    /// 422 naming the maxim of one that is not between 0 and 1.
+    pub(crate) fn over(&self, model: &PerMaxim<f32>) -> Result<PerMaxim<f32>, Problem> {
+        let given =
+            PerMaxim { quantity: self.quantity, quality: self.quality, relation: self.relation, manner: self.manner };
+        let outside = |maxim: &Maxim| given.get(*maxim).is_some_and(|value| !(value > 0.0 && value < 1.0));
+        match Maxim::ALL.into_iter().find(outside) {
+            Some(maxim) => {
+                Err(Problem::unusable(format!("`thresholds.{maxim}` must lie between 0 and 1, both excluded")))
+            }
+            None => Ok(PerMaxim::from_fn(|maxim| given.get(maxim).unwrap_or(*model.get(maxim)))),
+        }
+    }
+}
+
+/// Reads JSON; on failure once more, slowly, to say where it is wrong.
+///
+/// # Errors
+/// 400 for what is no JSON, 422 naming the field of JSON of another form.
+pub(crate) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => {
+            let deserializer = &mut serde_json::Deserializer::from_slice(body);
+            let path =
+                serde_path_to_error::deserialize::<_, T>(deserializer).err().map(|error| error.path().to_string());
+            let place = path.filter(|path| path != ".").map(|path| format!("`{path}`: ")).unwrap_or_default();
+            Problem::unusable(shortened(&format!("{place}{error}")))
+        }
+        _ if body.trim_ascii().is_empty() => Problem::malformed("the body is empty; it must be JSON"),
+        _ => Problem::malformed(format!("the body is not JSON: {error}")),
+    })
+}
+
+/// serde quotes what it found, however long that is.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(DETAIL_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// One problem for all the items at fault.
+pub(crate) fn items_problem(items: Vec<(usize, Problem)>) -> Option<Problem> {
+    let count = items.len();
+    let errors: Vec<ItemProblem> =
+        items.iter().map(|(index, problem)| ItemProblem { index: *index, detail: problem.detail.clone() }).collect();
+    let (first, mut problem) = items.into_iter().next()?;
+    if count > 1 {
+        problem.detail = format!("{count} items cannot be judged; the first is item {first}: {}", problem.detail);
+    } else {
+        problem.detail = format!("item {first}: {}", problem.detail);
+    }
+    problem.items = errors;
+    Some(problem)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(body: &str, status: u16, words: &str) {
+        let problem = Items::parse(body.as_bytes(), 3).map(|_| ()).expect_err(body);
+        assert_eq!(problem.status.as_u16(), status, "{body}: {}", problem.detail);
+        assert!(problem.detail.contains(words), "{body}: {}", problem.detail);
+        assert!(problem.detail.len() < 2 * DETAIL_CHARS_MAX, "{}", problem.detail);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        check("", 400, "empty");
+        check("{\"response\": \"a", 400, "not JSON");
+        check("{\"response\": \"\\ud800\"}", 400, "not JSON");
+        check("{\"response\": \"a\", \"thresholds\": {\"manner\": 1e999}}", 400, "number out of range");
+        check(&format!("{{\"x\": {}", "[".repeat(100_000)), 400, "not JSON: EOF");
+        check(&"[".repeat(100_000), 422, "expected text");
+        check(&format!("{{\"response\": 1, \"context\": {{}}, \"x\": \"{}\"}}", "y".repeat(10_000)), 422, "`response`");
+        check(&format!("{{\"response\": \"a\", \"context\": [[\"{}\"]]}}", "y".repeat(10_000)), 422, "`context[0]`");
+        check("{}", 422, "missing field `response`");
+        check("7", 422, "invalid type");
+        check("{\"response\": 1}", 422, "`response`: invalid type: integer `1`");
+        check("{\"response\": \"a\", \"context\": [{\"speaker\": \"A\", \"text\": 1}]}", 422, "`context[0].text`");
+        check("[{\"response\": \"a\"}, {\"response\": null}]", 422, "`[1].response`");
+        check("{\"response\": \"a\", \"thresholds\": {\"maner\": 0.5}}", 422, "`thresholds.maner`");
+        check("[{\"response\":\"a\"},{\"response\":\"a\"},{\"response\":\"a\"},{\"response\":\"a\"}]", 413, "4 turns");
+    }
+
+    #[test]
+    fn thresholds_lie_between_0_and_1() {
+        let model = PerMaxim::from_fn(|_| 0.5);
+        let over = |json: &str| serde_json::from_str::<Thresholds>(json).unwrap().over(&model);
+        assert_eq!(over("{\"manner\": 0.25}").unwrap(), PerMaxim { manner: 0.25, ..model });
+        for outside in ["{\"manner\": 0}", "{\"manner\": 1}", "{\"manner\": -1}", "{\"manner\": 1e30}"] {
+            assert!(over(outside).unwrap_err().detail.contains("thresholds.manner"), "{outside}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+
+const BOUNDS: Bounds = Bounds { rows_max: 4, tokens_max: 6 };
+
+fn parse(json: &str) -> Result<InferRequest, Problem> {
+    InferRequest::parse(json.as_bytes(), None, BOUNDS)
+}
+
+fn with_inputs(inputs: &str) -> Result<InferRequest, Problem> {
+    parse(&format!("{{\"inputs\": [{inputs}]}}"))
+}
+
+#[track_caller]
+fn check(inputs: &str, status: u16, words: &str) {
+    let problem = with_inputs(inputs).expect_err(inputs);
+    assert_eq!(problem.status.as_u16(), status, "{inputs}: {}", problem.detail);
+    assert!(problem.detail.contains(words), "{inputs}: {}", problem.detail);
+}
+
+fn texts(name: &str, shape: &str, data: &str) -> String {
+    format!("{{\"name\": \"{name}\", \"datatype\": \"BYTES\", \"shape\": {shape}, \"data\": {data}}}")
+}
+
+fn tokens(name: &str, shape: &str, data: &str) -> String {
+    format!("{{\"name\": \"{name}\", \"datatype\": \"INT64\", \"shape\": {shape}, \"data\": {data}}}")
+}
+
+#[test]
+fn texts_and_tokens_are_read_flat_or_nested() {
+    let turn = |context: &str, response: &str| Turn::new(context, response);
+    let expected = Inputs::Texts(vec![turn("c", "a"), turn("d", "b")]);
+    for (shape, data) in [("[2]", "[\"a\", \"b\"]"), ("[2, 1]", "[[\"a\"], [\"b\"]]"), ("[2, 1]", "[\"a\", \"b\"]")] {
+        let inputs = [texts("response", shape, data), texts("context", "[2]", "[\"c\", \"d\"]")].join(",");
+        assert_eq!(with_inputs(&inputs).unwrap().inputs, expected);
+    }
+    let ids = tokens("input_ids", "[2, 3]", "[[1, 2, 3], [4, 5, 0]]");
+    let mask = tokens("attention_mask", "[2, 3]", "[1, 1, 1, 1, 1, 0]");
+    let found = with_inputs(&format!("{ids},{mask}")).unwrap().inputs;
+    assert_eq!(found, Inputs::Tokens(vec![vec![1, 2, 3], vec![4, 5]]));
+    assert_eq!(with_inputs(&ids).unwrap().inputs, Inputs::Tokens(vec![vec![1, 2, 3], vec![4, 5, 0]]));
+}
+
+#[test]
+fn binary_tensors_follow_the_head() {
+    let head = "{\"inputs\": [\
+        {\"name\": \"response\", \"datatype\": \"BYTES\", \"shape\": [2], \"parameters\": {\"binary_data_size\": 11}}], \
+        \"parameters\": {\"binary_data_output\": true}}";
+    let binary = b"\x02\x00\x00\x00hi\x01\x00\x00\x00x";
+    let body = [head.as_bytes(), binary].concat();
+    let read = InferRequest::parse(&body, Some(head.len()), BOUNDS).unwrap();
+    assert_eq!(read.inputs, Inputs::Texts(vec![Turn::new("", "hi"), Turn::new("", "x")]));
+    assert!(read.outputs.iter().all(|output| output.binary));
+    for cut in 0..body.len() {
+        assert!(InferRequest::parse(&body[..cut], Some(head.len()), BOUNDS).is_err(), "{cut}");
+        assert!(cut == head.len() || InferRequest::parse(&body, Some(cut), BOUNDS).is_err(), "{cut}");
+    }
+    let more = [&body[..], b"z"].concat();
+    let problem = InferRequest::parse(&more, Some(head.len()), BOUNDS).unwrap_err();
+    assert!(problem.detail.contains("1 bytes of binary data belong to no input"), "{}", problem.detail);
+}
+
+#[test]
+fn what_breaks_the_protocol_is_named() {
+    check(&texts("response", "[2]", "[\"a\"]"), 400, "its shape [2] holds 2 values, but there are 1");
+    check(&texts("response", "[18446744073709551615, 2]", "[\"a\"]"), 400, "overflows");
+    check(&texts("response", "[1]", "[1]"), 400, "`data`: invalid type: integer `1`, expected text");
+    check(&tokens("input_ids", "[1, 1]", "[1.5]"), 400, "expected a whole number");
+    check(&tokens("input_ids", "[1, 1]", "[18446744073709551615]"), 400, "too large");
+    check("{\"name\": \"response\", \"datatype\": \"BYTES\", \"shape\": [1]}", 400, "neither `data` nor");
+    check("{\"name\": \"response\", \"datatype\": \"FP32\", \"shape\": [1], \"data\": [1]}", 400, "datatype `FP32`");
+    check(
+        "{\"name\": \"response\", \"datatype\": \"BYTES\", \"shape\": [-1], \"data\": []}",
+        422,
+        "`inputs[0].shape[0]`",
+    );
+    check(&format!("{0},{0}", texts("response", "[1]", "[\"a\"]")), 400, "twice");
+}
+
+#[test]
+fn tensors_that_cannot_be_judged_are_named() {
+    check(&texts("context", "[1]", "[\"a\"]"), 422, "`response` (or `input_ids`) is missing");
+    check(&texts("answer", "[1]", "[\"a\"]"), 422, "no input `answer`");
+    check(&tokens("response", "[1]", "[1]"), 422, "must be BYTES");
+    check(&texts("input_ids", "[1, 1]", "[\"a\"]"), 422, "must be INT64");
+    check(&texts("response", "[]", "\"a\""), 422, "scalar");
+    check(&texts("response", "[0]", "[]"), 422, "no rows");
+    check(&texts("response", "[1, 2]", "[\"a\", \"b\"]"), 422, "[rows] or [rows, 1]");
+    check(&texts("response", "[5]", "[\"a\", \"a\", \"a\", \"a\", \"a\"]"), 413, "5 rows");
+    check(&tokens("input_ids", "[1, 7]", "[1, 1, 1, 1, 1, 1, 1]"), 422, "at most 6");
+    check(&tokens("input_ids", "[1, 1]", "[-1]"), 422, "-1 is not a token");
+    check(&tokens("input_ids", "[1]", "[1]"), 422, "[rows, tokens]");
+    let ids = tokens("input_ids", "[1, 2]", "[1, 1]");
+    check(&format!("{ids},{}", tokens("attention_mask", "[1, 2]", "[0, 1]")), 422, "ones, then zeros");
+    check(&format!("{ids},{}", tokens("attention_mask", "[1, 2]", "[0, 0]")), 422, "ones, then zeros");
+    check(&format!("{ids},{}", tokens("attention_mask", "[1, 1]", "[1]")), 422, "shape of `input_ids`");
+    check(&format!("{ids},{}", texts("response", "[1]", "[\"a\"]")), 422, "not both");
+    let two = [texts("response", "[2]", "[\"a\", \"b\"]"), texts("context", "[1]", "[\"c\"]")].join(",");
+    check(&two, 422, "1 rows, but the others have 2");
+}
+
+#[test]
+fn outputs_come_as_asked_for() {
+    let input = texts("response", "[1]", "[\"a\"]");
+    let ask = |outputs: &str| parse(&format!("{{\"id\": \"7\", \"inputs\": [{input}], \"outputs\": {outputs}}}"));
+    let request =
+        ask("[{\"name\": \"probabilities\", \"parameters\": {\"binary_data\": true}}, {\"name\": \"logits\"}]");
+    let request = request.unwrap();
+    let body = write_answer(("m", "1"), &request, 1, &[vec![0.5, 1.0], vec![0.0, -2.0]]).unwrap();
+    let (head, binary) = body.bytes.split_at(body.head_bytes.unwrap());
+    assert_eq!(binary, [0.5f32.to_le_bytes(), 1f32.to_le_bytes()].concat());
+    let head: serde_json::Value = serde_json::from_slice(head).unwrap();
+    let expected = serde_json::json!({
+        "model_name": "m", "model_version": "1", "id": "7", "outputs": [
+            {"name": "probabilities", "datatype": "FP32", "shape": [1, 2], "parameters": {"binary_data_size": 8}},
+            {"name": "logits", "datatype": "FP32", "shape": [1, 2], "data": [0.0, -2.0]},
+        ],
+    });
+    assert_eq!(head, expected);
+    assert!(ask("[{\"name\": \"labels\"}]").unwrap_err().detail.contains("no output `labels`"));
+    let thrice = "[{\"name\": \"logits\"}, {\"name\": \"logits\"}, {\"name\": \"logits\"}]";
+    assert!(ask(thrice).unwrap_err().detail.contains("more than once"));
+}

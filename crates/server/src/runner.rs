@@ -1,0 +1,300 @@
+//! Drives one model's schedule: requests in, batches to replicas, answers to whoever waits.
+//!
+//! The schedule stands behind one lock, held for microseconds. Request tasks push and poll; a replica that ends a batch
+//! completes and polls, on its own thread; a timer polls when the schedule says that a moment has come.
+
+use crate::metrics::{Metrics, ModelLabels};
+use grice_core::schedule::{
+    Answer, CacheKey, Caching, Config, Counters, EngineId, Failure, LogitsRow, Pushed, Rejection, Request, RequestId,
+    Run, Schedule, Step, Time,
+};
+use grice_core::{Logits, Precision};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::time::{Duration, Instant};
+use tokio::sync::{Notify, oneshot};
+
+/// With no replica in use for this long, requests are turned away rather than queued.
+const DEAD_MAX: Duration = Duration::from_secs(1);
+
+/// One model's schedule and the way to its replicas.
+pub(crate) struct Runner {
+    name: String,
+    metrics: Arc<Metrics>,
+    started: Instant,
+    state: Mutex<State>,
+    /// The moment that the timer waits for, in microseconds.
+    alarm: AtomicU64,
+    alarm_moved: Notify,
+}
+
+struct State {
+    schedule: Schedule,
+    waiting: HashMap<RequestId, oneshot::Sender<Answer>>,
+    /// One for each replica; none once the runner is closed.
+    inboxes: Vec<mpsc::Sender<Run>>,
+    in_use: Vec<bool>,
+    /// Since when no replica is in use.
+    dead_since: Option<Time>,
+    /// What metrics know of the schedule's counters.
+    counted: Counters,
+}
+
+/// What came of a request.
+pub(crate) enum Submitted {
+    /// The cache knew.
+    Known(LogitsRow),
+    /// It waits for a run.
+    Waits(Ticket),
+}
+
+/// A request's place; dropped, it leaves the queue.
+pub(crate) struct Ticket {
+    runner: Arc<Runner>,
+    id: RequestId,
+    answer: oneshot::Receiver<Answer>,
+    is_answered: bool,
+}
+
+impl Runner {
+    /// For a model of this name; its replicas read from the second value, one each.
+    pub(crate) fn new(
+        name: &str,
+        config: Config,
+        digest: &str,
+        precision: Precision,
+        metrics: Arc<Metrics>,
+    ) -> (Arc<Runner>, Vec<mpsc::Receiver<Run>>) {
+        let engines = config.engines;
+        let (inboxes, outboxes) = (0..engines).map(|_| mpsc::channel()).unzip();
+        let mut schedule = Schedule::new(config, digest, precision);
+        // They are not built yet.
+        (0..engines).for_each(|engine| _ = schedule.set_engine(EngineId(engine), false));
+        let state = State {
+            schedule,
+            waiting: HashMap::new(),
+            inboxes,
+            in_use: vec![false; engines],
+            dead_since: None,
+            counted: Counters::default(),
+        };
+        let runner = Runner {
+            name: name.to_owned(),
+            metrics,
+            started: Instant::now(),
+            state: Mutex::new(state),
+            alarm: AtomicU64::new(u64::MAX),
+            alarm_moved: Notify::new(),
+        };
+        (Arc::new(runner), outboxes)
+    }
+
+    /// The moment of an instant, as the schedule counts.
+    pub(crate) fn time_of(&self, instant: Instant) -> Time {
+        Time::from(instant.saturating_duration_since(self.started))
+    }
+
+    fn now(&self) -> Time {
+        Time::from(self.started.elapsed())
+    }
+
+    /// Asks for the logits of some sequences: all of them or, where one is turned away, none. They enter together, so that
+    /// they can run together.
+    ///
+    /// # Errors
+    /// Why the first of those that were turned away was.
+    pub(crate) fn submit(
+        self: &Arc<Runner>,
+        sequences: &[Arc<[u32]>],
+        deadline: Time,
+        caching: Caching,
+    ) -> Result<Vec<Submitted>, Rejection> {
+        let now = self.now();
+        let mut state = self.lock();
+        let mut submitted = Vec::with_capacity(sequences.len());
+        for ids in sequences {
+            let request = Request { deadline: Some(deadline), caching, ..Request::new(Arc::clone(ids)) };
+            match state.schedule.push(request, now) {
+                Pushed::Answered(row) => submitted.push(Submitted::Known(row)),
+                Pushed::Accepted(id) => {
+                    let (sender, answer) = oneshot::channel();
+                    state.waiting.insert(id, sender);
+                    let ticket = Ticket { runner: Arc::clone(self), id, answer, is_answered: false };
+                    submitted.push(Submitted::Waits(ticket));
+                }
+                Pushed::Rejected(rejection) => {
+                    // Not before the lock is free: dropped tickets take it to leave the queue.
+                    drop(state);
+                    drop(submitted);
+                    return Err(rejection);
+                }
+            }
+        }
+        if submitted.iter().any(|submitted| matches!(submitted, Submitted::Waits(_))) {
+            self.pump(state, now);
+        }
+        Ok(submitted)
+    }
+
+    /// The keys of those sequences that the cache in the process does not know.
+    pub(crate) fn unknown_keys<'s>(&self, sequences: impl Iterator<Item = &'s [u32]>) -> Vec<CacheKey> {
+        let mut state = self.lock();
+        let keys = sequences.map(|ids| state.schedule.key(ids)).collect::<Vec<_>>();
+        keys.into_iter().filter(|key| state.schedule.peek(key).is_none()).collect()
+    }
+
+    /// Puts logits from another cache into that of the process.
+    pub(crate) fn seed(&self, key: CacheKey, row: LogitsRow) {
+        self.lock().schedule.seed(key, row);
+    }
+
+    /// The key of a sequence in caches.
+    pub(crate) fn key(&self, ids: &[u32]) -> CacheKey {
+        self.lock().schedule.key(ids)
+    }
+
+    /// Whether no replica has been in use for too long for a request to wait.
+    pub(crate) fn is_dead(&self) -> bool {
+        let now = self.now();
+        self.lock().dead_since.is_some_and(|since| now.since(since) >= DEAD_MAX)
+    }
+
+    /// How many replicas are in use, of how many.
+    pub(crate) fn replicas(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.in_use.iter().filter(|&&in_use| in_use).count(), state.in_use.len())
+    }
+
+    /// Takes a replica into use, or out of it.
+    pub(crate) fn set_replica(&self, index: usize, in_use: bool) {
+        let now = self.now();
+        let mut state = self.lock();
+        state.schedule.set_engine(EngineId(index), in_use);
+        if let Some(told) = state.in_use.get_mut(index) {
+            *told = in_use;
+        }
+        let count = state.in_use.iter().filter(|&&in_use| in_use).count();
+        state.dead_since = if count > 0 { None } else { state.dead_since.or(Some(now)) };
+        self.metrics.set_replicas(&self.name, count, state.in_use.len() - count);
+        if !in_use {
+            self.metrics.replica_failures.get_or_create(&ModelLabels { model: self.name.clone() }).inc();
+        }
+        self.pump(state, now);
+    }
+
+    /// Hands in what came of a batch.
+    pub(crate) fn complete(&self, run: &Run, outcome: Result<Logits, Failure>, took: Duration) {
+        self.metrics.infer.observe(took.as_secs_f64());
+        self.metrics.batch_size.observe(run.batch.rows() as f64);
+        self.metrics.batch_tokens.observe(run.batch.tokens() as f64);
+        self.metrics.batch_padding.observe(run.padding_ratio());
+        let now = self.now();
+        let mut state = self.lock();
+        state.schedule.complete(run.id, outcome, now);
+        self.pump(state, now);
+    }
+
+    /// Passes the schedule's own counts on to the metrics.
+    pub(crate) fn report(&self) {
+        let mut state = self.lock();
+        let now = state.schedule.counters();
+        self.metrics.add_counters(&self.name, &state.counted, &now);
+        state.counted = now;
+    }
+
+    /// Lets the replicas end once they have done what they were given. Nobody may be waiting any more.
+    pub(crate) fn close(&self) {
+        self.report();
+        let mut state = self.lock();
+        state.schedule.abort();
+        state.inboxes.clear();
+        let now = self.now();
+        self.pump(state, now);
+        self.alarm_moved.notify_one();
+    }
+
+    /// Polls when the schedule's moments come, until the runner is gone.
+    pub(crate) async fn keep_time(runner: Weak<Runner>) {
+        loop {
+            let Some(alive) = runner.upgrade() else { return };
+            let moment = Time::from_micros(alive.alarm.load(Ordering::Acquire));
+            let wait = moment.since(alive.now()).min(Duration::from_secs(3600));
+            let moved = alive.alarm_moved.notified();
+            tokio::select! {
+                () = tokio::time::sleep(wait) => alive.ring(),
+                () = moved => {}
+            }
+            if alive.lock().inboxes.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn ring(&self) {
+        self.alarm.store(u64::MAX, Ordering::Release);
+        let now = self.now();
+        self.pump(self.lock(), now);
+    }
+
+    /// Does all that the schedule has to be done now.
+    fn pump(&self, mut state: MutexGuard<'_, State>, now: Time) {
+        let mut answers = Vec::new();
+        let moment = loop {
+            match state.schedule.poll(now) {
+                Step::Answer(answer) => {
+                    if let Some(owner) = state.waiting.remove(&answer.request) {
+                        answers.push((owner, answer));
+                    }
+                }
+                Step::Run(run) => {
+                    let place = run.engine.0;
+                    let sent = state.inboxes.get(place).map(|inbox| inbox.send(run));
+                    debug_assert!(matches!(sent, Some(Ok(()))), "a replica in use has an inbox that is read");
+                }
+                Step::WaitUntil(moment) => break moment,
+                Step::Idle => break Time::NEVER,
+            }
+        };
+        drop(state);
+        // Outside the lock: each wakes a task.
+        for (owner, answer) in answers {
+            // Whoever went away in this very moment wants no answer.
+            _ = owner.send(answer);
+        }
+        if moment.as_micros() < self.alarm.fetch_min(moment.as_micros(), Ordering::AcqRel) {
+            self.alarm_moved.notify_one();
+        }
+    }
+
+    fn cancel(&self, id: RequestId) {
+        let now = self.now();
+        let mut state = self.lock();
+        state.waiting.remove(&id);
+        if state.schedule.cancel(id) {
+            self.pump(state, now);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic while it was held would be ours; the schedule itself does not panic half way.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ticket {
+    /// Waits for the answer. The schedule gives one at the deadline at the latest.
+    pub(crate) async fn answer(mut self) -> Option<Answer> {
+        let answer = (&mut self.answer).await.ok();
+        self.is_answered = true;
+        answer
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.runner.cancel(self.id);
+        }
+    }
+}

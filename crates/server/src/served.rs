@@ -1,0 +1,264 @@
+//! One model as it is served: text to tokens, tokens to logits, logits to verdicts.
+
+use crate::cache::SharedCache;
+use crate::loaded::{Loaded, Replica};
+use crate::metrics::{InfoLabels, Metrics};
+use crate::problem::Problem;
+use crate::replica::{self, BUILD_MAX, Worker};
+use crate::runner::{Runner, Submitted};
+use crate::texts::{TextKey, Texts, Tokenized};
+use crate::{ServeError, Settings};
+use grice_core::schedule::{Answer, Caching, Config, LogitsRow, Rejection, Source};
+use grice_core::{EngineError, Error, Model, Reader, Turn};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+
+/// Texts longer than this are tokenized where they hold up nobody.
+const LONG_TEXT_BYTES: usize = 16 << 10;
+
+/// A model with its replicas. Dropped once the last request that uses it is done, which lets the replicas end.
+pub(crate) struct Served {
+    name: String,
+    model: Arc<Model>,
+    labels: InfoLabels,
+    texts: Texts,
+    runner: Arc<Runner>,
+    shared: Option<Arc<SharedCache>>,
+    metrics: Arc<Metrics>,
+    long_texts: Arc<Semaphore>,
+}
+
+/// Where an answer came from, worst first: of several, the first is what the header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cached {
+    Bypass,
+    Miss,
+    Coalesced,
+    Hit,
+}
+
+/// Logits and how they came about.
+pub(crate) struct Inferred {
+    pub(crate) row: LogitsRow,
+    pub(crate) cached: Cached,
+    pub(crate) queued: Duration,
+    pub(crate) ran: Duration,
+}
+
+impl Served {
+    /// Builds and warms up the replicas. Blocks for as long as that takes; within a tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServeError`] of a replica that cannot be built.
+    pub(crate) fn start(
+        name: String,
+        loaded: Loaded,
+        settings: &Settings,
+        metrics: &Arc<Metrics>,
+        shared: Option<Arc<SharedCache>>,
+    ) -> Result<Arc<Served>, ServeError> {
+        let manifest = loaded.model.reader().manifest();
+        let precision = loaded.model.precision();
+        let pool = &settings.pool;
+        let config = Config { engines: pool.replicas.max(1), ..settings.schedule.clone() };
+        let warm_up = match pool.warm_up {
+            true => replica::warm_up_batches(manifest.max_tokens, config.batch_rows_max, config.batch_tokens_max),
+            false => Vec::new(),
+        };
+        let (runner, inboxes) = Runner::new(&name, config, &loaded.digest, precision, Arc::clone(metrics));
+        let labels = InfoLabels {
+            model: name.clone(),
+            version: manifest.version.clone(),
+            precision: precision.name(),
+            device: "cpu",
+            digest: loaded.digest.clone(),
+        };
+        let served = Arc::new(Served {
+            name,
+            labels,
+            texts: Texts::new(settings.text_cache_bytes_max),
+            runner: Arc::clone(&runner),
+            shared,
+            metrics: Arc::clone(metrics),
+            long_texts: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get()))),
+            model: loaded.model,
+        });
+        // From here on dropping `served` ends whatever threads there are.
+        let threads = replica::threads_each(pool);
+        let warm_up = Arc::new(warm_up);
+        let mut fates = Vec::new();
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            let worker = Worker {
+                place: Replica { index, threads },
+                runner: Arc::clone(&runner),
+                inbox,
+                build: Arc::clone(&loaded.build),
+                pool: pool.clone(),
+                warm_up: Arc::clone(&warm_up),
+                model: served.name.clone(),
+            };
+            fates.push(replica::start(worker).map_err(ServeError::Runtime)?);
+        }
+        for fate in fates {
+            let failed = |source| ServeError::Bundle { name: served.name.clone(), source };
+            let slow = || Error::Engine(EngineError::Plan(format!("not ready after {} s", BUILD_MAX.as_secs())));
+            fate.recv_timeout(BUILD_MAX).unwrap_or_else(|_| Err(slow())).map_err(failed)?;
+        }
+        tokio::spawn(Runner::keep_time(Arc::downgrade(&runner)));
+        Ok(served)
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn reader(&self) -> &Reader {
+        self.model.reader()
+    }
+
+    pub(crate) fn info(&self) -> &InfoLabels {
+        &self.labels
+    }
+
+    pub(crate) fn id_bound(&self) -> Option<usize> {
+        self.model.id_bound()
+    }
+
+    pub(crate) fn runner(&self) -> &Runner {
+        &self.runner
+    }
+
+    /// Whether it can answer.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.runner.replicas().0 > 0
+    }
+
+    /// A turn's token ids.
+    ///
+    /// # Errors
+    /// [`Problem`] of a turn that cannot be judged.
+    pub(crate) async fn tokenize(self: &Arc<Served>, turn: Turn) -> Result<Tokenized, Problem> {
+        let start = Instant::now();
+        let key = TextKey::of(&turn);
+        if let Some(known) = self.texts.get(&key) {
+            return Ok(known);
+        }
+        let encoded = if turn_bytes(&turn) <= LONG_TEXT_BYTES {
+            self.reader().encode(&turn)
+        } else {
+            let permit = Arc::clone(&self.long_texts).acquire_owned().await;
+            let served = Arc::clone(self);
+            let work = tokio::task::spawn_blocking(move || {
+                let encoded = served.reader().encode(&turn);
+                drop(permit);
+                encoded
+            });
+            work.await.map_err(|error| Problem::internal(format!("tokenizing: {error}")))?
+        };
+        let encoded = encoded.map_err(|error| Problem::from(&error))?;
+        let tokenized = Tokenized { ids: encoded.ids.into(), truncated: encoded.truncated };
+        self.texts.insert(key, tokenized.clone());
+        self.metrics.tokenize.observe(start.elapsed().as_secs_f64());
+        Ok(tokenized)
+    }
+
+    /// The logits of some sequences, in their order: all of them, or the first reason why not.
+    ///
+    /// # Errors
+    /// [`Problem`] of a schedule that is full, of a deadline that passed, or of an engine that failed.
+    pub(crate) async fn infer(
+        &self,
+        sequences: &[Arc<[u32]>],
+        deadline: Instant,
+        caching: Caching,
+    ) -> Result<Vec<Inferred>, Problem> {
+        if self.runner.is_dead() {
+            let detail = "no replica of the model is in use; they are being rebuilt";
+            return Err(Problem::unavailable(detail, Duration::from_secs(1)));
+        }
+        let shared = self.shared.as_ref().filter(|_| caching == Caching::Use);
+        if let Some(shared) = shared {
+            self.ask_shared(shared, sequences).await;
+        }
+        let deadline = self.runner.time_of(deadline);
+        let submitted = self.runner.submit(sequences, deadline, caching);
+        let submitted = submitted.map_err(|rejection| Problem::rejected(&rejection))?;
+        let mut inferred = Vec::with_capacity(sequences.len());
+        for (submitted, ids) in submitted.into_iter().zip(sequences) {
+            let answer = match submitted {
+                Submitted::Known(row) => {
+                    let none = Duration::ZERO;
+                    inferred.push(Inferred { row, cached: Cached::Hit, queued: none, ran: none });
+                    continue;
+                }
+                Submitted::Waits(ticket) => ticket.answer().await,
+            };
+            let answer = answer.ok_or_else(|| Problem::rejected(&Rejection::ShuttingDown))?;
+            let answered = self.take_answer(answer)?;
+            if let Some(shared) = shared.filter(|_| answered.cached == Cached::Miss) {
+                let (shared, key, row) = (Arc::clone(shared), self.runner.key(ids), Arc::clone(&answered.row));
+                tokio::spawn(async move { shared.put(key, row).await });
+            }
+            inferred.push(answered);
+        }
+        Ok(inferred)
+    }
+
+    fn take_answer(&self, answer: Answer) -> Result<Inferred, Problem> {
+        self.metrics.queue.observe(answer.queued.as_secs_f64());
+        let row = answer.outcome.map_err(|rejection| Problem::rejected(&rejection))?;
+        let cached = match answer.source {
+            Source::Miss => Cached::Miss,
+            Source::Coalesced => Cached::Coalesced,
+            Source::Bypass => Cached::Bypass,
+        };
+        Ok(Inferred { row, cached, queued: answer.queued, ran: answer.ran })
+    }
+
+    /// Fetches what the process does not know and the shared cache does.
+    async fn ask_shared(&self, shared: &SharedCache, sequences: &[Arc<[u32]>]) {
+        let keys = self.runner.unknown_keys(sequences.iter().map(AsRef::as_ref));
+        if keys.is_empty() {
+            return;
+        }
+        let labels = self.reader().manifest().labels.len();
+        for (key, row) in keys.iter().zip(shared.get(&keys, labels).await) {
+            if let Some(row) = row {
+                self.runner.seed(*key, row);
+            }
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.runner.close();
+    }
+}
+
+impl Cached {
+    /// As `X-Grice-Cache` says it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Cached::Bypass => "bypass",
+            Cached::Miss => "miss",
+            Cached::Coalesced => "coalesced",
+            Cached::Hit => "hit",
+        }
+    }
+}
+
+fn turn_bytes(turn: &Turn) -> usize {
+    let context = match &turn.context {
+        grice_core::Context::Text(text) => text.len(),
+        grice_core::Context::Utterances(utterances) => utterances
+            .iter()
+            .map(|utterance| match utterance {
+                grice_core::Utterance::Text(text) => text.len(),
+                grice_core::Utterance::Spoken { speaker, text } => speaker.len() + text.len(),
+            })
+            .sum(),
+    };
+    context + turn.evidence.as_ref().map_or(0, String::len) + turn.response.len()
+}

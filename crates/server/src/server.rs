@@ -1,0 +1,175 @@
+//! The server as a whole: started, reloaded, stopped.
+
+use crate::cache::SharedCache;
+use crate::catalog::Catalog;
+use crate::guard::Guard;
+use crate::listen::Front;
+use crate::metrics::Metrics;
+use crate::routes::router;
+use crate::{ServeError, Settings};
+use axum::http::HeaderValue;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// What all requests share.
+pub(crate) struct App {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) guard: Guard,
+    pub(crate) is_draining: AtomicBool,
+}
+
+/// A server that listens and is ready.
+pub struct Server {
+    app: Arc<App>,
+    front: Front,
+    listener: TcpListener,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+}
+
+/// Tells a running server what to do.
+#[derive(Clone)]
+pub struct Handle {
+    catalog: Arc<Catalog>,
+    stop: watch::Sender<bool>,
+}
+
+impl Server {
+    /// Listens, then loads and warms up the models: requests are answered from the first moment, with 503 until the models
+    /// are there.
+    ///
+    /// # Errors
+    /// [`ServeError`], naming the setting, file or address at fault.
+    pub async fn start(settings: Settings) -> Result<Server, ServeError> {
+        check_origins(&settings.access.cors_origins)?;
+        let settings = Arc::new(settings);
+        let metrics = Arc::new(Metrics::new());
+        let guard = Guard::new(&settings.access)?;
+        let shared =
+            settings.shared_cache.as_ref().map(|url| SharedCache::start(url, Arc::clone(&metrics))).transpose()?;
+        let catalog = Arc::new(Catalog::new(Arc::clone(&settings), Arc::clone(&metrics), shared));
+        let app = Arc::new(App { settings, catalog, metrics, guard, is_draining: AtomicBool::new(false) });
+        let front = Front::new(Arc::clone(&app), router(&app))?;
+        let asked = app.settings.listen;
+        let listen = |source| ServeError::Listen { address: asked, source };
+        let listener = TcpListener::bind(asked).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        Ok(Server { app, front, listener, address, stop: watch::channel(false).0 })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Something to stop it by.
+    pub fn handle(&self) -> Handle {
+        Handle { catalog: Arc::clone(&self.app.catalog), stop: self.stop.clone() }
+    }
+
+    /// Loads the models and answers requests until told to stop, then until all accepted ones are answered.
+    ///
+    /// # Errors
+    /// [`ServeError`] of the models, or [`ServeError::Undrained`].
+    pub async fn run(self) -> Result<(), ServeError> {
+        let stopped = self.stop.subscribe();
+        let serving = tokio::spawn(self.front.serve(self.listener, stopped));
+        let loaded = self.app.catalog.reload().await;
+        match &loaded {
+            Ok(()) => tracing::info!(address = %self.address, models = self.app.catalog.models().len(), "ready"),
+            Err(_) => _ = self.stop.send(true),
+        }
+        let left = serving.await.map_err(|error| ServeError::Runtime(std::io::Error::other(error)))?;
+        loaded?;
+        if left == 0 { Ok(()) } else { Err(ServeError::Undrained(left)) }
+    }
+}
+
+impl Handle {
+    /// Lets it answer what it has accepted, and end.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Reads all bundles anew, without dropping a request.
+    ///
+    /// # Errors
+    /// [`ServeError`] of a bundle that cannot be used; then the old ones stay.
+    pub async fn reload(&self) -> Result<(), ServeError> {
+        self.catalog.reload().await
+    }
+}
+
+impl App {
+    pub(crate) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn start_draining(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a load balancer should send requests here.
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.is_draining() && self.catalog.is_ready()
+    }
+}
+
+fn check_origins(origins: &[String]) -> Result<(), ServeError> {
+    let is_fit = |origin: &String| origin.contains("://") && HeaderValue::from_str(origin).is_ok();
+    let unfit = match origins {
+        [any] if any == "*" => None,
+        some => some.iter().find(|origin| !is_fit(origin)),
+    };
+    match unfit {
+        Some(origin) => {
+            let cause = format!("`{}` is no origin; write https://host, or * alone", origin.escape_default());
+            Err(ServeError::Setting { what: "--cors-origin".to_owned(), cause })
+        }
+        None => Ok(()),
+    }
+}
+
+/// Asks a server whether it is ready, as a container's health check does: `http://host:port`, with or without a path.
+///
+/// # Errors
+/// Why it is not, in words.
+pub fn check_health(url: &str, patience: Duration) -> Result<(), String> {
+    let rest = url.strip_prefix("http://").ok_or("only http:// addresses can be checked")?;
+    let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let path = if path.is_empty() { "v2/health/ready" } else { path };
+    let with_port = if host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    };
+    let addresses = with_port.to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
+    let mut failure = format!("{host}: no address");
+    for address in addresses {
+        match ask(address, host, path, patience) {
+            Ok(200) => return Ok(()),
+            Ok(status) => return Err(format!("{url} answers {status}")),
+            Err(error) => failure = format!("{url}: {error}"),
+        }
+    }
+    Err(failure)
+}
+
+fn ask(address: SocketAddr, host: &str, path: &str, patience: Duration) -> std::io::Result<u16> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.write_all(format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    // `HTTP/1.1 200`: nothing further is needed.
+    let mut head = [0; 12];
+    stream.read_exact(&mut head)?;
+    let status = std::str::from_utf8(&head[9..]).ok().and_then(|status| status.parse().ok());
+    status.ok_or_else(|| std::io::Error::other("it does not speak HTTP"))
+}

@@ -1,0 +1,99 @@
+//! Replicas that fail, and what clients notice of it: nothing, as long as there is another.
+
+use crate::fake::{Failure, Plan};
+use crate::started::{Started, faked, settings, wait_until};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+fn two_replicas(plan: &Arc<Plan>) -> Started {
+    let mut settings = settings(vec![faked(plan)]);
+    settings.pool.replicas = 2;
+    Started::new(settings)
+}
+
+fn in_use(server: &Started) -> f64 {
+    server.metric("grice_replicas{model=\"tiny-bert\",state=\"in_use\"}")
+}
+
+#[test]
+fn both_replicas_work() {
+    let plan = Plan::with_delay(Duration::from_millis(50));
+    let server = two_replicas(&plan);
+    let ask =
+        |number: usize| server.client().post("/v1/detect", &json!({ "response": format!("{number}.") })).expect(200);
+    std::thread::scope(|scope| (0..12).for_each(|number| _ = scope.spawn(move || ask(number))));
+    let replicas: BTreeSet<usize> = plan.runs.lock().unwrap().iter().copied().collect();
+    assert_eq!(replicas, BTreeSet::from([0, 1]));
+}
+
+#[test]
+fn a_failed_replica_is_replaced_and_its_batch_tried_elsewhere() {
+    for failure in [Failure::Error, Failure::Panic] {
+        let plan = Arc::new(Plan::default());
+        let server = two_replicas(&plan);
+        plan.fail(1, failure);
+        server.client().post("/v1/detect", &json!({ "response": "a" })).expect(200);
+        let runs = plan.runs.lock().unwrap().clone();
+        assert_eq!(runs.len(), 2);
+        assert_ne!(runs[0], runs[1]);
+        assert_eq!(server.metric("grice_replica_failures_total{model=\"tiny-bert\"}"), 1.0);
+        assert_eq!(server.metric("grice_retried_total{model=\"tiny-bert\"}"), 1.0);
+        wait_until("the replica to be back", || in_use(&server) == 2.0);
+        assert_eq!(plan.builds.load(Ordering::Relaxed), 3);
+        server.client().get("/v2/health/ready").expect(200);
+    }
+}
+
+#[test]
+fn a_batch_that_fails_everywhere_is_an_error_and_the_server_goes_on() {
+    let plan = Arc::new(Plan::default());
+    let server = two_replicas(&plan);
+    plan.fail(2, Failure::Panic);
+    let answer = server.client().post("/v1/detect", &json!({ "response": "a" })).expect(500);
+    // What went wrong inside is for the log.
+    assert!(!answer.detail().contains("told to panic"));
+    wait_until("the replicas to be back", || in_use(&server) == 2.0);
+    server.client().post("/v1/detect", &json!({ "response": "a" })).expect(200);
+}
+
+#[test]
+fn logits_that_are_no_numbers_are_an_error_and_not_cached() {
+    let plan = Arc::new(Plan::default());
+    let server = two_replicas(&plan);
+    plan.fail(1, Failure::NotFinite);
+    server.client().post("/v1/detect", &json!({ "response": "a" })).expect(500);
+    let answer = server.client().post("/v1/detect", &json!({ "response": "a" })).expect(200);
+    assert_eq!(answer.header("x-grice-cache"), "miss");
+}
+
+#[test]
+fn a_lone_replica_that_fails_is_waited_for() {
+    let plan = Arc::new(Plan::default());
+    let server = Started::new(settings(vec![faked(&plan)]));
+    plan.fail(1, Failure::Error);
+    // Tried again by the same replica once it is built anew.
+    server.client().post("/v1/detect", &json!({ "response": "a" })).expect(200);
+    assert_eq!(plan.builds.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn readiness_tells_the_truth() {
+    let plan = Arc::new(Plan::default());
+    let server = Started::new(settings(vec![faked(&plan)]));
+    let client = server.client();
+    plan.build_failures.store(usize::MAX, Ordering::Relaxed);
+    plan.fail(1, Failure::Error);
+    client.post_with("/v1/detect", &[("x-deadline-ms", "200")], &json!({ "response": "a" })).expect(504);
+    assert_eq!(client.get("/v2/health/ready").expect(503).json()["models"]["tiny-bert"]["in_use"], 0);
+    client.get("/v2/models/tiny-bert/ready").expect(503);
+    client.get("/v2/health/live").expect(200);
+    // Nobody queues for long for what is not there.
+    wait_until("requests to be turned away", || client.post("/v1/detect", &json!({ "response": "b" })).status == 503);
+    assert_eq!(client.post("/v1/detect", &json!({ "response": "b" })).expect(503).header("retry-after"), "1");
+    plan.build_failures.store(0, Ordering::Relaxed);
+    wait_until("the replica to be back", || client.get("/v2/health/ready").status == 200);
+    client.post("/v1/detect", &json!({ "response": "a" })).expect(200);
+}

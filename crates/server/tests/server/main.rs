@@ -1,0 +1,20 @@
+//! The server over real sockets: with the tiny models, and with engines that do as they are told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod access;
+mod answers;
+mod failover;
+mod fake;
+mod http;
+mod malformed;
+mod memory;
+mod openapi;
+mod overload;
+mod protocol;
+mod reload;
+#[cfg(feature = "redis")]
+mod shared_cache;
+mod started;
+#[cfg(feature = "tls")]
+mod tls;
+mod triton;

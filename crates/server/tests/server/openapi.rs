@@ -1,0 +1,204 @@
+//! Real answers against the description.
+
+use crate::started::{Started, settings, tiny};
+use serde_json::{Map, Value, json};
+
+/// As much of JSON Schema as the description uses; says where a value breaks it.
+fn check(api: &Value, schema: &Value, value: &Value, place: &str) -> Result<(), String> {
+    let Some(schema) = schema.as_object() else { return Ok(()) };
+    for keyword in schema.keys() {
+        let known = [
+            "$ref",
+            "type",
+            "enum",
+            "oneOf",
+            "required",
+            "properties",
+            "additionalProperties",
+            "items",
+            "minimum",
+            "maximum",
+            "exclusiveMinimum",
+            "exclusiveMaximum",
+            "minLength",
+            "description",
+            "examples",
+            "format",
+        ];
+        assert!(known.contains(&keyword.as_str()), "{place}: the test does not know `{keyword}`");
+    }
+    if let Some(name) = schema.get("$ref") {
+        return check(api, api.pointer(&name.as_str().unwrap()[1..]).unwrap(), value, place);
+    }
+    if let Some(choices) = schema.get("oneOf").and_then(Value::as_array) {
+        let fitting = choices.iter().filter(|choice| check(api, choice, value, place).is_ok()).count();
+        return if fitting == 1 { Ok(()) } else { Err(format!("{place}: {fitting} of the choices fit {value}")) };
+    }
+    let types = match schema.get("type") {
+        Some(Value::Array(types)) => types.clone(),
+        Some(one) => vec![one.clone()],
+        None => Vec::new(),
+    };
+    if !types.is_empty() && !types.iter().any(|kind| is_a(value, kind.as_str().unwrap())) {
+        return Err(format!("{place}: {value} is no {types:?}"));
+    }
+    if let Some(choices) = schema.get("enum").and_then(Value::as_array)
+        && !choices.contains(value)
+    {
+        return Err(format!("{place}: {value} is none of {choices:?}"));
+    }
+    if let Some(number) = value.as_f64() {
+        let bound = |name: &str| schema.get(name).and_then(Value::as_f64);
+        if bound("minimum").is_some_and(|least| number < least) || bound("maximum").is_some_and(|most| number > most) {
+            return Err(format!("{place}: {number} is out of bounds"));
+        }
+    }
+    if let (Some(items), Some(values)) = (schema.get("items"), value.as_array()) {
+        values
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, value)| check(api, items, value, &format!("{place}[{index}]")))?;
+    }
+    value.as_object().map_or(Ok(()), |object| check_object(api, schema, object, place))
+}
+
+fn check_object(
+    api: &Value,
+    schema: &Map<String, Value>,
+    object: &Map<String, Value>,
+    place: &str,
+) -> Result<(), String> {
+    for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
+        if !object.contains_key(name.as_str().unwrap()) {
+            return Err(format!("{place}: no {name}"));
+        }
+    }
+    let properties = schema.get("properties").and_then(Value::as_object);
+    for (name, value) in object {
+        let place = format!("{place}.{name}");
+        match (properties.and_then(|properties| properties.get(name)), schema.get("additionalProperties")) {
+            (Some(property), _) => check(api, property, value, &place)?,
+            (None, Some(Value::Bool(false))) => return Err(format!("{place} is not described")),
+            (None, Some(other)) => check(api, other, value, &place)?,
+            (None, None) => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_a(value: &Value, kind: &str) -> bool {
+    match kind {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "string" => value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        other => panic!("no type `{other}`"),
+    }
+}
+
+#[test]
+fn the_checker_can_refuse() {
+    let schema = json!({ "type": "object", "required": ["a"], "additionalProperties": false, "properties": {
+        "a": { "type": "array", "items": { "type": "integer", "minimum": 1 } }, "b": { "oneOf": [{ "type": "null" }, { "enum": ["x"] }] } } });
+    let refused = |value: Value| check(&json!({}), &schema, &value, "").is_err();
+    assert!(!refused(json!({ "a": [1, 2], "b": "x" })));
+    for bad in [
+        json!([]),
+        json!({}),
+        json!({ "a": [0] }),
+        json!({ "a": ["1"] }),
+        json!({ "a": [], "c": 1 }),
+        json!({ "a": [], "b": "y" }),
+    ] {
+        assert!(refused(bad.clone()), "{bad}");
+    }
+}
+
+#[test]
+fn answers_are_as_described() {
+    let mut settings = settings(vec![tiny("tiny-bert")]);
+    settings.access.admin_key = Some("the-admin-key".to_owned());
+    settings.limits.body_bytes_max = 4096;
+    let server = Started::new(settings);
+    let client = server.client();
+    let api = client.get("/openapi.json").expect(200).json();
+    let described = |verb: &str, template: &str, path: &str, body: &Value, expected: u16| {
+        let headers = [("content-type", "application/json"), ("x-api-key", "the-admin-key")];
+        let sent = if verb == "get" {
+            client.get(path)
+        } else {
+            client.send("POST", path, &headers, body.to_string().as_bytes()).unwrap()
+        };
+        let answer = sent.expect(expected);
+        let operation = &api["paths"][template][verb];
+        let mut response = &operation["responses"][expected.to_string()];
+        if let Some(name) = response.get("$ref") {
+            response = api.pointer(&name.as_str().unwrap()[1..]).unwrap();
+        }
+        assert!(response.is_object(), "{verb} {template}: {expected} is not described");
+        let content_type = answer.header("content-type").split(';').next().unwrap().to_owned();
+        let Some(content) = response.get("content") else { return };
+        let media = &content[&content_type];
+        assert!(media.is_object(), "{verb} {template}: {content_type} is not described");
+        if content_type.ends_with("json") {
+            check(&api, &media["schema"], &answer.json(), "answer")
+                .unwrap_or_else(|error| panic!("{verb} {template}: {error}"));
+        }
+    };
+    let turn = json!({ "context": "What is it?", "response": "Yes." });
+    let tensor = json!({ "inputs": [{ "name": "response", "datatype": "BYTES", "shape": [1], "data": ["Yes."] }] });
+    // Each example of the description is one that works.
+    for example in api["paths"]["/v1/detect"]["post"]["requestBody"]["content"]["application/json"]["examples"]
+        .as_object()
+        .unwrap()
+        .values()
+    {
+        described("post", "/v1/detect", "/v1/detect", &example["value"], 200);
+    }
+    let detect_schema = &api["paths"]["/v1/detect"]["post"]["requestBody"]["content"]["application/json"]["schema"];
+    check(&api, detect_schema, &turn, "turn").unwrap();
+    described("post", "/v1/detect", "/v1/detect", &json!({}), 422);
+    described("post", "/v1/detect", "/v1/detect", &json!([{ "response": "" }]), 422);
+    described("post", "/v1/detect", "/v1/detect", &json!({ "response": "a", "model": "b" }), 404);
+    described("post", "/v1/detect", "/v1/detect", &json!("x".repeat(5000)), 413);
+    for path in ["/v1/repair", "/v1/generate", "/v1/pipeline", "/repair", "/generate"] {
+        described("post", path, path, &turn, 501);
+    }
+    described("post", "/detect", "/detect", &turn, 200);
+    described("post", "/detect", "/detect", &json!([]), 422);
+    for path in
+        ["/v1/models", "/health", "/v2", "/v2/health/live", "/v2/health/ready", "/metrics", "/openapi.json", "/docs"]
+    {
+        described("get", path, path, &json!({}), 200);
+    }
+    described("get", "/", "/", &json!({}), 303);
+    described("post", "/v2/repository/index", "/v2/repository/index", &json!({}), 200);
+    for (template, path) in [
+        ("/v2/models/{model}", "/v2/models/tiny-bert"),
+        ("/v2/models/{model}/versions/{version}", "/v2/models/tiny-bert/versions/1.0.0"),
+    ] {
+        for tail in ["", "/ready", "/config"] {
+            described("get", &format!("{template}{tail}"), &format!("{path}{tail}"), &json!({}), 200);
+            described(
+                "get",
+                &format!("{template}{tail}"),
+                &format!("{}{tail}", path.replace("bert", "b")),
+                &json!({}),
+                404,
+            );
+        }
+        described("post", &format!("{template}/infer"), &format!("{path}/infer"), &tensor, 200);
+        described("post", &format!("{template}/infer"), &format!("{path}/infer"), &json!({ "inputs": [] }), 422);
+        described(
+            "post",
+            &format!("{template}/infer"),
+            &format!("{path}/infer"),
+            &json!({ "inputs": [{ "name": "a", "datatype": "X", "shape": [1], "data": [1] }] }),
+            400,
+        );
+    }
+    described("post", "/admin/reload", "/admin/reload", &json!({}), 200);
+}

@@ -1,0 +1,105 @@
+//! A server in this process, stopped when it goes out of scope.
+
+use crate::fake::Plan;
+use crate::http::Client;
+use grice_core::Bundle;
+use grice_server::{BundleSource, Handle, ServeError, Server, Settings};
+use grice_testkit::fixtures::fixtures_folder;
+use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
+
+pub(crate) struct Started {
+    pub(crate) address: SocketAddr,
+    pub(crate) handle: Handle,
+    runtime: Arc<Runtime>,
+    thread: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+/// A tiny model with its own engine.
+pub(crate) fn tiny(name: &str) -> BundleSource {
+    let folder = fixtures_folder().join(name);
+    BundleSource::new(None, None, move || Bundle::open(&folder), |own| own)
+}
+
+/// The tiny BERT with engines that do as the plan says.
+pub(crate) fn faked(plan: &Arc<Plan>) -> BundleSource {
+    let own = tiny("tiny-bert");
+    let plan = Arc::clone(plan);
+    let load = move || Ok(plan.replace((own.load)()?));
+    BundleSource { name: None, load: Arc::new(load) }
+}
+
+/// Small and quick to stop.
+pub(crate) fn settings(bundles: Vec<BundleSource>) -> Settings {
+    let mut settings = Settings::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), bundles);
+    settings.pool.threads = Some(1);
+    settings.pool.warm_up = false;
+    settings.pool.rebuild_pause = Duration::from_millis(20);
+    settings.pool.rebuild_pause_max = Duration::from_millis(40);
+    settings.drain_delay = Duration::ZERO;
+    settings
+}
+
+impl Started {
+    /// Ready to answer.
+    pub(crate) fn new(settings: Settings) -> Started {
+        let started = Started::early(settings);
+        wait_until("the server to be ready", || started.client().get("/v2/health/ready").status == 200);
+        started
+    }
+
+    /// Perhaps not ready yet.
+    pub(crate) fn early(settings: Settings) -> Started {
+        let runtime = Arc::new(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap());
+        let server = runtime.block_on(Server::start(settings)).unwrap();
+        let (address, handle) = (server.address(), server.handle());
+        let running = Arc::clone(&runtime);
+        let thread = std::thread::spawn(move || running.block_on(server.run()));
+        Started { address, handle, runtime, thread: Some(thread) }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    pub(crate) fn reload(&self) -> Result<(), ServeError> {
+        self.runtime.block_on(self.handle.reload())
+    }
+
+    /// The value of a metric, its labels included in the name; 0 if it is not there.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.client().get("/metrics").text();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().unwrap())
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.handle.stop();
+        if let Some(thread) = self.thread.take() {
+            let ended = thread.join();
+            if !std::thread::panicking() {
+                ended.unwrap().unwrap();
+            }
+        }
+    }
+}
+
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < Duration::from_secs(20), "waited too long for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Says that a test could not run; past the test runner, which keeps what passing tests print to itself.
+pub(crate) fn skip(why: &str) {
+    _ = writeln!(std::io::stderr(), "skipped: {why}");
+}

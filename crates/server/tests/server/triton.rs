@@ -1,0 +1,50 @@
+//! The public Triton client, unmodified.
+
+use crate::started::{Started, settings, tiny};
+use grice_core::{Bundle, Detector, Options, Turn};
+use grice_testkit::fixtures::fixtures_folder;
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The Python that has `tritonclient[http]`: the one that `GRICE_PYTHON` names, or the first in the path.
+fn python() -> Option<String> {
+    let python = std::env::var("GRICE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let mut command = Command::new(&python);
+    command.args(["-c", "import tritonclient.http"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success()).then_some(python)
+}
+
+#[test]
+fn the_triton_client_gets_the_detectors_numbers() {
+    let Some(python) = python() else {
+        return crate::started::skip("no python3 with tritonclient (pip install 'tritonclient[http]')");
+    };
+    let mut detector =
+        Detector::load(&Bundle::open(fixtures_folder().join("tiny-bert")).unwrap(), &Options::default()).unwrap();
+    let turns = [
+        json!({ "context": "Did you like the film?", "evidence": "It came out in 2019.", "response": "Yes, it was long." }),
+        json!({ "context": "", "evidence": "", "response": "Ünïcödé, 日本語 and \u{1F600}." }),
+        json!({ "context": "Why?", "evidence": "FS1", "response": "Because." }),
+    ];
+    let labels = detector.manifest().labels.clone();
+    let expected: Vec<Value> = turns
+        .iter()
+        .map(|turn| {
+            let turn: Turn = serde_json::from_value(turn.clone()).unwrap();
+            let ids = detector.encode(&turn).unwrap().ids;
+            let verdict = detector.detect(&turn).unwrap();
+            let probabilities: Vec<f32> = labels.iter().map(|&label| *verdict.probabilities.get(label)).collect();
+            json!({ "turn": turn, "ids": ids, "probabilities": probabilities })
+        })
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("expected.json");
+    std::fs::write(&file, json!(expected).to_string()).unwrap();
+    let server = Started::new(settings(vec![tiny("tiny-bert")]));
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/triton.py");
+    let output = Command::new(python).arg(script).arg(server.address.to_string()).arg(file).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("12 checks passed"), "{said}");
+}

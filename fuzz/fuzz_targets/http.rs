@@ -1,0 +1,12 @@
+//! Any bytes as the body of a request: read or refused with a status that blames the client.
+#![no_main]
+
+use grice_server::fuzz::{parse_tensors, parse_turns};
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| {
+    let (own, alias) = parse_turns(bytes);
+    for status in [own, alias, parse_tensors(bytes)].into_iter().flatten() {
+        assert!((400..500).contains(&status), "{status}");
+    }
+});
