@@ -2,8 +2,8 @@
 
 use crate::trace::{Trace, record};
 use grice_kernels::{
-    Activation, AttentionShape, EmbeddingTable, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, Relative, Rows, ShapeError,
-    Table, WeightData, WeightPart,
+    Activation, AttentionShape, EmbeddingTable, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, Relative,
+    Rows, ShapeError, Table, WeightData, WeightPart,
 };
 use grice_model::{Attention, Batch, EngineError, Layer, Linear, Logits, Matrix, Program, Values};
 use std::sync::Arc;

@@ -103,7 +103,8 @@ impl Network {
             Form::Fused(program) => Arc::unwrap_or_clone(program),
             Form::Graph(_, unfused) => return Err(error(&format!("its graph does not fuse: {}", unfused.reason))),
         };
-        let program = program.to_precision(precision).ok_or_else(|| error("what was rounded away cannot be made up"))?;
+        let program =
+            program.to_precision(precision).ok_or_else(|| error("what was rounded away cannot be made up"))?;
         Ok(Network { form: Form::Fused(Arc::new(program)), labels, embedding_rows, takes_token_types })
     }
 

@@ -108,7 +108,13 @@ impl Relative {
     /// Tables of another size than the slots and heads ask for.
     pub fn pack(&self, heads: usize, head_dim: usize) -> Result<grice_kernels::Relative, ShapeError> {
         let (keys, queries) = (self.keys.as_deref(), self.queries.as_deref());
-        grice_kernels::Relative::new(keys.map(Vec::as_slice), queries.map(Vec::as_slice), self.slot_map()?, heads, head_dim)
+        grice_kernels::Relative::new(
+            keys.map(Vec::as_slice),
+            queries.map(Vec::as_slice),
+            self.slot_map()?,
+            heads,
+            head_dim,
+        )
     }
 }
 

@@ -7,7 +7,7 @@ use grice_model::{Batch, Engine, EngineError, Network};
 /// Runs the whole suite on engines made by `build`.
 pub fn check_engine<E: Engine>(build: impl Fn(&Network) -> E) {
     for fixture in Fixture::all().into_iter().chain(Fixture::graphs()) {
-        let network = Network::import(&fixture.onnx(), 4).unwrap_or_else(|error| panic!("{}: {error}", fixture.name));
+        let network = Network::import(fixture.onnx(), 4).unwrap_or_else(|error| panic!("{}: {error}", fixture.name));
         let mut engine = build(&network);
         matches_references(&fixture, &mut engine);
         is_independent_of_the_batch(&fixture, &mut engine);

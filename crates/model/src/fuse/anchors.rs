@@ -2,7 +2,8 @@
 //! them. What lies between two anchors is the glue that `probe` identifies by running it.
 
 use super::constants::{
-    Quantization, count, dims, float, float_matrix, floats, integers, matrix_dims, quantized_matrix, take_quantized, take_shifted,
+    Quantization, count, dims, float, float_matrix, floats, integers, matrix_dims, quantized_matrix, take_quantized,
+    take_shifted,
 };
 use super::graph::{Graph, attribute, float_attribute, integer_attribute, is};
 use crate::weights::Matrix;

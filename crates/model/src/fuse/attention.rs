@@ -267,7 +267,8 @@ const ORDERS: [[usize; 3]; 6] = [[0, 1, 2], [1, 0, 2], [0, 2, 1], [1, 2, 0], [2,
 
 /// Numbers of heads that divide the columns, those with the usual width first.
 fn heads_by_likelihood(columns: usize) -> Vec<usize> {
-    let mut heads: Vec<usize> = (1..=columns).filter(|heads| columns % heads == 0 && columns / heads <= 512).collect();
+    let mut heads: Vec<usize> =
+        (1..=columns).filter(|heads| columns.is_multiple_of(*heads) && columns / heads <= 512).collect();
     heads.sort_by_key(|heads| match columns / heads {
         64 => 0,
         32 => 1,

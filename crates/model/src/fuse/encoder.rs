@@ -106,7 +106,11 @@ impl<'a, 'p> Encoder<'a, 'p> {
         });
         let output = output.ok_or_else(|| Unfused::new(format!("no dense layer follows attention on `{hidden}`")))?;
         let is_single = projections.iter().any(|projection| self.glue.tokens_of(projection) == 1);
-        let mark = |anchor: &'p str| if is_single { self.glue.mark_single(anchor) };
+        let mark = |anchor: &'p str| {
+            if is_single {
+                self.glue.mark_single(anchor)
+            }
+        };
         mark(output.output);
         let (attention, [query, key, value]) = self.fuse_attention(&output.input, projections)?;
         let (attended, attention_norm) = self.norm_of_sum(output.output, hidden)?;

@@ -96,7 +96,7 @@ impl Engine for Fake {
     }
 
     fn info(&self) -> EngineInfo {
-        EngineInfo { device: "cpu", precision: Precision::Fp32, threads: 1 }
+        EngineInfo { device: "cpu", precision: Precision::Fp32, threads: 1, kernels: "fake" }
     }
 }
 
