@@ -25,7 +25,7 @@ fn files_by_onnx_runtimes_quantizer() {
 
 #[test]
 fn no_thread_means_one() {
-    let network = Network::import(&Fixture::all()[0].onnx(), 4).unwrap();
+    let network = Network::import(Fixture::all()[0].onnx(), 4).unwrap();
     assert_eq!(CpuEngine::new(network.clone(), Precision::Fp32, 0).unwrap().info().threads, 1);
 }
 
@@ -33,7 +33,7 @@ fn no_thread_means_one() {
 #[test]
 fn any_batch_equals_one_at_a_time() {
     for fixture in Fixture::all() {
-        let network = Network::import(&fixture.onnx(), 4).unwrap();
+        let network = Network::import(fixture.onnx(), 4).unwrap();
         let rows = network.embedding_rows().unwrap() as u32;
         let one = RefCell::new(CpuEngine::new(network.clone(), Precision::Fp32, 1).unwrap());
         let several: Vec<RefCell<CpuEngine>> = (1..4)

@@ -26,7 +26,7 @@ fn full_size_models_match_their_references() {
 }
 
 fn check(folder: &Path) {
-    let network = Network::import(&std::fs::read(folder.join("model.onnx")).unwrap(), 4).unwrap();
+    let network = Network::import(std::fs::read(folder.join("model.onnx")).unwrap(), 4).unwrap();
     let mut engine = CpuEngine::new(network, Precision::Fp32, 2).unwrap();
     let references: Vec<Reference> = references_at(&folder.join("reference.json"));
     for case in &references {

@@ -60,7 +60,7 @@ fn check(fixture: &Fixture, cause: &str, change: impl Fn(&mut ModelProto)) {
     compare(&reason, fixture, network, Network::import_graph(&onnx, 4).unwrap());
 }
 
-fn node<'m>(model: &'m mut ModelProto, find: impl Fn(&NodeProto) -> bool) -> &'m mut NodeProto {
+fn node(model: &mut ModelProto, find: impl Fn(&NodeProto) -> bool) -> &mut NodeProto {
     model.graph.as_mut().unwrap().node.iter_mut().rev().find(|node| find(node)).unwrap()
 }
 

@@ -75,7 +75,7 @@ fn a_wrong_type_or_missing_field_is_named() {
 }
 
 fn import_error(file: &str) -> String {
-    Network::import(&read(&fixtures_folder().join("broken").join(file)), 4).expect_err(file).to_string()
+    Network::import(read(&fixtures_folder().join("broken").join(file)), 4).expect_err(file).to_string()
 }
 
 #[test]
