@@ -66,7 +66,8 @@ Examples:
   grice bench
   grice bench --models mini.tar,detector.onnx --batch-sizes 1,8,64 --output report
 
-The batch size with the highest throughput is named for each model; on a quiet machine that is the one to serve with.";
+For each model the optimal batch size is named: the smallest one within 3 % of the highest throughput, on a quiet machine the one to
+serve with.";
 
 const QUANTIZE_EXAMPLES: &str = "\
 Examples:
@@ -219,7 +220,7 @@ pub(crate) struct DetectFiles {
     #[arg(long, conflicts_with = "response")]
     pub(crate) strict: bool,
     /// Rows that are judged and written together
-    #[arg(long, value_name = "ROWS", default_value = "64", conflicts_with = "response")]
+    #[arg(long, value_name = "ROWS", default_value = "64", conflicts_with = "response", value_parser = parse_count)]
     pub(crate) batch_size: NonZeroUsize,
 }
 
@@ -248,7 +249,7 @@ pub(crate) struct Eval {
     #[arg(long, value_name = "MAXIM=P,…", value_delimiter = ',')]
     pub(crate) thresholds: Vec<Threshold>,
     /// Rows that are judged together
-    #[arg(long, value_name = "ROWS", default_value = "64")]
+    #[arg(long, value_name = "ROWS", default_value = "64", value_parser = parse_count)]
     pub(crate) batch_size: NonZeroUsize,
 }
 
@@ -273,7 +274,7 @@ pub(crate) struct Quantize {
     #[arg(long, value_name = "FILE", help_heading = "Calibration")]
     pub(crate) calibration: Option<PathBuf>,
     /// At most so many of them, spread over the file
-    #[arg(long, value_name = "ROWS", default_value = "500", help_heading = "Calibration")]
+    #[arg(long, value_name = "ROWS", default_value = "500", help_heading = "Calibration", value_parser = parse_count)]
     pub(crate) samples: NonZeroUsize,
     /// How ranges are chosen: all values, the least divergence, or 99.99 % of the values
     #[arg(long, default_value = "minmax", help_heading = "Calibration")]
@@ -347,7 +348,7 @@ pub(crate) struct ProfileLatency {
     #[arg(long, value_name = "ROWSxTOKENS,…", value_delimiter = ',', default_value = "1x32,1x128,8x128")]
     pub(crate) shapes: Vec<Shape>,
     /// Runs of each shape that count
-    #[arg(long, value_name = "N", default_value = "20")]
+    #[arg(long, value_name = "N", default_value = "20", value_parser = parse_count)]
     pub(crate) runs: NonZeroUsize,
     /// Runs before them that do not
     #[arg(long, value_name = "N", default_value = "3")]
@@ -391,7 +392,7 @@ pub(crate) struct ProfileOps {
     #[arg(long, value_name = "ROWSxTOKENS", default_value = "1x128")]
     pub(crate) shape: Shape,
     /// Runs that count
-    #[arg(long, value_name = "N", default_value = "10")]
+    #[arg(long, value_name = "N", default_value = "10", value_parser = parse_count)]
     pub(crate) runs: NonZeroUsize,
     /// Runs before them that do not
     #[arg(long, value_name = "N", default_value = "3")]
@@ -415,15 +416,15 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "PATH,…", value_delimiter = ',')]
     pub(crate) models: Vec<PathBuf>,
     /// Sequences in a batch
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8,16,32,64")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8,16,32,64", value_parser = parse_count)]
     pub(crate) batch_sizes: Vec<NonZeroUsize>,
     /// Tokens in a sequence
-    #[arg(long, value_name = "N", default_value = "128")]
+    #[arg(long, value_name = "N", default_value = "128", value_parser = parse_count)]
     pub(crate) tokens: NonZeroUsize,
     /// Runs of each batch size that count
-    #[arg(long, value_name = "N", default_value = "5")]
+    #[arg(long, value_name = "N", default_value = "5", value_parser = parse_count)]
     pub(crate) runs: NonZeroUsize,
-    /// Write results.json and report.md into this folder
+    /// Write results.json, report.md and its plot into this folder
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
     /// Print one JSON object
@@ -561,6 +562,11 @@ fn parse_share(text: &str) -> Result<f64, String> {
         Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
         _ => Err("it must be a number from 0 to 1".to_owned()),
     }
+}
+
+/// In place of the standard library's message, which speaks of types.
+fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "it must be a whole number, at least 1".to_owned())
 }
 
 /// More threads than any machine has cores would only exhaust its memory.

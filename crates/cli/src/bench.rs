@@ -2,14 +2,17 @@
 
 use crate::args::{Bench, Common, Shape};
 use crate::error::{CliError, Result};
-use crate::output::{write_file, write_stdout};
-use crate::profile::{Measured, load_subject, measure_latency};
+use crate::output::{check_writable, write_file, write_stdout};
+use crate::profile::{Measured, counted, digits_for, load_subject, measure_latency};
 use crate::terminal::Terminal;
 use grice_core::{Engine, Precision};
 use serde::Serialize;
 use std::fmt::Write;
 
 const WARMUP: usize = 1;
+/// A smaller batch answers sooner; the last hundredths of throughput are noise in any case.
+const OPTIMAL_SHARE: f64 = 0.97;
+const FILES: [&str; 3] = ["results.json", "throughput.svg", "report.md"];
 
 /// Everything measured, as results.json holds it.
 #[derive(Serialize)]
@@ -29,7 +32,7 @@ struct ModelResult {
     threads: usize,
     load_ms: f64,
     results: Vec<Measured>,
-    /// With the highest throughput.
+    /// The smallest one within 3 % of the highest throughput.
     optimal_batch_size: usize,
 }
 
@@ -40,6 +43,11 @@ struct ModelResult {
 pub(crate) fn run(args: &Bench, common: &Common) -> Result<()> {
     let named = args.models.iter().map(|path| Common { model: Some(path.clone()), ..common.clone() });
     let subjects: Vec<Common> = if args.models.is_empty() { vec![common.clone()] } else { named.collect() };
+    if let Some(folder) = &args.output {
+        std::fs::create_dir_all(folder)
+            .map_err(|source| CliError::Write { place: folder.display().to_string(), source })?;
+        FILES.iter().try_for_each(|file| check_writable(&folder.join(file)))?;
+    }
     let models = subjects.iter().map(|common| measure(args, common)).collect::<Result<Vec<ModelResult>>>()?;
     let results = Results {
         version: env!("CARGO_PKG_VERSION"),
@@ -50,11 +58,9 @@ pub(crate) fn run(args: &Bench, common: &Common) -> Result<()> {
     };
     let json = serde_json::to_string_pretty(&results).unwrap_or_default() + "\n";
     if let Some(folder) = &args.output {
-        std::fs::create_dir_all(folder)
-            .map_err(|source| CliError::Write { place: folder.display().to_string(), source })?;
-        write_file(&folder.join("results.json"), json.as_bytes())?;
-        write_file(&folder.join("throughput.svg"), plot(&results).as_bytes())?;
-        write_file(&folder.join("report.md"), report(&results).as_bytes())?;
+        for (file, text) in FILES.into_iter().zip([&json, &plot(&results), &report(&results)]) {
+            write_file(&folder.join(file), text.as_bytes())?;
+        }
     }
     let text = if args.json { json } else { show(&results, Terminal::of_stdout(common.color)) };
     write_stdout(text.as_bytes())
@@ -67,31 +73,39 @@ fn measure(args: &Bench, common: &Common) -> Result<ModelResult> {
         let shape = Shape { rows: rows.get(), tokens: args.tokens.get() };
         results.push(measure_latency(&mut subject, shape, WARMUP, args.runs.get())?);
     }
-    let best = results.iter().max_by(|a, b| a.throughput_per_s.total_cmp(&b.throughput_per_s));
     Ok(ModelResult {
         precision: subject.precision,
         kernels: subject.engine.info().kernels,
         threads: subject.threads,
         load_ms: (subject.load.as_secs_f64() * 1e3).round(),
-        optimal_batch_size: best.map_or(1, |best| best.batch_size),
+        optimal_batch_size: optimal_batch_size(&results),
         model: subject.name,
         results,
     })
 }
 
+fn optimal_batch_size(results: &[Measured]) -> usize {
+    let highest = results.iter().map(|result| result.throughput_per_s).fold(0.0, f64::max);
+    let good = results.iter().filter(|result| result.throughput_per_s >= OPTIMAL_SHARE * highest);
+    good.map(|result| result.batch_size).min().unwrap_or(1)
+}
+
 fn show(results: &Results, terminal: Terminal) -> String {
     let mut text = String::new();
-    for model in &results.models {
+    for (number, model) in results.models.iter().enumerate() {
         let ModelResult { model: name, precision, kernels, threads, load_ms, results, optimal_batch_size } = model;
-        let heading = format!("{name} ({precision}), {kernels} with {threads} threads, loaded in {load_ms} ms");
-        _ = writeln!(text, "{}", terminal.paint(terminal.strong(), &heading));
-        _ = writeln!(text, "batch  tokens  P50 ms  P95 ms  P99 ms  sequences/s");
+        let gap = if number == 0 { "" } else { "\n" };
+        let threads = counted(*threads, "thread");
+        _ = writeln!(text, "{gap}{name} ({precision}), {kernels} with {threads}, loaded in {load_ms} ms\n");
+        let columns = "batch  tokens    P50 ms    P95 ms    P99 ms  sequences/s";
+        _ = writeln!(text, "{}", terminal.paint(terminal.strong(), columns));
+        let digits = digits_for(results.iter().map(|result| result.times.min_ms));
         for result in results {
             let times = &result.times;
-            let mark = if result.batch_size == *optimal_batch_size { "  best" } else { "" };
+            let mark = if result.batch_size == *optimal_batch_size { "  optimal" } else { "" };
             _ = writeln!(
                 text,
-                "{:>5}  {:>6}  {:>6.2}  {:>6.2}  {:>6.2}  {:>11.1}{mark}",
+                "{:>5}  {:>6}  {:>8.digits$}  {:>8.digits$}  {:>8.digits$}  {:>11.1}{mark}",
                 result.batch_size,
                 result.sequence_length,
                 times.p50_ms,
@@ -106,17 +120,22 @@ fn show(results: &Results, terminal: Terminal) -> String {
 
 fn report(results: &Results) -> String {
     let mut text = format!(
-        "# Benchmark\n\ngrice {} on {} {}, {} cores. Times in milliseconds; load and machine of the moment.\n\n![Throughput by batch size](throughput.svg)\n",
-        results.version, results.os, results.arch, results.cores
+        "# Benchmark\n\ngrice {} on {} {}, {}. Times in milliseconds, with whatever else the machine was doing.\n\n![Throughput by batch size](throughput.svg)\n",
+        results.version,
+        results.os,
+        results.arch,
+        counted(results.cores, "core")
     );
     for model in &results.models {
-        _ = writeln!(text, "\n## {} ({}), {} threads\n", model.model, model.precision, model.threads);
+        let threads = counted(model.threads, "thread");
+        let digits = digits_for(model.results.iter().map(|result| result.times.min_ms));
+        _ = writeln!(text, "\n## {} ({}), {} with {threads}\n", model.model, model.precision, model.kernels);
         text += "| batch | tokens | mean | std | P50 | P95 | P99 | sequences/s |\n|---|---|---|---|---|---|---|---|\n";
         for result in &model.results {
             let times = &result.times;
             _ = writeln!(
                 text,
-                "| {} | {} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} | {:.1} |",
+                "| {} | {} | {:.digits$} | {:.digits$} | {:.digits$} | {:.digits$} | {:.digits$} | {:.1} |",
                 result.batch_size,
                 result.sequence_length,
                 times.mean_ms,
@@ -127,7 +146,11 @@ fn report(results: &Results) -> String {
                 result.throughput_per_s
             );
         }
-        _ = writeln!(text, "\nHighest throughput at batch size {}.", model.optimal_batch_size);
+        _ = writeln!(
+            text,
+            "\nOptimal batch size: {}, the smallest one within 3 % of the highest throughput.",
+            model.optimal_batch_size
+        );
     }
     text
 }

@@ -6,8 +6,8 @@ use crate::args::{Common, Eval, Format, Shape};
 use crate::error::{CliError, Result};
 use crate::eval::{build_report, compare_rows};
 use crate::model::{load_detector, open_bundle};
-use crate::output::write_stdout;
-use crate::profile::{footprint_in_child, load_subject, measure_latency};
+use crate::output::{is_stdio, write_stdout};
+use crate::profile::{counted, digits_for, footprint_in_child, load_subject, measure_latency};
 use crate::rows::RowReader;
 use crate::terminal::Terminal;
 use grice_core::Precision;
@@ -44,7 +44,14 @@ struct Compared {
 /// # Errors
 /// As `eval`, for the first precision that fails.
 pub(crate) fn run(args: &Eval, common: &Common) -> Result<()> {
+    if is_stdio(&args.input) {
+        return Err(CliError::CompareStdin);
+    }
     let bundle = open_bundle(common)?;
+    // All of them first: the last one is no time to learn that it is not there.
+    for &precision in &args.compare {
+        bundle.model_path(precision)?;
+    }
     let mut comparison = Comparison {
         model: String::new(),
         rows: 0,
@@ -78,13 +85,14 @@ pub(crate) fn run(args: &Eval, common: &Common) -> Result<()> {
 
 fn show(comparison: &Comparison, terminal: Terminal) -> String {
     let Comparison { model, rows, batch_size, sequence_length, precisions } = comparison;
-    let mut text =
-        format!("{model}, {rows} rows; latency (P50) and memory at {batch_size}×{sequence_length} tokens\n\n");
-    _ = writeln!(text, "{}", terminal.paint(terminal.strong(), "precision    latency      memory  macro F1"));
+    let rows = counted(*rows, "row");
+    let mut text = format!("{model}, {rows}; latency (P50) and memory at {batch_size}×{sequence_length} tokens\n\n");
+    _ = writeln!(text, "{}", terminal.paint(terminal.strong(), "precision      latency       memory  macro F1"));
+    let digits = digits_for(precisions.iter().map(|compared| compared.latency_ms));
     for Compared { precision, latency_ms, memory_bytes, macro_f1 } in precisions {
         let mebibytes = *memory_bytes as f64 / f64::from(1 << 20);
         let f1 = macro_f1.map_or_else(|| "-".to_owned(), |f1| format!("{f1:.3}"));
-        _ = writeln!(text, "{:<9} {latency_ms:>8.2} ms {mebibytes:>7.1} MiB  {f1:>8}", precision.name());
+        _ = writeln!(text, "{:<9} {latency_ms:>9.digits$} ms {mebibytes:>8.1} MiB  {f1:>8}", precision.name());
     }
     text
 }

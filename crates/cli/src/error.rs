@@ -66,6 +66,9 @@ pub(crate) enum CliError {
         /// Why.
         cause: String,
     },
+    /// `eval --compare` reads its rows more than once.
+    #[error("--compare reads the rows once for each precision, and standard input can be read only once; give a file")]
+    CompareStdin,
     /// A measurement in a process of its own failed.
     #[error("`grice {what}` in a process of its own failed: {cause}")]
     Child {
@@ -199,6 +202,7 @@ impl CliError {
             | CliError::OutputExists(_)
             | CliError::SameFile(_)
             | CliError::NoCalibration
+            | CliError::CompareStdin
             | CliError::NoQualityData
             | CliError::TargetExists(_)
             | CliError::TargetKind { .. }

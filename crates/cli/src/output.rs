@@ -113,6 +113,21 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|source| CliError::Write { place: path.display().to_string(), source })
 }
 
+/// Checks that a file can be written, before minutes go into what it is to hold. Leaves it as it is, or away.
+///
+/// # Errors
+/// [`CliError::Write`].
+pub(crate) fn check_writable(path: &Path) -> Result<()> {
+    let is_new = !path.exists();
+    let opened = File::options().append(true).create(true).open(path);
+    opened.map_err(|source| CliError::Write { place: path.display().to_string(), source })?;
+    if is_new {
+        // If that fails, so be it: the file is about to be written.
+        _ = fs::remove_file(path);
+    }
+    Ok(())
+}
+
 #[cfg(unix)]
 fn is_same_file(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;

@@ -55,7 +55,11 @@ impl Bundle {
         let mut entries = tar::Archive::new(bytes);
         let unreadable_archive = |error: std::io::Error| Error::BundleFile {
             path: "archive".to_owned(),
-            cause: format!("not a readable .tar ({error}); a bundle is a folder or a .tar of one"),
+            // What follows the first colon is the file's own bytes, and no help to anyone.
+            cause: format!(
+                "not a readable .tar ({}); a bundle is a folder or a .tar of one",
+                error.to_string().split(':').next().unwrap_or_default()
+            ),
         };
         for entry in entries.entries().map_err(unreadable_archive)? {
             let mut entry = entry.map_err(unreadable_archive)?;
@@ -120,13 +124,22 @@ impl Bundle {
     /// # Errors
     /// [`Error::NoPrecision`], [`Error::BundleFile`].
     pub fn model(&self, precision: Precision) -> Result<(&str, Cow<'_, [u8]>)> {
+        let path = self.model_path(precision)?;
+        Ok((path, self.checked(path)?))
+    }
+
+    /// The path inside the bundle of the ONNX file of a precision.
+    ///
+    /// # Errors
+    /// [`Error::NoPrecision`].
+    pub fn model_path(&self, precision: Precision) -> Result<&str> {
         let models = &self.manifest.models;
         let path = models.get(&precision).ok_or_else(|| Error::NoPrecision {
             bundle: self.manifest.name.clone(),
             asked: precision,
             has: models.keys().map(|has| has.name()).collect::<Vec<_>>().join(", "),
         })?;
-        Ok((path, self.checked(path)?))
+        Ok(path)
     }
 
     /// `sha256:<hex>` of the ONNX file of a precision: what logits in a cache are filed under.

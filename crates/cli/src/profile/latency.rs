@@ -1,10 +1,10 @@
 //! `profile latency`: times of whole batches.
 
-use super::statistics::{Statistics, rounded};
-use super::{Subject, load_subject, requests, synthetic_batch};
+use super::statistics::{Statistics, digits_for, rounded};
+use super::{Subject, counted, load_subject, requests, synthetic_batch};
 use crate::args::{Common, ProfileLatency, Shape};
 use crate::error::{CliError, Result};
-use crate::output::{write_file, write_stdout};
+use crate::output::{check_writable, write_file, write_stdout};
 use crate::terminal::Terminal;
 use grice_core::{Batch, CpuEngine, Engine, EngineError, Precision};
 use serde::Serialize;
@@ -40,6 +40,7 @@ pub(super) fn run(args: &ProfileLatency, common: &Common) -> Result<()> {
     if args.stdin {
         return requests::run(common);
     }
+    args.output.as_deref().map_or(Ok(()), check_writable)?;
     let mut subject = load_subject(common)?;
     let measure = |shape: &Shape| measure_latency(&mut subject, *shape, args.warmup, args.runs.get());
     let results = args.shapes.iter().map(measure).collect::<Result<Vec<Measured>>>()?;
@@ -102,17 +103,23 @@ pub(super) fn time_batch(
 
 fn show_report(report: &Report, terminal: Terminal) -> String {
     let mut text = format!(
-        "{} ({}), {} with {} threads, {} runs, loaded in {:.0} ms\n\n",
-        report.model, report.precision, report.kernels, report.threads, report.runs, report.load_ms
+        "{} ({}), {} with {}, {}, loaded in {:.0} ms\n\n",
+        report.model,
+        report.precision,
+        report.kernels,
+        counted(report.threads, "thread"),
+        counted(report.runs, "run"),
+        report.load_ms
     );
     let columns = "batch × tokens      P50      P95      P99     mean      std      min      max  sequences/s";
     _ = writeln!(text, "{}", terminal.paint(terminal.strong(), columns));
+    let digits = digits_for(report.results.iter().map(|result| result.times.min_ms));
     for result in &report.results {
         let Statistics { mean_ms, std_ms, p50_ms, p95_ms, p99_ms, min_ms, max_ms } = result.times;
         let shape = format!("{}×{}", result.batch_size, result.sequence_length);
         _ = write!(text, "{shape:<14}");
         for time in [p50_ms, p95_ms, p99_ms, mean_ms, std_ms, min_ms, max_ms] {
-            _ = write!(text, " {time:>8.2}");
+            _ = write!(text, " {time:>8.digits$}");
         }
         _ = writeln!(text, "  {:>11.1}", result.throughput_per_s);
     }

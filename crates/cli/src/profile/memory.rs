@@ -3,10 +3,10 @@
 //! A process's peak cannot be set back, so each measurement that is to stand alone runs in a process of its own.
 
 use super::statistics::rounded;
-use super::{load_subject, synthetic_batch};
+use super::{counted, load_subject, synthetic_batch};
 use crate::args::{Common, ProfileMemory, Shape};
 use crate::error::{CliError, Result};
-use crate::output::{write_file, write_stdout};
+use crate::output::{check_writable, write_file, write_stdout};
 use crate::terminal::Terminal;
 use grice_core::{Engine, Precision};
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,7 @@ pub(crate) struct AfterRun {
 }
 
 pub(super) fn run(args: &ProfileMemory, common: &Common) -> Result<()> {
+    args.output.as_deref().map_or(Ok(()), check_writable)?;
     let footprint = measure(&args.shapes, common)?;
     let json = serde_json::to_string_pretty(&footprint).unwrap_or_default() + "\n";
     if let Some(path) = &args.output {
@@ -130,18 +131,19 @@ fn books() -> Result<Books> {
 
 fn show(footprint: &Footprint, terminal: Terminal) -> String {
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let mut text = format!("{} ({}), {} threads\n\n", footprint.model, footprint.precision, footprint.threads);
+    let threads = counted(footprint.threads, "thread");
+    let mut text = format!("{} ({}), {}\n\n", footprint.model, footprint.precision, threads);
     if let Some(bytes) = footprint.file_bytes {
-        _ = writeln!(text, "file           {:>9.1} MiB", mebibytes(bytes));
+        _ = writeln!(text, "file            {:>7.1} MiB", mebibytes(bytes));
     }
-    _ = writeln!(text, "before loading {:>9.1} MiB", mebibytes(footprint.baseline_bytes));
-    _ = writeln!(text, "peak of loading{:>9.1} MiB", mebibytes(footprint.load_peak_bytes));
-    _ = writeln!(text, "loaded         {:>9.1} MiB", mebibytes(footprint.loaded_bytes));
-    _ = writeln!(text, "\n{}", terminal.paint(terminal.strong(), "batch × tokens   resident     growth"));
+    _ = writeln!(text, "before loading  {:>7.1} MiB", mebibytes(footprint.baseline_bytes));
+    _ = writeln!(text, "peak of loading {:>7.1} MiB", mebibytes(footprint.load_peak_bytes));
+    _ = writeln!(text, "loaded          {:>7.1} MiB", mebibytes(footprint.loaded_bytes));
+    _ = writeln!(text, "\n{}", terminal.paint(terminal.strong(), "batch × tokens     resident       growth"));
     for result in &footprint.results {
         let shape = format!("{}×{}", result.batch_size, result.sequence_length);
         let (resident, growth) = (mebibytes(result.resident_bytes), mebibytes(result.growth_bytes));
-        _ = writeln!(text, "{shape:<14} {resident:>6.1} MiB {growth:>6.1} MiB");
+        _ = writeln!(text, "{shape:<15} {resident:>7.1} MiB {growth:>8.1} MiB");
     }
     text
 }

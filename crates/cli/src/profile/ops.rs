@@ -1,10 +1,10 @@
 //! `profile ops`: which steps of the model the time goes to.
 
 use super::statistics::rounded;
-use super::{load_subject, synthetic_batch};
+use super::{counted, load_subject, synthetic_batch};
 use crate::args::{Common, ProfileOps};
 use crate::error::{CliError, Result};
-use crate::output::{write_file, write_stdout};
+use crate::output::{check_writable, write_file, write_stdout};
 use crate::terminal::Terminal;
 use grice_core::{Engine, Precision, Span, Trace};
 use serde::Serialize;
@@ -39,11 +39,12 @@ struct OpCost {
     total_ms: f64,
     /// Of all steps.
     share: f64,
-    /// Multiplications and additions a nanosecond; `None` where they are not counted.
+    /// Multiplications and additions, in thousands of millions; `None` where they are not counted.
     gflop_per_s: Option<f64>,
 }
 
 pub(super) fn run(args: &ProfileOps, common: &Common) -> Result<()> {
+    args.trace.as_deref().map_or(Ok(()), check_writable)?;
     let mut subject = load_subject(common)?;
     let batch = synthetic_batch(&args.shape.lengths(), subject.vocabulary)?;
     let at_fault = |error: grice_core::EngineError| CliError::Core(error.into());
@@ -124,11 +125,11 @@ fn chrome_trace(spans: &[Span]) -> String {
 
 fn show_report(report: &Report, terminal: Terminal) -> String {
     let mut text = format!(
-        "{} ({}), {} with {} threads, {}×{} tokens: {:.2} ms\n\n",
+        "{} ({}), {} with {}, {}×{} tokens: {:.2} ms\n\n",
         report.model,
         report.precision,
         report.kernels,
-        report.threads,
+        counted(report.threads, "thread"),
         report.batch_size,
         report.sequence_length,
         report.total_ms

@@ -39,6 +39,11 @@ fn percentile(sorted: &[f64], percent: f64) -> f64 {
     rounded(sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0))
 }
 
+/// Decimals that a column of milliseconds needs, so that its smallest time still says something.
+pub(crate) fn digits_for(times_ms: impl Iterator<Item = f64>) -> usize {
+    if times_ms.fold(f64::INFINITY, f64::min) < 1.0 { 3 } else { 2 }
+}
+
 /// To a microsecond: what lies below is noise.
 pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
