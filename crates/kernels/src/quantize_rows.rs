@@ -108,20 +108,8 @@ pub(crate) unsafe fn simd128_words(x: &[f32], out: &mut [u8]) -> f32 {
     into_words(x, out)
 }
 
-/// Bytes by fours: the positive parts of four numbers, then their negative parts, all from 0 to 127.
+/// Bytes offset by 128.
 #[cfg(all(target_family = "wasm", target_feature = "relaxed-simd"))]
-pub(crate) unsafe fn relaxed_signs(x: &[f32], out: &mut [u8]) -> f32 {
-    let (factor, scale) = factors(x);
-    let (groups, _) = out.as_chunks_mut::<8>();
-    groups.fill([0; 8]);
-    if factor != 0.0 {
-        for (out, x) in groups.iter_mut().zip(x.chunks(4)) {
-            for (place, &x) in x.iter().enumerate() {
-                let integer = rounded(x, factor) as u8 as i8;
-                out[place] = integer.max(0) as u8;
-                out[place + 4] = (-integer).max(0) as u8;
-            }
-        }
-    }
-    scale
+pub(crate) unsafe fn relaxed_offset(x: &[f32], out: &mut [u8]) -> f32 {
+    into_bytes::<128>(x, out)
 }

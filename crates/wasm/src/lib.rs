@@ -4,6 +4,10 @@
 //! nothing, keeps nothing and knows no clock; where a bundle comes from is the page's business.
 #![cfg(target_arch = "wasm32")]
 
+mod engine;
+
+pub use engine::Engine;
+
 use grice_core::{Bundle, ErrorKind, Options, Turn};
 use js_sys::{Error, JSON, Reflect, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -46,7 +50,7 @@ impl Detector {
         write_json(&verdict)
     }
 
-    /// What was loaded: `{name, version, device, precision, max_tokens, thresholds}`.
+    /// What was loaded: `{name, version, device, precision, kernels, max_tokens, thresholds}`.
     ///
     /// # Errors
     /// None in practice; a fault in grice has `code: "bug"`.
@@ -59,6 +63,7 @@ impl Detector {
             "version": manifest.version,
             "device": engine.device,
             "precision": engine.precision,
+            "kernels": engine.kernels,
             "max_tokens": manifest.max_tokens,
             "thresholds": self.inner.thresholds(),
         }))

@@ -3,17 +3,19 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 // The schedule's own tests, word for word: simulated hours mean the same on every target.
+mod logits;
 #[path = "../../core/tests/schedule/main.rs"]
 mod schedule;
 mod verdicts;
 
 use grice_core::text::Tokenizer;
-use grice_core::{Batch, Engine, Network, Precision, Verdict};
+use grice_core::{Batch, Engine as _, Network, Precision, Verdict};
 use grice_cpu::CpuEngine;
 use grice_testkit::fixtures::{Reference, TextCase};
 use grice_testkit::{FP32_TOLERANCE, assert_close};
-use grice_wasm::Detector;
+use grice_wasm::{Detector, Engine};
 use js_sys::{JSON, Object, Reflect, Uint8Array};
+use logits::Int8Logits;
 use verdicts::Verdicts;
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_test::{wasm_bindgen_test, wasm_bindgen_test_configure};
@@ -65,6 +67,41 @@ fn the_embedded_model_gives_the_native_verdicts() {
 }
 
 #[wasm_bindgen_test]
+fn int8_files_give_the_native_logits_with_the_kernels_that_ship() {
+    let committed: Int8Logits = serde_json::from_slice(fixture!("int8-logits.json")).unwrap();
+    let mut engines = int8_files();
+    assert_eq!(engines.each_ref().map(|(name, ..)| *name), logits::FILES.map(|(name, ..)| name));
+    for ((name, engine, references), (.., fuses)) in engines.iter_mut().zip(logits::FILES) {
+        assert_eq!(engine.kernels() != "tract", fuses, "{name}: {}", engine.kernels());
+        assert!(
+            ["simd128", "relaxed-simd", "tract"].contains(&engine.kernels().as_str()),
+            "{name}: {}",
+            engine.kernels()
+        );
+        let references: Vec<Reference> = serde_json::from_slice(references).unwrap();
+        committed.check(name, &references, |ids, lengths| engine.run(ids, lengths).unwrap());
+    }
+}
+
+#[wasm_bindgen_test]
+fn what_is_no_batch_is_an_error_and_the_engine_goes_on() {
+    let [(_, mut engine, _), ..] = int8_files();
+    let mut check = |ids: &[u32], lengths: &[u32], code: &str, words: &str| {
+        refused(words, engine.run(ids, lengths).err(), code, words);
+        assert_eq!(engine.run(&[2, 5, 3, 2, 3], &[3, 2]).unwrap().len(), 8);
+    };
+    check(&[], &[], "bad_input", "sequence");
+    check(&[1, 2], &[2, 0], "bad_input", "sequence");
+    check(&[1, 2], &[3], "bad_input", "more tokens than the 2");
+    check(&[1, 2], &[1, u32::MAX], "bad_input", "more tokens than the 2");
+    check(&[1, 2, 3], &[1], "bad_input", "2 of `ids` are in no sequence");
+    check(&[4_000_000], &[1], "bad_model", "token id 4000000 has no row");
+    check(&[1; 4000], &[4000], "bad_model", "positions");
+    let no_model = Engine::from_onnx(&Uint8Array::from(b"not a model".as_slice()), 4);
+    refused("not a model", no_model.err(), "bad_model", "the ONNX file");
+}
+
+#[wasm_bindgen_test]
 fn a_turn_may_be_an_object_or_its_json() {
     let mut detector = open(&bundle!("tiny-bert"));
     let json = r#"{"context": "Hello?", "response": "Hello."}"#;
@@ -80,6 +117,7 @@ fn info_says_what_was_loaded() {
     assert_eq!(text("name").as_deref(), Some("tiny-bert"));
     assert_eq!(text("device").as_deref(), Some("cpu"));
     assert_eq!(text("precision").as_deref(), Some("fp32"));
+    assert!(["simd128", "relaxed-simd"].contains(&text("kernels").unwrap().as_str()), "{:?}", text("kernels"));
 }
 
 #[wasm_bindgen_test]
@@ -139,6 +177,22 @@ fn a_damaged_file_is_caught_by_its_digest() {
     let mut files = bundle!("tiny-bert");
     *files[3].1.last_mut().unwrap() ^= 1;
     refuse_tar("one bit", &tar_of(&files), "digest");
+}
+
+/// Name of the file, an engine for it, and the references' JSON.
+fn int8_files() -> [(&'static str, Engine, &'static [u8]); 5] {
+    macro_rules! int8 {
+        ($file:literal, $references:literal) => {
+            ($file, Engine::from_onnx(&Uint8Array::from(fixture!($file)), 4).unwrap(), fixture!($references))
+        };
+    }
+    [
+        int8!("tiny-int8/model.onnx", "tiny-int8/reference.json"),
+        int8!("onnxruntime-int8/tiny-bert-dynamic.onnx", "tiny-bert/reference.json"),
+        int8!("onnxruntime-int8/tiny-bert-static.onnx", "tiny-bert/reference.json"),
+        int8!("onnxruntime-int8/tiny-deberta-dynamic.onnx", "tiny-deberta/reference.json"),
+        int8!("onnxruntime-int8/tiny-deberta-static.onnx", "tiny-deberta/reference.json"),
+    ]
 }
 
 fn check_references(name: &str, files: &Files, references: &[u8]) {

@@ -1,11 +1,14 @@
-//! The native half of the agreement: `verdicts.json` is what this machine says too. `GRICE_BLESS=1` rewrites it.
+//! The native half of the agreement: `verdicts.json` and `int8-logits.json` are what this machine says too. `GRICE_BLESS=1`
+//! rewrites them.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::unwrap_used)]
 
+mod logits;
 mod verdicts;
 
-use grice_core::{Bundle, Detector, Options, Turn, Verdict};
-use grice_testkit::fixtures::{fixtures_folder, read};
+use grice_core::{Batch, Bundle, CpuEngine, Detector, Engine, Network, Options, Turn, Verdict};
+use grice_testkit::fixtures::{fixtures_folder, read, references_at};
+use logits::{Int8Logits, packed};
 use verdicts::Verdicts;
 
 #[test]
@@ -30,6 +33,34 @@ fn native_verdicts_are_the_committed_ones() {
     if bless {
         let json = serde_json::to_string_pretty(&committed).unwrap();
         std::fs::write(&file, json + "\n").unwrap();
+    }
+}
+
+#[test]
+fn native_logits_of_int8_files_are_the_committed_ones() {
+    let file = fixtures_folder().join("int8-logits.json");
+    let bless = std::env::var_os("GRICE_BLESS").is_some();
+    let mut committed = if bless { Int8Logits::default() } else { serde_json::from_slice(&read(&file)).unwrap() };
+    for (model, references, fuses) in logits::FILES {
+        let network = Network::import(read(&fixtures_folder().join(model)), 4).unwrap();
+        let precision = network.precision();
+        assert_eq!(network.program().is_ok(), fuses, "{model}: {:?}", network.program().err());
+        let mut engine = CpuEngine::new(network, precision, 1).unwrap();
+        let mut run = |ids: &[u32], lengths: &[u32]| -> Vec<f32> {
+            let mut rest = ids;
+            let sequences = lengths.iter().map(|&length| rest.split_off(..length as usize).unwrap());
+            let logits = engine.forward(&Batch::pack(&sequences.collect::<Vec<_>>()).unwrap()).unwrap();
+            (0..logits.rows()).flat_map(|row| logits.row(row).to_vec()).collect()
+        };
+        let references = references_at(&fixtures_folder().join(references));
+        if bless {
+            let answers = references.iter().map(packed).map(|(ids, lengths)| run(&ids, &lengths));
+            committed.0.insert(model.to_owned(), answers.collect());
+        }
+        committed.check(model, &references, run);
+    }
+    if bless {
+        std::fs::write(&file, serde_json::to_string(&committed).unwrap() + "\n").unwrap();
     }
 }
 

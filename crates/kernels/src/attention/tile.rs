@@ -1,6 +1,6 @@
 //! The product of two f32 matrices, small enough for the cache.
 //!
-//! A tile of `TILE_ROWS` rows by three vectors of columns is summed in registers over the whole depth, each element one after another
+//! A tile of `TILE_ROWS` rows by `TILE_VECTORS` vectors of columns is summed in registers over the whole depth, each element one after another
 //! in order, so that a row's result is the same wherever it stands in a tile. Panels of columns are the outer loop: a panel stays in the first
 //! cache while all rows go by.
 
@@ -48,7 +48,7 @@ impl Operation for Product {
 #[inline(always)]
 fn multiply<S: Simd, const ROWS: usize>(s: S, p: &Product) {
     let vectors = p.columns.div_ceil(S::LANES);
-    let panels = vectors.div_ceil(3);
+    let panels = vectors.div_ceil(S::TILE_VECTORS);
     let mut ahead = p.ahead;
     let lines_per_tile = ahead.lines().div_ceil(panels * p.rows.div_ceil(ROWS));
     let mut first = 0;

@@ -30,8 +30,10 @@ pub(crate) trait Simd: Copy {
     type V: Copy;
     /// Elements of a register; a power of two, at most [`LANES_MAX`].
     const LANES: usize;
-    /// Rows of a product's tile, at three registers a row, that the register file holds; 4 or 8.
+    /// Rows of a product's tile, at [`Simd::TILE_VECTORS`] registers a row, that the register file holds; 4 or 8.
     const TILE_ROWS: usize;
+    /// Registers a row of a product's tile; 2 or 3.
+    const TILE_VECTORS: usize = 3;
 
     fn splat(self, x: f32) -> Self::V;
 

@@ -19,6 +19,8 @@ macro_rules! simd {
             type V = v128;
             const LANES: usize = 4;
             const TILE_ROWS: usize = 4;
+            // A tile of twelve sums, four columns and a row's number would be one register more than engines leave of x86's sixteen.
+            const TILE_VECTORS: usize = 2;
 
             #[inline(always)]
             fn splat(self, x: f32) -> v128 {
