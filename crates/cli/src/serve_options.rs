@@ -121,6 +121,9 @@ options! {
         /// Tokens that may wait [default: 262144]
         #[arg(value_name = "N")]
         queue_tokens_max: NonZeroUsize = "GRICE_QUEUE_TOKENS_MAX",
+        /// How long a new request may expect to wait for its run; beyond that 429 is the answer [default: 1000]
+        #[arg(value_name = "MS")]
+        queue_wait_max_ms: u64 = "GRICE_QUEUE_WAIT_MAX_MS",
         /// Bytes of logits to remember, a model; 0 for none [default: 67108864]
         #[arg(value_name = "BYTES")]
         cache_bytes_max: u64 = "GRICE_CACHE_BYTES_MAX",

@@ -19,6 +19,9 @@ pub struct Settings {
     pub pool: Pool,
     /// Queue, batches and the cache in the process. `engines` is set to the number of replicas.
     pub schedule: schedule::Config,
+    /// Requests are turned away while whoever came now would wait longer than this for a run: with it, an overload has passed
+    /// this long after its end.
+    pub queue_wait_max: Duration,
     /// Bytes that remembered tokenizations may take, a model.
     pub text_cache_bytes_max: u64,
     /// A second cache that servers share, as `redis://host:port/database`.
@@ -115,6 +118,7 @@ impl Settings {
             bundles,
             pool: Pool::default(),
             schedule: schedule::Config::default(),
+            queue_wait_max: Duration::from_secs(1),
             text_cache_bytes_max: 16 << 20,
             shared_cache: None,
             limits: Limits::default(),
