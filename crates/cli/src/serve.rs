@@ -94,6 +94,7 @@ fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Sett
         (None, None) => None,
         _ => return Err(CliError::ServeOption("give both --tls-certificate and --tls-key".to_owned())),
     };
+    settings.otlp_endpoint = options.otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
     set(&mut settings.access_log, options.access_log);
     set(&mut settings.log_texts, options.log_texts);
     Ok(settings)

@@ -134,13 +134,16 @@ options! {
         #[arg(value_name = "URL", hide_env_values = true)]
         cache: String = "GRICE_CACHE",
     }
-    #[doc = "Logs"] {
+    #[doc = "Logs and traces"] {
         /// Human on a terminal [default: human]
         #[arg(value_name = "FORMAT")]
         log_format: LogFormat = "GRICE_LOG_FORMAT",
         /// error, warn, info, debug or trace, or by part as in `info,grice_server=debug` [default: info]
         #[arg(value_name = "LEVEL")]
         log: String = "GRICE_LOG",
+        /// A collector that spans of sampled requests go to (OTLP over HTTP): http://host:4318 [default: none]
+        #[arg(value_name = "URL")]
+        otlp_endpoint: String = "GRICE_OTLP_ENDPOINT",
         /// One line a request [default: false]
         #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
         access_log: bool = "GRICE_ACCESS_LOG",

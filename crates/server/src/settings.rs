@@ -32,6 +32,8 @@ pub struct Settings {
     pub access: Access,
     /// Certificate and key; plain HTTP if `None`.
     pub tls: Option<TlsFiles>,
+    /// A collector that spans of sampled requests go to, as `http://host:port`.
+    pub otlp_endpoint: Option<String>,
     /// One log line a request.
     pub access_log: bool,
     /// Texts in those lines too. Off, nothing that a user wrote is logged.
@@ -124,6 +126,7 @@ impl Settings {
             limits: Limits::default(),
             access: Access { rate_per_minute: 100, rate_burst: 200, ..Access::default() },
             tls: None,
+            otlp_endpoint: None,
             access_log: false,
             log_texts: false,
             drain_delay: Duration::from_millis(500),
