@@ -80,6 +80,7 @@ fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Sett
     set_count(&mut schedule.queue_rows_max, options.queue_rows_max);
     set_count(&mut schedule.queue_tokens_max, options.queue_tokens_max);
     set(&mut schedule.cache_bytes_max, options.cache_bytes_max);
+    set_ms(&mut settings.queue_wait_max, options.queue_wait_max_ms);
     set(&mut settings.text_cache_bytes_max, options.text_cache_bytes_max);
     settings.shared_cache = options.cache.filter(|url| !url.is_empty());
     let access = &mut settings.access;
@@ -93,6 +94,7 @@ fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Sett
         (None, None) => None,
         _ => return Err(CliError::ServeOption("give both --tls-certificate and --tls-key".to_owned())),
     };
+    settings.otlp_endpoint = options.otlp_endpoint.filter(|endpoint| !endpoint.is_empty());
     set(&mut settings.access_log, options.access_log);
     set(&mut settings.log_texts, options.log_texts);
     Ok(settings)

@@ -121,6 +121,9 @@ options! {
         /// Tokens that may wait [default: 262144]
         #[arg(value_name = "N")]
         queue_tokens_max: NonZeroUsize = "GRICE_QUEUE_TOKENS_MAX",
+        /// How long a new request may expect to wait for its run; beyond that 429 is the answer [default: 1000]
+        #[arg(value_name = "MS")]
+        queue_wait_max_ms: u64 = "GRICE_QUEUE_WAIT_MAX_MS",
         /// Bytes of logits to remember, a model; 0 for none [default: 67108864]
         #[arg(value_name = "BYTES")]
         cache_bytes_max: u64 = "GRICE_CACHE_BYTES_MAX",
@@ -131,13 +134,16 @@ options! {
         #[arg(value_name = "URL", hide_env_values = true)]
         cache: String = "GRICE_CACHE",
     }
-    #[doc = "Logs"] {
+    #[doc = "Logs and traces"] {
         /// Human on a terminal [default: human]
         #[arg(value_name = "FORMAT")]
         log_format: LogFormat = "GRICE_LOG_FORMAT",
         /// error, warn, info, debug or trace, or by part as in `info,grice_server=debug` [default: info]
         #[arg(value_name = "LEVEL")]
         log: String = "GRICE_LOG",
+        /// A collector that spans of sampled requests go to (OTLP over HTTP): http://host:4318 [default: none]
+        #[arg(value_name = "URL")]
+        otlp_endpoint: String = "GRICE_OTLP_ENDPOINT",
         /// One line a request [default: false]
         #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
         access_log: bool = "GRICE_ACCESS_LOG",

@@ -96,8 +96,7 @@ fn direct_rate(engine: &mut impl Engine, model: &Model, turns: &Turns, rows: usi
 
 /// Fixed rates, whatever the answers do: latency, what is turned away, and what overload leaves behind.
 fn open_loop(runtime: &tokio::runtime::Runtime, model: &Path, sustainable: f64) {
-    let limits = [NO_CACHE, &["--deadline-ms", "1000", "--queue-rows-max", "256"]].concat();
-    let server = Server::start(model, &limits);
+    let server = Server::start(model, NO_CACHE);
     println!(
         "| open loop, of {sustainable:.0}/s | sent/s | answered | 429 | other | P50 ms | P95 ms | P99 ms | resident MB |"
     );

@@ -4,6 +4,7 @@
 use crate::guard::Entry;
 use crate::ids::{Trace, request_id};
 use crate::metrics::Metrics;
+use crate::otlp::Span;
 use crate::problem::{Problem, ProblemCode};
 use crate::routes::entry_of;
 use crate::server::App;
@@ -38,7 +39,7 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, mut request: Request, next
     let route = path.as_ref().map_or(NOT_FOUND, MatchedPath::as_str);
     let open = Open::new(&app.metrics, route);
     let id = request_id(request.headers());
-    let trace = Trace::of(request.headers());
+    let trace = Trace::of(request.headers(), app.exporter.is_some());
     let (method, version) = (request.method().clone(), request.version());
     let mut response = match admit(&app, route, request.headers(), start) {
         Ok(deadline) => {
@@ -52,6 +53,17 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, mut request: Request, next
     open.close(response.status(), code, took);
     if app.settings.access_log {
         log(&response, &method, route, code, took, &id, &trace);
+    }
+    if let Some(exporter) = app.exporter.as_ref().filter(|_| trace.is_sampled()) {
+        exporter.take(Span {
+            trace,
+            name: format!("{method} {route}"),
+            took,
+            status: response.status().as_u16(),
+            problem: code,
+            cache: cache_of(&response).map(str::to_owned),
+            request_id: id.to_str().unwrap_or_default().to_owned(),
+        });
     }
     let headers = response.headers_mut();
     headers.insert("x-request-id", id);
@@ -108,6 +120,10 @@ impl Drop for Open<'_> {
     }
 }
 
+fn cache_of(response: &Response<axum::body::Body>) -> Option<&str> {
+    response.headers().get("x-grice-cache").and_then(|value| value.to_str().ok())
+}
+
 fn log(
     response: &Response<axum::body::Body>,
     method: &Method,
@@ -125,7 +141,7 @@ fn log(
         status = response.status().as_u16(),
         problem = code,
         took_ms = (took.as_secs_f64() * 1e6).round() / 1e3,
-        cache = response.headers().get("x-grice-cache").and_then(|value| value.to_str().ok()),
+        cache = cache_of(response),
         request_id = id.to_str().unwrap_or_default(),
         trace_id = format_args!("{:032x}", trace.trace_id),
         text = text.map(|text| &*text.0),

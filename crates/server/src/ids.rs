@@ -44,16 +44,21 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    /// Goes on with the client's `traceparent`, or begins a trace.
-    pub(crate) fn of(headers: &HeaderMap) -> Trace {
+    /// Goes on with the client's `traceparent`, or begins a trace, to be kept if somebody here keeps traces.
+    pub(crate) fn of(headers: &HeaderMap, keeps: bool) -> Trace {
         let span_id = unique().max(1);
         match headers.get("traceparent").and_then(|value| parse_traceparent(value.as_bytes())) {
             Some((trace_id, parent_id, flags)) => Trace { trace_id, span_id, parent_id: Some(parent_id), flags },
             None => {
                 let trace_id = u128::from(unique()) << 64 | u128::from(unique().max(1));
-                Trace { trace_id, span_id, parent_id: None, flags: 0 }
+                Trace { trace_id, span_id, parent_id: None, flags: u8::from(keeps) }
             }
         }
+    }
+
+    /// Whether whoever began the trace keeps it.
+    pub(crate) fn is_sampled(&self) -> bool {
+        self.flags & 1 == 1
     }
 
     /// `traceparent` of this request, for the answer and for whatever it calls.
@@ -123,12 +128,13 @@ mod tests {
     #[test]
     fn a_trace_goes_on_with_its_own_span() {
         let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-        let trace = Trace::of(&headers("traceparent", given));
+        let trace = Trace::of(&headers("traceparent", given), false);
+        assert!(trace.is_sampled());
         assert_eq!(trace.parent_id, Some(0xb7ad_6b71_6920_3331));
         let header = trace.header();
         let header = header.to_str().unwrap();
         assert!(header.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && header.ends_with("-01"), "{header}");
-        assert_eq!(Trace::of(&headers("traceparent", header)).parent_id, Some(trace.span_id));
+        assert_eq!(Trace::of(&headers("traceparent", header), false).parent_id, Some(trace.span_id));
     }
 
     #[test]

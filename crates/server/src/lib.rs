@@ -16,6 +16,7 @@ mod ids;
 mod listen;
 mod loaded;
 mod metrics;
+mod otlp;
 mod problem;
 mod replica;
 mod routes;

@@ -31,6 +31,7 @@ pub(crate) struct Metrics {
     pub(crate) reloads: Family<OutcomeLabels, Counter>,
     pub(crate) shared_cache_up: Gauge,
     pub(crate) shared_cache: Family<OutcomeLabels, Counter>,
+    pub(crate) spans: Family<OutcomeLabels, Counter>,
     pub(crate) replica_failures: Family<ModelLabels, Counter>,
     replicas: Family<ReplicaLabels, Gauge>,
     models: Family<InfoLabels, Gauge>,
@@ -123,6 +124,7 @@ impl Metrics {
             reloads: Family::default(),
             shared_cache_up: Gauge::default(),
             shared_cache: Family::default(),
+            spans: Family::default(),
             replica_failures: Family::default(),
             replicas: Family::default(),
             models: Family::default(),
@@ -216,6 +218,7 @@ impl Metrics {
         registry.register("reloads", "Reloads of the models, by outcome", self.reloads.clone());
         let up = "1 while the shared cache answers; 0 when it is down or there is none";
         registry.register("shared_cache_up", up, self.shared_cache_up.clone());
+        registry.register("spans", "Spans for the collector, by outcome", self.spans.clone());
         registry.register("shared_cache", "Operations on the shared cache, by outcome", self.shared_cache.clone());
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Runner {
     name: String,
     metrics: Arc<Metrics>,
     started: Instant,
+    /// Requests are turned away when the queue is this long in time.
+    queue_wait_max: Duration,
     state: Mutex<State>,
     /// The moment that the timer waits for, in microseconds.
     alarm: AtomicU64,
@@ -64,6 +66,7 @@ impl Runner {
         config: Config,
         digest: &str,
         precision: Precision,
+        queue_wait_max: Duration,
         metrics: Arc<Metrics>,
     ) -> (Arc<Runner>, Vec<mpsc::Receiver<Run>>) {
         let engines = config.engines;
@@ -83,6 +86,7 @@ impl Runner {
             name: name.to_owned(),
             metrics,
             started: Instant::now(),
+            queue_wait_max,
             state: Mutex::new(state),
             alarm: AtomicU64::new(u64::MAX),
             alarm_moved: Notify::new(),
@@ -112,6 +116,7 @@ impl Runner {
     ) -> Result<Vec<Submitted>, Rejection> {
         let now = self.now();
         let mut state = self.lock();
+        let wait = state.schedule.wait_expected();
         let mut submitted = Vec::with_capacity(sequences.len());
         for ids in sequences {
             let request = Request { deadline: Some(deadline), caching, ..Request::new(Arc::clone(ids)) };
@@ -131,9 +136,17 @@ impl Runner {
                 }
             }
         }
-        if submitted.iter().any(|submitted| matches!(submitted, Submitted::Waits(_))) {
-            self.pump(state, now);
+        if !submitted.iter().any(|submitted| matches!(submitted, Submitted::Waits(_))) {
+            return Ok(submitted);
         }
+        // Judged by who was there before: however many sequences a request has, on an idle server it may wait.
+        let wait_max = self.queue_wait_max.min(deadline.since(now));
+        if wait > wait_max {
+            drop(state);
+            drop(submitted);
+            return Err(Rejection::QueueFull { retry_after: wait - wait_max });
+        }
+        self.pump(state, now);
         Ok(submitted)
     }
 

@@ -66,7 +66,8 @@ impl Served {
             true => replica::warm_up_batches(manifest.max_tokens, config.batch_rows_max, config.batch_tokens_max),
             false => Vec::new(),
         };
-        let (runner, inboxes) = Runner::new(&name, config, &loaded.digest, precision, Arc::clone(metrics));
+        let (runner, inboxes) =
+            Runner::new(&name, config, &loaded.digest, precision, settings.queue_wait_max, Arc::clone(metrics));
         let labels = InfoLabels {
             model: name.clone(),
             version: manifest.version.clone(),

@@ -5,6 +5,7 @@ use crate::catalog::Catalog;
 use crate::guard::Guard;
 use crate::listen::Front;
 use crate::metrics::Metrics;
+use crate::otlp::Exporter;
 use crate::routes::router;
 use crate::{ServeError, Settings};
 use axum::http::HeaderValue;
@@ -22,6 +23,7 @@ pub(crate) struct App {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) guard: Guard,
+    pub(crate) exporter: Option<Exporter>,
     pub(crate) is_draining: AtomicBool,
 }
 
@@ -55,7 +57,9 @@ impl Server {
         let shared =
             settings.shared_cache.as_ref().map(|url| SharedCache::start(url, Arc::clone(&metrics))).transpose()?;
         let catalog = Arc::new(Catalog::new(Arc::clone(&settings), Arc::clone(&metrics), shared));
-        let app = Arc::new(App { settings, catalog, metrics, guard, is_draining: AtomicBool::new(false) });
+        let exporter = settings.otlp_endpoint.as_ref();
+        let exporter = exporter.map(|endpoint| Exporter::start(endpoint, Arc::clone(&metrics))).transpose()?;
+        let app = Arc::new(App { settings, catalog, metrics, guard, exporter, is_draining: AtomicBool::new(false) });
         let front = Front::new(Arc::clone(&app), router(&app))?;
         let asked = app.settings.listen;
         let listen = |source| ServeError::Listen { address: asked, source };

@@ -19,6 +19,9 @@ pub struct Settings {
     pub pool: Pool,
     /// Queue, batches and the cache in the process. `engines` is set to the number of replicas.
     pub schedule: schedule::Config,
+    /// Requests are turned away while whoever came now would wait longer than this for a run: with it, an overload has passed
+    /// this long after its end.
+    pub queue_wait_max: Duration,
     /// Bytes that remembered tokenizations may take, a model.
     pub text_cache_bytes_max: u64,
     /// A second cache that servers share, as `redis://host:port/database`.
@@ -29,6 +32,8 @@ pub struct Settings {
     pub access: Access,
     /// Certificate and key; plain HTTP if `None`.
     pub tls: Option<TlsFiles>,
+    /// A collector that spans of sampled requests go to, as `http://host:port`.
+    pub otlp_endpoint: Option<String>,
     /// One log line a request.
     pub access_log: bool,
     /// Texts in those lines too. Off, nothing that a user wrote is logged.
@@ -115,11 +120,13 @@ impl Settings {
             bundles,
             pool: Pool::default(),
             schedule: schedule::Config::default(),
+            queue_wait_max: Duration::from_secs(1),
             text_cache_bytes_max: 16 << 20,
             shared_cache: None,
             limits: Limits::default(),
             access: Access { rate_per_minute: 100, rate_burst: 200, ..Access::default() },
             tls: None,
+            otlp_endpoint: None,
             access_log: false,
             log_texts: false,
             drain_delay: Duration::from_millis(500),

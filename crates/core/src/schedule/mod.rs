@@ -34,6 +34,7 @@ use pace::Pace;
 use queue::{JobId, Queue, Rules};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The queue, batcher and cache of one model.
 #[derive(Debug)]
@@ -214,6 +215,17 @@ impl Schedule {
         if row.iter().all(|logit| logit.is_finite()) {
             self.cache.insert(key, row);
         }
+    }
+
+    /// How long a request that came now would wait for its run, judged by the batches so far; zero while none has ended. A
+    /// driver that turns requests away at some length keeps the queue as short in time as its bounds keep it in space.
+    pub fn wait_expected(&self) -> Duration {
+        let in_use = self.engines.iter().filter(|engine| engine.in_use).count();
+        let busy = self.engines.iter().filter(|engine| engine.in_use && engine.is_busy).count();
+        let queued = self.pace.run(self.queue.tokens(), in_use);
+        // On the average a batch that runs is half done.
+        let running = if busy == in_use { self.pace.batch().unwrap_or_default() / 2 } else { Duration::ZERO };
+        queued.saturating_add(running)
     }
 
     /// How things stand.

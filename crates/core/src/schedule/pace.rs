@@ -32,11 +32,18 @@ impl Pace {
         Duration::try_from_secs_f64(self.batch_seconds?).ok()
     }
 
+    /// How long so many tokens keep so many engines busy; zero if no batch has ended.
+    pub(super) fn run(&self, tokens: usize, engines: usize) -> Duration {
+        let seconds = tokens as f64 * self.token_seconds.unwrap_or(0.0) / engines.max(1) as f64;
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+
     /// When half of what waits should be gone.
     pub(super) fn retry_after(&self, queue_tokens: usize, engines: usize) -> Duration {
-        let Some(token_seconds) = self.token_seconds else { return RETRY_UNKNOWN };
-        let half = queue_tokens as f64 / 2.0 * token_seconds / engines.max(1) as f64;
-        Duration::try_from_secs_f64(half).unwrap_or(RETRY_MOST).clamp(RETRY_LEAST, RETRY_MOST)
+        match self.token_seconds {
+            Some(_) => (self.run(queue_tokens, engines) / 2).clamp(RETRY_LEAST, RETRY_MOST),
+            None => RETRY_UNKNOWN,
+        }
     }
 }
 

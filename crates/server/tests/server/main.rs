@@ -17,4 +17,5 @@ mod shared_cache;
 mod started;
 #[cfg(feature = "tls")]
 mod tls;
+mod traces;
 mod triton;

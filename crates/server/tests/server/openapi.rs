@@ -117,26 +117,35 @@ fn the_checker_can_refuse() {
     }
 }
 
-#[test]
-fn answers_are_as_described() {
-    let mut settings = settings(vec![tiny("tiny-bert")]);
-    settings.access.admin_key = Some("the-admin-key".to_owned());
-    settings.limits.body_bytes_max = 4096;
-    let server = Started::new(settings);
-    let client = server.client();
-    let api = client.get("/openapi.json").expect(200).json();
-    let described = |verb: &str, template: &str, path: &str, body: &Value, expected: u16| {
+/// A server and what it says of itself.
+struct Described {
+    server: Started,
+    api: Value,
+}
+
+impl Described {
+    fn new() -> Described {
+        let mut settings = settings(vec![tiny("tiny-bert")]);
+        settings.access.admin_key = Some("the-admin-key".to_owned());
+        settings.limits.body_bytes_max = 4096;
+        let server = Started::new(settings);
+        let api = server.client().get("/openapi.json").expect(200).json();
+        Described { server, api }
+    }
+
+    /// Asks, and holds status, media type and body of the answer to the description.
+    #[track_caller]
+    fn check(&self, verb: &str, template: &str, path: &str, body: &Value, expected: u16) {
+        let client = self.server.client();
         let headers = [("content-type", "application/json"), ("x-api-key", "the-admin-key")];
-        let sent = if verb == "get" {
-            client.get(path)
-        } else {
-            client.send("POST", path, &headers, body.to_string().as_bytes()).unwrap()
+        let answer = match verb {
+            "get" => client.get(path),
+            _ => client.send("POST", path, &headers, body.to_string().as_bytes()).unwrap(),
         };
-        let answer = sent.expect(expected);
-        let operation = &api["paths"][template][verb];
-        let mut response = &operation["responses"][expected.to_string()];
+        let answer = answer.expect(expected);
+        let mut response = &self.api["paths"][template][verb]["responses"][expected.to_string()];
         if let Some(name) = response.get("$ref") {
-            response = api.pointer(&name.as_str().unwrap()[1..]).unwrap();
+            response = self.api.pointer(&name.as_str().unwrap()[1..]).unwrap();
         }
         assert!(response.is_object(), "{verb} {template}: {expected} is not described");
         let content_type = answer.header("content-type").split(';').next().unwrap().to_owned();
@@ -144,61 +153,63 @@ fn answers_are_as_described() {
         let media = &content[&content_type];
         assert!(media.is_object(), "{verb} {template}: {content_type} is not described");
         if content_type.ends_with("json") {
-            check(&api, &media["schema"], &answer.json(), "answer")
+            check(&self.api, &media["schema"], &answer.json(), "answer")
                 .unwrap_or_else(|error| panic!("{verb} {template}: {error}"));
         }
-    };
+    }
+
+    /// Routes without parameters.
+    #[track_caller]
+    fn plain(&self, verb: &str, path: &str, body: &Value, expected: u16) {
+        self.check(verb, path, path, body, expected);
+    }
+}
+
+#[test]
+fn domain_answers_are_as_described() {
+    let described = Described::new();
     let turn = json!({ "context": "What is it?", "response": "Yes." });
-    let tensor = json!({ "inputs": [{ "name": "response", "datatype": "BYTES", "shape": [1], "data": ["Yes."] }] });
+    let body = &described.api["paths"]["/v1/detect"]["post"]["requestBody"]["content"]["application/json"];
     // Each example of the description is one that works.
-    for example in api["paths"]["/v1/detect"]["post"]["requestBody"]["content"]["application/json"]["examples"]
-        .as_object()
-        .unwrap()
-        .values()
-    {
-        described("post", "/v1/detect", "/v1/detect", &example["value"], 200);
+    for example in body["examples"].as_object().unwrap().values() {
+        described.plain("post", "/v1/detect", &example["value"], 200);
+        check(&described.api, &body["schema"], &example["value"], "turn").unwrap();
     }
-    let detect_schema = &api["paths"]["/v1/detect"]["post"]["requestBody"]["content"]["application/json"]["schema"];
-    check(&api, detect_schema, &turn, "turn").unwrap();
-    described("post", "/v1/detect", "/v1/detect", &json!({}), 422);
-    described("post", "/v1/detect", "/v1/detect", &json!([{ "response": "" }]), 422);
-    described("post", "/v1/detect", "/v1/detect", &json!({ "response": "a", "model": "b" }), 404);
-    described("post", "/v1/detect", "/v1/detect", &json!("x".repeat(5000)), 413);
+    described.plain("post", "/v1/detect", &json!({}), 422);
+    described.plain("post", "/v1/detect", &json!([{ "response": "" }]), 422);
+    described.plain("post", "/v1/detect", &json!({ "response": "a", "model": "b" }), 404);
+    described.plain("post", "/v1/detect", &json!("x".repeat(5000)), 413);
     for path in ["/v1/repair", "/v1/generate", "/v1/pipeline", "/repair", "/generate"] {
-        described("post", path, path, &turn, 501);
+        described.plain("post", path, &turn, 501);
     }
-    described("post", "/detect", "/detect", &turn, 200);
-    described("post", "/detect", "/detect", &json!([]), 422);
-    for path in
-        ["/v1/models", "/health", "/v2", "/v2/health/live", "/v2/health/ready", "/metrics", "/openapi.json", "/docs"]
-    {
-        described("get", path, path, &json!({}), 200);
+    described.plain("post", "/detect", &turn, 200);
+    described.plain("post", "/detect", &json!([]), 422);
+    for path in ["/v1/models", "/health", "/metrics", "/openapi.json", "/docs"] {
+        described.plain("get", path, &json!({}), 200);
     }
-    described("get", "/", "/", &json!({}), 303);
-    described("post", "/v2/repository/index", "/v2/repository/index", &json!({}), 200);
-    for (template, path) in [
-        ("/v2/models/{model}", "/v2/models/tiny-bert"),
-        ("/v2/models/{model}/versions/{version}", "/v2/models/tiny-bert/versions/1.0.0"),
-    ] {
+    described.plain("get", "/", &json!({}), 303);
+    described.plain("post", "/admin/reload", &json!({}), 200);
+}
+
+#[test]
+fn protocol_answers_are_as_described() {
+    let described = Described::new();
+    for path in ["/v2", "/v2/health/live", "/v2/health/ready"] {
+        described.plain("get", path, &json!({}), 200);
+    }
+    described.plain("post", "/v2/repository/index", &json!({}), 200);
+    let inputs = |datatype: &str| json!([{ "name": "response", "datatype": datatype, "shape": [1], "data": ["Yes."] }]);
+    let of_version = "/versions/{version}";
+    for (template, path) in [("", ""), (of_version, "/versions/1.0.0")] {
+        let (template, path) = (format!("/v2/models/{{model}}{template}"), format!("/v2/models/tiny-bert{path}"));
         for tail in ["", "/ready", "/config"] {
-            described("get", &format!("{template}{tail}"), &format!("{path}{tail}"), &json!({}), 200);
-            described(
-                "get",
-                &format!("{template}{tail}"),
-                &format!("{}{tail}", path.replace("bert", "b")),
-                &json!({}),
-                404,
-            );
+            let template = format!("{template}{tail}");
+            described.check("get", &template, &format!("{path}{tail}"), &json!({}), 200);
+            described.check("get", &template, &format!("{}{tail}", path.replace("bert", "b")), &json!({}), 404);
         }
-        described("post", &format!("{template}/infer"), &format!("{path}/infer"), &tensor, 200);
-        described("post", &format!("{template}/infer"), &format!("{path}/infer"), &json!({ "inputs": [] }), 422);
-        described(
-            "post",
-            &format!("{template}/infer"),
-            &format!("{path}/infer"),
-            &json!({ "inputs": [{ "name": "a", "datatype": "X", "shape": [1], "data": [1] }] }),
-            400,
-        );
+        let (template, path) = (format!("{template}/infer"), format!("{path}/infer"));
+        described.check("post", &template, &path, &json!({ "inputs": inputs("BYTES") }), 200);
+        described.check("post", &template, &path, &json!({ "inputs": [] }), 422);
+        described.check("post", &template, &path, &json!({ "inputs": inputs("X") }), 400);
     }
-    described("post", "/admin/reload", "/admin/reload", &json!({}), 200);
 }

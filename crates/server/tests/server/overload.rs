@@ -12,6 +12,30 @@ const DEADLINE: Duration = Duration::from_millis(500);
 const LOAD: Duration = Duration::from_secs(3);
 
 #[test]
+fn a_queue_that_is_too_long_in_time_takes_no_more() {
+    // Eight turns a batch, a tenth of a second each.
+    let plan = Plan::with_delay(Duration::from_millis(100));
+    let mut settings = settings(vec![faked(&plan)]);
+    settings.schedule.batch_rows_max = 8;
+    settings.queue_wait_max = Duration::from_millis(250);
+    let server = Started::new(settings);
+    let turns = |count: usize, name: &str| -> serde_json::Value {
+        (0..count).map(|number| json!({ "response": format!("{name} {number}.") })).collect()
+    };
+    // From this on it knows its pace; and on an idle server a request may be of any size.
+    server.client().post("/v1/detect", &turns(48, "first")).expect(200);
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.client().post("/v1/detect", &turns(64, "second")).expect(200));
+        crate::started::wait_until("the second to run", || plan.runs.lock().unwrap().len() > 6);
+        let refused = server.client().post("/v1/detect", &turns(1, "third")).expect(429);
+        assert_eq!(refused.header("retry-after"), "1");
+        // What the cache knows needs no queue.
+        server.client().post("/v1/detect", &turns(1, "first")).expect(200);
+    });
+    server.client().post("/v1/detect", &turns(1, "third")).expect(200);
+}
+
+#[test]
 fn overload_is_turned_away_and_passes() {
     // Batches of 4 in 20 ms: 200 turns a second.
     let plan = Plan::with_delay(Duration::from_millis(20));
