@@ -10,6 +10,7 @@ mod args;
 mod batch;
 mod bench;
 mod compare;
+mod config_file;
 mod detect;
 mod doctor;
 mod error;
