@@ -45,6 +45,8 @@ SORTED_BATCH = 8
 # Threads that wait for work by spinning do so for a moment after a run; the other engine starts when they sleep.
 PAUSE_S = 0.02
 WARMUP_BELOW_MS = 500
+# Load average above which a machine is not quiet.
+BUSY = 0.7
 
 
 class Grice:
@@ -432,6 +434,8 @@ def main():
     settle(parser, args)
     asked = (args.precisions, args.threads)
     measures = {"latency": measure_latency, "mixed": measure_mixed, "load": measure_load, "memory": measure_memory, "start": measure_start}
+    if hasattr(os, "getloadavg") and os.getloadavg()[0] > BUSY:
+        say(f"warning: load average {os.getloadavg()[0]:.1f}: other programs run, and slow the two engines unequally; these ratios are not worth quoting")
     for case in args.cases:
         only_int8 = case == "mixed"
         args.precisions, args.threads = asked[0] or (["int8"] if only_int8 else ["int8", "fp32"]), asked[1] or ([2] if only_int8 else [2, 1])

@@ -65,6 +65,7 @@ const BENCH_EXAMPLES: &str = "\
 Examples:
   grice bench
   grice bench --models mini.tar,detector.onnx --batch-sizes 1,8,64 --output report
+  grice bench --model mini.tar --write-config grice.toml
 
 For each model the optimal batch size is named: the smallest one within 3 % of the highest throughput, on a quiet machine the one to
 serve with.";
@@ -424,6 +425,10 @@ pub(crate) struct Bench {
     /// Runs of each batch size that count
     #[arg(long, value_name = "N", default_value = "5", value_parser = parse_count)]
     pub(crate) runs: NonZeroUsize,
+    /// Write the optimal batch size of the one model into this file, as `batch-rows-max` of its section [serve]; all else in
+    /// it stays as it is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_config: Option<PathBuf>,
     /// Write results.json, report.md and its plot into this folder
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,

@@ -1,6 +1,7 @@
 //! `bench`: models × batch sizes, as results.json and a report with a plot.
 
 use crate::args::{Bench, Common, Shape};
+use crate::config_file::ConfigFile;
 use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::profile::{Measured, counted, digits_for, load_subject, measure_latency};
@@ -48,6 +49,8 @@ pub(crate) fn run(args: &Bench, common: &Common) -> Result<()> {
             .map_err(|source| CliError::Write { place: folder.display().to_string(), source })?;
         FILES.iter().try_for_each(|file| check_writable(&folder.join(file)))?;
     }
+    // Read and checked before minutes are spent; written when they were.
+    let config = args.write_config.as_deref().map(|path| ConfigFile::open(path, subjects.len())).transpose()?;
     let models = subjects.iter().map(|common| measure(args, common)).collect::<Result<Vec<ModelResult>>>()?;
     let results = Results {
         version: env!("CARGO_PKG_VERSION"),
@@ -61,6 +64,9 @@ pub(crate) fn run(args: &Bench, common: &Common) -> Result<()> {
         for (file, text) in FILES.into_iter().zip([&json, &plot(&results), &report(&results)]) {
             write_file(&folder.join(file), text.as_bytes())?;
         }
+    }
+    if let (Some(config), [model]) = (config, results.models.as_slice()) {
+        config.write_batch_size(model.optimal_batch_size)?;
     }
     let text = if args.json { json } else { show(&results, Terminal::of_stdout(common.color)) };
     write_stdout(text.as_bytes())

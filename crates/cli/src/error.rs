@@ -66,6 +66,17 @@ pub(crate) enum CliError {
         /// Why.
         cause: String,
     },
+    /// `bench --write-config` has no one number to write.
+    #[error("--write-config writes one batch size, and there are {0} models; name one with --models or --model")]
+    ManyModels(usize),
+    /// `bench --write-config` met a file that it cannot change.
+    #[error("{place}: cannot be changed: {cause}")]
+    ConfigFile {
+        /// The file.
+        place: String,
+        /// Why.
+        cause: String,
+    },
     /// `eval --compare` reads its rows more than once.
     #[error("--compare reads the rows once for each precision, and standard input can be read only once; give a file")]
     CompareStdin,
@@ -203,6 +214,7 @@ impl CliError {
             | CliError::SameFile(_)
             | CliError::NoCalibration
             | CliError::CompareStdin
+            | CliError::ManyModels(_)
             | CliError::NoQualityData
             | CliError::TargetExists(_)
             | CliError::TargetKind { .. }
@@ -220,6 +232,7 @@ impl CliError {
             | CliError::NoRows(_)
             | CliError::NoMemoryBooks
             | CliError::BadRequest { .. }
+            | CliError::ConfigFile { .. }
             | CliError::Child { .. }
             | CliError::NoSamples(_)
             | CliError::Quantize { .. }

@@ -12,6 +12,7 @@ mod batch;
 mod bench;
 mod compare;
 mod config;
+mod config_file;
 mod detect;
 mod doctor;
 mod error;
