@@ -116,7 +116,7 @@ impl Runner {
     ) -> Result<Vec<Submitted>, Rejection> {
         let now = self.now();
         let mut state = self.lock();
-        let wait = state.schedule.wait_expected();
+        let (wait, waited) = (state.schedule.wait_expected(), state.schedule.waited(now));
         let mut submitted = Vec::with_capacity(sequences.len());
         for ids in sequences {
             let request = Request { deadline: Some(deadline), caching, ..Request::new(Arc::clone(ids)) };
@@ -139,9 +139,10 @@ impl Runner {
         if !submitted.iter().any(|submitted| matches!(submitted, Submitted::Waits(_))) {
             return Ok(submitted);
         }
-        // Judged by who was there before: however many sequences a request has, on an idle server it may wait.
+        // Judged by who was there before: however many sequences a request has, on an idle server it may wait. And not by a
+        // guess alone: a burst after a quiet time is no overload until somebody has waited.
         let wait_max = self.queue_wait_max.min(deadline.since(now));
-        if wait > wait_max {
+        if wait > wait_max && waited > wait_max / 4 {
             drop(state);
             drop(submitted);
             return Err(Rejection::QueueFull { retry_after: wait - wait_max });

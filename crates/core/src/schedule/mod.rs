@@ -218,7 +218,8 @@ impl Schedule {
     }
 
     /// How long a request that came now would wait for its run, judged by the batches so far; zero while none has ended. A
-    /// driver that turns requests away at some length keeps the queue as short in time as its bounds keep it in space.
+    /// driver that turns requests away at some length keeps the queue as short in time as its bounds keep it in space. It is a
+    /// guess on the high side while batches are small, so [`Schedule::waited`] should agree.
     pub fn wait_expected(&self) -> Duration {
         let in_use = self.engines.iter().filter(|engine| engine.in_use).count();
         let busy = self.engines.iter().filter(|engine| engine.in_use && engine.is_busy).count();
@@ -226,6 +227,11 @@ impl Schedule {
         // On the average a batch that runs is half done.
         let running = if busy == in_use { self.pace.batch().unwrap_or_default() / 2 } else { Duration::ZERO };
         queued.saturating_add(running)
+    }
+
+    /// How long the one that has waited longest for a run has done so; zero if none waits.
+    pub fn waited(&self, now: Time) -> Duration {
+        self.queue.oldest_since().map_or(Duration::ZERO, |since| now.since(since))
     }
 
     /// How things stand.

@@ -26,13 +26,27 @@ fn a_queue_that_is_too_long_in_time_takes_no_more() {
     server.client().post("/v1/detect", &turns(48, "first")).expect(200);
     std::thread::scope(|scope| {
         scope.spawn(|| server.client().post("/v1/detect", &turns(64, "second")).expect(200));
-        crate::started::wait_until("the second to run", || plan.runs.lock().unwrap().len() > 6);
+        crate::started::wait_until("the second to have waited a while", || plan.runs.lock().unwrap().len() > 7);
         let refused = server.client().post("/v1/detect", &turns(1, "third")).expect(429);
         assert_eq!(refused.header("retry-after"), "1");
         // What the cache knows needs no queue.
         server.client().post("/v1/detect", &turns(1, "first")).expect(200);
     });
     server.client().post("/v1/detect", &turns(1, "third")).expect(200);
+}
+
+#[test]
+fn a_burst_after_a_slow_batch_is_no_overload() {
+    let plan = Plan::with_delay(Duration::from_millis(300));
+    let mut settings = settings(vec![faked(&plan)]);
+    settings.queue_wait_max = Duration::from_millis(500);
+    let server = Started::new(settings);
+    // One turn in 300 ms: by that, forty take twelve seconds.
+    server.client().post("/v1/detect", &json!({ "response": "Slow." })).expect(200);
+    plan.set_delay(Duration::from_millis(50));
+    let ask =
+        |number: usize| server.client().post("/v1/detect", &json!({ "response": format!("{number}.") })).expect(200);
+    std::thread::scope(|scope| (0..40).for_each(|number| _ = scope.spawn(move || ask(number))));
 }
 
 #[test]
