@@ -14,9 +14,9 @@ pub(crate) const TOLERANCE: f32 = 2e-2;
 pub(crate) const FILES: [(&str, &str, bool); 5] = [
     ("tiny-int8/model.onnx", "tiny-int8/reference.json", true),
     ("onnxruntime-int8/tiny-bert-dynamic.onnx", "tiny-bert/reference.json", true),
-    ("onnxruntime-int8/tiny-bert-static.onnx", "tiny-bert/reference.json", false),
+    ("onnxruntime-int8/tiny-bert-static.onnx", "tiny-bert/reference.json", true),
     ("onnxruntime-int8/tiny-deberta-dynamic.onnx", "tiny-deberta/reference.json", true),
-    ("onnxruntime-int8/tiny-deberta-static.onnx", "tiny-deberta/reference.json", false),
+    ("onnxruntime-int8/tiny-deberta-static.onnx", "tiny-deberta/reference.json", true),
 ];
 
 /// `crates/testkit/fixtures/int8-logits.json`: file → for each reference, its rows' logits one after another.
