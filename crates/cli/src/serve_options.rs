@@ -106,7 +106,7 @@ options! {
         /// Sequences in a batch [default: 64]
         #[arg(value_name = "N")]
         batch_rows_max: NonZeroUsize = "GRICE_BATCH_ROWS_MAX",
-        /// Tokens in a batch [default: 8192]
+        /// Tokens in a batch [default: 1024]
         #[arg(value_name = "N")]
         batch_tokens_max: NonZeroUsize = "GRICE_BATCH_TOKENS_MAX",
         /// When a batch that is not full is held back [default: never]

@@ -112,6 +112,9 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
+/// A processor gains nothing from more: the activations no longer stay in its cache. `benches/load.rs` shows it.
+const CPU_BATCH_TOKENS_MAX: usize = 1024;
+
 impl Settings {
     /// The usual, for these models.
     pub fn new(listen: SocketAddr, bundles: Vec<BundleSource>) -> Settings {
@@ -119,7 +122,7 @@ impl Settings {
             listen,
             bundles,
             pool: Pool::default(),
-            schedule: schedule::Config::default(),
+            schedule: schedule::Config { batch_tokens_max: CPU_BATCH_TOKENS_MAX, ..Default::default() },
             queue_wait_max: Duration::from_secs(1),
             text_cache_bytes_max: 16 << 20,
             shared_cache: None,

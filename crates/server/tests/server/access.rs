@@ -86,7 +86,7 @@ fn before_the_models_are_there_the_server_lives_and_says_no_more() {
     client.post("/v1/detect", &json!({ "response": "a" })).expect(200);
     // Each length once and a full batch, before the first request.
     let batches = plan.batches();
-    assert!(batches.len() >= 8 && batches.contains(&64), "{batches:?}");
+    assert!(batches.len() >= 8 && batches.contains(&32), "{batches:?}");
 }
 
 #[test]
