@@ -26,7 +26,12 @@ export async function serve({ folders, files }) {
   await new Promise((listening) => server.listen(0, "127.0.0.1", listening));
   return {
     url: `http://127.0.0.1:${server.address().port}/`,
-    close: () => new Promise((closed) => server.close(closed)),
+    close: () =>
+      new Promise((closed) => {
+        server.close(closed);
+        // A browser that is gone may leave connections that nobody ends.
+        server.closeAllConnections();
+      }),
   };
 }
 

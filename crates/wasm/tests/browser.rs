@@ -79,7 +79,7 @@ fn int8_files_give_the_native_logits_with_the_kernels_that_ship() {
             engine.kernels()
         );
         let references: Vec<Reference> = serde_json::from_slice(references).unwrap();
-        committed.check(name, &references, |ids, lengths| engine.run(ids, lengths).unwrap());
+        committed.check(name, fuses, &references, |ids, lengths| engine.run(ids, lengths).unwrap());
     }
 }
 
