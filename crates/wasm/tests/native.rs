@@ -41,10 +41,10 @@ fn native_logits_of_int8_files_are_the_committed_ones() {
     let file = fixtures_folder().join("int8-logits.json");
     let bless = std::env::var_os("GRICE_BLESS").is_some();
     let mut committed = if bless { Int8Logits::default() } else { serde_json::from_slice(&read(&file)).unwrap() };
-    for (model, references, fuses) in logits::FILES {
+    for (model, references) in logits::FILES {
         let network = Network::import(read(&fixtures_folder().join(model)), 4).unwrap();
         let precision = network.precision();
-        assert_eq!(network.program().is_ok(), fuses, "{model}: {:?}", network.program().err());
+        assert!(network.program().is_ok(), "{model}: {:?}", network.program().err());
         let mut engine = CpuEngine::new(network, precision, 1).unwrap();
         let mut run = |ids: &[u32], lengths: &[u32]| -> Vec<f32> {
             let mut rest = ids;
@@ -57,7 +57,7 @@ fn native_logits_of_int8_files_are_the_committed_ones() {
             let answers = references.iter().map(packed).map(|(ids, lengths)| run(&ids, &lengths));
             committed.0.insert(model.to_owned(), answers.collect());
         }
-        committed.check(model, fuses, &references, run);
+        committed.check(model, &references, run);
     }
     if bless {
         std::fs::write(&file, serde_json::to_string(&committed).unwrap() + "\n").unwrap();

@@ -37,7 +37,8 @@ impl<'p> Graph<'p> {
         }
         for (index, node) in proto.node.iter().enumerate() {
             // What an alias stands for is read by the alias's readers, and by nobody on the way there.
-            if is(node, "QuantizeLinear") || graph.aliases.contains_key(node.output.first().map_or("", String::as_str)) {
+            if is(node, "QuantizeLinear") || graph.aliases.contains_key(node.output.first().map_or("", String::as_str))
+            {
                 continue;
             }
             for input in &node.input {

@@ -6,21 +6,17 @@ use grice_testkit::fixtures::Reference;
 use serde::{Deserialize, Serialize};
 
 /// How far a logit may lie from the committed one. Products of bytes are exact; what lies between them is f32 in the order of another
-/// instruction set, which in these files moves no number across the half between two bytes.
-const TOLERANCE: f32 = 1e-4;
+/// instruction set, and where that moves a number across the half between two bytes the sums after it move by a byte's worth.
+/// These models have 32 columns, so a byte's worth shows.
+const TOLERANCE: f32 = 2e-2;
 
-/// For files that do not fuse, which tract runs as they are written: what two int8 engines are held to elsewhere. Seen: 0.075, in the
-/// eighth of `tiny-bert-static`'s nine cases, the seven before it within 0.02; probably numbers on the other side of a half, since a range
-/// for a whole tensor makes steps large, but which number moves first has not been traced.
-const UNFUSED_TOLERANCE: f32 = grice_testkit::INT8_TOLERANCE;
-
-/// The files, below `fixtures/`; the references that say what to ask each; and whether it fuses, that is runs on the kernels.
-pub(crate) const FILES: [(&str, &str, bool); 5] = [
-    ("tiny-int8/model.onnx", "tiny-int8/reference.json", true),
-    ("onnxruntime-int8/tiny-bert-dynamic.onnx", "tiny-bert/reference.json", true),
-    ("onnxruntime-int8/tiny-bert-static.onnx", "tiny-bert/reference.json", true),
-    ("onnxruntime-int8/tiny-deberta-dynamic.onnx", "tiny-deberta/reference.json", true),
-    ("onnxruntime-int8/tiny-deberta-static.onnx", "tiny-deberta/reference.json", true),
+/// The files, below `fixtures/`, and the references that say what to ask each. All of them fuse, that is run on the kernels.
+pub(crate) const FILES: [(&str, &str); 5] = [
+    ("tiny-int8/model.onnx", "tiny-int8/reference.json"),
+    ("onnxruntime-int8/tiny-bert-dynamic.onnx", "tiny-bert/reference.json"),
+    ("onnxruntime-int8/tiny-bert-static.onnx", "tiny-bert/reference.json"),
+    ("onnxruntime-int8/tiny-deberta-dynamic.onnx", "tiny-deberta/reference.json"),
+    ("onnxruntime-int8/tiny-deberta-static.onnx", "tiny-deberta/reference.json"),
 ];
 
 /// `crates/testkit/fixtures/int8-logits.json`: file → for each reference, its rows' logits one after another.
@@ -29,19 +25,12 @@ pub(crate) struct Int8Logits(pub(crate) std::collections::BTreeMap<String, Vec<V
 
 impl Int8Logits {
     /// Asks for the logits of sequences, end to end with their lengths, and compares them with the committed ones.
-    pub(crate) fn check(
-        &self,
-        file: &str,
-        fuses: bool,
-        references: &[Reference],
-        mut run: impl FnMut(&[u32], &[u32]) -> Vec<f32>,
-    ) {
-        let tolerance = if fuses { TOLERANCE } else { UNFUSED_TOLERANCE };
+    pub(crate) fn check(&self, file: &str, references: &[Reference], mut run: impl FnMut(&[u32], &[u32]) -> Vec<f32>) {
         let committed = self.0.get(file).unwrap_or_else(|| panic!("no logits of {file}; GRICE_BLESS=1 writes them"));
         assert_eq!(committed.len(), references.len(), "{file}");
         for (number, (reference, expected)) in references.iter().zip(committed).enumerate() {
             let (ids, lengths) = packed(reference);
-            assert_close(&format!("{file} case {number}"), &run(&ids, &lengths), expected, tolerance);
+            assert_close(&format!("{file} case {number}"), &run(&ids, &lengths), expected, TOLERANCE);
         }
     }
 }
