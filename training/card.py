@@ -17,7 +17,7 @@ HEAD = """# detector-mini
 
 Reads one turn of a conversation (context, evidence if there is any, response) and gives for each of Grice's four maxims
 (quantity, quality, relation, manner) the probability that the response violates it. An encoder of 6 layers with one small head
-per maxim on its first token; the shipped file holds int8 weights and computes in fp32.
+per maxim on its first token; the shipped file holds int8 weights, which grice multiplies by activations rounded to int8 token by token.
 
 ## What it is for
 Checking and comparing replies of dialogue systems in English, filtering training data, and trying out `grice` without a download. It
