@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 /// How far a probability may lie from the committed one: fp32 sums in the order of another instruction set.
 pub(crate) const TOLERANCE: f32 = 1e-4;
+/// For the embedded model, whose activations are rounded to int8: products of bytes are the same everywhere, but the f32 between them is
+/// summed in another order, and a number that lies on a half is then rounded to the next byte. Seen: 5e-4.
+pub(crate) const INT8_TOLERANCE: f32 = 5e-3;
 
 /// `crates/testkit/fixtures/verdicts.json`. Names of turns are in the file's order in both maps.
 #[derive(Deserialize, Serialize)]
@@ -25,6 +28,7 @@ impl Verdicts {
     pub(crate) fn check(&self, bundle: &str, mut judge: impl FnMut(&serde_json::Value) -> Verdict) {
         let committed = self.verdicts.get(bundle);
         let committed = committed.unwrap_or_else(|| panic!("no verdicts for {bundle}; GRICE_BLESS=1 writes them"));
+        let tolerance = if bundle == "embedded" { INT8_TOLERANCE } else { TOLERANCE };
         let mut truncated = 0;
         for (name, turn) in &self.turns {
             let what = format!("{bundle}: {name}");
@@ -35,7 +39,7 @@ impl Verdicts {
             for (maxim, &probability) in found.probabilities.iter() {
                 let difference = (probability - expected.probabilities.get(maxim)).abs();
                 assert!(
-                    difference <= TOLERANCE,
+                    difference <= tolerance,
                     "{what}: {maxim} differs by {difference}: {found:?}, not {expected:?}"
                 );
             }
