@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 /// How far a probability may lie from the committed one: fp32 sums in the order of another instruction set.
 pub(crate) const TOLERANCE: f32 = 1e-4;
 /// For the embedded model, whose activations are rounded to int8: products of bytes are the same everywhere, but the f32 between them is
-/// summed in another order, and a number that lies on a half is then rounded to the next byte. Seen: 5e-4.
-pub(crate) const INT8_TOLERANCE: f32 = 5e-3;
+/// summed in another order, and a number near a half is then rounded to another byte, which the layers after it carry on. Seen: 8e-3.
+pub(crate) const INT8_TOLERANCE: f32 = 3e-2;
 
 /// `crates/testkit/fixtures/verdicts.json`. Names of turns are in the file's order in both maps.
 #[derive(Deserialize, Serialize)]
