@@ -73,11 +73,7 @@ fn int8_files_give_the_native_logits_with_the_kernels_that_ship() {
     assert_eq!(engines.each_ref().map(|(name, ..)| *name), logits::FILES.map(|(name, ..)| name));
     for (name, engine, references) in &mut engines {
         assert_ne!(engine.kernels(), "tract", "{name}: {}", engine.kernels());
-        assert!(
-            ["simd128", "relaxed-simd"].contains(&engine.kernels().as_str()),
-            "{name}: {}",
-            engine.kernels()
-        );
+        assert!(["simd128", "relaxed-simd"].contains(&engine.kernels().as_str()), "{name}: {}", engine.kernels());
         let references: Vec<Reference> = serde_json::from_slice(references).unwrap();
         committed.check(name, &references, |ids, lengths| engine.run(ids, lengths).unwrap());
     }
