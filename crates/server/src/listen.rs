@@ -2,12 +2,14 @@
 
 use crate::server::App;
 use axum::Router;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,6 +22,10 @@ const HEADERS_MAX: usize = 100;
 #[cfg(feature = "tls")]
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const STREAMS_MAX: u32 = 128;
+/// More than the system lets wait for being accepted.
+const WAITING_MAX: usize = 4096;
+/// How long a connection that has asked nothing yet may take to do so when the server ends.
+const FIRST_REQUEST_MAX: Duration = Duration::from_secs(1);
 
 /// Takes connections and serves them.
 pub(crate) struct Front {
@@ -27,7 +33,8 @@ pub(crate) struct Front {
     http: Builder<TokioExecutor>,
     service: TowerToHyperService<Router>,
     places: Arc<Semaphore>,
-    graceful: GracefulShutdown,
+    /// Turns true when connections are to end; each of them holds a receiver.
+    ending: watch::Sender<bool>,
     #[cfg(feature = "tls")]
     tls: Option<tokio_rustls::TlsAcceptor>,
 }
@@ -58,7 +65,7 @@ impl Front {
             places: Arc::new(Semaphore::new(limits.connections_max)),
             service: TowerToHyperService::new(router),
             http,
-            graceful: GracefulShutdown::new(),
+            ending: watch::channel(false).0,
             app,
             #[cfg(feature = "tls")]
             tls,
@@ -85,16 +92,26 @@ impl Front {
         while let Ok(accepted) = timeout_at(until, self.accept(&listener)).await {
             self.start(accepted);
         }
-        // What the system has accepted for us already would be cut off by closing the listener.
-        while let Ok(accepted) = timeout(Duration::from_millis(10), self.accept(&listener)).await {
-            self.start(accepted);
-        }
-        drop(listener);
+        self.take_waiting(listener);
         let app = Arc::clone(&self.app);
         let open = || app.metrics.connections.get().max(0) as usize;
-        match timeout(self.app.settings.drain_max, self.graceful.shutdown()).await {
+        self.ending.send_replace(true);
+        match timeout(self.app.settings.drain_max, self.ending.closed()).await {
             Ok(()) => 0,
             Err(_) => open(),
+        }
+    }
+
+    /// Takes what the system has accepted for us already, which closing the listener would cut off, and closes it. One look,
+    /// without a pause: clients that come back at once would keep a listener open that waits for a quiet moment.
+    fn take_waiting(&self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        for _ in 0..WAITING_MAX {
+            let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+            // It does not block; the first error is that none waits.
+            let Ok((stream, _)) = listener.accept() else { return };
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            self.start(stream.ok().map(|stream| (stream, place)));
         }
     }
 
@@ -119,7 +136,7 @@ impl Front {
         let connection = Connection {
             http: self.http.clone(),
             service: self.service.clone(),
-            watcher: self.graceful.watcher(),
+            ending: self.ending.subscribe(),
             open: Open::new(&self.app, place),
         };
         #[cfg(feature = "tls")]
@@ -140,14 +157,33 @@ impl Front {
 struct Connection {
     http: Builder<TokioExecutor>,
     service: TowerToHyperService<Router>,
-    watcher: Watcher,
+    ending: watch::Receiver<bool>,
     open: Open,
 }
 
 impl Connection {
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let serving = self.http.serve_connection(TokioIo::new(stream), self.service).into_owned();
-        if let Err(error) = self.watcher.watch(serving).await {
+    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let has_asked = AtomicBool::new(false);
+        let service = service_fn(|request| {
+            has_asked.store(true, Ordering::Relaxed);
+            self.service.call(request)
+        });
+        let mut serving = pin!(self.http.serve_connection(TokioIo::new(stream), service));
+        let ending = async {
+            _ = self.ending.wait_for(|ending| *ending).await;
+            // Its first request may be in the system's buffer already. The answer to it ends the connection.
+            if !has_asked.load(Ordering::Relaxed) {
+                sleep(FIRST_REQUEST_MAX).await;
+            }
+        };
+        let served = tokio::select! {
+            served = serving.as_mut() => served,
+            () = ending => {
+                serving.as_mut().graceful_shutdown();
+                serving.await
+            }
+        };
+        if let Err(error) = served {
             // Clients that send nonsense or go away: no concern of ours.
             tracing::debug!(%error, "connection ended");
         }
