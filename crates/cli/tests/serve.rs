@@ -209,9 +209,10 @@ fn numbers_are_those_of_detect() {
         assert_eq!(served[name], detected[name]);
     }
     for maxim in ["quantity", "quality", "relation", "manner"] {
-        // The command line writes six decimals.
-        let rounded = (served["probabilities"][maxim].as_f64().unwrap() * 1e6).round() / 1e6;
-        assert_eq!(rounded, detected["probabilities"][maxim].as_f64().unwrap());
+        // The command line writes six decimals, of the number itself; the server's digits are the fewest that tell it from its neighbours,
+        // which may be a tie where the number is none.
+        let [served, detected] = [&served, &detected].map(|row| row["probabilities"][maxim].as_f64().unwrap());
+        assert!((served - detected).abs() < 5.1e-7, "{maxim}: {served}, not {detected}");
     }
 }
 
