@@ -16,8 +16,7 @@ before(async () => {
   const bundles = packBundles();
   copyFileSync(path.join(bundles.folder, "tiny-bert.tar"), path.join(project.folder, "public/model.tar"));
   bundles.remove();
-  // What docs/browser.md says to write, and where this test runs.
-  config = { optimizeDeps: { exclude: ["grice"] }, root: project.folder, configFile: false, logLevel: "warn" };
+  config = { root: project.folder, configFile: false, logLevel: "warn" };
   browser = await launch();
 });
 after(async () => {
