@@ -6,17 +6,17 @@ import { suite } from "./support/suite.mjs";
 
 const shared = await suite();
 const page = await shared.page();
-  await page.evaluate(async () => {
-    const grice = await import("/grice/index.js");
-    globalThis.create = (options = {}) => grice.createDetector({ model: "/models/tiny-bert.tar", ...options });
-    globalThis.turn = (response) => ({ context: "How was the film?", response });
-    /// What a promise comes to, as data.
-    globalThis.outcome = (promise) =>
-      promise.then(
-        (value) => ({ value }),
-        (error) => ({ name: error.name, code: error.code, message: error.message, index: error.index, isOurs: error instanceof grice.GriceError }),
-      );
-  });
+await page.evaluate(async () => {
+  const grice = await import("/grice/index.js");
+  globalThis.create = (options = {}) => grice.createDetector({ model: "/models/tiny-bert.tar", ...options });
+  globalThis.turn = (response) => ({ context: "How was the film?", response });
+  /// What a promise comes to, as data.
+  globalThis.outcome = (promise) =>
+    promise.then(
+      (value) => ({ value }),
+      (error) => ({ name: error.name, code: error.code, message: error.message, index: error.index, isOurs: error instanceof grice.GriceError }),
+    );
+});
 
 for (const worker of [true, false]) {
   const where = worker ? "in a worker" : "on the page's thread";
