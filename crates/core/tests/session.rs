@@ -17,7 +17,8 @@ struct Driven {
 
 impl Driven {
     fn new(settings: &str) -> Driven {
-        let model = Model::load(&Bundle::open(fixtures_folder().join("tiny-bert")).unwrap(), &Options::default()).unwrap();
+        let model =
+            Model::load(&Bundle::open(fixtures_folder().join("tiny-bert")).unwrap(), &Options::default()).unwrap();
         let engine = model.build_engine(1).unwrap();
         let settings: Settings = serde_json::from_str(settings).unwrap();
         let session = Session::new(model, "sha256:0", &settings).unwrap();
@@ -45,10 +46,10 @@ impl Driven {
 
     fn run(&mut self, run: &Run) {
         self.batches.push(run.batch.rows());
-        let outcome = self.engine.forward(&run.batch).map_err(|error| Failure {
-            error: Arc::new(error.into()),
-            retryable: false,
-        });
+        let outcome = self
+            .engine
+            .forward(&run.batch)
+            .map_err(|error| Failure { error: Arc::new(error.into()), retryable: false });
         self.now_ms += 10;
         assert!(self.session.complete(run.id, outcome, Time::from_micros(self.now_ms * 1000)));
     }
