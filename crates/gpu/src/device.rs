@@ -2,6 +2,7 @@
 
 use crate::adapter::{Adapter, choose_adapter};
 use crate::error::GpuError;
+use crate::pipelines::Pipelines;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -35,6 +36,7 @@ struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     adapter: Adapter,
+    pipelines: Pipelines,
     state: Arc<State>,
 }
 
@@ -72,7 +74,8 @@ impl Gpu {
         });
         let told = state.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| set_first(&told.trouble, error.to_string())));
-        Ok(Gpu { inner: Arc::new(Inner { device, queue, adapter, state }) })
+        let pipelines = Pipelines::new(&device, settings.cache.as_deref());
+        Ok(Gpu { inner: Arc::new(Inner { device, queue, adapter, pipelines, state }) })
     }
 
     /// What it was opened on.
@@ -83,6 +86,73 @@ impl Gpu {
     /// Why the device is gone, if it is; it does not come back, and a new one must be opened.
     pub fn lost(&self) -> Option<String> {
         self.inner.state.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    pub(crate) fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    pub(crate) fn pipelines(&self) -> &Pipelines {
+        &self.inner.pipelines
+    }
+
+    /// Whether steps can be timed.
+    pub(crate) fn times_steps(&self) -> bool {
+        self.inner.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// Does what makes buffers or pipelines, and says what the device has against it. `what` and `bytes` are for messages.
+    ///
+    /// # Errors
+    /// [`GpuError::Lost`], [`GpuError::OutOfMemory`] or [`GpuError::Refused`].
+    pub(crate) async fn attempt<T>(
+        &self,
+        what: &str,
+        bytes: u64,
+        work: impl FnOnce() -> Result<T, GpuError>,
+    ) -> Result<T, GpuError> {
+        let (value, errors) = {
+            let filters = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory];
+            let scopes = filters.map(|filter| self.inner.device.push_error_scope(filter));
+            let value = work();
+            let [validation, internal, memory] = scopes;
+            // The innermost first.
+            let memory = memory.pop();
+            let internal = internal.pop();
+            (value, (memory, internal, validation.pop()))
+        };
+        let (memory, internal, validation) = (errors.0.await, errors.1.await, errors.2.await);
+        if let Some(reason) = self.lost() {
+            return Err(GpuError::Lost(reason));
+        }
+        if memory.is_some() {
+            return Err(GpuError::OutOfMemory { what: what.to_owned(), bytes });
+        }
+        match internal.or(validation) {
+            Some(error) => Err(GpuError::Refused { what: what.to_owned(), reason: error.to_string() }),
+            None => value,
+        }
+    }
+
+    /// What the device has had against it since somebody last asked, outside of [`Gpu::attempt`].
+    pub(crate) fn take_trouble(&self, what: &str) -> Result<(), GpuError> {
+        if let Some(reason) = self.lost() {
+            return Err(GpuError::Lost(reason));
+        }
+        match self.inner.state.trouble.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(reason) => Err(GpuError::Refused { what: what.to_owned(), reason }),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of the device as a driver that crashes does. For tests of what follows.
+    #[doc(hidden)]
+    pub fn destroy(&self) {
+        self.inner.device.destroy();
     }
 }
 
