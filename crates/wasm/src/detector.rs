@@ -118,7 +118,7 @@ impl Detector {
     pub fn run(&mut self) -> Option<Promise> {
         let run = self.next.take()?;
         let mut engine = self.desk.borrow_mut().engine.take()?;
-        if let AnyEngine::Cpu(_) = engine {
+        if engine.info().device == "cpu" {
             // Not in a promise: a trap in one is heard by nobody.
             let outcome = engine.forward(&run.batch);
             self.desk.borrow_mut().put_back(engine, &run, outcome);
@@ -175,7 +175,7 @@ impl Detector {
             Some(digest) => digest.to_ascii_lowercase(),
             None => bundle.model_digest(model.precision()).map_err(to_js)?,
         };
-        let is_gpu = !matches!(engine, AnyEngine::Cpu(_));
+        let is_gpu = engine.info().device == "gpu";
         let session = Session::new(model, &digest, settings).map_err(to_js)?;
         let desk = Rc::new(RefCell::new(Desk { engine: Some(engine), done: None, moved: None }));
         Ok(Detector { session, next: None, desk, spare: is_gpu.then(|| Rc::new((bundle, options))) })
