@@ -24,10 +24,10 @@ pub use detector::{Detector, Model, Options};
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
 pub use engine::plan_engine;
 pub use error::{Error, ErrorKind, Result};
-pub use grice_cpu::{CpuEngine, CpuPlan, Span, Trace};
+pub use grice_cpu::{CpuEngine, CpuPlan};
 pub use grice_model::{
     Batch, Engine, EngineError, EngineInfo, Family, Logits, Manifest, Maxim, Network, NodeSummary, PerMaxim, Precision,
-    Task,
+    Span, Task, Trace,
 };
 pub use reader::Reader;
 pub use verdict::Verdict;
