@@ -30,6 +30,8 @@ pub(crate) enum Arena {
     Quantized,
     /// Their scales, f32 `[tokens]`.
     Scales,
+    /// Sums over shares of k, where products are cut along k.
+    Shares,
     /// Where each sequence starts, and the end: u32 `[rows + 1]`.
     Offsets,
     /// Sequence and first query of each block of queries: u32 `[blocks, 2]`.

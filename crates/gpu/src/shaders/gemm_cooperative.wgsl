@@ -52,7 +52,7 @@ fn main(
     @builtin(subgroup_invocation_id) lane: u32,
 ) {
     let first_column4 = workgroup.x * TILE_N4;
-    let first_row = workgroup.y * TILE_M;
+    let first_row = shape.first_row + workgroup.y * TILE_M;
     let share = share_of(workgroup.z);
     let row_fragment = subgroup / SUBGROUPS_N * FRAGMENTS_M;
     let column_fragment = subgroup % SUBGROUPS_N * FRAGMENTS_N;

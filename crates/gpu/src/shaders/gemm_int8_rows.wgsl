@@ -14,7 +14,7 @@ var<workgroup> meeting: array<vec4<i32>, SUMS>;
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let first_column4 = workgroup.x * COLUMN_THREADS;
-    let first_row = workgroup.y * ROWS;
+    let first_row = shape.first_row + workgroup.y * ROWS;
     let share = share_of(workgroup.z);
     let column4 = first_column4 + thread % COLUMN_THREADS;
 

@@ -25,7 +25,7 @@ var<workgroup> w_tile: array<vec4<u32>, W_WORDS>;
 @compute @workgroup_size(THREADS)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let first_column4 = workgroup.x * TILE_N4;
-    let first_row = workgroup.y * TILE_M;
+    let first_row = shape.first_row + workgroup.y * TILE_M;
     let share = share_of(workgroup.z);
     let thread_m = thread / THREADS_N;
     let thread_n = thread % THREADS_N;

@@ -11,7 +11,7 @@ var<workgroup> largest: array<u32, 64>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let row = workgroup.x + workgroup.y * 65535u;
+    let row = shape.first_row + workgroup.x;
     let inside = row < shape.rows;
     let first = shape.x_offset + row * shape.x_stride;
     let words = (shape.k + 3u) / 4u;

@@ -11,7 +11,7 @@ override INT8: bool = false;
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let column4 = workgroup.x * 64u + thread;
-    let row = workgroup.y;
+    let row = shape.first_row + workgroup.y;
     if column4 >= shape.columns4 || row >= shape.rows {
         return;
     }

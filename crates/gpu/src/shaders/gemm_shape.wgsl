@@ -1,7 +1,7 @@
 // What every matrix product shares: y = act(x · w + bias) + residual, for rows of x and four columns of w at a time.
 
 struct Shape {
-    /// Rows of x and y.
+    /// Where rows of x and y end.
     rows: u32,
     /// Columns of x, rows of w.
     k: u32,
@@ -20,6 +20,8 @@ struct Shape {
     residual_offset: u32,
     /// How many shares of k there are.
     shares: u32,
+    /// The row that the first workgroups start at.
+    first_row: u32,
 }
 
 /// Whether sums over a share of k are written down for gemm_reduce to add up and finish.
