@@ -3,6 +3,7 @@
 use crate::adapter::{Adapter, choose_adapter};
 use crate::error::GpuError;
 use crate::gemm::{Abilities, Fragments, abilities_of, cooperative_features, fragments_of};
+use crate::pipelines::Pipelines;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,6 +41,7 @@ struct Inner {
     adapter: Adapter,
     /// Its cooperative matrices, where the device was opened with them.
     fragments: Option<Fragments>,
+    pipelines: Pipelines,
     state: Arc<State>,
 }
 
@@ -79,7 +81,8 @@ impl Gpu {
         });
         let told = state.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| set_first(&told.trouble, error.to_string())));
-        Ok(Gpu { inner: Arc::new(Inner { device, queue, adapter, fragments, state }) })
+        let pipelines = Pipelines::new(&device, settings.cache.as_deref());
+        Ok(Gpu { inner: Arc::new(Inner { device, queue, adapter, fragments, pipelines, state }) })
     }
 
     /// What it was opened on.
@@ -100,9 +103,71 @@ impl Gpu {
         &self.inner.queue
     }
 
+    pub(crate) fn pipelines(&self) -> &Pipelines {
+        &self.inner.pipelines
+    }
+
     /// What it can do for products, as far as it says so itself.
     pub(crate) fn abilities(&self) -> Abilities {
         abilities_of(&self.inner.device, self.inner.fragments)
+    }
+
+    /// Whether steps can be timed.
+    pub(crate) fn times_steps(&self) -> bool {
+        self.inner.device.features().contains(wgpu::Features::TIMESTAMP_QUERY)
+    }
+
+    /// Does what makes buffers or pipelines, and says what the device has against it. `what` and `bytes` are for messages.
+    ///
+    /// # Errors
+    /// [`GpuError::Lost`], [`GpuError::OutOfMemory`] or [`GpuError::Refused`].
+    pub(crate) async fn attempt<T>(
+        &self,
+        what: &str,
+        bytes: u64,
+        work: impl FnOnce() -> Result<T, GpuError>,
+    ) -> Result<T, GpuError> {
+        let (value, errors) = {
+            let filters = [wgpu::ErrorFilter::Validation, wgpu::ErrorFilter::Internal, wgpu::ErrorFilter::OutOfMemory];
+            let scopes = filters.map(|filter| self.inner.device.push_error_scope(filter));
+            let value = work();
+            let [validation, internal, memory] = scopes;
+            // The innermost first.
+            let memory = memory.pop();
+            let internal = internal.pop();
+            (value, (memory, internal, validation.pop()))
+        };
+        let (memory, internal, validation) = (errors.0.await, errors.1.await, errors.2.await);
+        // Natively a device says that it is lost when it is asked for something.
+        #[cfg(not(target_arch = "wasm32"))]
+        let _ = self.inner.device.poll(wgpu::PollType::Poll);
+        if let Some(reason) = self.lost() {
+            return Err(GpuError::Lost(reason));
+        }
+        if memory.is_some() {
+            return Err(GpuError::OutOfMemory { what: what.to_owned(), bytes });
+        }
+        match internal.or(validation) {
+            Some(error) => Err(GpuError::Refused { what: what.to_owned(), reason: error.to_string() }),
+            None => value,
+        }
+    }
+
+    /// What the device has had against it since somebody last asked, outside of [`Gpu::attempt`].
+    pub(crate) fn take_trouble(&self, what: &str) -> Result<(), GpuError> {
+        if let Some(reason) = self.lost() {
+            return Err(GpuError::Lost(reason));
+        }
+        match self.inner.state.trouble.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some(reason) => Err(GpuError::Refused { what: what.to_owned(), reason }),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets go of the device as a driver that crashes does. For tests of what follows.
+    #[doc(hidden)]
+    pub fn destroy(&self) {
+        self.inner.device.destroy();
     }
 }
 

@@ -9,13 +9,22 @@
 //! Takes a fused [`grice_model::Program`] only. Leaves out text, files other than its caches, queues, and the choice between processor and GPU.
 
 mod adapter;
+mod buffers;
 mod device;
 mod engine;
 mod error;
-#[allow(dead_code, reason = "used from the next change on")]
+mod gemm;
+mod model;
+mod pipelines;
+mod plan;
+mod readback;
 mod record;
+mod submit;
+mod timing;
+mod tune;
 
 pub use adapter::{Adapter, AdapterKind, AdapterLimits, list_adapters};
 pub use device::{Gpu, Selector, Settings};
-pub use engine::{GpuEngine, GpuPlan};
+pub use engine::GpuEngine;
 pub use error::GpuError;
+pub use plan::GpuPlan;

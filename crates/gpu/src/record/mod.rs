@@ -1,5 +1,16 @@
 //! What a forward pass is, before any device sees it: a list of dispatches. Pure: nothing here holds a handle.
 
+mod encoder;
+mod geometry;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod oracle;
+mod shaders;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use encoder::record_forward;
+pub(crate) use geometry::{BLOCK_QUERIES, Geometry};
+
 /// A buffer by its role; `submit` knows which handle that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Buffer {
@@ -26,19 +37,23 @@ pub(crate) enum Arena {
     Query,
     /// Token 0 of each sequence, f32 `[rows, hidden]`.
     First,
-    /// Rows in 8 bits, four to a word: u32 `[tokens, ⌈wide / 4⌉]`.
+    /// Rows in 8 bits, four to a word: u32 `[tokens, ⌈wide / 16⌉ · 4]`.
     Quantized,
     /// Their scales, f32 `[tokens]`.
     Scales,
     /// Sums over shares of k, where products are cut along k.
     Shares,
-    /// Where each sequence starts, and the end: u32 `[rows + 1]`.
-    Offsets,
-    /// Sequence and first query of each block of queries: u32 `[blocks, 2]`.
+    /// Where each sequence starts: u32 `[rows]`.
+    Starts,
+    /// The blocks of queries of [`Geometry`]: u32 `[blocks, 4]`.
     Blocks,
+    /// A block of uniforms for each dispatch.
+    Uniforms,
+    /// What is read back: f32 `[rows, hidden]`.
+    Answers,
 }
 
-/// A matrix inside a buffer: element `(i, j)` is at `offset + i · stride + j`, counted in elements.
+/// A matrix inside a buffer: element `(i, j)` is at `offset + i · stride + j`, counted in elements. Stride and offset are multiples of four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) buffer: Buffer,
@@ -103,18 +118,30 @@ pub(crate) struct Step {
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
     pub(crate) dispatches: Vec<Dispatch>,
+    /// What [`Arena::Shares`] must hold.
+    pub(crate) shares_bytes: u64,
 }
 
 impl View {
-    /// All of a buffer of `[rows, columns]`.
+    /// All of a buffer of `[rows, columns]`, whose rows start at fours.
     pub(crate) fn whole(buffer: Buffer, rows: usize, columns: usize) -> View {
-        View { buffer, rows, columns, stride: columns, offset: 0 }
+        View { buffer, rows, columns, stride: columns.next_multiple_of(4), offset: 0 }
     }
 }
 
 impl Recording {
     pub(crate) fn push(&mut self, dispatch: Dispatch) {
         self.dispatches.push(dispatch);
+    }
+}
+
+impl Step {
+    pub(crate) fn new(layer: Option<usize>, op: &'static str) -> Step {
+        Step { layer, op, operations: 0 }
+    }
+
+    pub(crate) fn with_operations(self, operations: u64) -> Step {
+        Step { operations, ..self }
     }
 }
 
