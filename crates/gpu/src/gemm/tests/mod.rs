@@ -4,7 +4,7 @@ mod cover;
 mod oracle;
 pub(crate) mod device;
 mod quantize;
-mod validate;
+pub(crate) mod validate;
 mod weights;
 
 use super::*;
