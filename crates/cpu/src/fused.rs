@@ -1,11 +1,11 @@
 //! The fused program on packed tokens: kernels for the encoder, tract for the head.
 
 use grice_kernels::{
-    Activation, AttentionShape, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, Relative, Rows, ShapeError,
-    WeightData, WeightPart,
+    Activation, AttentionShape, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, Relative, Rounding, Rows,
+    ShapeError, WeightData, WeightPart,
 };
 use grice_model::{
-    Attention, Batch, EngineError, Head, HeadRunner, Layer, Linear, Logits, Lookup, Program, Trace, Values,
+    Attention, Batch, EngineError, Head, HeadRunner, Layer, Linear, Logits, Lookup, Precision, Program, Trace, Values,
     record_step as record,
 };
 use std::sync::Arc;
@@ -249,41 +249,59 @@ fn product_operations(rows: usize, weights: &PackedLinear) -> u64 {
 
 impl Weights {
     /// Packs weight by weight, freeing what was packed unless somebody else holds it.
-    pub(crate) fn pack(program: Program, labels: usize) -> Result<Weights, EngineError> {
-        let isa = Isa::best();
+    pub(crate) fn pack(program: Program, labels: usize, isa: Isa) -> Result<Weights, EngineError> {
+        let target = Target { isa, rounding: rounding_for(&program) };
         let (columns, head) = (program.hidden(), Head::new(&program, labels)?);
         let Program { embedding, layers, .. } = program;
         let last = layers.len().saturating_sub(1);
-        let layers = layers.into_iter().enumerate().map(|(number, layer)| pack_layer(layer, number == last, isa));
+        let layers = layers.into_iter().enumerate().map(|(number, layer)| pack_layer(layer, number == last, target));
         let unfit = |error: ShapeError| EngineError::Plan(error.to_string());
         let layers = layers.collect::<Result<_, _>>().map_err(unfit)?;
         Ok(Weights { isa, lookup: Lookup::new(embedding).map_err(unfit)?, layers, head, columns })
     }
 }
 
-fn pack_layer(layer: Layer, is_last: bool, isa: Isa) -> Result<PackedLayer, ShapeError> {
+/// What weights are packed for.
+#[derive(Clone, Copy)]
+struct Target {
+    isa: Isa,
+    rounding: Rounding,
+}
+
+/// Stepwise where any layer rounds what it is given to bytes: then a difference in the last bit before it would be a whole byte after it,
+/// and the browser's verdict another than this one's.
+fn rounding_for(program: &Program) -> Rounding {
+    let is_int8 = |layer: &Layer| {
+        let Layer { query, key, value, output, up, down, .. } = layer;
+        let mut linears = [query, key, value, output, up, down].into_iter();
+        linears.any(|linear| linear.weights.precision() == Precision::Int8)
+    };
+    if program.layers.iter().any(is_int8) { Rounding::Stepwise } else { Rounding::Fused }
+}
+
+fn pack_layer(layer: Layer, is_last: bool, target: Target) -> Result<PackedLayer, ShapeError> {
     let Layer { query, key, value, attention, output, attention_norm, up, activation, down, norm } = layer;
     let (projections, query) = match is_last {
-        true => (pack(isa, &[key, value])?, Some(pack(isa, &[query])?)),
-        false => (pack(isa, &[query, key, value])?, None),
+        true => (pack(target, &[key, value])?, Some(pack(target, &[query])?)),
+        false => (pack(target, &[query, key, value])?, None),
     };
     let Attention { heads, head_dim, scale, relative } = attention;
     Ok(PackedLayer {
         projections,
         query,
-        shape: AttentionShape { heads, head_dim, scale },
+        shape: AttentionShape { heads, head_dim, scale, rounding: target.rounding },
         relative: relative.map(|relative| relative.pack(heads, head_dim)).transpose()?,
-        output: pack(isa, &[output])?,
+        output: pack(target, &[output])?,
         attention_norm,
-        up: pack(isa, &[up])?,
+        up: pack(target, &[up])?,
         activation,
-        down: pack(isa, &[down])?,
+        down: pack(target, &[down])?,
         norm,
     })
 }
 
 /// Dense layers of the same input, side by side.
-fn pack(isa: Isa, linears: &[Linear]) -> Result<PackedLinear, ShapeError> {
+fn pack(target: Target, linears: &[Linear]) -> Result<PackedLinear, ShapeError> {
     let inputs = linears.first().map_or(0, Linear::inputs);
     // A matrix with one scale a row is not what the kernels multiply by.
     let plain: Vec<Option<Vec<f32>>> = linears
@@ -306,5 +324,5 @@ fn pack(isa: Isa, linears: &[Linear]) -> Result<PackedLinear, ShapeError> {
             bias: linear.bias.as_deref(),
         })
         .collect();
-    PackedLinear::pack(isa, inputs, &parts)
+    PackedLinear::pack(target.isa, inputs, &parts, target.rounding)
 }

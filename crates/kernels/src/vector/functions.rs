@@ -1,5 +1,7 @@
 //! Functions of one vector, and sums and maxima of slices.
 //!
+//! All of it gives the same bits on every instruction set: no arithmetic is fused, and sums have one order ([`Sum`]).
+//!
 //! Coefficients are our own minimax fits (Lawson's reweighted least squares) over the stated ranges. Not-a-number stays so
 //! throughout.
 
@@ -8,14 +10,17 @@ use super::{LANES_MAX, Simd};
 /// 1.5·2²³: adding it rounds to a whole number, which is then in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
-/// `c[0] + c[1]·x + c[2]·x² + …`, by Horner's rule.
+/// `c[0] + c[1]·x + c[2]·x² + …`: even and odd powers by Horner's rule on x², side by side, since each step waits for the one before.
 #[inline(always)]
 fn polynomial<S: Simd, const N: usize>(s: S, coefficients: &[f32; N], x: S::V) -> S::V {
-    let mut y = s.splat(coefficients[N - 1]);
-    for i in 1..N {
-        y = s.mul_add(y, x, s.splat(coefficients[N - 1 - i]));
+    let square = s.mul(x, x);
+    let mut halves = [s.splat(coefficients[N - 2]), s.splat(coefficients[N - 1])];
+    for i in (0..N - 2).rev() {
+        let half = &mut halves[(N - i) % 2];
+        *half = s.mul_add(*half, square, s.splat(coefficients[i]));
     }
-    y
+    let [even, odd] = if N.is_multiple_of(2) { halves } else { [halves[1], halves[0]] };
+    s.mul_add(odd, x, even)
 }
 
 /// eˣ to 3e-7 of itself; 0 below -87.33, where results would be subnormal, and at most e⁸⁸.
@@ -64,16 +69,16 @@ pub(super) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
 /// x·Φ(x), Φ the normal distribution function, to 2e-6 of max(1, |x|).
 #[inline(always)]
 pub(super) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
-    // (Φ(x) - 1/2) / x as a quotient of polynomials in x², so that x·Φ(x) is met to 4e-7 for |x| <= EDGE. Beyond, x·Φ(x)
-    // differs from max(x, 0) by 3e-7.
-    const EDGE: f32 = 5.3;
+    // (Φ(x) - 1/2) / x as a quotient of polynomials in x², so that x·Φ(x) is met to 4e-7 for |x| <= EDGE. There the steps below
+    // come to 1/2 exactly; beyond, x·Φ(x) differs from max(x, 0) by 3e-7.
+    const EDGE: f32 = 5.311_761_4;
     const P: [f32; 6] = [3.989_374_3e-1, 8.932_361e-2, 8.017_804e-3, 7.284_201_6e-4, 9.499_779e-6, -2.657e-8];
     const Q: [f32; 5] = [1.0, 3.905_160_4e-1, 6.025_76e-2, 5.030_036e-3, 2.502_218e-4];
-    let square = s.mul(x, x);
-    let ratio = s.div(s.mul(x, polynomial(s, &P, square)), polynomial(s, &Q, square));
-    let y = s.mul(x, s.add(ratio, s.splat(0.5)));
-    let y = s.if_less(s.splat(EDGE), x, x, y);
-    s.if_less(x, s.splat(-EDGE), s.splat(0.0), y)
+    let x = s.max(s.splat(-EDGE), x);
+    let near = s.min(s.splat(EDGE), x);
+    let square = s.mul(near, near);
+    let ratio = s.div(s.mul(near, polynomial(s, &P, square)), polynomial(s, &Q, square));
+    s.mul(x, s.add(ratio, s.splat(0.5)))
 }
 
 /// x·(1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2, the older GELU, to 1e-6 of max(1, |x|).
@@ -89,64 +94,113 @@ pub(super) fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
     s.if_less(x, s.splat(-EDGE), s.splat(0.0), y)
 }
 
-/// Sums of vectors are kept in so many parts, since an addition takes several cycles before the next can use it.
-const PARTS: usize = 4;
+/// A sum in [`LANES_MAX`] lanes, so many on every instruction set, that its bits do not depend on which one it is: the number at i is added to
+/// lane i mod `LANES_MAX`, one after another, and at the end the lanes are added in halves, lane i and lane i + `LANES_MAX` / 2, until
+/// one is left. Zeros fill up what has no whole number of lanes.
+///
+/// Only the first [`Sum::PARTS`] vectors are used; the rest are never touched, and cost nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Sum<S: Simd>([S::V; LANES_MAX]);
 
-/// Folds a slice: `$vector` over whole vectors in [`PARTS`] accumulators, `$scalar` over what is left.
-macro_rules! fold {
-    ($s:ident, $x:ident, $zero:expr, |$t:ident, $v:ident| $vector:expr, $merge:ident, $finish:ident, |$u:ident, $e:ident| $scalar:expr) => {{
-        let mut parts = [$s.splat($zero); PARTS];
-        let mut blocks = $x.chunks_exact(PARTS * S::LANES);
-        for block in blocks.by_ref() {
-            for (i, part) in parts.iter_mut().enumerate() {
-                // SAFETY: the block has `PARTS` vectors.
-                let ($t, $v) = (*part, unsafe { $s.load(block.as_ptr().add(i * S::LANES)) });
-                *part = $vector;
+impl<S: Simd> Sum<S> {
+    /// Vectors that the lanes take.
+    pub(crate) const PARTS: usize = LANES_MAX / S::LANES;
+
+    #[inline(always)]
+    pub(crate) fn zero(s: S) -> Self {
+        Self([s.splat(0.0); LANES_MAX])
+    }
+
+    /// Adds `x` to the lanes from `part · LANES` on.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, s: S, part: usize, x: S::V) {
+        self.0[part] = s.add(self.0[part], x);
+    }
+
+    #[inline(always)]
+    pub(crate) fn total(mut self, s: S) -> f32 {
+        let mut parts = Self::PARTS;
+        while parts > 1 {
+            parts /= 2;
+            for i in 0..parts {
+                self.0[i] = s.add(self.0[i], self.0[i + parts]);
             }
         }
-        let mut vectors = blocks.remainder().chunks_exact(S::LANES);
-        for vector in vectors.by_ref() {
-            // SAFETY: the chunk has `LANES` elements.
-            let ($t, $v) = (parts[0], unsafe { $s.load(vector.as_ptr()) });
-            parts[0] = $vector;
-        }
-        let [a, b, c, d] = parts;
-        let mut $u = $s.$finish($s.$merge($s.$merge(a, b), $s.$merge(c, d)));
-        for &$e in vectors.remainder() {
-            $u = $scalar;
-        }
-        $u
-    }};
+        s.sum(self.0[0])
+    }
 }
 
-/// The sum of `x`.
+/// The sum of each row.
 #[inline(always)]
-pub(crate) fn sum_of<S: Simd>(s: S, x: &[f32]) -> f32 {
-    fold!(s, x, 0.0, |t, v| s.add(t, v), add, sum, |t, e| t + e)
+pub(crate) fn sums_of<S: Simd, const ROWS: usize>(s: S, rows: [&[f32]; ROWS]) -> [f32; ROWS] {
+    totals::<S, ROWS, false>(s, rows, [0.0; ROWS])
 }
 
-/// The sum of squares of `x - center`.
+/// The sum of squares of each row's distances from its center.
 #[inline(always)]
-pub(crate) fn squared_distance_of<S: Simd>(s: S, x: &[f32], center: f32) -> f32 {
-    let centers = s.splat(center);
-    fold!(
-        s,
-        x,
-        0.0,
-        |t, v| {
-            let distance = s.sub(v, centers);
-            s.mul_add(distance, distance, t)
-        },
-        add,
-        sum,
-        |t, e| t + (e - center) * (e - center)
-    )
+pub(crate) fn squared_distances_of<S: Simd, const ROWS: usize>(
+    s: S,
+    rows: [&[f32]; ROWS],
+    centers: [f32; ROWS],
+) -> [f32; ROWS] {
+    totals::<S, ROWS, true>(s, rows, centers)
+}
+
+/// Sums of rows of the same length side by side, since an addition takes several cycles before the next can use it.
+#[inline(always)]
+fn totals<S: Simd, const ROWS: usize, const SQUARED: bool>(
+    s: S,
+    rows: [&[f32]; ROWS],
+    centers: [f32; ROWS],
+) -> [f32; ROWS] {
+    let mut sums = [Sum::zero(s); ROWS];
+    let length = rows[0].len();
+    for block in 0..length / LANES_MAX {
+        for ((sum, row), center) in sums.iter_mut().zip(rows).zip(centers) {
+            add_block::<S, SQUARED>(s, sum, &row.as_chunks().0[block], center);
+        }
+    }
+    let mut totals = [0.0; ROWS];
+    for (((total, mut sum), row), center) in totals.iter_mut().zip(sums).zip(rows).zip(centers) {
+        let rest = row.as_chunks::<LANES_MAX>().1;
+        if !rest.is_empty() {
+            // Filled up with terms of 0.
+            let mut last = [if SQUARED { center } else { 0.0 }; LANES_MAX];
+            last[..rest.len()].copy_from_slice(rest);
+            add_block::<S, SQUARED>(s, &mut sum, &last, center);
+        }
+        *total = sum.total(s);
+    }
+    totals
+}
+
+#[inline(always)]
+fn add_block<S: Simd, const SQUARED: bool>(s: S, sum: &mut Sum<S>, block: &[f32; LANES_MAX], center: f32) {
+    for part in 0..Sum::<S>::PARTS {
+        // SAFETY: the block has LANES_MAX elements.
+        let mut x = unsafe { s.load(block.as_ptr().add(part * S::LANES)) };
+        if SQUARED {
+            x = s.sub(x, s.splat(center));
+            x = s.mul(x, x);
+        }
+        sum.add(s, part, x);
+    }
 }
 
 /// The largest of `x`, minus infinity for none; what is not a number may be passed over.
 #[inline(always)]
 pub(crate) fn maximum_of<S: Simd>(s: S, x: &[f32]) -> f32 {
-    fold!(s, x, f32::NEG_INFINITY, |t, v| s.max(t, v), max, largest, |t, e| t.max(e))
+    let mut largest = s.splat(f32::NEG_INFINITY);
+    let mut chunks = x.chunks_exact(S::LANES);
+    for chunk in chunks.by_ref() {
+        // SAFETY: the chunk has `LANES` elements.
+        largest = s.max(largest, unsafe { s.load(chunk.as_ptr()) });
+    }
+    let mut largest = s.largest(largest);
+    for &x in chunks.remainder() {
+        largest = largest.max(x);
+    }
+    largest
 }
 
 /// Adds `x` to `to`, as far as the shorter goes.
@@ -182,26 +236,30 @@ pub(crate) fn softmax_row<S: Simd>(s: S, row: &mut [f32]) {
 #[inline(always)]
 fn exponentiate<S: Simd>(s: S, row: &mut [f32]) -> f32 {
     let largest = s.splat(maximum_of(s, row));
-    let mut total = s.splat(0.0);
-    let mut chunks = row.chunks_exact_mut(S::LANES);
-    for chunk in chunks.by_ref() {
-        // SAFETY: the chunk has `LANES` elements.
+    let mut sum = Sum::zero(s);
+    let (blocks, rest) = row.as_chunks_mut::<LANES_MAX>();
+    for block in blocks {
+        exponentiate_block(s, block, largest, &mut sum);
+    }
+    if !rest.is_empty() {
+        // Lanes past the end are e^-∞ = 0.
+        let mut last = [f32::NEG_INFINITY; LANES_MAX];
+        last[..rest.len()].copy_from_slice(rest);
+        exponentiate_block(s, &mut last, largest, &mut sum);
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+    sum.total(s)
+}
+
+#[inline(always)]
+fn exponentiate_block<S: Simd>(s: S, block: &mut [f32; LANES_MAX], largest: S::V, sum: &mut Sum<S>) {
+    for part in 0..Sum::<S>::PARTS {
+        // SAFETY: the block has LANES_MAX elements.
         unsafe {
-            let y = exp(s, s.sub(s.load(chunk.as_ptr()), largest));
-            s.store(chunk.as_mut_ptr(), y);
-            total = s.add(total, y);
+            let at = block.as_mut_ptr().add(part * S::LANES);
+            let y = exp(s, s.sub(s.load(at), largest));
+            s.store(at, y);
+            sum.add(s, part, y);
         }
     }
-    let rest = chunks.into_remainder();
-    // Lanes past the end are e^-∞ = 0.
-    let mut padded = [f32::NEG_INFINITY; LANES_MAX];
-    padded[..rest.len()].copy_from_slice(rest);
-    // SAFETY: `padded` has at least `LANES` elements.
-    unsafe {
-        let y = exp(s, s.sub(s.load(padded.as_ptr()), largest));
-        s.store(padded.as_mut_ptr(), y);
-        total = s.add(total, y);
-    }
-    rest.copy_from_slice(&padded[..rest.len()]);
-    s.sum(total)
 }

@@ -1,8 +1,8 @@
 //! What products are held to, with and without a device.
 
 mod cover;
-mod oracle;
 pub(crate) mod device;
+mod oracle;
 mod quantize;
 pub(crate) mod validate;
 mod weights;
