@@ -28,3 +28,6 @@ pub use device::{Gpu, Selector, Settings};
 pub use engine::GpuEngine;
 pub use error::GpuError;
 pub use plan::GpuPlan;
+pub use tune::Tuning;
+#[cfg(not(target_arch = "wasm32"))]
+pub use tune::{TimedProduct, time_products};

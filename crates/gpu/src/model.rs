@@ -77,7 +77,7 @@ impl Model {
     }
 
     /// All products of a layer.
-    fn products(layer: &LayerPlan) -> impl Iterator<Item = &Weights> {
+    pub(crate) fn products(layer: &LayerPlan) -> impl Iterator<Item = &Weights> {
         [&layer.projections, &layer.output, &layer.up, &layer.down].into_iter().chain(&layer.query)
     }
 

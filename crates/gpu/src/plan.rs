@@ -6,9 +6,8 @@ use crate::engine::GpuEngine;
 use crate::error::GpuError;
 use crate::model::Model;
 use crate::pipelines::warm;
-use crate::gemm::Abilities;
 use crate::record::{Buffer, Geometry, PipelineKey, record_forward};
-use crate::tune::{Class, Tiles};
+use crate::tune::Tiles;
 use grice_kernels::{Kernels, release_free_memory};
 use grice_model::{Head, Lookup, Precision, Program};
 use std::sync::Arc;
@@ -64,7 +63,7 @@ impl GpuPlan {
             return Err(unable("the embedding", "its rows are not as long as its norm".to_owned()));
         }
         let tokens_max = buffers::tokens_max(&model, binding_bytes_max);
-        let tiles = Tiles::new(Class::of(gpu.adapter()), Abilities { cooperative: None, ..gpu.abilities() });
+        let tiles = Tiles::open(gpu, &model.layers.iter().flat_map(Model::products).collect::<Vec<_>>())?;
         warm(gpu, &pipelines_of(&model, &tiles, tokens_max)?).await?;
         let inner = Inner { uploaded, model, lookup, head, precision, labels, tiles, tokens_max };
         Ok(GpuPlan { inner: Arc::new(inner) })

@@ -80,6 +80,7 @@ impl PackedWeights {
     }
 
     /// Bytes of all parts.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
         self.parts.iter().map(|part| 4 * (part.words.len() + part.columns.len()) as u64).sum()
     }

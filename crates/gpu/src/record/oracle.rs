@@ -31,7 +31,7 @@ fn numbers(count: usize, seed: usize) -> Vec<f32> {
 }
 
 fn put(stand: &mut Stand<'_>, buffer: Buffer, numbers: &[f32]) {
-    stand.put(buffer, 0, bytemuck::cast_slice(numbers));
+    stand.put(buffer, 0, bytemuck::cast_slice(numbers)).unwrap();
 }
 
 fn read(stand: &Stand<'_>, buffer: Buffer) -> Vec<f32> {
@@ -86,7 +86,7 @@ fn gather_rows_takes_the_rows() {
         put(&mut stand, view.buffer, &x);
         let to = View::whole(arena(Arena::First), starts.len(), columns);
         put(&mut stand, to.buffer, &vec![FOREIGN; to.rows * to.stride]);
-        stand.put(arena(Arena::Starts), 0, bytemuck::cast_slice(&starts));
+        stand.put(arena(Arena::Starts), 0, bytemuck::cast_slice(&starts)).unwrap();
         let mut recording = Recording::default();
         record_gather(&mut recording, STEP, view, to);
         stand.run(&recording.dispatches, 1).unwrap();
@@ -145,15 +145,15 @@ fn check_attention(gpu: &Gpu, case: Case) {
     put(&mut stand, q.buffer, &q_numbers);
     put(&mut stand, kv.buffer, &kv_numbers);
     put(&mut stand, out.buffer, &vec![FOREIGN; asking * out.stride]);
-    stand.put(arena(Arena::Blocks), 0, bytemuck::cast_slice(&geometry.blocks));
-    stand.put(Buffer::Nothing, 0, &[]);
+    stand.put(arena(Arena::Blocks), 0, bytemuck::cast_slice(&geometry.blocks)).unwrap();
+    stand.put(Buffer::Nothing, 0, &[]).unwrap();
     let relative = (sides != (false, false)).then(|| {
         let all = tables.concat();
         let words: Vec<u32> =
             if half { pack_halves(all.iter().copied()) } else { all.iter().map(|number| number.to_bits()).collect() };
-        stand.put(Buffer::Weight(0), 0, bytemuck::cast_slice(&words));
+        stand.put(Buffer::Weight(0), 0, bytemuck::cast_slice(&words)).unwrap();
         let (plan, slots) = crate::model::RelativePlan::of(&map, Buffer::Weight(0), Buffer::Weight(1), sides, width);
-        stand.put(Buffer::Weight(1), 0, bytemuck::cast_slice(&slots));
+        stand.put(Buffer::Weight(1), 0, bytemuck::cast_slice(&slots)).unwrap();
         crate::model::RelativePlan { half, ..plan }
     });
     let scale = 1.0 / (head_dim as f32).sqrt();

@@ -77,18 +77,18 @@ fn products(gpu: &Gpu, choice: &Choice) -> Result<Vec<f32>, GpuError> {
     let layer = Linear { weights: Arc::new(weights), bias: Some((0..N).map(|index| number(index, 31)).collect()) };
     let mut count = 0;
     let weights = PackedWeights::pack("a check", &[&layer], u64::MAX)?.upload(|words| {
-        stand.put(Buffer::Weight(count), 0, bytemuck::cast_slice(&words));
+        stand.put(Buffer::Weight(count), 0, bytemuck::cast_slice(&words))?;
         count += 1;
         Ok::<_, GpuError>(Buffer::Weight(count - 1))
     })?;
     let stride = K.next_multiple_of(4);
     let rows: Vec<f32> =
         (0..ROWS * stride).map(|index| f16::from_f32(number(index, 104_729)).to_f32()).collect();
-    stand.put(x, 0, bytemuck::cast_slice(&rows));
-    stand.put(y, (ROWS * N * 4) as u64, &[]);
-    stand.put(Buffer::Nothing, 16, &[]);
-    stand.put(scratch.quantized, quantized_bytes(1, K), &[]);
-    stand.put(scratch.scales, 16, &[]);
+    stand.put(x, 0, bytemuck::cast_slice(&rows))?;
+    stand.put(y, (ROWS * N * 4) as u64, &[])?;
+    stand.put(Buffer::Nothing, 16, &[])?;
+    stand.put(scratch.quantized, quantized_bytes(1, K), &[])?;
+    stand.put(scratch.scales, 16, &[])?;
     let product = Product {
         step: Step { layer: None, op: "a check", operations: 0 },
         x: View { buffer: x, rows: ROWS, columns: K, stride, offset: 0 },
@@ -98,7 +98,7 @@ fn products(gpu: &Gpu, choice: &Choice) -> Result<Vec<f32>, GpuError> {
         y: View::whole(y, ROWS, N),
         scratch,
     };
-    stand.put(scratch.shares, product.shares_bytes(choice), &[]);
+    stand.put(scratch.shares, product.shares_bytes(choice), &[])?;
     stand.run(&product.record(choice)?, 1)?;
     let bytes = stand.read(y)?;
     Ok(bytes.chunks_exact(4).map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).take(ROWS * N).collect())
