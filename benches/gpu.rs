@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let adapter = gpu.adapter();
     let hello = json!({
         "adapter": adapter.to_string(), "driver": adapter.driver, "software": adapter.is_software(), "precision": plan.precision().name(),
-        "features": adapter.features, "weight_bytes": plan.weight_bytes(), "load_ms": milliseconds(start), "pid": std::process::id(),
+        "features": adapter.features, "weight_bytes": plan.weight_bytes(), "load_ms": milliseconds(start), "warnings": gpu.warnings(),
     });
     println!("{hello}");
     for line in std::io::stdin().lock().lines() {
