@@ -374,7 +374,7 @@ def main():
         text = section(case, settings, when, body, note)
         print(text)
         if settings.write:
-            write_section(settings.write, f"gpu {case}", text)
+            write_section(settings.write, case, text, "gpu.py")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse()?;
     if arguments.list {
         for adapter in pollster::block_on(list_adapters()) {
-            println!("{}", json!({ "index": adapter.index, "name": adapter.to_string(), "software": adapter.is_software() }));
+            println!(
+                "{}",
+                json!({ "index": adapter.index, "name": adapter.to_string(), "software": adapter.is_software() })
+            );
         }
         return Ok(());
     }
