@@ -24,6 +24,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -47,7 +48,7 @@ class Grice:
         command = [settings.program, "--model", settings.model / file, "--precision", precision]
         command += ["--portable"] * portable
         command += [] if settings.adapter is None else ["--adapter", str(settings.adapter)]
-        command += [] if settings.cache is None else ["--cache", str(settings.cache)]
+        command += ["--cache", settings.cache]
         self.process = subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.info = self._read()
         for warning in self.info["warnings"]:
@@ -330,7 +331,7 @@ def options():
     parser.add_argument("--rows", type=numbers, default=[128, 1024, 8192], metavar="N,…", help="tokens of products (default 128,1024,8192)")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="of PyTorch (default cuda)")
     parser.add_argument("--adapter", type=int, metavar="N", help="of grice (default: the best; `gpu --adapters` lists them)")
-    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where grice keeps what it timed (default: nowhere)")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where grice keeps what it timed (default: a new one)")
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile")
     parser.add_argument("--tiny", action="store_true", help="a model of few weights: shows that all works, not how fast")
     parser.add_argument("--seconds", type=float, default=20, help="of a batch, about (default 20)")
@@ -352,6 +353,7 @@ def settle(parser, args):
         unknown = set(getattr(args, name)) - set(known)
         if unknown:
             parser.error(f"--{name}: {', '.join(sorted(unknown))} is not among {', '.join(known)}")
+    args.cache = args.cache or Path(tempfile.mkdtemp(prefix="grice-gpu-"))
     if args.tiny:
         export_tiny(args)
     missing = [str(path) for path in (args.model / "model.onnx", args.model / "model_int8.onnx") if not path.exists()]
