@@ -31,7 +31,7 @@ export async function buildPage({ packageFolder, models, out }) {
   const runtime = await copyPackage(packageFolder, out);
   const files = [];
   for (const folder of models) files.push(...(await packModels(folder, join(out, "models"))));
-  const assets = await bundleAssets(out, runtime.folder, files);
+  const assets = await bundleAssets(out, runtime, files);
   for (const name of ["icon.svg", "manifest.webmanifest"]) await cp(join(SOURCES, name), join(out, name));
   await writePage(out, assets);
   await writeServiceWorker(out, ["./", "./icon.svg", "./manifest.webmanifest", ...Object.values(assets), ...runtime.scripts]);
@@ -49,7 +49,8 @@ async function copyPackage(packageFolder, out) {
   const folder = `grice-${whole.digest("hex").slice(0, 12)}`;
   for (const name of names) await cp(join(dist, name), join(out, folder, name));
   const scripts = names.filter((name) => name.endsWith(".js")).map((name) => `./${folder}/${name}`);
-  return { folder, scripts };
+  const modules = await Promise.all(names.filter((name) => name.endsWith(".wasm")).map((name) => stat(join(dist, name))));
+  return { folder, scripts, module_bytes: Math.max(...modules.map(({ size }) => size)) };
 }
 
 /** One archive for each precision of a bundle, so that nobody fetches weights that are not used. */
@@ -81,7 +82,7 @@ async function archive(entries) {
 }
 
 /** Script and styles, each under a name with a digest; which name each has. */
-async function bundleAssets(out, runtimeFolder, models) {
+async function bundleAssets(out, runtime, models) {
   const { metafile } = await bundle({
     entryPoints: ["app.ts", "theme.ts", "styles.css"].map((name) => join(SOURCES, name)),
     outdir: join(out, "assets"),
@@ -91,8 +92,8 @@ async function bundleAssets(out, runtimeFolder, models) {
     target: ["es2022", "chrome91", "firefox90", "safari16.4"],
     minify: true,
     metafile: true,
-    define: { MODELS: JSON.stringify(models) },
-    plugins: [byName("grice", `../${runtimeFolder}/index.js`)],
+    define: { MODELS: JSON.stringify(models), RUNTIME_BYTES: JSON.stringify(runtime.module_bytes) },
+    plugins: [byName("grice", `../${runtime.folder}/index.js`)],
     logLevel: "warning",
   });
   const named = Object.entries(metafile.outputs).map(([path, { entryPoint }]) => [basename(entryPoint), `./assets/${basename(path)}`]);

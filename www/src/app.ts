@@ -7,14 +7,16 @@ import { find, make, makeIcon, write } from "./dom.js";
 import { EngineCard, type ModelFile, type Setup } from "./engine.js";
 import { Judge, type Judgement } from "./judge.js";
 import { Latency } from "./latency.js";
+import { Loading } from "./loading.js";
 import { MAXIMS, PRIMER, sumUp } from "./maxims.js";
 import { Proof, keepOffline } from "./proof.js";
 import { SAMPLES, type Sample } from "./samples.js";
 import { wireTheme } from "./scheme.js";
 import { VerdictCard } from "./verdict.js";
 
-/** Put in by the build. */
+/** Put in by the build: the models, and the bytes of a WebAssembly module. */
 declare const MODELS: ModelFile[];
+declare const RUNTIME_BYTES: number;
 
 /** How long the first visit waits for the service worker before the model is fetched without it. */
 const SERVICE_WORKER_PATIENCE_MS = 4000;
@@ -119,6 +121,7 @@ async function open(setup: Setup): Promise<void> {
   latency.clear();
   engine.showLoading();
   verdict.showStarting();
+  const loading = new Loading({ runtime: RUNTIME_BYTES, model: model.bytes });
   try {
     await detector?.dispose();
     detector = null;
@@ -130,7 +133,7 @@ async function open(setup: Setup): Promise<void> {
       modelCache: "cache-api",
       signal: abort.signal,
       onProgress: (progress) => {
-        if (!abort.signal.aborted) verdict.showLoading(progress, model.bytes);
+        if (!abort.signal.aborted) verdict.showLoading(loading.add(progress));
       },
     });
     if (abort.signal.aborted) {

@@ -48,6 +48,9 @@ export class EngineCard {
   }
 
   show(info: Detector["info"]): void {
+    // What "auto" could not have, "gpu" cannot either.
+    const gpu = document.querySelector<HTMLInputElement>("#device input[value=gpu]");
+    if (gpu && this.#setup.device === "auto" && info.device === "cpu") gpu.disabled = true;
     const where = `${info.name} on the ${info.device.toUpperCase()}, ${info.precision}, kernels ${info.kernels}.`;
     const why = info.fallbackReason ?? (this.#hasGpu ? undefined : "this browser offers no WebGPU adapter");
     write(find("engine-note"), why ? `${where} Not on the GPU: ${why}.` : where);

@@ -1,8 +1,9 @@
 // The verdict's card: loading, trouble, or the ruling on one message, maxim by maxim.
 
-import type { Detector, Progress } from "grice";
+import type { Detector } from "grice";
 import { find, make, makeIcon, write } from "./dom.js";
 import type { Judgement } from "./judge.js";
+import type { Loaded } from "./loading.js";
 import { MAXIMS, type Maxim, type PerMaxim, PRIMER, giveReason, gradeProbability, showPercent, sumUp } from "./maxims.js";
 
 /** A pause after which a verdict is read out: while somebody types, every key would be. */
@@ -32,21 +33,19 @@ export class VerdictCard {
     write(find("loading-bytes"), "Starting …");
   }
 
-  /** `model_bytes`: how large the model is, for when the server does not tell. */
-  showLoading({ phase, loaded, total, cached }: Progress, model_bytes: number): void {
+  showLoading({ phase, loaded, total, isKept }: Loaded): void {
     this.#setState("loading");
     const progress = find<HTMLProgressElement>("progress");
-    const whole = total ?? (phase === "model" ? model_bytes : undefined);
-    if (whole && phase !== "start") {
-      progress.max = whole;
-      progress.value = loaded;
+    if (phase === "fetch") {
+      progress.max = total;
+      progress.value = Math.min(loaded, total);
+      const where = isKept ? "kept in this browser since the last visit" : "fetched once, then kept in this browser";
+      write(find("loading-bytes"), `${megabytes(Math.min(loaded, total))} of ${megabytes(total)} MB, ${where}`);
     } else {
       progress.removeAttribute("value");
+      write(find("loading-bytes"), "Unpacking it. A moment …");
     }
-    write(find("loading-what"), PHASES[phase]);
-    const amount = whole ? `${megabytes(loaded)} of ${megabytes(whole)} MB` : `${megabytes(loaded)} MB`;
-    const where = cached ? "kept in this browser since the last visit" : "fetched once, then kept in this browser";
-    write(find("loading-bytes"), phase === "start" ? "A moment …" : `${amount}, ${where}`);
+    write(find("loading-what"), phase === "fetch" ? "Loading the model" : "Preparing the model");
   }
 
   showTrouble(trouble: Trouble): void {
@@ -140,11 +139,6 @@ export class VerdictCard {
   }
 }
 
-const PHASES: Record<Progress["phase"], string> = {
-  runtime: "Loading the engine",
-  model: "Loading the model",
-  start: "Preparing the model",
-};
 const FINE_PRINT = "The model’s guess, by wording and fit. It knows no facts beyond the chat and the evidence.";
 const TRUNCATED = "The chat is longer than the model reads: its oldest part was left out. As ever, this is a guess.";
 
