@@ -6,7 +6,7 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use grice_kernels::{
-    AttentionShape, Isa, Kernels, LayerNorm, Queries, Relative, Rows, ShapeError, SlotMap, reference, vector,
+    AttentionShape, Isa, Kernels, LayerNorm, Queries, Relative, Rounding, Rows, ShapeError, SlotMap, reference, vector,
 };
 use std::hint::black_box;
 use std::time::Duration;
@@ -37,7 +37,7 @@ struct Layer {
 }
 
 impl Layer {
-    fn new(head_dim: usize, sequences: usize, length: usize) -> Result<Self, ShapeError> {
+    fn new(head_dim: usize, sequences: usize, length: usize, rounding: Rounding) -> Result<Self, ShapeError> {
         let width = HEADS * head_dim;
         let table = numbers(2 * SPAN * width);
         let slots = SlotMap::new(SPAN, 256, 512)?;
@@ -45,7 +45,7 @@ impl Layer {
         Ok(Self {
             qkv: numbers(sequences * length * 3 * width),
             cu_seqlens: (0..=sequences).map(|index| (index * length) as u32).collect(),
-            shape: AttentionShape { heads: HEADS, head_dim, scale: 1.0 / (head_dim as f32).sqrt() },
+            shape: AttentionShape { heads: HEADS, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), rounding },
             table,
             slots,
             relative: (head_dim == 64).then_some(relative),
@@ -86,10 +86,10 @@ fn bench_attention(criterion: &mut Criterion) {
     for (name, head_dim) in [("deberta", 64), ("mini", 32)] {
         let mut group = criterion.benchmark_group(format!("attention {name}"));
         group.sample_size(20).measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(200));
-        let mut run = |kernels: &Kernels, sequences: usize, length: usize| {
-            let Ok(mut layer) = Layer::new(head_dim, sequences, length) else { return };
+        let mut run = |kernels: &Kernels, sequences: usize, length: usize, rounding: Rounding| {
+            let Ok(mut layer) = Layer::new(head_dim, sequences, length, rounding) else { return };
             group.throughput(Throughput::Elements(layer.operations()));
-            let id = format!("{}/{}t", kernels.isa().name(), kernels.threads());
+            let id = format!("{} {rounding:?}/{}t", kernels.isa().name(), kernels.threads());
             group.bench_function(BenchmarkId::new(id, format!("{sequences}x{length}")), |bencher| {
                 bencher.iter(|| layer.attend(kernels));
             });
@@ -97,15 +97,17 @@ fn bench_attention(criterion: &mut Criterion) {
         for threads in thread_counts() {
             let kernels = Kernels::new(threads);
             for (sequences, length) in [(1, 32), (1, 128), (8, 128), (1, 512)] {
-                run(&kernels, sequences, length);
+                for rounding in [Rounding::Stepwise, Rounding::Fused] {
+                    run(&kernels, sequences, length, rounding);
+                }
             }
         }
         for isa in Isa::available() {
             if isa != Isa::best() {
-                run(&Kernels::with_isa(isa, 1), 1, 128);
+                run(&Kernels::with_isa(isa, 1), 1, 128, Rounding::Stepwise);
             }
         }
-        if let Ok(layer) = Layer::new(head_dim, 1, 128) {
+        if let Ok(layer) = Layer::new(head_dim, 1, 128, Rounding::Stepwise) {
             group.throughput(Throughput::Elements(layer.operations()));
             group.sample_size(10);
             group.bench_function("reference/1t/1x128", |bencher| bencher.iter(|| layer.attend_plainly()));

@@ -4,7 +4,9 @@
 //! `cargo bench -p grice-benches --bench kernels -- 'linear int8/2t/768x768'` runs some of them.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use grice_kernels::{Activation, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, ShapeError, WeightData, WeightPart};
+use grice_kernels::{
+    Activation, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Rounding, ShapeError, WeightData, WeightPart,
+};
 
 /// `[k, n]` of the layers: Q, K and V together, the projection after attention, up and down; 768 wide and 384 wide.
 const SHAPES: [(usize, usize); 8] =
@@ -35,7 +37,7 @@ impl Precision {
             Self::Int8 => WeightData::Int8 { values: &bytes, scales: &scales },
             Self::F32 => WeightData::F32(&floats),
         };
-        PackedLinear::pack(isa, k, &[WeightPart { n, data, bias: Some(&bias) }])
+        PackedLinear::pack(isa, k, &[WeightPart { n, data, bias: Some(&bias) }], Rounding::Fused)
     }
 }
 

@@ -16,6 +16,7 @@ mod error;
 mod reader;
 mod readout;
 pub mod schedule;
+pub mod session;
 pub mod text;
 mod verdict;
 

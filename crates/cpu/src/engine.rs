@@ -3,6 +3,7 @@
 use crate::fused::{Fused, Weights};
 use crate::padded::{PaddedEngine, PaddedPlan};
 use crate::trace::Trace;
+use grice_kernels::Isa;
 use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Precision};
 use std::sync::Arc;
 
@@ -28,9 +29,17 @@ impl CpuPlan {
     /// # Errors
     /// [`EngineError::Plan`] if the network cannot be run.
     pub fn new(network: Network, precision: Precision) -> Result<CpuPlan, EngineError> {
+        CpuPlan::with_isa(network, precision, Isa::best())
+    }
+
+    /// As [`CpuPlan::new`], for an instruction set of this processor. tract, which runs heads and what did not fuse, takes its own choice.
+    ///
+    /// # Errors
+    /// As [`CpuPlan::new`].
+    pub fn with_isa(network: Network, precision: Precision, isa: Isa) -> Result<CpuPlan, EngineError> {
         let (labels, embedding_rows) = (network.labels(), network.embedding_rows());
         let form = match network.into_program() {
-            Ok(program) => Form::Fused(Arc::new(Weights::pack(program)?)),
+            Ok(program) => Form::Fused(Arc::new(Weights::pack(program, isa)?)),
             Err(network) => Form::Padded(PaddedPlan::new(&network)?),
         };
         // What the importer and the packing left is as long as the file.

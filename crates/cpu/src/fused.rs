@@ -3,9 +3,9 @@
 use crate::trace::{Trace, record};
 use grice_kernels::{
     Activation, AttentionShape, EmbeddingTable, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, Relative,
-    Rows, ShapeError, Table, WeightData, WeightPart,
+    Rounding, Rows, ShapeError, Table, WeightData, WeightPart,
 };
-use grice_model::{Attention, Batch, EngineError, Layer, Linear, Logits, Matrix, Program, Values};
+use grice_model::{Attention, Batch, EngineError, Layer, Linear, Logits, Matrix, Precision, Program, Values};
 use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;
 
@@ -313,18 +313,18 @@ impl Weights {
     }
 
     /// Packs weight by weight, freeing what was packed unless somebody else holds it.
-    pub(crate) fn pack(program: Program) -> Result<Weights, EngineError> {
-        Weights::try_pack(program).map_err(|error| EngineError::Plan(format!("{error:#}")))
+    pub(crate) fn pack(program: Program, isa: Isa) -> Result<Weights, EngineError> {
+        Weights::try_pack(program, isa).map_err(|error| EngineError::Plan(format!("{error:#}")))
     }
 
-    fn try_pack(program: Program) -> TractResult<Weights> {
-        let isa = Isa::best();
+    fn try_pack(program: Program, isa: Isa) -> TractResult<Weights> {
         let columns = program.hidden();
+        let target = Target { isa, rounding: rounding_for(&program) };
         let Program { embedding, layers, head } = program;
         let last = layers.len().saturating_sub(1);
         let layers = layers.into_iter().enumerate();
         let layers =
-            layers.map(|(number, layer)| pack_layer(layer, number == last, isa)).collect::<TractResult<_>>()?;
+            layers.map(|(number, layer)| pack_layer(layer, number == last, target)).collect::<TractResult<_>>()?;
         let mut head = Arc::unwrap_or_clone(head);
         head.optimize()?;
         let positions = embedding.positions.as_ref();
@@ -342,29 +342,47 @@ impl Weights {
     }
 }
 
-fn pack_layer(layer: Layer, is_last: bool, isa: Isa) -> TractResult<PackedLayer> {
+/// What weights are packed for.
+#[derive(Clone, Copy)]
+struct Target {
+    isa: Isa,
+    rounding: Rounding,
+}
+
+/// Stepwise where any layer rounds what it is given to bytes: then a difference in the last bit before it would be a whole byte after it,
+/// and the browser's verdict another than this one's.
+fn rounding_for(program: &Program) -> Rounding {
+    let is_int8 = |layer: &Layer| {
+        let Layer { query, key, value, output, up, down, .. } = layer;
+        let mut linears = [query, key, value, output, up, down].into_iter();
+        linears.any(|linear| linear.weights.precision() == Precision::Int8)
+    };
+    if program.layers.iter().any(is_int8) { Rounding::Stepwise } else { Rounding::Fused }
+}
+
+fn pack_layer(layer: Layer, is_last: bool, target: Target) -> TractResult<PackedLayer> {
     let Layer { query, key, value, attention, output, attention_norm, up, activation, down, norm } = layer;
     let (projections, query) = match is_last {
-        true => (pack(isa, &[key, value])?, Some(pack(isa, &[query])?)),
-        false => (pack(isa, &[query, key, value])?, None),
+        true => (pack(target, &[key, value])?, Some(pack(target, &[query])?)),
+        false => (pack(target, &[query, key, value])?, None),
     };
     let Attention { heads, head_dim, scale, relative } = attention;
     Ok(PackedLayer {
         projections,
         query,
-        shape: AttentionShape { heads, head_dim, scale },
+        shape: AttentionShape { heads, head_dim, scale, rounding: target.rounding },
         relative: relative.map(|relative| relative.pack(heads, head_dim)).transpose()?,
-        output: pack(isa, &[output])?,
+        output: pack(target, &[output])?,
         attention_norm,
-        up: pack(isa, &[up])?,
+        up: pack(target, &[up])?,
         activation,
-        down: pack(isa, &[down])?,
+        down: pack(target, &[down])?,
         norm,
     })
 }
 
 /// Dense layers of the same input, side by side.
-fn pack(isa: Isa, linears: &[Linear]) -> TractResult<PackedLinear> {
+fn pack(target: Target, linears: &[Linear]) -> TractResult<PackedLinear> {
     let inputs = linears.first().map_or(0, Linear::inputs);
     // A matrix with one scale a row is not what the kernels multiply by.
     let plain: Vec<Option<Vec<f32>>> = linears
@@ -387,7 +405,7 @@ fn pack(isa: Isa, linears: &[Linear]) -> TractResult<PackedLinear> {
             bias: linear.bias.as_deref(),
         })
         .collect();
-    Ok(PackedLinear::pack(isa, inputs, &parts)?)
+    Ok(PackedLinear::pack(target.isa, inputs, &parts, target.rounding)?)
 }
 
 fn table(matrix: Arc<Matrix>) -> TractResult<EmbeddingTable> {

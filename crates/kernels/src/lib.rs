@@ -20,6 +20,7 @@ mod packed;
 mod pool;
 mod quantize_rows;
 pub mod reference;
+mod rounding;
 mod softmax;
 pub mod vector;
 
@@ -33,3 +34,4 @@ pub use linear::{Activation, Epilogue};
 pub use memory::release_free_memory;
 pub use packed::{PackedLinear, WeightData, WeightPart};
 pub use pool::Pool;
+pub use rounding::Rounding;

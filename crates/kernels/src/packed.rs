@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::aligned::{Aligned, Plain};
 use crate::gemm::{self, F32Kernel, Int8Kernel};
-use crate::{Isa, ShapeError};
+use crate::{Isa, Rounding, ShapeError};
 
 /// The largest `k` whose sums of products of 8-bit integers, 127 · 128 each, stay below 2³¹.
 const INT8_K_MAX: usize = 132_000;
@@ -62,12 +62,12 @@ pub(crate) enum Panels {
 }
 
 impl PackedLinear {
-    /// Packs `parts`, all of `k` rows, side by side for the kernels of `isa`. If all are 8-bit integers they stay so; otherwise all
-    /// become f32.
+    /// Packs `parts`, all of `k` rows, side by side for the kernels of `isa`. If all are 8-bit integers they stay so, and `rounding` makes
+    /// no difference, since their sums are exact; otherwise all become f32.
     ///
     /// # Errors
     /// When a part's numbers, scales or bias are not as many as its shape says, or `k` is beyond exact 32-bit sums.
-    pub fn pack(isa: Isa, k: usize, parts: &[WeightPart<'_>]) -> Result<Self, ShapeError> {
+    pub fn pack(isa: Isa, k: usize, parts: &[WeightPart<'_>], rounding: Rounding) -> Result<Self, ShapeError> {
         let mut n = 0usize;
         for part in parts {
             part.check(k)?;
@@ -78,7 +78,8 @@ impl PackedLinear {
         if int8 && k > INT8_K_MAX {
             return Err(ShapeError::TooLarge { what: "k of 8-bit weights", max: INT8_K_MAX, got: k });
         }
-        let panels = if int8 { pack_int8(isa, k, n, parts) } else { pack_f32(isa, k, n, parts) };
+        let panels =
+            if int8 { pack_int8(isa, k, n, parts) } else { pack_f32(gemm::f32_kernel(isa, rounding), k, n, parts) };
         let mut bias = Aligned::zeros(n.next_multiple_of(panels.columns()));
         let mut column = 0;
         for part in parts {
@@ -200,8 +201,7 @@ fn pack_int8(isa: Isa, k: usize, n: usize, parts: &[WeightPart<'_>]) -> Panels {
     Panels::Int8 { kernel, values, start, scales }
 }
 
-fn pack_f32(isa: Isa, k: usize, n: usize, parts: &[WeightPart<'_>]) -> Panels {
-    let kernel = gemm::f32_kernel(isa);
+fn pack_f32(kernel: &'static F32Kernel, k: usize, n: usize, parts: &[WeightPart<'_>]) -> Panels {
     let order = Order { k, columns: kernel.columns, group: 1 };
     let mut values = Aligned::zeros(k * n.next_multiple_of(kernel.columns));
     let mut first = 0;
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     fn check(k: usize, part: WeightPart<'_>, words: &str) {
-        match PackedLinear::pack(Isa::scalar(), k, &[part]) {
+        match PackedLinear::pack(Isa::scalar(), k, &[part], Rounding::Fused) {
             Err(error) => assert!(error.to_string().contains(words), "{error}"),
             Ok(packed) => panic!("{packed:?} where {words:?} was due"),
         }
@@ -277,7 +277,7 @@ mod tests {
         let int8 = WeightPart { n: 1, data: WeightData::Int8 { values: &[1, 2], scales: &[0.5] }, bias: None };
         let f32 = WeightPart { n: 1, data: WeightData::F32(&[1.0, 2.0]), bias: None };
         for isa in Isa::available() {
-            let packed = |parts: &[_]| PackedLinear::pack(isa, 2, parts).unwrap();
+            let packed = |parts: &[_]| PackedLinear::pack(isa, 2, parts, Rounding::Fused).unwrap();
             assert!(packed(&[int8, int8]).is_int8());
             assert!(!packed(&[int8, f32]).is_int8());
             assert_eq!((packed(&[int8, f32]).k(), packed(&[int8, f32]).n()), (2, 2));

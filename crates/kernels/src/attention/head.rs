@@ -12,8 +12,9 @@ use super::relative::{Ahead, Lines, Side};
 use super::scratch::Scratch;
 use super::tile::Product;
 use super::{Call, Job, Queries};
+use crate::Rounding;
 use crate::pool::Parts;
-use crate::vector::{LANES_MAX, Operation, Simd, exp2_of_negative};
+use crate::vector::{LANES_MAX, Operation, Simd, Sum, exp2_of_negative};
 use std::ops::Range;
 
 /// Queries that are scored together, a multiple of [`LANES_MAX`]: more make the window of a key's distances smaller for each, fewer
@@ -60,6 +61,7 @@ struct Layout {
     k: *const f32,
     k_stride: usize,
     scale: f32,
+    rounding: Rounding,
     keys: Option<Lines>,
     queries: Option<Lines>,
 }
@@ -87,6 +89,7 @@ impl Operation for Head<'_> {
             k,
             k_stride: call.k.stride,
             scale: call.shape.scale,
+            rounding: call.shape.rounding,
             keys,
             queries: queries_by_slot,
         };
@@ -149,6 +152,7 @@ fn score_block<S: Simd>(
         c: scratch.scores.as_mut_ptr(),
         c_stride: stride,
         c_group: S::TILE_ROWS,
+        rounding: layout.rounding,
         ahead: Ahead::NOTHING,
     };
     s.call(product);
@@ -163,7 +167,7 @@ fn score_block<S: Simd>(
         let scores = scratch.scores[row * stride..][..stride].as_mut_ptr();
         let begin = row * by_key_stride + S::TILE_ROWS - 1 - row % S::TILE_ROWS;
         let by_key = layout.keys.map(|_| scratch.by_key[begin..].as_ptr());
-        // SAFETY: both have `length` elements and room for a whole vector after them.
+        // SAFETY: both have `length` elements and room for a whole block after them.
         let sum = unsafe { exponentiate_scores(s, scores, by_key, length, layout.scale) };
         *inverse = 1.0 / sum;
     }
@@ -194,6 +198,7 @@ fn multiply_relative_keys<S: Simd>(
         c: scratch.by_key.as_mut_ptr(),
         c_stride: stride,
         c_group: S::TILE_ROWS,
+        rounding: layout.rounding,
         ahead,
     });
 }
@@ -226,6 +231,7 @@ fn add_relative_queries<S: Simd>(
         c: scratch.by_query.as_mut_ptr(),
         c_stride: stride,
         c_group: group,
+        rounding: layout.rounding,
         ahead,
     });
     for key in (0..layout.length).step_by(S::LANES) {
@@ -245,10 +251,11 @@ fn add_relative_queries<S: Simd>(
     }
 }
 
-/// Replaces a row's scores by e^(scale · (score + by_key) - largest), and returns their sum. Lanes past the end become 0 or next to it.
+/// Replaces a row's scores by e^(scale · (score + by_key) - largest), and returns their sum. What lies past the end, up to whole blocks of
+/// [`LANES_MAX`], counts as minus infinity, whose power is next to 0: to the same blocks on every instruction set, so that sums are the same.
 ///
 /// # Safety
-/// `scores` has room for `length` elements rounded up to whole vectors, and so has `by_key`.
+/// `scores` has room for `length` elements rounded up to [`LANES_MAX`], and so has `by_key`.
 #[inline(always)]
 unsafe fn exponentiate_scores<S: Simd>(
     s: S,
@@ -257,33 +264,42 @@ unsafe fn exponentiate_scores<S: Simd>(
     length: usize,
     scale: f32,
 ) -> f32 {
-    let end = length.next_multiple_of(S::LANES);
+    let end = length.next_multiple_of(LANES_MAX);
     // e^x = 2^(x · log₂ e).
     let scale = s.splat(scale * std::f32::consts::LOG2_E);
     let mut largest = s.splat(f32::NEG_INFINITY);
     // SAFETY: the caller's, for all of this.
     unsafe {
-        for at in (0..end).step_by(S::LANES) {
+        for at in (0..length).step_by(S::LANES) {
             let mut x = s.load(scores.add(at));
             if let Some(by_key) = by_key {
                 x = s.add(x, s.load(by_key.add(at)));
             }
-            s.store(scores.add(at), s.mul(x, scale));
+            x = s.mul(x, scale);
+            s.store(scores.add(at), x);
             if at + S::LANES > length {
-                for past in length..end {
+                for past in length..at + S::LANES {
                     *scores.add(past) = f32::NEG_INFINITY;
                 }
+                x = s.load(scores.add(at));
             }
-            largest = s.max(largest, s.load(scores.add(at)));
+            largest = s.max(largest, x);
+        }
+        // Of narrow vectors the last whole one may end before the block does.
+        for past in length.next_multiple_of(S::LANES)..end {
+            *scores.add(past) = f32::NEG_INFINITY;
         }
         let largest = s.splat(s.largest(largest));
-        let mut sum = s.splat(0.0);
-        for at in (0..end).step_by(S::LANES) {
-            let x = exp2_of_negative(s, s.sub(s.load(scores.add(at)), largest));
-            s.store(scores.add(at), x);
-            sum = s.add(sum, x);
+        let mut sum = Sum::zero(s);
+        for block in (0..end).step_by(LANES_MAX) {
+            for part in 0..Sum::<S>::PARTS {
+                let at = scores.add(block + part * S::LANES);
+                let x = exp2_of_negative(s, s.sub(s.load(at), largest));
+                s.store(at, x);
+                sum.add(s, part, x);
+            }
         }
-        s.sum(sum)
+        sum.total(s)
     }
 }
 
@@ -304,6 +320,7 @@ fn multiply_values<S: Simd>(s: S, layout: &Layout, scratch: &mut Scratch, rows: 
         c: scratch.products.as_mut_ptr(),
         c_stride: stride,
         c_group: S::TILE_ROWS,
+        rounding: layout.rounding,
         ahead: Ahead::NOTHING,
     });
     stride

@@ -13,7 +13,7 @@ mod tile;
 
 use crate::pool::Parts;
 use crate::vector::dispatch;
-use crate::{Kernels, ShapeError};
+use crate::{Kernels, Rounding, ShapeError};
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,6 +49,8 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Factor of the scores, such as 1 / √head_dim.
     pub scale: f32,
+    /// How the products of queries and keys and of shares and values are rounded.
+    pub rounding: Rounding,
 }
 
 impl Kernels {
@@ -56,7 +58,8 @@ impl Kernels {
     ///
     /// Sequence s is the tokens `cu_seqlens[s]..cu_seqlens[s + 1]`. `k` and `v` have a row a token; `q` and `out` have one for each of
     /// `queries`. Rows have `heads · head_dim` columns, and `out` is dense. The result for a sequence depends neither on its neighbours nor on
-    /// the number of threads.
+    /// the number of threads; nor, with [`Rounding::Stepwise`], on the instruction set: [`crate::reference::attention_stepwise`] says what
+    /// it is, to the bit.
     ///
     /// # Errors
     /// A slice that is shorter than that, or `cu_seqlens` that does not rise from 0.

@@ -38,13 +38,15 @@ struct Case {
 }
 
 impl Case {
+    /// Rounded stepwise.
     fn new(lengths: &[usize], heads: usize, head_dim: usize, sides: Sides, slots: SlotMap) -> Self {
         let mut cu_seqlens = vec![0];
         for length in lengths {
             cu_seqlens.push(cu_seqlens[cu_seqlens.len() - 1] + *length as u32);
         }
         let (tokens, width) = (lengths.iter().sum::<usize>(), heads * head_dim);
-        let shape = AttentionShape { heads, head_dim, scale: 2.0 / (head_dim as f32).sqrt() };
+        let shape =
+            AttentionShape { heads, head_dim, scale: 2.0 / (head_dim as f32).sqrt(), rounding: Rounding::Stepwise };
         let table = |seed, there: bool| there.then(|| numbers(slots.slots() * width, seed));
         let rows = [
             table(2, matches!(sides, Sides::Keys | Sides::Both)),
@@ -64,12 +66,14 @@ impl Case {
         [0, 1, 2].map(|part| Rows { data: &self.qkv, stride: 3 * self.width(), offset: part * self.width() })
     }
 
-    fn expected(&self) -> Vec<f32> {
+    /// The formula, and its steps to the bit.
+    fn expected(&self) -> [Vec<f32>; 2] {
         let [q, k, v] = self.rows();
         let [keys, queries] = [0, 1].map(|side: usize| self.rows[side].as_deref());
         let rows = reference::RelativeRows { keys, queries, slots: &self.slots };
         let relative = self.relative.is_some().then_some(&rows);
-        reference::attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative)
+        [reference::attention, reference::attention_stepwise]
+            .map(|attend| attend(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative))
     }
 
     fn attend(&self, kernels: &Kernels) -> Vec<f32> {
@@ -93,13 +97,18 @@ impl Case {
         out
     }
 
-    /// Every instruction set against the reference; threads and neighbours change nothing; first tokens meet the rest.
-    fn check(&self, name: &str) {
-        let expected = self.expected();
-        for isa in Isa::available() {
-            let name = format!("{name}, {}", isa.name());
+    /// Every instruction set against the reference, stepwise to the bit; threads and neighbours change nothing; first tokens meet the rest.
+    fn check(mut self, name: &str) {
+        let [formula, steps] = self.expected();
+        compare(name, &steps, &formula);
+        for (isa, rounding) in all_ways() {
+            self.shape.rounding = rounding;
+            let name = format!("{name}, {} {rounding:?}", isa.name());
             let got = self.attend(&Kernels::with_isa(isa, 1));
-            compare(&name, &got, &expected);
+            match rounding {
+                Rounding::Stepwise => assert_same(&name, &got, &steps),
+                Rounding::Fused => compare(&name, &got, &formula),
+            }
             let first_rows = self.cu_seqlens[..self.cu_seqlens.len() - 1].iter();
             let first_rows: Vec<f32> =
                 first_rows.flat_map(|&at| &got[at as usize * self.width()..][..self.width()]).copied().collect();
@@ -122,6 +131,19 @@ impl Case {
             relative: self.relative.clone(),
             ..*self
         }
+    }
+}
+
+/// Every instruction set, both ways.
+fn all_ways() -> impl Iterator<Item = (Isa, Rounding)> {
+    let roundings = [Rounding::Stepwise, Rounding::Fused];
+    Isa::available().into_iter().flat_map(move |isa| roundings.map(|rounding| (isa, rounding)))
+}
+
+fn assert_same(name: &str, got: &[f32], expected: &[f32]) {
+    assert_eq!(got.len(), expected.len(), "{name}");
+    for (at, (got, expected)) in got.iter().zip(expected).enumerate() {
+        assert_eq!(got.to_bits(), expected.to_bits(), "{name}: {got} at {at}, not {expected}");
     }
 }
 
@@ -167,10 +189,15 @@ fn meets_the_reference_at_model_shapes() {
 /// above, stands in.
 #[test]
 fn instruction_sets_agree_on_long_sequences() {
-    let case = Case::new(&[2048, 5], 1, 16, Sides::Both, SlotMap::new(256, 256, 512).unwrap());
+    let mut case = Case::new(&[2048, 5], 1, 16, Sides::Both, SlotMap::new(256, 256, 512).unwrap());
     let expected = case.attend(&Kernels::with_isa(Isa::scalar(), 1));
-    for isa in Isa::available() {
-        compare(isa.name(), &case.attend(&Kernels::with_isa(isa, 2)), &expected);
+    for (isa, rounding) in all_ways() {
+        case.shape.rounding = rounding;
+        let got = case.attend(&Kernels::with_isa(isa, 2));
+        match rounding {
+            Rounding::Stepwise => assert_same(isa.name(), &got, &expected),
+            Rounding::Fused => compare(isa.name(), &got, &expected),
+        }
     }
 }
 
@@ -178,8 +205,9 @@ fn instruction_sets_agree_on_long_sequences() {
 fn neighbours_change_nothing() {
     let lengths = [5, 64, 1, 130, 17, 64];
     for sides in [Sides::None, Sides::Both] {
-        let case = Case::new(&lengths, 2, 32, sides, buckets());
-        for isa in Isa::available() {
+        let mut case = Case::new(&lengths, 2, 32, sides, buckets());
+        for (isa, rounding) in all_ways() {
+            case.shape.rounding = rounding;
             for threads in [1, 2] {
                 let kernels = Kernels::with_isa(isa, threads);
                 let (together, first) = (case.attend(&kernels), case.attend_first(&kernels));

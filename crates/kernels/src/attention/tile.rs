@@ -5,6 +5,7 @@
 //! cache while all rows go by.
 
 use super::relative::Ahead;
+use crate::Rounding;
 use crate::vector::{Operation, Simd};
 
 /// `c[i][·] = Σ_k a[i][k] · b[k][·]`.
@@ -28,6 +29,7 @@ pub(super) struct Product {
     /// Rows after which the places in `c` repeat, a multiple of `TILE_ROWS`: in a group each tile is written `TILE_ROWS` columns to the
     /// left of the tile before, the last one at 0.
     pub(super) c_group: usize,
+    pub(super) rounding: Rounding,
     /// What the thread will read later: fetched from memory a little with each tile, so that nothing waits for it.
     pub(super) ahead: Ahead,
 }
@@ -37,16 +39,17 @@ impl Operation for Product {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        if S::TILE_ROWS == 8 {
-            multiply::<S, 8>(s, &self);
-        } else {
-            multiply::<S, 4>(s, &self);
+        match (S::TILE_ROWS, self.rounding) {
+            (8, Rounding::Stepwise) => multiply::<S, 8, false>(s, &self),
+            (8, Rounding::Fused) => multiply::<S, 8, true>(s, &self),
+            (_, Rounding::Stepwise) => multiply::<S, 4, false>(s, &self),
+            (_, Rounding::Fused) => multiply::<S, 4, true>(s, &self),
         }
     }
 }
 
 #[inline(always)]
-fn multiply<S: Simd, const ROWS: usize>(s: S, p: &Product) {
+fn multiply<S: Simd, const ROWS: usize, const FUSED: bool>(s: S, p: &Product) {
     let vectors = p.columns.div_ceil(S::LANES);
     let panels = vectors.div_ceil(S::TILE_VECTORS);
     let mut ahead = p.ahead;
@@ -56,16 +59,16 @@ fn multiply<S: Simd, const ROWS: usize>(s: S, p: &Product) {
         // As even as whole vectors go: 2 and 2 rather than 3 and 1.
         let count = (vectors - first).div_ceil(panels - panel);
         match count {
-            1 => multiply_panel::<S, ROWS, 1>(s, p, first * S::LANES, &mut ahead, lines_per_tile),
-            2 => multiply_panel::<S, ROWS, 2>(s, p, first * S::LANES, &mut ahead, lines_per_tile),
-            _ => multiply_panel::<S, ROWS, 3>(s, p, first * S::LANES, &mut ahead, lines_per_tile),
+            1 => multiply_panel::<S, ROWS, 1, FUSED>(s, p, first * S::LANES, &mut ahead, lines_per_tile),
+            2 => multiply_panel::<S, ROWS, 2, FUSED>(s, p, first * S::LANES, &mut ahead, lines_per_tile),
+            _ => multiply_panel::<S, ROWS, 3, FUSED>(s, p, first * S::LANES, &mut ahead, lines_per_tile),
         }
         first += count;
     }
 }
 
 #[inline(always)]
-fn multiply_panel<S: Simd, const ROWS: usize, const VECTORS: usize>(
+fn multiply_panel<S: Simd, const ROWS: usize, const VECTORS: usize, const FUSED: bool>(
     s: S,
     p: &Product,
     column: usize,
@@ -83,9 +86,9 @@ fn multiply_panel<S: Simd, const ROWS: usize, const VECTORS: usize>(
         // SAFETY: whoever made the product promised that its operands are as long as it says.
         unsafe {
             if ROWS == 8 && p.rows - row <= 4 {
-                tile::<S, 4, VECTORS>(s, p, row, b, c);
+                tile::<S, 4, VECTORS, FUSED>(s, p, row, b, c);
             } else {
-                tile::<S, ROWS, VECTORS>(s, p, row, b, c);
+                tile::<S, ROWS, VECTORS, FUSED>(s, p, row, b, c);
             }
         }
     }
@@ -95,7 +98,7 @@ fn multiply_panel<S: Simd, const ROWS: usize, const VECTORS: usize>(
 /// `ROWS` rows from `row` on, of which those past the end repeat the last, have `depth` elements; `b` and `c` have `VECTORS` vectors at each
 /// of their `depth` and `ROWS` rows.
 #[inline(always)]
-unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
+unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const FUSED: bool>(
     s: S,
     p: &Product,
     row: usize,
@@ -118,7 +121,7 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
             // SAFETY: the caller's.
             let a = s.splat(unsafe { *a.add(k) });
             for (sum, column) in sums.iter_mut().zip(columns) {
-                *sum = s.mul_add(a, column, *sum);
+                *sum = if FUSED { s.mul_add_fused(a, column, *sum) } else { s.mul_add(a, column, *sum) };
             }
         }
         b = b.wrapping_add(p.b_stride);

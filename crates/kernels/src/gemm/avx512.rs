@@ -22,6 +22,7 @@ pub(super) const INT8: Int8Kernel = Int8Kernel {
 };
 
 pub(super) const F32: F32Kernel = F32Kernel { rows: 12, columns: COLUMNS, tile: f32 };
+pub(super) const F32_STEPWISE: F32Kernel = F32Kernel { rows: 12, columns: COLUMNS, tile: f32_stepwise };
 
 unsafe fn int8(tile: &Int8Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
@@ -87,24 +88,45 @@ unsafe fn int8_step<const ROWS: usize>(tile: &Int8Tile, group: usize, sums: &mut
 unsafe fn f32(tile: &F32Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
     unsafe {
-        by_rows!(f32_rows, tile, 1 => 6, 2 => 4, 3 => 3, 4 => 2, 5 => 2, 6 => 1, 7 => 1, 8 => 1, 9 => 1, 10 => 1, 11 => 1, 12 => 1)
+        by_rows!(fused_rows, tile, 1 => 6, 2 => 4, 3 => 3, 4 => 2, 5 => 2, 6 => 1, 7 => 1, 8 => 1, 9 => 1, 10 => 1, 11 => 1, 12 => 1)
+    }
+}
+
+/// One sum for each number, in the order of `k`.
+unsafe fn f32_stepwise(tile: &F32Tile) {
+    // SAFETY: as above.
+    unsafe {
+        by_rows!(stepwise_rows, tile, 1 => 1, 2 => 1, 3 => 1, 4 => 1, 5 => 1, 6 => 1, 7 => 1, 8 => 1, 9 => 1, 10 => 1, 11 => 1, 12 => 1)
     }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+unsafe fn fused_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+    // SAFETY: the caller's promise is passed on.
+    unsafe { f32_rows::<ROWS, UNROLL, true>(tile) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn stepwise_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+    // SAFETY: the caller's promise is passed on.
+    unsafe { f32_rows::<ROWS, UNROLL, false>(tile) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize, const FUSED: bool>(tile: &F32Tile) {
     // SAFETY: all reads and writes are within the lengths that the fields of `F32Tile` promise.
     unsafe {
         let mut sums = [[[_mm512_setzero_ps(); 2]; ROWS]; UNROLL];
         let mut i = 0;
         while i + UNROLL <= tile.k {
             for (step, sums) in sums.iter_mut().enumerate() {
-                f32_step(tile, i + step, sums);
+                f32_step::<ROWS, FUSED>(tile, i + step, sums);
             }
             i += UNROLL;
         }
         while i < tile.k {
-            f32_step(tile, i, &mut sums[0]);
+            f32_step::<ROWS, FUSED>(tile, i, &mut sums[0]);
             i += 1;
         }
         let bias = load(tile.bias);
@@ -123,14 +145,18 @@ unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
 /// One `k`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn f32_step<const ROWS: usize>(tile: &F32Tile, i: usize, sums: &mut [[__m512; 2]; ROWS]) {
+unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(tile: &F32Tile, i: usize, sums: &mut [[__m512; 2]; ROWS]) {
     // SAFETY: `i` is below `k`, so panel and rows reach that far.
     unsafe {
         let weights = load(tile.panel.add(i * COLUMNS));
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = _mm512_set1_ps(*tile.x.add(row * tile.x_stride + i));
-            sums[0] = _mm512_fmadd_ps(x, weights[0], sums[0]);
-            sums[1] = _mm512_fmadd_ps(x, weights[1], sums[1]);
+            for (sum, weights) in sums.iter_mut().zip(weights) {
+                *sum = match FUSED {
+                    true => _mm512_fmadd_ps(x, weights, *sum),
+                    false => _mm512_add_ps(_mm512_mul_ps(x, weights), *sum),
+                };
+            }
         }
     }
 }

@@ -5,7 +5,8 @@
 //! from each of its rows, and no row is copied for its sake.
 //!
 //! The sums of 8-bit products are exact, so all instruction sets agree to the last bit; what follows a sum (scale, bias, residual) is one
-//! multiplication and additions, each rounded by itself, never a fused one, for the same reason.
+//! multiplication and additions, each rounded by itself, never a fused one, for the same reason. Sums of f32 products come both ways
+//! ([`Rounding`]).
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -23,9 +24,9 @@ mod scalar;
 #[cfg(all(target_family = "wasm", target_feature = "simd128"))]
 mod simd128;
 
-use crate::Isa;
 use crate::isa::IsaKind;
 use crate::quantize_rows::QuantizeRow;
+use crate::{Isa, Rounding};
 
 /// A kernel for 8-bit weights.
 pub(crate) struct Int8Kernel {
@@ -133,20 +134,29 @@ pub(crate) fn int8_kernel(isa: Isa) -> &'static Int8Kernel {
 }
 
 /// The kernel for weights in f32 of an instruction set.
-pub(crate) fn f32_kernel(isa: Isa) -> &'static F32Kernel {
+pub(crate) fn f32_kernel(isa: Isa, rounding: Rounding) -> &'static F32Kernel {
+    let (stepwise, fused) = f32_kernels(isa);
+    match rounding {
+        Rounding::Stepwise => stepwise,
+        Rounding::Fused => fused,
+    }
+}
+
+/// Stepwise and fused. Stepwise, each number is one sum over `k` in order, and then its bias is added, and then the residual.
+fn f32_kernels(isa: Isa) -> (&'static F32Kernel, &'static F32Kernel) {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        IsaKind::Avx2 | IsaKind::Avx2Vnni => &avx2::F32,
+        IsaKind::Avx2 | IsaKind::Avx2Vnni => (&avx2::F32_STEPWISE, &avx2::F32),
         #[cfg(target_arch = "x86_64")]
-        IsaKind::Avx512Vnni => &avx512::F32,
+        IsaKind::Avx512Vnni => (&avx512::F32_STEPWISE, &avx512::F32),
         #[cfg(target_arch = "aarch64")]
-        IsaKind::NeonDot => &neon::F32,
+        IsaKind::NeonDot => (&neon::F32_STEPWISE, &neon::F32),
         #[cfg(all(target_family = "wasm", target_feature = "simd128"))]
-        IsaKind::Simd128 => &simd128::F32,
+        IsaKind::Simd128 => (&simd128::F32_STEPWISE, &simd128::F32),
         #[cfg(all(target_family = "wasm", target_feature = "relaxed-simd"))]
-        IsaKind::RelaxedSimd => &relaxed_simd::F32,
-        IsaKind::Scalar => &scalar::F32,
+        IsaKind::RelaxedSimd => (&simd128::F32_STEPWISE, &relaxed_simd::F32),
+        IsaKind::Scalar => (&scalar::F32, &scalar::F32),
         // As above.
-        _ => &scalar::F32,
+        _ => (&scalar::F32, &scalar::F32),
     }
 }

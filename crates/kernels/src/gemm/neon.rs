@@ -23,6 +23,7 @@ pub(super) const INT8: Int8Kernel = Int8Kernel {
 };
 
 pub(super) const F32: F32Kernel = F32Kernel { rows: 8, columns: COLUMNS, tile: f32 };
+pub(super) const F32_STEPWISE: F32Kernel = F32Kernel { rows: 8, columns: COLUMNS, tile: f32_stepwise };
 
 unsafe fn int8(tile: &Int8Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
@@ -100,23 +101,42 @@ fn dot<const LANE: usize>(mut sum: int32x4_t, weights: int8x16_t, x: int8x16_t) 
 
 unsafe fn f32(tile: &F32Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
-    unsafe { by_rows!(f32_rows, tile, 1 => 4, 2 => 2, 3 => 2, 4 => 1, 5 => 1, 6 => 1, 7 => 1, 8 => 1) }
+    unsafe { by_rows!(fused_rows, tile, 1 => 4, 2 => 2, 3 => 2, 4 => 1, 5 => 1, 6 => 1, 7 => 1, 8 => 1) }
+}
+
+/// One sum for each number, in the order of `k`.
+unsafe fn f32_stepwise(tile: &F32Tile) {
+    // SAFETY: as above.
+    unsafe { by_rows!(stepwise_rows, tile, 1 => 1, 2 => 1, 3 => 1, 4 => 1, 5 => 1, 6 => 1, 7 => 1, 8 => 1) }
 }
 
 #[target_feature(enable = "neon")]
-unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+unsafe fn fused_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+    // SAFETY: the caller's promise is passed on.
+    unsafe { f32_rows::<ROWS, UNROLL, true>(tile) }
+}
+
+#[target_feature(enable = "neon")]
+unsafe fn stepwise_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+    // SAFETY: the caller's promise is passed on.
+    unsafe { f32_rows::<ROWS, UNROLL, false>(tile) }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize, const FUSED: bool>(tile: &F32Tile) {
     // SAFETY: all reads and writes are within the lengths that the fields of `F32Tile` promise.
     unsafe {
         let mut sums = [[[vdupq_n_f32(0.0); 2]; ROWS]; UNROLL];
         let mut i = 0;
         while i + UNROLL <= tile.k {
             for (step, sums) in sums.iter_mut().enumerate() {
-                f32_step(tile, i + step, sums);
+                f32_step::<ROWS, FUSED>(tile, i + step, sums);
             }
             i += UNROLL;
         }
         while i < tile.k {
-            f32_step(tile, i, &mut sums[0]);
+            f32_step::<ROWS, FUSED>(tile, i, &mut sums[0]);
             i += 1;
         }
         for row in 0..ROWS {
@@ -134,15 +154,23 @@ unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
 /// One `k`.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn f32_step<const ROWS: usize>(tile: &F32Tile, i: usize, sums: &mut [[float32x4_t; 2]; ROWS]) {
+unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(
+    tile: &F32Tile,
+    i: usize,
+    sums: &mut [[float32x4_t; 2]; ROWS],
+) {
     // SAFETY: `i` is below `k`, so panel and rows reach that far.
     unsafe {
         let panel = tile.panel.add(i * COLUMNS);
         let (low, high) = (vld1q_f32(panel), vld1q_f32(panel.add(4)));
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = *tile.x.add(row * tile.x_stride + i);
-            sums[0] = vfmaq_n_f32(sums[0], low, x);
-            sums[1] = vfmaq_n_f32(sums[1], high, x);
+            for (sum, weights) in sums.iter_mut().zip([low, high]) {
+                *sum = match FUSED {
+                    true => vfmaq_n_f32(*sum, weights, x),
+                    false => vaddq_f32(vmulq_n_f32(weights, x), *sum),
+                };
+            }
         }
     }
 }

@@ -107,8 +107,7 @@ impl Product<'_> {
             for (column, (out, number)) in out.iter_mut().zip(numbers).enumerate() {
                 let place = row * target.stride + column;
                 // SAFETY: as above.
-                let more = if residual.is_null() { 0.0 } else { unsafe { *residual.add(place) } };
-                *out = number + more;
+                *out = if residual.is_null() { *number } else { number + unsafe { *residual.add(place) } };
             }
         }
     }

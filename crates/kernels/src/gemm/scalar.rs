@@ -81,7 +81,6 @@ unsafe fn write(out: &Out, row: usize, column: usize, value: f32) {
     let place = row * out.stride + column;
     // SAFETY: the caller names a row and a column of the tile, which `out` has room for.
     unsafe {
-        let residual = if out.residual.is_null() { 0.0 } else { *out.residual.add(place) };
-        *out.start.add(place) = value + residual;
+        *out.start.add(place) = if out.residual.is_null() { value } else { value + *out.residual.add(place) };
     }
 }

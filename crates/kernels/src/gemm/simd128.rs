@@ -22,6 +22,7 @@ pub(super) const INT8: Int8Kernel = Int8Kernel {
 };
 
 pub(super) const F32: F32Kernel = F32Kernel { rows: 4, columns: COLUMNS, tile: f32 };
+pub(super) const F32_STEPWISE: F32Kernel = F32Kernel { rows: 4, columns: COLUMNS, tile: f32_stepwise };
 
 unsafe fn int8(tile: &Int8Tile) {
     // SAFETY: the caller's promise about the operands is passed on.
@@ -86,6 +87,12 @@ pub(super) unsafe fn finish_int8(tile: &Int8Tile, row: usize, half: usize, sum: 
 unsafe fn f32(tile: &F32Tile) {
     // SAFETY: the caller's promise about the operands is passed on.
     unsafe { by_rows!(f32_rows, tile, 1 => 2, 2 => 1, 3 => 1, 4 => 1) }
+}
+
+/// One sum for each number, in the order of `k`.
+unsafe fn f32_stepwise(tile: &F32Tile) {
+    // SAFETY: the caller's promise about the operands is passed on.
+    unsafe { by_rows!(f32_rows, tile, 1 => 1, 2 => 1, 3 => 1, 4 => 1) }
 }
 
 unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {

@@ -5,6 +5,7 @@ mod embedding;
 mod layer_norm;
 mod linear;
 mod softmax;
+mod stepwise;
 mod vector;
 
 pub use attention::*;
@@ -12,4 +13,5 @@ pub use embedding::*;
 pub use layer_norm::*;
 pub use linear::*;
 pub use softmax::*;
+pub use stepwise::*;
 pub use vector::*;

@@ -1,5 +1,7 @@
 //! Functions of one vector, and sums and maxima of slices.
 //!
+//! All of it gives the same bits on every instruction set: no arithmetic is fused, and sums have one order ([`Sum`]).
+//!
 //! Coefficients are our own minimax fits (Lawson's reweighted least squares) over the stated ranges. Not-a-number stays so
 //! throughout.
 
@@ -89,64 +91,96 @@ pub(super) fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
     s.if_less(x, s.splat(-EDGE), s.splat(0.0), y)
 }
 
-/// Sums of vectors are kept in so many parts, since an addition takes several cycles before the next can use it.
-const PARTS: usize = 4;
+/// A sum in [`LANES_MAX`] lanes, so many on every instruction set, that its bits do not depend on which one it is: the number at i is added to
+/// lane i mod `LANES_MAX`, one after another, and at the end the lanes are added in halves, lane i and lane i + `LANES_MAX` / 2, until
+/// one is left. Zeros fill up what has no whole number of lanes.
+///
+/// Only the first [`Sum::PARTS`] vectors are used; the rest are never touched, and cost nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Sum<S: Simd>([S::V; LANES_MAX]);
 
-/// Folds a slice: `$vector` over whole vectors in [`PARTS`] accumulators, `$scalar` over what is left.
-macro_rules! fold {
-    ($s:ident, $x:ident, $zero:expr, |$t:ident, $v:ident| $vector:expr, $merge:ident, $finish:ident, |$u:ident, $e:ident| $scalar:expr) => {{
-        let mut parts = [$s.splat($zero); PARTS];
-        let mut blocks = $x.chunks_exact(PARTS * S::LANES);
-        for block in blocks.by_ref() {
-            for (i, part) in parts.iter_mut().enumerate() {
-                // SAFETY: the block has `PARTS` vectors.
-                let ($t, $v) = (*part, unsafe { $s.load(block.as_ptr().add(i * S::LANES)) });
-                *part = $vector;
+impl<S: Simd> Sum<S> {
+    /// Vectors that the lanes take.
+    pub(crate) const PARTS: usize = LANES_MAX / S::LANES;
+
+    #[inline(always)]
+    pub(crate) fn zero(s: S) -> Self {
+        Self([s.splat(0.0); LANES_MAX])
+    }
+
+    /// Adds `x` to the lanes from `part · LANES` on.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, s: S, part: usize, x: S::V) {
+        self.0[part] = s.add(self.0[part], x);
+    }
+
+    #[inline(always)]
+    pub(crate) fn total(mut self, s: S) -> f32 {
+        let mut parts = Self::PARTS;
+        while parts > 1 {
+            parts /= 2;
+            for i in 0..parts {
+                self.0[i] = s.add(self.0[i], self.0[i + parts]);
             }
         }
-        let mut vectors = blocks.remainder().chunks_exact(S::LANES);
-        for vector in vectors.by_ref() {
-            // SAFETY: the chunk has `LANES` elements.
-            let ($t, $v) = (parts[0], unsafe { $s.load(vector.as_ptr()) });
-            parts[0] = $vector;
+        s.sum(self.0[0])
+    }
+}
+
+/// Sums up `$term` of the vectors of a slice, which `$padding`, of the term 0, fills up.
+macro_rules! sum {
+    ($s:ident, $x:ident, $padding:expr, |$v:ident| $term:expr) => {{
+        let mut sum = Sum::zero($s);
+        let (blocks, rest) = $x.as_chunks::<LANES_MAX>();
+        for block in blocks {
+            sum!(of block, $s, sum, |$v| $term);
         }
-        let [a, b, c, d] = parts;
-        let mut $u = $s.$finish($s.$merge($s.$merge(a, b), $s.$merge(c, d)));
-        for &$e in vectors.remainder() {
-            $u = $scalar;
+        if !rest.is_empty() {
+            let mut last = [$padding; LANES_MAX];
+            last[..rest.len()].copy_from_slice(rest);
+            sum!(of last, $s, sum, |$v| $term);
         }
-        $u
+        sum.total($s)
     }};
+    (of $block:ident, $s:ident, $sum:ident, |$v:ident| $term:expr) => {
+        for part in 0..Sum::<S>::PARTS {
+            // SAFETY: the block has LANES_MAX elements.
+            let $v = unsafe { $s.load($block.as_ptr().add(part * S::LANES)) };
+            $sum.add($s, part, $term);
+        }
+    };
 }
 
 /// The sum of `x`.
 #[inline(always)]
 pub(crate) fn sum_of<S: Simd>(s: S, x: &[f32]) -> f32 {
-    fold!(s, x, 0.0, |t, v| s.add(t, v), add, sum, |t, e| t + e)
+    sum!(s, x, 0.0, |v| v)
 }
 
 /// The sum of squares of `x - center`.
 #[inline(always)]
 pub(crate) fn squared_distance_of<S: Simd>(s: S, x: &[f32], center: f32) -> f32 {
     let centers = s.splat(center);
-    fold!(
-        s,
-        x,
-        0.0,
-        |t, v| {
-            let distance = s.sub(v, centers);
-            s.mul_add(distance, distance, t)
-        },
-        add,
-        sum,
-        |t, e| t + (e - center) * (e - center)
-    )
+    sum!(s, x, center, |v| {
+        let distance = s.sub(v, centers);
+        s.mul(distance, distance)
+    })
 }
 
 /// The largest of `x`, minus infinity for none; what is not a number may be passed over.
 #[inline(always)]
 pub(crate) fn maximum_of<S: Simd>(s: S, x: &[f32]) -> f32 {
-    fold!(s, x, f32::NEG_INFINITY, |t, v| s.max(t, v), max, largest, |t, e| t.max(e))
+    let mut largest = s.splat(f32::NEG_INFINITY);
+    let mut chunks = x.chunks_exact(S::LANES);
+    for chunk in chunks.by_ref() {
+        // SAFETY: the chunk has `LANES` elements.
+        largest = s.max(largest, unsafe { s.load(chunk.as_ptr()) });
+    }
+    let mut largest = s.largest(largest);
+    for &x in chunks.remainder() {
+        largest = largest.max(x);
+    }
+    largest
 }
 
 /// Adds `x` to `to`, as far as the shorter goes.
@@ -182,26 +216,30 @@ pub(crate) fn softmax_row<S: Simd>(s: S, row: &mut [f32]) {
 #[inline(always)]
 fn exponentiate<S: Simd>(s: S, row: &mut [f32]) -> f32 {
     let largest = s.splat(maximum_of(s, row));
-    let mut total = s.splat(0.0);
-    let mut chunks = row.chunks_exact_mut(S::LANES);
-    for chunk in chunks.by_ref() {
-        // SAFETY: the chunk has `LANES` elements.
+    let mut sum = Sum::zero(s);
+    let (blocks, rest) = row.as_chunks_mut::<LANES_MAX>();
+    for block in blocks {
+        exponentiate_block(s, block, largest, &mut sum);
+    }
+    if !rest.is_empty() {
+        // Lanes past the end are e^-∞ = 0.
+        let mut last = [f32::NEG_INFINITY; LANES_MAX];
+        last[..rest.len()].copy_from_slice(rest);
+        exponentiate_block(s, &mut last, largest, &mut sum);
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
+    sum.total(s)
+}
+
+#[inline(always)]
+fn exponentiate_block<S: Simd>(s: S, block: &mut [f32; LANES_MAX], largest: S::V, sum: &mut Sum<S>) {
+    for part in 0..Sum::<S>::PARTS {
+        // SAFETY: the block has LANES_MAX elements.
         unsafe {
-            let y = exp(s, s.sub(s.load(chunk.as_ptr()), largest));
-            s.store(chunk.as_mut_ptr(), y);
-            total = s.add(total, y);
+            let at = block.as_mut_ptr().add(part * S::LANES);
+            let y = exp(s, s.sub(s.load(at), largest));
+            s.store(at, y);
+            sum.add(s, part, y);
         }
     }
-    let rest = chunks.into_remainder();
-    // Lanes past the end are e^-∞ = 0.
-    let mut padded = [f32::NEG_INFINITY; LANES_MAX];
-    padded[..rest.len()].copy_from_slice(rest);
-    // SAFETY: `padded` has at least `LANES` elements.
-    unsafe {
-        let y = exp(s, s.sub(s.load(padded.as_ptr()), largest));
-        s.store(padded.as_mut_ptr(), y);
-        total = s.add(total, y);
-    }
-    rest.copy_from_slice(&padded[..rest.len()]);
-    s.sum(total)
 }

@@ -18,7 +18,7 @@ use crate::Isa;
 use crate::isa::IsaKind;
 
 pub use activation::{gelu, gelu_tanh, relu, tanh};
-pub(crate) use functions::{add_to, exp2_of_negative, softmax_row, squared_distance_of, sum_of};
+pub(crate) use functions::{Sum, add_to, exp2_of_negative, softmax_row, squared_distance_of, sum_of};
 
 /// Lanes of the widest vector.
 pub(crate) const LANES_MAX: usize = 16;
@@ -50,16 +50,21 @@ pub(crate) trait Simd: Copy {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a·b + c`, rounded once where the instruction set can.
-    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// The smaller; not a number if `b` is not.
+    fn mul_add_fused(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `a·b + c`, rounded after the product and after the sum: the same on every instruction set.
+    #[inline(always)]
+    fn mul_add(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        self.add(self.mul(a, b), c)
+    }
+    /// `a` if it is smaller than `b`, else `b`.
     fn min(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The larger; not a number if `b` is not.
+    /// `a` if it is larger than `b`, else `b`.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
     /// Where `a < b`, `then`; elsewhere, not-a-number included, `otherwise`.
     fn if_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
     /// 2ⁿ for a whole number n of -126..=127, given as n + 1.5·2²³.
     fn exp2_shifted(self, n: Self::V) -> Self::V;
-    /// The sum of the lanes.
+    /// The sum of the lanes, added in halves: lane i and lane i + `LANES` / 2, until one is left.
     fn sum(self, x: Self::V) -> f32;
     /// The largest lane; lanes that are not a number may be passed over.
     fn largest(self, x: Self::V) -> f32;
@@ -109,6 +114,11 @@ pub(crate) fn dispatch<O: Operation>(isa: Isa, operation: O) -> O::Output {
         IsaKind::RelaxedSimd => operation.run(wasm::RelaxedSimd),
         _ => operation.run(scalar::Scalar),
     }
+}
+
+/// 2ˣ for x up to 0, as every instruction set computes it.
+pub(crate) fn exp2_of_negative_in_steps(x: f32) -> f32 {
+    exp2_of_negative(scalar::Scalar, x)
 }
 
 #[cfg(test)]

@@ -31,15 +31,15 @@ impl Simd for Neon {
     const LANES: usize = 4;
     const TILE_ROWS: usize = 8;
 
-    // `vminq` and `vmaxq` are not a number if either is not, which is more than asked.
+    // `vminq` and `vmaxq` have rules of their own for zeros and for what is not a number.
     arithmetic! {
         add(a, b) => vaddq_f32(a, b);
         sub(a, b) => vsubq_f32(a, b);
         mul(a, b) => vmulq_f32(a, b);
         div(a, b) => vdivq_f32(a, b);
-        mul_add(a, b, c) => vfmaq_f32(c, a, b);
-        min(a, b) => vminq_f32(a, b);
-        max(a, b) => vmaxq_f32(a, b);
+        mul_add_fused(a, b, c) => vfmaq_f32(c, a, b);
+        min(a, b) => vbslq_f32(vcltq_f32(a, b), a, b);
+        max(a, b) => vbslq_f32(vcgtq_f32(a, b), a, b);
         if_less(a, b, then, otherwise) => vbslq_f32(vcltq_f32(a, b), then, otherwise);
         exp2_shifted(n) =>
             vreinterpretq_f32_s32(vaddq_s32(vshlq_n_s32::<23>(vreinterpretq_s32_f32(n)), vdupq_n_s32(127 << 23)));
@@ -66,7 +66,10 @@ impl Simd for Neon {
     #[inline(always)]
     fn sum(self, x: float32x4_t) -> f32 {
         // SAFETY: `self` exists only where the processor has NEON.
-        unsafe { vaddvq_f32(x) }
+        unsafe {
+            let x = vadd_f32(vget_low_f32(x), vget_high_f32(x));
+            vget_lane_f32::<0>(vpadd_f32(x, x))
+        }
     }
 
     #[inline(always)]

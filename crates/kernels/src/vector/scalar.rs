@@ -50,7 +50,7 @@ impl Simd for Scalar {
 
     // Not `f32::mul_add`: without the instruction that is a call into the maths library.
     #[inline(always)]
-    fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
+    fn mul_add_fused(self, a: f32, b: f32, c: f32) -> f32 {
         a * b + c
     }
 

@@ -27,6 +27,10 @@ fn check(kernel: Kernel, expected: fn(f64) -> f64, tolerance: f64) {
         for len in [0, 1, 7, 15, 16, 17, 31, inputs.len()] {
             let mut x = inputs[..len].to_vec();
             kernel(isa, &mut x);
+            let mut plain = inputs[..len].to_vec();
+            kernel(Isa::scalar(), &mut plain);
+            let same = x.iter().zip(&plain).all(|(x, plain)| x.to_bits() == plain.to_bits());
+            assert!(same, "{}: not the bits of plain Rust", isa.name());
             for (input, got) in inputs.iter().zip(&x) {
                 let expected = expected(f64::from(*input));
                 let error = (f64::from(*got) - expected).abs() / expected.abs().max(1.0);

@@ -60,7 +60,7 @@ macro_rules! simd {
             }
 
             #[inline(always)]
-            fn mul_add(self, $a: v128, $b: v128, $c: v128) -> v128 {
+            fn mul_add_fused(self, $a: v128, $b: v128, $c: v128) -> v128 {
                 $mul_add
             }
 

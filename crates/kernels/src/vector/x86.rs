@@ -48,7 +48,7 @@ impl Simd for Avx2 {
         sub(a, b) => _mm256_sub_ps(a, b);
         mul(a, b) => _mm256_mul_ps(a, b);
         div(a, b) => _mm256_div_ps(a, b);
-        mul_add(a, b, c) => _mm256_fmadd_ps(a, b, c);
+        mul_add_fused(a, b, c) => _mm256_fmadd_ps(a, b, c);
         min(a, b) => _mm256_min_ps(a, b);
         max(a, b) => _mm256_max_ps(a, b);
         if_less(a, b, then, otherwise) => _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b));
@@ -91,11 +91,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn sum(self, x: __m256) -> f32 {
         // SAFETY: `self` exists only where the processor has AVX2.
-        unsafe {
-            let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
-            let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
-            _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
-        }
+        unsafe { sum_of_halves(x) }
     }
 
     #[inline(always)]
@@ -140,6 +136,18 @@ unsafe fn put<const ADD: bool>(to: *mut f32, x: __m256) {
     unsafe { _mm256_storeu_ps(to, if ADD { _mm256_add_ps(_mm256_loadu_ps(to), x) } else { x }) }
 }
 
+/// # Safety
+/// The processor has AVX2.
+#[inline(always)]
+unsafe fn sum_of_halves(x: __m256) -> f32 {
+    // SAFETY: the caller's.
+    unsafe {
+        let x = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+        let x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+        _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)))
+    }
+}
+
 impl Simd for Avx512 {
     type V = __m512;
     const LANES: usize = 16;
@@ -150,7 +158,7 @@ impl Simd for Avx512 {
         sub(a, b) => _mm512_sub_ps(a, b);
         mul(a, b) => _mm512_mul_ps(a, b);
         div(a, b) => _mm512_div_ps(a, b);
-        mul_add(a, b, c) => _mm512_fmadd_ps(a, b, c);
+        mul_add_fused(a, b, c) => _mm512_fmadd_ps(a, b, c);
         min(a, b) => _mm512_min_ps(a, b);
         max(a, b) => _mm512_max_ps(a, b);
         if_less(a, b, then, otherwise) =>
@@ -193,8 +201,8 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn sum(self, x: __m512) -> f32 {
-        // SAFETY: `self` exists only where the processor has AVX-512.
-        unsafe { _mm512_reduce_add_ps(x) }
+        // SAFETY: `self` exists only where the processor has AVX-512. The intrinsic for it all has an order of its own.
+        unsafe { sum_of_halves(_mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps::<1>(x))) }
     }
 
     #[inline(always)]

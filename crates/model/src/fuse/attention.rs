@@ -8,7 +8,7 @@ use super::glue::{MASK, ROWS, TOKENS, elements, random, tensor};
 use super::region::Region;
 use super::{Fused, Unfused};
 use crate::program::{Attention, Relative};
-use grice_kernels::{AttentionShape, Kernels, Queries, Rows};
+use grice_kernels::{AttentionShape, Kernels, Queries, Rounding, Rows};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -255,7 +255,8 @@ impl<'p> Trial<'_, 'p> {
         let mut out = vec![0.0; query.len()];
         let relative = attention.relative.as_ref().map(|relative| relative.pack(attention.heads, attention.head_dim));
         let Ok(relative) = relative.transpose() else { return false };
-        let shape = AttentionShape { heads: recipe.heads, head_dim: columns / recipe.heads, scale: recipe.scale };
+        let Recipe { heads, scale, .. } = *recipe;
+        let shape = AttentionShape { heads, head_dim: columns / heads, scale, rounding: Rounding::Stepwise };
         let (query, key, value) = (rows(&query), rows(&key), rows(&value));
         let ran = kernels.attention(&query, &key, &value, &offsets, queries, &shape, relative.as_ref(), &mut out);
         ran.is_ok() && super::glue::all_close(&packed(&sample.found), &out)

@@ -4,6 +4,7 @@ use super::anchors::Anchor;
 use super::probe::Probe;
 use super::region::{Region, Regions};
 use super::{Fused, Unfused};
+use grice_kernels::LayerNorm;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use tract_onnx::prelude::*;
@@ -149,22 +150,38 @@ impl<'a, 'p> Glue<'a, 'p> {
 
     /// The value of a piece that depends on no input's elements, for sequences of `tokens` tokens.
     pub(super) fn constant_value(&self, name: &'p str, tokens: usize, columns: usize) -> Fused<Tensor> {
-        let region = self.regions.back_from(name);
-        let feeds = self.standard_feeds(&region, 1, tokens, columns);
-        if let Some(tensor) = self.regions.graph.constant(region.value) {
+        if let Some(tensor) = self.regions.graph.constant(self.regions.graph.resolve(name)) {
             let values = super::constants::floats(tensor).zip(super::constants::dims(tensor));
             let value = values.and_then(|(values, dims)| Tensor::from_shape(&dims, &values).ok());
             return value.ok_or_else(|| Unfused::new(format!("the constant `{name}` cannot be read")));
         }
-        let key = (self.regions.signature(&region), tokens);
+        let key = (self.regions.signature(&self.regions.back_from(name)), tokens);
         if let Some(known) = self.constants.borrow().get(&key) {
             return Ok(known.clone());
         }
-        let value = self.probe.run(&region, &feeds);
-        let value = value.map_err(|error| Unfused::new(format!("`{name}` cannot be computed: {error:#}")))?;
+        let cannot = |error: TractError| Unfused::new(format!("`{name}` cannot be computed: {error:#}"));
+        let region = self.regions.back_to_norms(name);
+        let mut feeds = self.standard_feeds(&region, 1, tokens, columns);
+        for &source in &region.sources {
+            if let Some(Anchor::Norm { input, norm }) = self.regions.anchors.get(source)
+                && !self.regions.varies(source)
+            {
+                // tract's norm may sum in another order on another machine.
+                let mut values = self.constant_value(input, tokens, columns)?;
+                normalize(&mut values, norm).map_err(cannot)?;
+                feeds.insert(source, values);
+            }
+        }
+        let value = self.probe.run(&region, &feeds).map_err(cannot)?;
         self.constants.borrow_mut().insert(key, value.clone());
         Ok(value)
     }
+}
+
+/// The rows of a tensor through a layer norm.
+fn normalize(values: &mut Tensor, norm: &LayerNorm) -> TractResult<()> {
+    let mut values = values.try_as_plain_ram_mut()?;
+    Ok(crate::fold::normalize(values.as_slice_mut::<f32>()?, norm)?)
 }
 
 pub(super) const MASK: &str = "attention_mask";

@@ -61,6 +61,15 @@ impl<'a, 'p> Regions<'a, 'p> {
         })
     }
 
+    /// As [`Self::back_from`], without looking through norms.
+    pub(super) fn back_to_norms(&self, value: &'p str) -> Region<'p> {
+        self.walk(value, |name| match self.anchors.get(name) {
+            Some(Anchor::Linear { .. } | Anchor::Norm { .. }) => true,
+            Some(_) => self.varies(name),
+            None => false,
+        })
+    }
+
     /// What `value` is made of, back to `stop` and through all anchors.
     pub(super) fn between(&self, stop: &'p str, value: &'p str) -> Region<'p> {
         self.walk(value, |name| name == stop)
