@@ -42,7 +42,9 @@ let engine: EngineCard;
 
 function onJudged(about: Subject, judgement: Judgement | undefined): void {
   conversation.mark(about);
-  if (judgement) latency.add(judgement.wait_ms, judgement.verdict.cached);
+  if (judgement) latency.add(judgement.wait_ms, judgement.ruling.isCached);
+  // One failure is not the last word, as long as there are verdicts.
+  if (judgement) verdict.recover();
   if (about === shownSubject()) showVerdict();
 }
 
@@ -106,8 +108,8 @@ function showVerdict(): void {
   const judgement = isBlank ? undefined : judge.lookBack(about);
   verdict.show(judgement);
   const isDraft = about === "draft" && judgement;
-  find("gist").dataset["ruling"] = !isDraft ? "none" : judgement.verdict.cooperative ? "good" : "broken";
-  write(find("gist"), isDraft ? sumUp(judgement.verdict.violations) : "");
+  find("gist").dataset["ruling"] = !isDraft ? "none" : judgement.ruling.isCooperative ? "good" : "broken";
+  write(find("gist"), isDraft ? sumUp(judgement.ruling.violations) : "");
 }
 
 async function open(setup: Setup): Promise<void> {

@@ -162,20 +162,20 @@ export class Conversation {
   }
 
   #fillMark(mark: HTMLElement, id: number): void {
-    const verdict = this.#look(id)?.verdict;
-    if (!verdict) {
+    const ruling = this.#look(id)?.ruling;
+    if (!ruling) {
       mark.dataset["ruling"] = "none";
       mark.replaceChildren(makeIcon("waiting"), make("span", { className: "unseen" }, "Not judged yet"));
       return;
     }
-    mark.dataset["ruling"] = verdict.cooperative ? "good" : "broken";
-    const broken = MAXIMS.filter((maxim) => verdict.violations[maxim]);
+    mark.dataset["ruling"] = ruling.isCooperative ? "good" : "broken";
+    const broken = MAXIMS.filter((maxim) => ruling.violations[maxim]);
     const parts = broken.map((maxim) => {
       const part = make("span", { className: "broken" }, makeIcon(maxim), PRIMER[maxim].title);
       part.dataset["maxim"] = maxim;
       return part;
     });
-    const said = make("span", { className: "unseen" }, `${sumUp(verdict.violations)}. Show the verdict`);
+    const said = make("span", { className: "unseen" }, `${sumUp(ruling.violations)}. Show the verdict`);
     const seen = make("span", { className: "seen", "aria-hidden": "true" }, ...(broken.length > 0 ? parts : [makeIcon("good"), "Cooperative"]));
     mark.replaceChildren(seen, said);
   }

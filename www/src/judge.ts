@@ -1,7 +1,8 @@
 // Which turn is judged when: what is being typed first, after a pause and without its predecessors; the rest in between.
 
-import type { Detection, Detector } from "grice";
+import type { Detector } from "grice";
 import type { Chat, Subject, Turn } from "./chat.js";
+import { type Ruling, rule } from "./ruling.js";
 
 /** Long enough that a word's letters make one judgement, short enough to feel immediate. */
 const PAUSE_MS = 120;
@@ -9,7 +10,7 @@ const PAUSE_MS = 120;
 export interface Judgement {
   /** What was judged, to tell whether it still holds. */
   turn: Turn;
-  verdict: Detection;
+  ruling: Ruling;
   /** From the call to its answer, by the page's clock. */
   wait_ms: number;
 }
@@ -128,10 +129,10 @@ export class Judge {
   async #judge(subject: Subject, turn: Turn, signal: AbortSignal): Promise<void> {
     if (!this.#detector) return;
     const started = performance.now();
-    const verdict = await this.#detector.detect(turn, { signal });
+    const detection = await this.#detector.detect(turn, { signal });
     // An answer that was under way when its question was withdrawn is no answer any more.
     if (signal.aborted) return;
-    const judgement = { turn, verdict, wait_ms: performance.now() - started };
+    const judgement = { turn, ruling: rule(turn, detection), wait_ms: performance.now() - started };
     this.#judgements.set(subject, judgement);
     this.#listener.judged(subject, judgement);
   }

@@ -4,7 +4,8 @@ import type { Detector } from "grice";
 import { find, make, makeIcon, write } from "./dom.js";
 import type { Judgement } from "./judge.js";
 import type { Loaded } from "./loading.js";
-import { MAXIMS, type Maxim, type PerMaxim, PRIMER, giveReason, gradeProbability, showPercent, sumUp } from "./maxims.js";
+import { MAXIMS, type Maxim, type Occasion, type PerMaxim, PRIMER, giveReason, gradeProbability, showPercent, sumUp } from "./maxims.js";
+import type { Ruling } from "./ruling.js";
 
 /** A pause after which a verdict is read out: while somebody types, every key would be. */
 const SPOKEN_AFTER_MS = 900;
@@ -63,6 +64,11 @@ export class VerdictCard {
     this.#say("The model is ready.");
   }
 
+  /** Verdicts come again. */
+  recover(): void {
+    if (find("verdict").dataset["state"] === "trouble") this.#setState("ready");
+  }
+
   /** Whose message it is about. */
   showAbout(text: string): void {
     write(find("about"), text);
@@ -82,15 +88,15 @@ export class VerdictCard {
       for (const maxim of MAXIMS) this.#clearRow(maxim);
       return;
     }
-    const { verdict, turn } = judgement;
-    headline.dataset["ruling"] = verdict.cooperative ? "good" : "broken";
-    find("headline-icon").setAttribute("href", verdict.cooperative ? "#i-good" : "#i-broken");
-    write(find("headline-text"), sumUp(verdict.violations));
+    const { ruling, turn } = judgement;
+    headline.dataset["ruling"] = ruling.isCooperative ? "good" : "broken";
+    find("headline-icon").setAttribute("href", ruling.isCooperative ? "#i-good" : "#i-broken");
+    write(find("headline-text"), sumUp(ruling.violations));
     const occasion = { response: turn.response, hasEvidence: turn.evidence !== undefined };
-    const reasons = MAXIMS.map((maxim) => this.#fillRow(maxim, verdict, occasion));
-    write(find("fine-print"), verdict.truncated ? TRUNCATED : FINE_PRINT);
-    const broken = reasons.filter((_, index) => verdict.violations[MAXIMS[index] as Maxim]);
-    this.#say([sumUp(verdict.violations), ...broken].join(". "));
+    const reasons = MAXIMS.map((maxim) => this.#fillRow(maxim, ruling, occasion));
+    write(find("fine-print"), ruling.isTruncated ? TRUNCATED : FINE_PRINT);
+    const broken = reasons.filter((_, index) => ruling.violations[MAXIMS[index] as Maxim]);
+    this.#say([sumUp(ruling.violations), ...broken].join(". "));
   }
 
   #setState(state: "loading" | "trouble" | "ready"): void {
@@ -111,13 +117,18 @@ export class VerdictCard {
     return row;
   }
 
-  #fillRow(maxim: Maxim, verdict: Judgement["verdict"], occasion: Parameters<typeof giveReason>[2]): string {
+  #fillRow(maxim: Maxim, ruling: Ruling, occasion: Occasion): string {
+    if (ruling.inapplicable === maxim) {
+      this.#clearRow(maxim);
+      write(this.#rows[maxim].reason, "Nothing came before it.");
+      return "";
+    }
     const { row, percent, bar, reason } = this.#rows[maxim];
-    const probability = verdict.probabilities[maxim];
+    const probability = ruling.probabilities[maxim];
     const level = gradeProbability(probability, this.#thresholds[maxim]);
     const text = giveReason(maxim, level, occasion);
     row.dataset["level"] = level;
-    row.dataset["violated"] = String(verdict.violations[maxim]);
+    row.dataset["violated"] = String(ruling.violations[maxim]);
     write(percent, showPercent(probability));
     bar.style.setProperty("--probability", String(probability));
     write(reason, text);

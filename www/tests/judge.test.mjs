@@ -7,6 +7,7 @@ import { importSource } from "./sources.mjs";
 const { Judge } = await importSource("judge");
 const { Chat } = await importSource("chat");
 
+const probabilities = { quantity: 0, quality: 0, relation: 0, manner: 0 };
 /** Longer than the pause after which typing counts as done. */
 const LONG_MS = 200;
 
@@ -16,12 +17,12 @@ function setUp(messages = []) {
   const calls = [];
   const detector = {
     detect: (turn, { signal }) => new Promise((answer, refuse) => {
-      calls.push({ turn, signal, answer: () => answer({ said: turn.response }), refuse });
+      calls.push({ turn, signal, answer: () => answer({ probabilities, violations: probabilities, truncated: false, cached: false }), refuse });
     }),
   };
   const heard = [];
   const judge = new Judge(chat, {
-    judged: (subject, judgement) => heard.push([subject, judgement?.verdict.said]),
+    judged: (subject, judgement) => heard.push([subject, judgement?.turn.response]),
     busy: (isBusy) => heard.push(isBusy ? "busy" : "idle"),
     failed: (error) => heard.push(["failed", error.message]),
   });
@@ -106,7 +107,7 @@ test("a sent draft keeps its verdict", async () => {
   await pass(0);
   const message = chat.send();
   judge.move("draft", message.id);
-  assert.equal(judge.look(message.id)?.verdict.said, "Hello there");
+  assert.equal(judge.look(message.id)?.turn.response, "Hello there");
   await judge.refresh();
   assert.equal(calls.length, 1);
 });

@@ -36,7 +36,9 @@ test("it works under a strict content policy, which is in force", async (t) => {
   });
   const { gotIn, violations } = await page.evaluate(() => ({ gotIn: globalThis.gotIn, violations: globalThis.policyViolations }));
   assert.equal(gotIn, undefined);
-  assert.equal(violations.length, 2, violations.join("\n"));
+  // Each is told twice: by the policy in the header, and by the one in the page.
+  assert.equal(violations.length, 4, violations.join("\n"));
+  assert.equal(new Set(violations).size, 2, violations.join("\n"));
 });
 
 test("typing judges the last text, and only that", async (t) => {
@@ -94,7 +96,7 @@ test("a conversation can be sent, read back, edited and shortened", async (t) =>
   const { page } = await openPage(t, browser);
   await page.click("#clear");
   assert.equal(await page.locator("#messages > li").count(), 0);
-  for (const text of ["How was the job interview?", "My cat sleeps on the radiator all winter."]) {
+  for (const text of ["What colour is your bicycle?", "It went well, they call on Friday."]) {
     await judge(page, text);
     await page.click("#send");
   }
@@ -103,7 +105,7 @@ test("a conversation can be sent, read back, edited and shortened", async (t) =>
   assert.match(await marks.nth(0).textContent(), /Cooperative/);
   // The question changes, and with it what the answer is worth.
   await page.locator("#messages .edit").first().click();
-  await page.locator("#messages textarea").fill("Where does your cat sleep in winter?");
+  await page.locator("#messages textarea").fill("How was the job interview?");
   await page.locator("#messages .editor .solid").click();
   await eventually("the second message fits its new question", async () => /Cooperative/.test(await marks.nth(1).textContent()));
   await marks.nth(1).click();

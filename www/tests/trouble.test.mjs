@@ -85,11 +85,25 @@ test("without a service worker it works all the same, online", async (t) => {
   assert.deepEqual((await judge(page, "Yes.")).violated, ["quantity"]);
 });
 
-test("a text that the model cannot take is no end: the next one is judged", async (t) => {
+test("the longest message that the field takes is judged, and a chat too long for the model says so", async (t) => {
   const { page } = await openPage(t, browser);
-  await page.evaluate(() => (document.getElementById("draft").maxLength = 1e7));
-  await page.fill("#draft", "word ".repeat(400_000));
-  await page.waitForFunction(() => !document.getElementById("verdict").hasAttribute("data-busy"));
+  assert.equal(await page.getAttribute("#draft", "maxlength"), "4000");
+  await judge(page, "And then it rained. ".repeat(200));
+  assert.match(await page.textContent("#fine-print"), /longer than the model reads/);
+  await judge(page, "Yes.");
+  assert.match(await page.textContent("#fine-print"), /guess, by wording and fit/);
+});
+
+test("a worker that ends is said so, and is started again", async (t) => {
+  const { page } = await openPage(t, browser);
+  await page.workers()[0].evaluate(() => void setTimeout(() => { throw new Error("pulled out"); }));
+  await eventually("the worker is gone", () => page.workers().length === 0);
+  await page.fill("#draft", "Is anybody there?");
+  await untilTrouble(page);
+  assert.match(await page.textContent("#trouble-text"), /pulled out/);
+  assert.equal(await page.textContent("#trouble-code"), "Code: crashed");
+  await page.click("#retry");
+  await untilReady(page);
   assert.deepEqual((await judge(page, "Yes.")).violated, ["quantity"]);
 });
 
