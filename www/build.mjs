@@ -23,9 +23,9 @@ const BUNDLE_FILES = ["grice.json", "config.json", "tokenizer.json"];
 
 /**
  * Builds the page into `out`, which is emptied first.
- * @param {{ packageFolder: string, models: string[], out: string }} plan
+ * @param {{ packageFolder: string, models: string[], out: string, compresses?: boolean }} plan
  */
-export async function buildPage({ packageFolder, models, out }) {
+export async function buildPage({ packageFolder, models, out, compresses = true }) {
   await rm(out, { recursive: true, force: true });
   await mkdir(join(out, "models"), { recursive: true });
   const runtime = await copyPackage(packageFolder, out);
@@ -35,7 +35,7 @@ export async function buildPage({ packageFolder, models, out }) {
   for (const name of ["icon.svg", "manifest.webmanifest"]) await cp(join(SOURCES, name), join(out, name));
   await writePage(out, assets);
   await writeServiceWorker(out, ["./", "./icon.svg", "./manifest.webmanifest", ...Object.values(assets), ...runtime.scripts]);
-  await compressFiles(out);
+  if (compresses) await compressFiles(out);
   return { models: files };
 }
 

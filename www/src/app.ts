@@ -8,7 +8,7 @@ import { EngineCard, type ModelFile, type Setup } from "./engine.js";
 import { Judge, type Judgement } from "./judge.js";
 import { Latency } from "./latency.js";
 import { Loading } from "./loading.js";
-import { MAXIMS, PRIMER, sumUp } from "./maxims.js";
+import { MAXIMS, PRIMER } from "./maxims.js";
 import { Proof, keepOffline } from "./proof.js";
 import { SAMPLES, type Sample } from "./samples.js";
 import { wireTheme } from "./scheme.js";
@@ -23,8 +23,6 @@ const SERVICE_WORKER_PATIENCE_MS = 4000;
 
 const chat = new Chat();
 let subject: Subject = "draft";
-/** The edited message's text, which is not the chat's until it is saved. */
-let edited: string | undefined;
 let detector: Detector | null = null;
 let opening: AbortController | null = null;
 
@@ -34,8 +32,9 @@ const judge = new Judge(chat, { judged: onJudged, busy: onBusy, failed: onFailed
 const conversation = new Conversation(chat, (id) => judge.look(id), {
   typed: onTyped,
   sent: onSent,
-  changed: onChanged,
-  selected: onSelected,
+  edited: onEdited,
+  removed: onRemoved,
+  selected: select,
 });
 const verdict = new VerdictCard(() => void open(engine.setup));
 let engine: EngineCard;
@@ -50,8 +49,6 @@ function onJudged(about: Subject, judgement: Judgement | undefined): void {
 
 function onBusy(isBusy: boolean): void {
   verdict.showBusy(isBusy);
-  if (!isBusy) return;
-  write(find("gist"), "…");
 }
 
 function onFailed(error: unknown): void {
@@ -59,32 +56,38 @@ function onFailed(error: unknown): void {
   verdict.showTrouble({ title: "That could not be judged", ...describe(error), canRetry: true });
 }
 
-function onTyped(about: Subject, text: string): void {
-  edited = about === "draft" ? undefined : text;
+function onTyped(about: Subject): void {
   select(about);
-  judge.type(about, text);
+  judge.type(about);
 }
 
 function onSent(): void {
   const message = chat.send();
   judge.move("draft", message.id);
+  redraw();
+}
+
+function onEdited(id: number, isSaved: boolean): void {
+  if (isSaved) {
+    chat.save();
+    judge.move("edit", id);
+  } else {
+    chat.edit = null;
+    judge.forget("edit");
+  }
+  redraw();
+}
+
+function onRemoved(): void {
+  redraw();
+}
+
+/** Messages changed, and with them what the later ones and the draft are worth. */
+function redraw(): void {
   conversation.draw();
   select("draft");
   judge.type("draft");
   void judge.refresh();
-}
-
-function onChanged(): void {
-  edited = undefined;
-  if (subject !== "draft" && !chat.find(subject)) subject = "draft";
-  select(subject);
-  judge.type("draft");
-  void judge.refresh();
-}
-
-function onSelected(about: Subject): void {
-  edited = undefined;
-  select(about);
 }
 
 function select(about: Subject): void {
@@ -101,15 +104,11 @@ function shownSubject(): Subject {
 
 function showVerdict(): void {
   const about = shownSubject();
-  const message = chat.find(about);
-  const name = message ? SPEAKERS[message.speaker].name : "";
-  const isBlank = about === "draft" && chat.draft.text.trim() === "";
-  verdict.showAbout(isBlank ? "" : about === "draft" ? `${name}, being written` : `${name}, message ${1 + chat.messages.findIndex(({ id }) => id === about)}`);
-  const judgement = isBlank ? undefined : judge.lookBack(about);
-  verdict.show(judgement);
-  const isDraft = about === "draft" && judgement;
-  find("gist").dataset["ruling"] = !isDraft ? "none" : judgement.ruling.isCooperative ? "good" : "broken";
-  write(find("gist"), isDraft ? sumUp(judgement.ruling.violations) : "");
+  const name = SPEAKERS[chat.find(about)?.speaker ?? "ada"].name;
+  const isBlank = !chat.find(about)?.text.trim();
+  const title = about === "draft" ? `${name}’s draft` : `Message ${chat.place(about)}, by ${name}`;
+  verdict.showAbout(isBlank ? "" : title);
+  verdict.show(isBlank ? undefined : judge.lookBack(about), about === "draft");
 }
 
 async function open(setup: Setup): Promise<void> {
@@ -155,7 +154,7 @@ async function open(setup: Setup): Promise<void> {
   engine.show(detector.info);
   proof.start();
   showVerdict();
-  judge.type(subject, edited);
+  judge.type(subject);
   void judge.refresh();
 }
 
@@ -165,12 +164,9 @@ function describe(error: unknown): { text: string; code: string } {
 }
 
 function showSample(sample: Sample): void {
-  conversation.leaveEdit();
   chat.reset(sample.chat, sample.draft);
   judge.forget("draft");
-  conversation.draw();
-  onTyped("draft", chat.draft.text);
-  if (!judge.look("draft")) void judge.refresh();
+  redraw();
   for (const button of document.querySelectorAll("#samples button")) {
     button.setAttribute("aria-pressed", String(button.id === `sample-${sample.id}`));
   }

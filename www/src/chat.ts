@@ -14,8 +14,8 @@ export interface Message {
   evidence: string;
 }
 
-/** What is judged: a message by its number, or the one that is being written. */
-export type Subject = number | "draft";
+/** What is judged: a message by its number, the one that is being written, or one that is being changed. */
+export type Subject = number | "draft" | "edit";
 
 export interface Turn {
   context: { speaker: string; text: string }[];
@@ -26,12 +26,15 @@ export interface Turn {
 export class Chat {
   messages: Message[] = [];
   draft: Omit<Message, "id"> = { speaker: "ben", text: "", evidence: "" };
+  /** The message that is being changed, and its text so far. */
+  edit: { id: number; text: string } | null = null;
   #next = 1;
 
   /** Starts over. */
   reset(messages: { speaker: Speaker; text: string }[], draft: Omit<Message, "id">): void {
     this.messages = messages.map((message) => ({ evidence: "", ...message, id: this.#next++ }));
     this.draft = { ...draft };
+    this.edit = null;
   }
 
   /** The draft becomes a message, and the other one speaks. */
@@ -42,26 +45,42 @@ export class Chat {
     return message;
   }
 
+  /** The edit becomes the message, unless nothing is left of it; its number. */
+  save(): number | undefined {
+    const { edit } = this;
+    const message = this.messages.find(({ id }) => id === edit?.id);
+    if (edit && message && edit.text.trim() !== "") message.text = edit.text.trim();
+    this.edit = null;
+    return message?.id;
+  }
+
   remove(id: number): void {
     this.messages = this.messages.filter((message) => message.id !== id);
+    if (this.edit?.id === id) this.edit = null;
   }
 
   find(subject: Subject): Omit<Message, "id"> | undefined {
-    return subject === "draft" ? this.draft : this.messages.find((message) => message.id === subject);
+    if (subject === "draft") return this.draft;
+    const id = subject === "edit" ? this.edit?.id : subject;
+    const message = this.messages.find((message) => message.id === id);
+    return message && subject === "edit" ? { ...message, text: this.edit?.text ?? "" } : message;
+  }
+
+  /** The number of a subject's message in the chat, from 1; the draft comes after all others. */
+  place(subject: Subject): number {
+    if (subject === "draft") return this.messages.length + 1;
+    const id = subject === "edit" ? this.edit?.id : subject;
+    return 1 + this.messages.findIndex((message) => message.id === id);
   }
 
   /** The turn of a subject, in the chat as it stands; none while there is no text to judge. */
-  turn(subject: Subject, text = this.find(subject)?.text): Turn | undefined {
+  turn(subject: Subject): Turn | undefined {
     const message = this.find(subject);
-    const response = text?.trim();
+    const response = message?.text.trim();
     if (!message || !response) return undefined;
-    const before = subject === "draft" ? this.messages : this.messages.slice(0, this.#place(subject));
+    const before = this.messages.slice(0, this.place(subject) - 1);
     const context = before.map((said) => ({ speaker: SPEAKERS[said.speaker].modelName, text: said.text }));
     const evidence = message.evidence.trim();
     return evidence ? { context, response, evidence } : { context, response };
-  }
-
-  #place(id: number): number {
-    return this.messages.findIndex((message) => message.id === id);
   }
 }

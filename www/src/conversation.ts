@@ -6,11 +6,12 @@ import type { Judgement } from "./judge.js";
 import { MAXIMS, PRIMER, sumUp } from "./maxims.js";
 
 export interface Actions {
-  /** The draft, or a message that is being edited, has another text. */
-  typed(subject: Subject, text: string): void;
+  /** The draft, or the message that is being edited, has another text. */
+  typed(subject: "draft" | "edit"): void;
   sent(): void;
-  /** Messages changed: text, order, or one of them is gone. */
-  changed(): void;
+  /** An edit is over: saved, or left as it was. */
+  edited(id: number, isSaved: boolean): void;
+  removed(): void;
   selected(subject: Subject): void;
 }
 
@@ -18,7 +19,6 @@ export class Conversation {
   readonly #chat: Chat;
   readonly #actions: Actions;
   readonly #look: (subject: Subject) => Judgement | undefined;
-  #editing: number | null = null;
   #selected: Subject = "draft";
 
   constructor(chat: Chat, look: (subject: Subject) => Judgement | undefined, actions: Actions) {
@@ -42,7 +42,7 @@ export class Conversation {
 
   /** Only the mark of one message. */
   mark(subject: Subject): void {
-    if (subject === "draft") return;
+    if (typeof subject !== "number") return;
     const mark = document.querySelector<HTMLElement>(`#messages [data-id="${subject}"] .mark-button`);
     if (mark) this.#fillMark(mark, subject);
   }
@@ -50,15 +50,10 @@ export class Conversation {
   select(subject: Subject): void {
     this.#selected = subject;
     for (const item of document.querySelectorAll<HTMLElement>("#messages > li")) {
-      const isSelected = item.dataset["id"] === String(subject);
+      const isSelected = item.dataset["id"] === String(subject === "edit" ? this.#chat.edit?.id : subject);
       item.toggleAttribute("data-selected", isSelected);
       item.querySelector(".mark-button")?.setAttribute("aria-pressed", String(isSelected));
     }
-  }
-
-  /** Leaves an edit that is under way. */
-  leaveEdit(): void {
-    this.#editing = null;
   }
 
   #wireComposer(): void {
@@ -67,12 +62,12 @@ export class Conversation {
     draft.addEventListener("input", () => {
       this.#chat.draft.text = draft.value;
       fit(draft);
-      this.#actions.typed("draft", draft.value);
+      this.#actions.typed("draft");
     });
     evidence.addEventListener("input", () => {
       this.#chat.draft.evidence = evidence.value;
       fit(evidence);
-      this.#actions.typed("draft", draft.value);
+      this.#actions.typed("draft");
     });
     draft.addEventListener("focus", () => this.#actions.selected("draft"));
     draft.addEventListener("keydown", (event) => this.#onKey(event));
@@ -112,7 +107,7 @@ export class Conversation {
     const input = make("input", { type: "radio", name: "speaker", value: speaker });
     input.addEventListener("change", () => {
       this.#chat.draft.speaker = speaker;
-      this.#actions.typed("draft", this.#chat.draft.text);
+      this.#actions.typed("draft");
     });
     return make("label", {}, input, make("span", {}, SPEAKERS[speaker].name));
   }
@@ -125,7 +120,7 @@ export class Conversation {
     } else {
       this.#chat.draft.evidence = "";
       find<HTMLTextAreaElement>("evidence").value = "";
-      this.#actions.typed("draft", this.#chat.draft.text);
+      this.#actions.typed("draft");
     }
   }
 
@@ -136,7 +131,7 @@ export class Conversation {
   }
 
   #makeMessage(message: Message): HTMLElement {
-    const isEditing = this.#editing === message.id;
+    const isEditing = this.#chat.edit?.id === message.id;
     const { name } = SPEAKERS[message.speaker];
     const item = make("li", { className: `message ${message.speaker}` }, make("p", { className: "who" }, name));
     item.dataset["id"] = String(message.id);
@@ -187,21 +182,21 @@ export class Conversation {
     const form = make("form", { className: "editor", "aria-label": "Edit a message" }, text, make("div", { className: "foot" }, save, cancel));
     text.addEventListener("input", () => {
       fit(text);
-      this.#actions.typed(message.id, text.value);
+      this.#chat.edit = { id: message.id, text: text.value };
+      this.#actions.typed("edit");
     });
     text.addEventListener("keydown", (event) => {
       if (event.isComposing) return;
-      if (event.key === "Escape") this.#endEdit(message.id);
+      if (event.key === "Escape") this.#endEdit(message.id, false);
       if (event.key === "Enter" && !event.shiftKey) {
         event.preventDefault();
         form.requestSubmit();
       }
     });
-    cancel.addEventListener("click", () => this.#endEdit(message.id));
+    cancel.addEventListener("click", () => this.#endEdit(message.id, false));
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      if (text.value.trim() !== "") message.text = text.value.trim();
-      this.#endEdit(message.id);
+      this.#endEdit(message.id, true);
     });
     queueMicrotask(() => {
       fit(text);
@@ -211,24 +206,20 @@ export class Conversation {
   }
 
   #edit(id: number): void {
-    this.#editing = id;
+    this.#chat.edit = { id, text: this.#chat.find(id)?.text ?? "" };
     this.draw();
-    this.#actions.selected(id);
+    this.#actions.typed("edit");
   }
 
-  #endEdit(id: number): void {
-    this.#editing = null;
-    this.draw();
-    this.#actions.changed();
+  #endEdit(id: number, isSaved: boolean): void {
+    this.#actions.edited(id, isSaved);
     document.querySelector<HTMLElement>(`#messages [data-id="${id}"] .edit`)?.focus();
   }
 
   #remove(id: number): void {
     const place = this.#chat.messages.findIndex((message) => message.id === id);
     this.#chat.remove(id);
-    if (this.#selected === id) this.#selected = "draft";
-    this.draw();
-    this.#actions.changed();
+    this.#actions.removed();
     // Where the eye already is: the message that took the place, or the field.
     const next = document.querySelectorAll<HTMLElement>("#messages .remove")[place];
     (next ?? find("draft")).focus();

@@ -55,9 +55,9 @@ export class Judge {
   }
 
   /** The judgement of a subject, if it is one of the text that now stands there. */
-  look(subject: Subject, text?: string): Judgement | undefined {
+  look(subject: Subject): Judgement | undefined {
     const judgement = this.#judgements.get(subject);
-    const turn = this.#chat.turn(subject, text);
+    const turn = this.#chat.turn(subject);
     return judgement && turn && sameTurn(judgement.turn, turn) ? judgement : undefined;
   }
 
@@ -66,7 +66,7 @@ export class Judge {
     return this.#judgements.get(subject);
   }
 
-  /** Hands a judgement on: a draft that was sent keeps its verdict. */
+  /** Hands a judgement on: a draft that was sent keeps its verdict, an edit that was saved too. */
   move(from: Subject, to: Subject): void {
     const judgement = this.#judgements.get(from);
     this.#judgements.delete(from);
@@ -78,16 +78,16 @@ export class Judge {
   }
 
   /** Judges what is being typed: after a pause, and instead of whatever was typed before. */
-  type(subject: Subject, text?: string): void {
+  type(subject: Subject): void {
     this.#dropLive();
     if (!this.#detector) return;
-    const turn = this.#chat.turn(subject, text);
+    const turn = this.#chat.turn(subject);
     if (!turn) {
       this.#judgements.delete(subject);
       this.#listener.judged(subject, undefined);
       return;
     }
-    const known = this.look(subject, text);
+    const known = this.look(subject);
     if (known) {
       this.#listener.judged(subject, known);
       return;

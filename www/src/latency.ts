@@ -45,7 +45,7 @@ export class Latency {
     write(figure, showMs(last.wait_ms));
     const computed = samples.filter((sample) => !sample.isCached).map((sample) => sample.wait_ms);
     const count = `${samples.length} verdict${samples.length === 1 ? "" : "s"}`;
-    const middle = computed.length > 0 ? `median ${showMs(median(computed))}` : "";
+    const middle = computed.length > 1 ? `median ${showMs(median(computed))}` : "";
     write(find("latency-note"), [middle, count].filter(Boolean).join(" of "));
     const hits = `${samples.length - computed.length} from the cache`;
     spark.setAttribute("aria-label", ["Latency of the last " + count, middle, hits].filter(Boolean).join(", "));

@@ -32,7 +32,8 @@ export function gradeProbability(probability: number, threshold: number): Level 
 
 /** One plain sentence. The model does not say which way quantity errs: the length of the response does. */
 export function giveReason(maxim: Maxim, level: Level, occasion: Occasion): string {
-  if (level === "clear") return FINE[maxim];
+  if (level === "clear") return FINE[maxim].is;
+  if (level === "unlikely") return FINE[maxim].isProbably;
   const fault = nameFault(maxim, occasion);
   switch (level) {
     case "strong":
@@ -43,8 +44,6 @@ export function giveReason(maxim: Maxim, level: Level, occasion: Occasion): stri
       return `Borderline: may ${fault.may}.`;
     case "just-under":
       return `Borderline, but passes: could ${fault.may}.`;
-    case "unlikely":
-      return `Probably fine; a hint that it may ${fault.may}.`;
   }
 }
 
@@ -63,11 +62,11 @@ export function showPercent(probability: number): string {
   return `${Math.round(probability * 100)} %`;
 }
 
-const FINE: PerMaxim<string> = {
-  quantity: "Says about as much as is called for.",
-  quality: "Nothing in it looks made up.",
-  relation: "Stays with what was said before.",
-  manner: "Clear and in order.",
+const FINE: PerMaxim<{ is: string; isProbably: string }> = {
+  quantity: { is: "Says about as much as is called for.", isProbably: "Probably says as much as is called for." },
+  quality: { is: "Nothing in it looks made up.", isProbably: "Probably nothing in it is made up." },
+  relation: { is: "Stays with what was said before.", isProbably: "Probably stays with what was said before." },
+  manner: { is: "Clear and in order.", isProbably: "Probably clear enough." },
 };
 
 const FEW_WORDS = 8;

@@ -78,9 +78,10 @@ export class VerdictCard {
     find("verdict").toggleAttribute("data-busy", isBusy);
   }
 
-  show(judgement: Judgement | undefined): void {
-    find("verdict").toggleAttribute("data-empty", !judgement);
+  /** `isDraft`: its gist stands beside the field too, where the card is out of sight. */
+  show(judgement: Judgement | undefined, isDraft: boolean): void {
     const headline = find("headline");
+    if (!judgement || !isDraft) this.#giveGist("", "none");
     if (!judgement) {
       headline.dataset["ruling"] = "none";
       write(find("headline-text"), "Write a message");
@@ -89,8 +90,10 @@ export class VerdictCard {
       return;
     }
     const { ruling, turn } = judgement;
-    headline.dataset["ruling"] = ruling.isCooperative ? "good" : "broken";
-    find("headline-icon").setAttribute("href", ruling.isCooperative ? "#i-good" : "#i-broken");
+    const kind = ruling.isCooperative ? "good" : "broken";
+    headline.dataset["ruling"] = kind;
+    if (isDraft) this.#giveGist(sumUp(ruling.violations), kind);
+    find("headline-icon").setAttribute("href", `#i-${kind}`);
     write(find("headline-text"), sumUp(ruling.violations));
     const occasion = { response: turn.response, hasEvidence: turn.evidence !== undefined };
     const reasons = MAXIMS.map((maxim) => this.#fillRow(maxim, ruling, occasion));
@@ -99,11 +102,20 @@ export class VerdictCard {
     this.#say([sumUp(ruling.violations), ...broken].join(". "));
   }
 
+  #giveGist(text: string, kind: "good" | "broken" | "none"): void {
+    if (find("verdict").dataset["state"] !== "ready") return;
+    find("gist").dataset["ruling"] = kind;
+    write(find("gist"), text);
+  }
+
   #setState(state: "loading" | "trouble" | "ready"): void {
     find("verdict").dataset["state"] = state;
     find("loading").hidden = state !== "loading";
     find("trouble").hidden = state !== "trouble";
     find("ruling").hidden = state !== "ready";
+    if (state === "ready") return;
+    find("gist").dataset["ruling"] = "none";
+    write(find("gist"), state === "loading" ? "The model is on its way" : "Not judged: see below");
   }
 
   #makeRow(maxim: Maxim): HTMLElement {

@@ -143,3 +143,29 @@ test("evidence is part of the question, and only where there is some", async () 
     { context: [], response: "one", evidence: "It opened in 1937." },
   ]);
 });
+
+test("an edit is judged as it is typed, and the message as it stands keeps its own verdict", async () => {
+  const { chat, calls, heard, judge } = setUp([{ speaker: "ada", text: "Hungry?" }, { speaker: "ben", text: "Very." }]);
+  const [first, second] = chat.messages;
+  const done = judge.refresh();
+  calls[0].answer();
+  await pass(0);
+  calls[1].answer();
+  await done;
+  chat.edit = { id: first.id, text: "Tired?" };
+  judge.type("edit");
+  await pass();
+  assert.deepEqual(calls[2].turn, { context: [], response: "Tired?" });
+  calls[2].answer();
+  await pass(0);
+  assert.deepEqual(heard.filter(Array.isArray).at(-1), ["edit", "Tired?"]);
+  assert.equal(judge.look(first.id)?.turn.response, "Hungry?");
+  assert.equal(calls.length, 3, "nothing is judged anew before the edit is saved");
+  assert.equal(chat.save(), first.id);
+  judge.move("edit", first.id);
+  assert.equal(judge.look(first.id)?.turn.response, "Tired?");
+  void judge.refresh();
+  await pass(0);
+  assert.deepEqual(calls[3].turn, { context: [{ speaker: "agent_1", text: "Tired?" }], response: "Very." });
+  assert.equal(judge.look(second.id), undefined);
+});

@@ -35,7 +35,7 @@ test("a reason says how sure the model is, and which way by what there is to see
   check("quantity", "likely", middling, /^Probably says more or less than/);
   check("quantity", "just-over", short, /^Borderline: may say less/);
   check("quantity", "just-under", short, /^Borderline, but passes/);
-  check("quantity", "unlikely", short, /^Probably fine/);
+  check("quantity", "unlikely", short, /^Probably says as much as/);
   check("quantity", "clear", short, /as much as is called for/);
   check("quality", "strong", short, /nothing here supports/);
   check("quality", "strong", middling, /evidence/);

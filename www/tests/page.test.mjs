@@ -110,7 +110,7 @@ test("a conversation can be sent, read back, edited and shortened", async (t) =>
   await eventually("the second message fits its new question", async () => /Cooperative/.test(await marks.nth(1).textContent()));
   await marks.nth(1).click();
   const selected = await readVerdict(page);
-  assert.match(selected.about, /Ben, message 2/);
+  assert.match(selected.about, /^Message 2, by Ben$/);
   assert.equal(await marks.nth(1).getAttribute("aria-pressed"), "true");
   await page.locator("#messages .remove").first().click();
   assert.equal(await page.locator("#messages > li").count(), 1);
