@@ -2,7 +2,7 @@
 
 use crate::process::{find, run, step, succeeds};
 use crate::workspace::{Workspace, cargo};
-use crate::{Error, Result};
+use crate::{Error, Result, www};
 use std::path::Path;
 use std::process::Command;
 
@@ -19,7 +19,7 @@ struct SystemPart {
     is_there: fn() -> bool,
 }
 
-const SYSTEM_PARTS: [SystemPart; 6] = [
+const SYSTEM_PARTS: [SystemPart; 7] = [
     SystemPart {
         name: "Chromium (runs the wasm tests)",
         packages: &["chromium"],
@@ -30,6 +30,7 @@ const SYSTEM_PARTS: [SystemPart; 6] = [
         packages: &["chromium-driver"],
         is_there: || std::env::var_os("CHROMEDRIVER").is_some() || find(&["chromedriver"]).is_some(),
     },
+    SystemPart { name: www::NODE, packages: &["nodejs", "npm"], is_there: www::has_node },
     // No test uses it yet; the GPU engine's will, and a set-up that changes later is one that surprises.
     SystemPart {
         name: "a Vulkan loader and Mesa's software driver (a GPU for machines without one)",

@@ -2,7 +2,7 @@
 
 use crate::process::{find, run, step, succeeds};
 use crate::workspace::{Workspace, cargo};
-use crate::{Error, Result, setup, tidy};
+use crate::{Error, Result, setup, tidy, www};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ pub(crate) enum Part {
     Tidy,
     Native,
     Browser,
+    Www,
 }
 
 /// What `test` was asked for.
@@ -32,13 +33,14 @@ enum Outcome {
 }
 
 impl Part {
-    const ALL: [Part; 3] = [Part::Tidy, Part::Native, Part::Browser];
+    const ALL: [Part; 4] = [Part::Tidy, Part::Native, Part::Browser, Part::Www];
 
     fn name(self) -> &'static str {
         match self {
             Part::Tidy => "tidy",
             Part::Native => "native",
             Part::Browser => "browser",
+            Part::Www => "www",
         }
     }
 
@@ -51,6 +53,7 @@ impl Part {
             Part::Tidy => tidy::check(workspace),
             Part::Native => test_native(workspace),
             Part::Browser => test_browser(workspace),
+            Part::Www => www::test(workspace),
         }
     }
 }
