@@ -16,7 +16,7 @@ export { type ErrorCode, GriceError } from "./errors.js";
 export { clearModelCache } from "./model-cache.js";
 export type { Artifact, Batching, DetectOptions, DetectorInfo, DetectorOptions, Device, ModelCacheOutcome, ModelSource, Progress } from "./options.js";
 export { type Support, supports } from "./supports.js";
-export type { Detection, PerMaxim, Timings, Turn, Utterance } from "./wire.js";
+export type { Context, Detection, ModelInfo, PerMaxim, Precision, Timings, Turn, Utterance, Verdict } from "./wire.js";
 
 /**
  * Loads a model. `worker` has no say here, and there is no model cache.

@@ -1,4 +1,4 @@
-import type { PerMaxim } from "./wire.js";
+import type { ModelInfo, PerMaxim, Precision } from "./wire.js";
 
 /** Where a bundle's `.tar` comes from. It is never fetched from anywhere that is not named here. */
 export type ModelSource = string | URL | Response | ReadableStream<Uint8Array> | ArrayBuffer | Uint8Array;
@@ -50,7 +50,7 @@ export interface DetectorOptions {
   /** SHA-256 of the bundle: 64 hexadecimal digits, or `sha256-` and base64. Anything else is refused, from the network or the cache. */
   integrity?: string;
   /** Which of the bundle's precisions; the most exact one. */
-  precision?: "fp32" | "fp16" | "int8";
+  precision?: Precision;
   /** Thresholds in place of the bundle's, 0 to 1. */
   thresholds?: Partial<PerMaxim<number>>;
 }
@@ -67,35 +67,20 @@ export interface DetectOptions {
 }
 
 /** What a detector is and runs on. */
-export interface DetectorInfo {
-  /** The bundle's name and version. */
-  name: string;
-  version: string;
-  /** What runs. */
-  device: "cpu" | "gpu";
-  /** Why it is not what `device` would have liked best. */
+export interface DetectorInfo extends ModelInfo {
+  /** Why `device` is not what `"auto"` would have liked best. */
   fallbackReason: string | undefined;
-  /** The precision of the weights. */
-  precision: "fp32" | "fp16" | "int8";
-  /** What computes: the instruction set, or `"tract"` for a graph that did not fuse. */
-  kernels: string;
-  /** The WebAssembly module that was loaded. */
+  /** The WebAssembly module that was loaded. None has more than one thread. */
   artifact: Artifact;
-  /** Threads that the engine uses. No artifact has more than one. */
-  threads: number;
   /** Whether it runs in a worker. */
   worker: boolean;
-  /** What became of the model cache: the bundle came from it (`hit`), was put into it (`stored`), or why neither. */
+  /** What became of the model cache. */
   modelCache: ModelCacheOutcome;
-  /** Tokens that the model reads; longer turns are truncated. */
-  maxTokens: number;
-  /** The thresholds in force. */
-  thresholds: PerMaxim<number>;
 }
 
 export type Artifact = "simd128" | "relaxed-simd";
 
-/** `quota`: no room for it; `unavailable`: no Cache API here (it needs HTTPS or localhost); `off`: not asked for, or not a URL. */
+/** `hit`: the bundle came from it; `stored`: it was put into it; `quota`: no room for it; `unavailable`: no Cache API here (it needs HTTPS or localhost); `off`: not asked for, or not a URL. */
 export type ModelCacheOutcome = "hit" | "stored" | "quota" | "unavailable" | "off";
 
 /** What loading needs, in a form that can cross to a worker. */

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { checkVerdicts, turns } from "./support/fixtures.mjs";
 import { suite } from "./support/suite.mjs";
 
-const shared = suite();
+const shared = await suite();
 
 for (const worker of [true, false]) {
   for (const bundle of ["tiny-bert", "tiny-deberta", "embedded"]) {

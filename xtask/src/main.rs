@@ -24,8 +24,8 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   setup   install what the tests need and is not there yet
-  test    setup, then the whole suite: tidy, native tests, wasm tests and the demo page in a headless browser
-            --skip tidy|native|browser|www   leave a part out (said again in the summary)
+  test    setup, then the whole suite: tidy, native tests, wasm tests in a headless browser, the npm package, the demo page
+            --skip tidy|native|browser|web|www   leave a part out (said again in the summary)
             --no-setup                   take the machine as it is
   ci      formatting, clippy, licences, then `test`
   tidy    check who may know whom, and the house-keeping rules

@@ -2,7 +2,7 @@
 
 use crate::process::{find, run, step, succeeds};
 use crate::workspace::{Workspace, cargo};
-use crate::{Error, Result, www};
+use crate::{Error, Result};
 use std::path::Path;
 use std::process::Command;
 
@@ -19,6 +19,11 @@ struct SystemPart {
     is_there: fn() -> bool,
 }
 
+/// Folders with a `package-lock.json` that tests need installed.
+const NPM_FOLDERS: [&str; 2] = ["web", "www"];
+/// What the npm package promises to run on.
+const NODE_MAJOR_MIN: u32 = 20;
+
 const SYSTEM_PARTS: [SystemPart; 7] = [
     SystemPart {
         name: "Chromium (runs the wasm tests)",
@@ -30,7 +35,6 @@ const SYSTEM_PARTS: [SystemPart; 7] = [
         packages: &["chromium-driver"],
         is_there: || std::env::var_os("CHROMEDRIVER").is_some() || find(&["chromedriver"]).is_some(),
     },
-    SystemPart { name: www::NODE, packages: &["nodejs", "npm"], is_there: www::has_node },
     // No test uses it yet; the GPU engine's will, and a set-up that changes later is one that surprises.
     SystemPart {
         name: "a Vulkan loader and Mesa's software driver (a GPU for machines without one)",
@@ -53,6 +57,11 @@ const SYSTEM_PARTS: [SystemPart; 7] = [
         packages: &["redis-server"],
         is_there: || find(&["redis-server"]).is_some(),
     },
+    SystemPart {
+        name: "Node.js, 20 or newer, with npm (builds and tests the npm package and the demo page)",
+        packages: &["nodejs", "npm"],
+        is_there: || has_node() && find(&["npm"]).is_some(),
+    },
 ];
 
 /// Looks for everything and installs what is missing. Says nothing of what is already there.
@@ -61,7 +70,7 @@ const SYSTEM_PARTS: [SystemPart; 7] = [
 /// [`Error::Missing`] naming what could not be installed and the command that would; errors of the installers.
 pub(crate) fn install(workspace: &Workspace) -> Result<()> {
     // Each is tried whatever became of the other, so that one round names all that is missing.
-    let parts = [install_wasm_tools(workspace), install_system_parts()];
+    let parts = [install_wasm_tools(workspace), install_system_parts(), install_npm_packages(workspace)];
     parts.into_iter().collect()
 }
 
@@ -159,6 +168,60 @@ fn install_system_parts() -> Result<()> {
     Err(Error::Missing { what: missing, remedy })
 }
 
+/// What the lock files name, where it is not there yet.
+///
+/// # Errors
+/// Those of npm.
+pub(crate) fn install_npm_packages(workspace: &Workspace) -> Result<()> {
+    let missing =
+        NPM_FOLDERS.iter().map(|folder| workspace.root.join(folder)).filter(|folder| !has_npm_packages(folder));
+    for folder in missing {
+        step(format_args!("npm ci in {}", folder.display()));
+        run(npm(&["ci", "--no-audit", "--no-fund", "--loglevel", "error"]).current_dir(folder))?;
+    }
+    Ok(())
+}
+
+/// npm keeps a copy of the lock file that it installed from, and dates it.
+fn has_npm_packages(folder: &Path) -> bool {
+    let changed = |file: &str| std::fs::metadata(folder.join(file)).and_then(|found| found.modified());
+    match (changed("node_modules/.package-lock.json"), changed("package-lock.json")) {
+        (Ok(installed), Ok(locked)) => installed >= locked,
+        _ => false,
+    }
+}
+
+/// What the tests of the npm package lack, if anything.
+pub(crate) fn web_lacks(workspace: &Workspace) -> Vec<&'static str> {
+    let mut lacks = Vec::new();
+    lacks.extend(browser_lacks(workspace).into_iter().filter(|name| !name.starts_with("chromedriver")));
+    let node = SYSTEM_PARTS.iter().filter(|part| part.packages.contains(&"nodejs"));
+    lacks.extend(node.filter(|part| !(part.is_there)()).map(|part| part.name));
+    if !NPM_FOLDERS.iter().all(|folder| has_npm_packages(&workspace.root.join(folder))) {
+        lacks.push("the npm packages that package-lock.json names");
+    }
+    lacks
+}
+
+/// npm, with arguments.
+pub(crate) fn npm(arguments: &[&str]) -> Command {
+    // On Windows it is a script with an extension that has to be said.
+    let mut command = Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" });
+    command.args(arguments);
+    command
+}
+
+fn has_node() -> bool {
+    let output = Command::new("node").arg("--version").output();
+    let said = output.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    node_major(&said).is_some_and(|major| major >= NODE_MAJOR_MIN)
+}
+
+/// `v20.1.0` → 20.
+fn node_major(said: &str) -> Option<u32> {
+    said.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
+}
+
 fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output();
     output.is_ok_and(|output| output.stdout.trim_ascii() == b"0")
@@ -171,4 +234,32 @@ fn has_vulkan_driver() -> bool {
 
 fn has_vulkan_loader() -> bool {
     succeeds(Command::new("sh").args(["-c", "{ ldconfig -p || /sbin/ldconfig -p; } | grep -q libvulkan.so.1"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_says_its_version() {
+        assert_eq!(node_major("v20.20.2\n"), Some(20));
+        assert_eq!(node_major("v9"), Some(9));
+        assert_eq!(node_major(""), None);
+        assert_eq!(node_major("20.1"), None);
+    }
+
+    #[test]
+    fn npm_packages_are_there_if_they_are_as_new_as_the_lock_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str| std::fs::write(folder.path().join(file), "{}").unwrap();
+        assert!(!has_npm_packages(folder.path()));
+        write("package-lock.json");
+        assert!(!has_npm_packages(folder.path()));
+        std::fs::create_dir(folder.path().join("node_modules")).unwrap();
+        write("node_modules/.package-lock.json");
+        assert!(has_npm_packages(folder.path()));
+        let installed = std::fs::File::open(folder.path().join("node_modules/.package-lock.json")).unwrap();
+        installed.set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert!(!has_npm_packages(folder.path()));
+    }
 }

@@ -8,7 +8,7 @@ use crate::schedule::{
     self, Accumulate, BatchId, Caching, Config, Failure, LogitsRow, Rejection, Request, RequestId, Run, Schedule, Time,
 };
 use crate::{Error, Model, Result, Turn, Verdict};
-use grice_model::{Logits, Manifest, PerMaxim};
+use grice_model::{EngineInfo, Logits, PerMaxim, Precision};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -44,6 +44,7 @@ pub struct Ask {
 }
 
 /// What was found in one response, and how long that took.
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Debug, Serialize)]
 pub struct Detection {
     /// What was found.
@@ -56,6 +57,7 @@ pub struct Detection {
 }
 
 /// Where the time between a turn's arrival and its answer went.
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Timings {
@@ -65,6 +67,30 @@ pub struct Timings {
     pub queue_ms: f64,
     /// Milliseconds that the run of its batch took, or what it saw of a shared one.
     pub infer_ms: f64,
+}
+
+/// What was loaded, and what it runs on.
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ModelInfo {
+    /// The bundle's name.
+    pub name: String,
+    /// The bundle's version.
+    pub version: String,
+    /// What runs.
+    #[cfg_attr(feature = "typescript", ts(type = "\"cpu\" | \"gpu\""))]
+    pub device: &'static str,
+    /// The precision of the weights.
+    pub precision: Precision,
+    /// What computes: the instruction set, or "tract" for a graph that did not fuse.
+    pub kernels: &'static str,
+    /// Threads that the engine uses.
+    pub threads: u32,
+    /// Tokens that the model reads; longer turns are truncated.
+    pub max_tokens: u32,
+    /// The thresholds in force.
+    pub thresholds: PerMaxim<f32>,
 }
 
 /// Why there is no verdict.
@@ -188,14 +214,20 @@ impl Session {
         cancelled
     }
 
-    /// The bundle's manifest.
-    pub fn manifest(&self) -> &Manifest {
-        self.model.reader().manifest()
-    }
-
-    /// The thresholds in force.
-    pub fn thresholds(&self) -> &PerMaxim<f32> {
-        &self.thresholds
+    /// What was loaded, run by this engine.
+    pub fn describe(&self, engine: &EngineInfo) -> ModelInfo {
+        let manifest = self.model.reader().manifest();
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        ModelInfo {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            device: engine.device,
+            precision: engine.precision,
+            kernels: engine.kernels,
+            threads: number(engine.threads),
+            max_tokens: number(manifest.max_tokens),
+            thresholds: self.thresholds,
+        }
     }
 
     fn read(&self, asked: &Asked, row: &LogitsRow, cached: bool, queued: Duration, ran: Duration) -> Result<Detection> {

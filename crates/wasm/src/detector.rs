@@ -101,23 +101,13 @@ impl Detector {
         self.session.cancel(RequestId(request.into()))
     }
 
-    /// What was loaded: `{name, version, device, precision, kernels, threads, maxTokens, thresholds}`.
+    /// What was loaded: `grice_core::session::ModelInfo`.
     ///
     /// # Errors
     /// None in practice; a fault in grice has `code: "bug"`.
     #[wasm_bindgen(getter)]
     pub fn info(&self) -> Result<JsValue, JsValue> {
-        let (manifest, engine) = (self.session.manifest(), self.engine.info());
-        write_json(&json!({
-            "name": manifest.name,
-            "version": manifest.version,
-            "device": engine.device,
-            "precision": engine.precision,
-            "kernels": engine.kernels,
-            "threads": engine.threads,
-            "maxTokens": manifest.max_tokens,
-            "thresholds": self.session.thresholds(),
-        }))
+        write_json(&self.session.describe(&self.engine.info()))
     }
 
     fn open(bundle: &Bundle, settings: &str) -> Result<Detector, JsValue> {
