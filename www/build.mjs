@@ -130,7 +130,7 @@ async function writeServiceWorker(out, shell) {
     format: "iife",
     target: "es2022",
     minify: true,
-    define: { SHELL: JSON.stringify(shell), BUILD: JSON.stringify(digest) },
+    define: { SHELL: JSON.stringify(shell), BUILD: JSON.stringify(digest), POLICY: JSON.stringify(POLICY) },
     logLevel: "warning",
   });
 }

@@ -13,12 +13,13 @@ const FOREVER = /\/(assets|models|grice-[0-9a-f]+)\//u;
 
 /**
  * Starts serving; the server and the address of the page.
- * @param {{ folder: string, port?: number, host?: string, base?: string,
+ * @param {{ folder: string, port?: number, host?: string, base?: string, setsHeaders?: boolean,
  *   intercept?: (request: import("node:http").IncomingMessage, response: import("node:http").ServerResponse) => boolean }} options
- *   `base`: the path that the page lies under, `/` or `/…/`. `intercept` may answer a request itself, and then returns true.
+ *   `base`: the path that the page lies under, `/` or `/…/`. `setsHeaders`: `false` for a host that knows types and nothing else. `intercept` may answer a
+ *   request itself, and then returns true.
  */
-export async function servePage({ folder, port = 0, host = "localhost", base = "/", intercept }) {
-  const files = sirv(folder, { brotli: true, etag: true, setHeaders });
+export async function servePage({ folder, port = 0, host = "localhost", base = "/", setsHeaders = true, intercept }) {
+  const files = sirv(folder, { brotli: setsHeaders, etag: setsHeaders, setHeaders: setsHeaders ? setHeaders : undefined });
   const server = createServer((request, response) => {
     if (intercept?.(request, response)) return;
     if (!request.url?.startsWith(base)) {

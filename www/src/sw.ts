@@ -7,6 +7,7 @@ declare const self: ServiceWorkerGlobalScope;
 /** Put in by the build: what the page needs to open, and a digest over it. */
 declare const SHELL: string[];
 declare const BUILD: string;
+declare const POLICY: string;
 
 const PREFIX = "grice-page-";
 const CACHE = PREFIX + BUILD;
@@ -51,11 +52,21 @@ async function answerFromCache(event: FetchEvent): Promise<Response> {
   const { request } = event;
   const cache = await caches.open(CACHE);
   const kept = await cache.match(request, { ignoreVary: true });
-  if (kept) return kept;
+  if (kept) return withPolicy(kept);
   const response = await fetch(request);
   // Quota may be spent; then the page needs a network next time, which is no reason to fail now.
   if (response.ok) event.waitUntil(cache.put(request, response.clone()).catch(() => undefined));
-  return response;
+  return withPolicy(response);
+}
+
+/** A worker obeys the policy that its script came with, not the page's: here it gets one even from a host that sets no headers. */
+function withPolicy(response: Response): Response {
+  const { status, statusText, body } = response;
+  const isScript = response.headers.get("Content-Type")?.includes("javascript");
+  if (!isScript || response.headers.has("Content-Security-Policy")) return response;
+  const headers = new Headers(response.headers);
+  headers.set("Content-Security-Policy", POLICY);
+  return new Response(body, { status, statusText, headers });
 }
 
 async function reportWorkerRequest(clientId: string, url: string): Promise<void> {

@@ -25,11 +25,12 @@ export async function startBrowser() {
  * @param {import("node:test").TestContext} test
  * @param {import("playwright-core").Browser} browser
  */
-export async function openPage(test, browser, { folder = BUILT, base = "/", intercept, context: settings = {}, before, isReady = true } = {}) {
+export async function openPage(test, browser, { folder = BUILT, base = "/", setsHeaders = true, intercept, context: settings = {}, before, isReady = true } = {}) {
   const requests = [];
   const { server, url } = await servePage({
     folder,
     base,
+    setsHeaders,
     intercept: (request, response) => {
       requests.push(request.url);
       return intercept?.(request, response) ?? false;

@@ -41,6 +41,20 @@ test("it works under a strict content policy, which is in force", async (t) => {
   assert.equal(new Set(violations).size, 2, violations.join("\n"));
 });
 
+test("a host that sets no headers will do, and the policy holds in the page and in the worker", async (t) => {
+  const { page, url } = await openPage(t, browser, { setsHeaders: false, before: watchPolicy });
+  assert.equal((await page.request.get(url)).headers()["content-security-policy"], undefined);
+  assert.deepEqual((await judge(page, "Yes.")).violated, ["quantity"]);
+  assert.deepEqual(await page.evaluate(() => globalThis.policyViolations), []);
+  await page.evaluate(() => fetch("https://elsewhere.example/").catch(() => undefined));
+  assert.deepEqual(await page.evaluate(() => globalThis.policyViolations), ["connect-src: https://elsewhere.example/"]);
+  const inWorker = await page.workers()[0].evaluate(() => new Promise((resolve) => {
+    addEventListener("securitypolicyviolation", (event) => resolve(event.violatedDirective));
+    fetch("https://elsewhere.example/").catch(() => setTimeout(() => resolve("nothing stopped it"), 1000));
+  }));
+  assert.equal(inWorker, "connect-src");
+});
+
 test("typing judges the last text, and only that", async (t) => {
   const { page } = await openPage(t, browser);
   const expected = await judge(page, "It was slow at first, but the last half hour was superb.");
