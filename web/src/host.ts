@@ -5,18 +5,17 @@ import { download } from "./download.js";
 import { checkIntegrity } from "./integrity.js";
 import { openModelCache } from "./model-cache.js";
 import type { DetectorInfo, LoadPlan, ModelCacheOutcome, Progress } from "./options.js";
-import { type FetchModule, type Runtime, startRuntime } from "./runtime.js";
-import type { Detection } from "./wire.js";
+import type { FetchModule, Start, WasmDetector } from "./runtime.js";
+import type { Detection, ModelInfo } from "./wire.js";
 
 /** A detector, wherever it runs. Turns and options are JSON: they were checked for that, and text crosses to a worker cheaply. */
 export interface Backend {
+  /** What was loaded; changes when a GPU goes away. */
   readonly info: DetectorInfo;
   /** One promise for all turns: they enter the queue together. `signal` takes those out that do not run yet. */
   detect(turns: string[], ask: string, signal: AbortSignal | undefined): Promise<Detection[]>;
   dispose(): void;
 }
-
-type WasmDetector = ReturnType<Runtime["wasm"]["Detector"]["load"]>;
 
 type Step =
   | { step: "answer"; request: number; detection?: Detection; error?: unknown }
@@ -29,30 +28,33 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
+/** What a host says of itself beside what WebAssembly knows. */
+type Surroundings = Pick<DetectorInfo, "artifact" | "worker" | "modelCache" | "fallbackReason">;
+
 /** Loads a model on this thread. */
 export async function openHost(
+  start: Start,
   plan: LoadPlan,
   signal: AbortSignal | undefined,
   onProgress: (progress: Progress) => void,
   fetchModule: FetchModule = (url) => fetchRuntime(url, signal),
 ): Promise<Host> {
-  if (plan.device === "gpu") {
-    throw new GriceError("unsupported", "this entry of the package has no GPU engine");
-  }
   // The one waits for the network while the other does.
-  const runtime = startRuntime(fetchModule, onProgress);
-  const model = loadModel(plan, signal, onProgress);
-  // Whichever fails first is the one to tell of; the other must not be a rejection that nobody heard.
-  const [{ artifact, wasm }, { bytes, modelCache }] = await Promise.all([runtime, model]);
+  const [{ artifact, load, fallbackReason }, { bytes, modelCache }] = await Promise.all([
+    start(plan.device, fetchModule, onProgress),
+    loadModel(plan, signal, onProgress),
+  ]);
   signal?.throwIfAborted();
   onProgress({ phase: "start", loaded: bytes.length, total: bytes.length, cached: modelCache === "hit" });
-  const detector = wasm.Detector.load(bytes, plan.settings);
-  const fallbackReason = plan.device === "auto" ? "this entry of the package has no GPU engine" : undefined;
-  return new Host(detector, { ...detector.info, fallbackReason, artifact, worker: false, modelCache });
+  const detector = await load(bytes, plan.settings);
+  return new Host(detector, { artifact, worker: false, modelCache, ...(fallbackReason === undefined ? {} : { fallbackReason }) });
 }
 
 export class Host implements Backend {
-  readonly info: DetectorInfo;
+  info: DetectorInfo;
+  /** Hears when `info` changed, because a GPU went away. */
+  onInfo: (() => void) | undefined;
+  readonly #surroundings: Surroundings;
   readonly #detector: WasmDetector;
   readonly #waiting = new Map<number, Waiting>();
   readonly #tick = new MessageChannel();
@@ -60,9 +62,10 @@ export class Host implements Backend {
   #alarm: ReturnType<typeof setTimeout> | undefined;
   #end: GriceError | undefined;
 
-  constructor(detector: WasmDetector, info: DetectorInfo) {
+  constructor(detector: WasmDetector, surroundings: Surroundings) {
     this.#detector = detector;
-    this.info = info;
+    this.#surroundings = surroundings;
+    this.info = { ...(detector.info as ModelInfo), ...surroundings };
     this.#tick.port1.onmessage = () => this.#pump();
     this.#keepsAlive(false);
   }
@@ -118,9 +121,7 @@ export class Host implements Backend {
         if (step.step === "answer") {
           this.#answer(step);
         } else if (step.step === "run") {
-          this.#detector.run();
-          this.#detector.complete(now());
-          return this.#wake();
+          return this.#run();
         } else {
           clearTimeout(this.#alarm);
           if (step.step === "wait") this.#alarm = setTimeout(() => this.#wake(), Math.max(0, step.untilMs - now()));
@@ -130,6 +131,26 @@ export class Host implements Backend {
     } catch (error) {
       this.#stop(this.#hear(error));
     }
+  }
+
+  #run(): void {
+    const running = this.#detector.run();
+    if (!running) return this.#complete();
+    running.then(
+      () => this.#complete(),
+      (error: unknown) => this.#stop(asGriceError(error)),
+    );
+  }
+
+  #complete(): void {
+    if (this.#end) return;
+    this.#detector.complete(now());
+    this.#wake();
+    if (this.info.device === "cpu") return;
+    const info = this.#detector.info as ModelInfo;
+    if (info.device === "gpu") return;
+    this.info = { ...info, ...this.#surroundings };
+    this.onInfo?.();
   }
 
   #answer({ request, detection, error }: Step & { step: "answer" }): void {

@@ -4,16 +4,12 @@
  * @module
  */
 
-import { Detector, open } from "./detector.js";
+import { type Detector, type Open, open } from "./detector.js";
+import type { Backend } from "./host.js";
 import type { DetectorOptions } from "./options.js";
 import { openRemote } from "./remote.js";
 
-export { Detector } from "./detector.js";
-export { type ErrorCode, GriceError } from "./errors.js";
-export { clearModelCache } from "./model-cache.js";
-export type { Artifact, Batching, DetectOptions, DetectorInfo, DetectorOptions, Device, ModelCacheOutcome, ModelSource, Progress } from "./options.js";
-export { type Support, supports } from "./supports.js";
-export type { Context, Detection, ModelInfo, PerMaxim, Precision, Timings, Turn, Utterance, Verdict } from "./wire.js";
+export * from "./exports.js";
 
 /**
  * Loads a model.
@@ -23,9 +19,15 @@ export type { Context, Detection, ModelInfo, PerMaxim, Precision, Timings, Turn,
 export async function createDetector(options: DetectorOptions): Promise<Detector> {
   const { worker = true } = options;
   return await open(options, async (plan, signal, onProgress) => {
-    if (worker === false) return await (await import("./host.js")).openHost(plan, signal, onProgress);
+    if (worker === false) return await openHere(plan, signal, onProgress);
     return await openRemote(typeof worker === "function" ? worker : startWorker, plan, signal, onProgress);
   });
+}
+
+/** Fetched only by pages that have no worker. */
+async function openHere(...[plan, signal, onProgress]: Parameters<Open>): Promise<Backend> {
+  const [{ openHost }, { startCpu }] = await Promise.all([import("./host.js"), import("./runtime.js")]);
+  return await openHost(startCpu, plan, signal, onProgress);
 }
 
 /** In the very form that bundlers look for. */

@@ -16,5 +16,7 @@ export type FromWorker =
   | { type: "progress"; progress: Progress }
   | { type: "ready"; info: DetectorInfo }
   | { type: "failed"; fault: Fault }
+  /** The GPU went away, and the processor stands in. */
+  | { type: "info"; info: DetectorInfo }
   | { type: "detections"; id: number; detections: Detection[] }
   | { type: "error"; id: number; fault: Fault };

@@ -6,17 +6,13 @@
 
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { Detector, open } from "./detector.js";
+import { type Detector, open } from "./detector.js";
 import { GriceError } from "./errors.js";
 import { openHost } from "./host.js";
 import type { DetectorOptions, ModelSource } from "./options.js";
+import { startCpu } from "./runtime.js";
 
-export { Detector } from "./detector.js";
-export { type ErrorCode, GriceError } from "./errors.js";
-export { clearModelCache } from "./model-cache.js";
-export type { Artifact, Batching, DetectOptions, DetectorInfo, DetectorOptions, Device, ModelCacheOutcome, ModelSource, Progress } from "./options.js";
-export { type Support, supports } from "./supports.js";
-export type { Context, Detection, ModelInfo, PerMaxim, Precision, Timings, Turn, Utterance, Verdict } from "./wire.js";
+export * from "./exports.js";
 
 /**
  * Loads a model. `worker` has no say here, and there is no model cache.
@@ -26,7 +22,7 @@ export type { Context, Detection, ModelInfo, PerMaxim, Precision, Timings, Turn,
 export async function createDetector(options: DetectorOptions): Promise<Detector> {
   const model = await readFileOf(options.model, options.signal);
   return await open({ ...options, model, modelCache: "none" }, (plan, signal, onProgress) =>
-    openHost(plan, signal, onProgress, async (url) => new Uint8Array(await readFile(url))),
+    openHost(startCpu, plan, signal, onProgress, async (url) => new Uint8Array(await readFile(url))),
   );
 }
 

@@ -68,8 +68,6 @@ export interface DetectOptions {
 
 /** What a detector is and runs on. */
 export interface DetectorInfo extends ModelInfo {
-  /** Why `device` is not what `"auto"` would have liked best. */
-  fallbackReason: string | undefined;
   /** The WebAssembly module that was loaded. None has more than one thread. */
   artifact: Artifact;
   /** Whether it runs in a worker. */
@@ -78,7 +76,7 @@ export interface DetectorInfo extends ModelInfo {
   modelCache: ModelCacheOutcome;
 }
 
-export type Artifact = "simd128" | "relaxed-simd";
+export type Artifact = "simd128" | "relaxed-simd" | "webgpu";
 
 /** `hit`: the bundle came from it; `stored`: it was put into it; `quota`: no room for it; `unavailable`: no Cache API here (it needs HTTPS or localhost); `off`: not asked for, or not a URL. */
 export type ModelCacheOutcome = "hit" | "stored" | "quota" | "unavailable" | "off";

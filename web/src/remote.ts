@@ -40,7 +40,7 @@ export async function openRemote(
 }
 
 export class Remote implements Backend {
-  readonly info: DetectorInfo;
+  info: DetectorInfo;
   readonly #worker: Worker;
   readonly #waiting = new Map<number, Waiting>();
   #ids = 0;
@@ -74,6 +74,7 @@ export class Remote implements Backend {
   }
 
   #hear(message: FromWorker): void {
+    if (message.type === "info") this.info = message.info;
     if (message.type !== "detections" && message.type !== "error") return;
     const waiting = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);

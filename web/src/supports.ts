@@ -29,7 +29,7 @@ export async function supports(): Promise<Support> {
   return {
     simd: hasSimd(),
     relaxedSimd: hasRelaxedSimd(),
-    webgpu: await hasWebGpu(),
+    webgpu: (await findGpu()) !== undefined,
     sharedMemory: (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === true,
   };
 }
@@ -39,11 +39,18 @@ function probe(instructions: number[]): Uint8Array<ArrayBuffer> {
   return new Uint8Array([...HEAD, 0x0a, body.length + 2, 1, body.length, ...body]);
 }
 
-async function hasWebGpu(): Promise<boolean> {
-  const gpu = (globalThis.navigator as { gpu?: { requestAdapter(): Promise<unknown> } } | undefined)?.gpu;
+/** What is read of WebGPU here; its types are not in every TypeScript's DOM. */
+interface Gpu {
+  requestAdapter(options?: { powerPreference: string }): Promise<{ info?: { isFallbackAdapter?: boolean }; isFallbackAdapter?: boolean } | null>;
+}
+
+/** The GPU that there is, if any. */
+export async function findGpu(): Promise<{ isSoftware: boolean } | undefined> {
+  const gpu = (globalThis.navigator as { gpu?: Gpu } | undefined)?.gpu;
   try {
-    return Boolean(await gpu?.requestAdapter());
+    const adapter = await gpu?.requestAdapter({ powerPreference: "high-performance" });
+    return adapter ? { isSoftware: adapter.info?.isFallbackAdapter ?? adapter.isFallbackAdapter ?? false } : undefined;
   } catch {
-    return false;
+    return undefined;
   }
 }

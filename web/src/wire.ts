@@ -163,4 +163,8 @@ maxTokens: number,
 /**
  * The thresholds in force.
  */
-thresholds: PerMaxim<number>, };
+thresholds: PerMaxim<number>,
+/**
+ * Why it runs on the CPU where a GPU would have been welcome.
+ */
+fallbackReason?: string, };

@@ -91,6 +91,10 @@ pub struct ModelInfo {
     pub max_tokens: u32,
     /// The thresholds in force.
     pub thresholds: PerMaxim<f32>,
+    /// Why it runs on the CPU where a GPU would have been welcome.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
+    pub fallback_reason: Option<String>,
 }
 
 /// Why there is no verdict.
@@ -132,6 +136,7 @@ pub struct Session {
     thresholds: PerMaxim<f32>,
     schedule: Schedule,
     asked: BTreeMap<RequestId, Asked>,
+    fallback_reason: Option<String>,
 }
 
 /// What is needed of a request once its logits are there.
@@ -149,7 +154,7 @@ impl Session {
     pub fn new(model: Model, digest: &str, settings: &Settings) -> Result<Session> {
         let thresholds = merge(model.reader().thresholds(), &settings.thresholds)?;
         let schedule = Schedule::new(settings.config(), digest, model.precision());
-        Ok(Session { model, thresholds, schedule, asked: BTreeMap::new() })
+        Ok(Session { model, thresholds, schedule, asked: BTreeMap::new(), fallback_reason: None })
     }
 
     /// Takes a turn. `clock` says what time it is, before the turn is tokenized and after.
@@ -227,7 +232,14 @@ impl Session {
             threads: number(engine.threads),
             max_tokens: number(manifest.max_tokens),
             thresholds: self.thresholds,
+            fallback_reason: self.fallback_reason.clone().or(self.model.plan().fallback_reason().map(str::to_owned)),
         }
+    }
+
+    /// Goes on with the same model on another device, because the one before went away.
+    pub fn fall_back(&mut self, model: Model, reason: String) {
+        self.model = model;
+        self.fallback_reason = Some(reason);
     }
 
     fn read(&self, asked: &Asked, row: &LogitsRow, cached: bool, queued: Duration, ran: Duration) -> Result<Detection> {

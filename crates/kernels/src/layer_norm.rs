@@ -1,7 +1,7 @@
 //! Layer normalisation over the last axis.
 
 use crate::pool::{Parts, share};
-use crate::vector::{Operation, Simd, add_to, dispatch, squared_distance_of, sum_of};
+use crate::vector::{Operation, Simd, add_to, dispatch, squared_distances_of, sums_of};
 use crate::{Isa, Kernels, ShapeError};
 
 /// The parameters of a layer normalisation: `(x - mean) / sqrt(variance + epsilon) · gamma + beta` over a row, as in ONNX
@@ -95,39 +95,54 @@ impl Operation for Normalization<'_> {
         if columns == 0 {
             return;
         }
-        for (index, row) in self.rows.chunks_exact_mut(columns).enumerate() {
-            if let Some((x, residual)) = self.sources {
-                let range = index * columns..(index + 1) * columns;
-                row.copy_from_slice(&x[range.clone()]);
-                if let Some(residual) = residual {
-                    add_to(s, row, &residual[range]);
-                }
+        if let Some((x, residual)) = self.sources {
+            self.rows.copy_from_slice(x);
+            if let Some(residual) = residual {
+                add_to(s, self.rows, residual);
             }
-            normalize_row(s, row, self.norm);
+        }
+        let mut pairs = self.rows.chunks_exact_mut(2 * columns);
+        for pair in pairs.by_ref() {
+            let (first, second) = pair.split_at_mut(columns);
+            normalize_rows(s, [first, second], self.norm);
+        }
+        for row in pairs.into_remainder().chunks_exact_mut(columns) {
+            normalize_rows(s, [row], self.norm);
         }
     }
 }
 
 /// The variance is summed over differences from the mean, in a second pass: a row is in the nearest cache by then, and the difference of
-/// two large sums would lose what a mean far from 0 leaves of the digits.
+/// two large sums would lose what a mean far from 0 leaves of the digits. To the bit it is [`crate::reference::layer_norm_stepwise`].
 #[inline(always)]
-fn normalize_row<S: Simd>(s: S, row: &mut [f32], norm: &LayerNorm) {
-    let mean = sum_of(s, row) / row.len() as f32;
-    let variance = squared_distance_of(s, row, mean) / row.len() as f32;
-    let inverse = 1.0 / (variance + norm.epsilon).sqrt();
-    let (mean_v, inverse_v) = (s.splat(mean), s.splat(inverse));
-    let vectors = row.len() / S::LANES * S::LANES;
+fn normalize_rows<S: Simd, const ROWS: usize>(s: S, mut rows: [&mut [f32]; ROWS], norm: &LayerNorm) {
+    let columns = rows[0].len();
+    let mut means = sums_of(s, rows.each_ref().map(|row| &**row));
+    for mean in &mut means {
+        *mean /= columns as f32;
+    }
+    let squares = squared_distances_of(s, rows.each_ref().map(|row| &**row), means);
+    let mut inverses = [0.0; ROWS];
+    for (inverse, squares) in inverses.iter_mut().zip(squares) {
+        *inverse = 1.0 / (squares / columns as f32 + norm.epsilon).sqrt();
+    }
+    let vectors = columns / S::LANES * S::LANES;
     for at in (0..vectors).step_by(S::LANES) {
-        // SAFETY: `LANES` elements from `at` on are within the row, and `gamma` and `beta` are as long.
+        // SAFETY: `LANES` elements from `at` on are within the rows, and `gamma` and `beta` are as long.
         unsafe {
-            let to = row.as_mut_ptr().add(at);
-            let x = s.mul(s.sub(s.load(to), mean_v), inverse_v);
-            s.store(to, s.mul_add(x, s.load(norm.gamma.as_ptr().add(at)), s.load(norm.beta.as_ptr().add(at))));
+            let (gamma, beta) = (s.load(norm.gamma.as_ptr().add(at)), s.load(norm.beta.as_ptr().add(at)));
+            for ((row, mean), inverse) in rows.iter_mut().zip(means).zip(inverses) {
+                let to = row.as_mut_ptr().add(at);
+                let x = s.mul(s.sub(s.load(to), s.splat(mean)), s.splat(inverse));
+                s.store(to, s.mul_add(x, gamma, beta));
+            }
         }
     }
     let parameters = norm.gamma[vectors..].iter().zip(&norm.beta[vectors..]);
-    for (x, (gamma, beta)) in row[vectors..].iter_mut().zip(parameters) {
-        *x = (*x - mean) * inverse * gamma + beta;
+    for (row, (mean, inverse)) in rows.iter_mut().zip(means.into_iter().zip(inverses)) {
+        for (x, (gamma, beta)) in row[vectors..].iter_mut().zip(parameters.clone()) {
+            *x = (*x - mean) * inverse * gamma + beta;
+        }
     }
 }
 

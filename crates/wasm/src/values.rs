@@ -57,6 +57,7 @@ fn code_of(error: &grice_core::Error) -> &'static str {
     match error.kind() {
         ErrorKind::BadInput => "bad_input",
         ErrorKind::BadModel => "bad_model",
+        ErrorKind::Device => "unsupported",
         _ => "bug",
     }
 }

@@ -6,7 +6,7 @@ use crate::args::{Common, ProfileLatency, Shape};
 use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::terminal::Terminal;
-use grice_core::{Batch, CpuEngine, Engine, EngineError, Precision};
+use grice_core::{AnyEngine, Batch, Engine, EngineError, Precision};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Instant;
@@ -85,7 +85,7 @@ pub(crate) fn measure_latency(subject: &mut Subject, shape: Shape, warmup: usize
 /// # Errors
 /// A batch that the model cannot take.
 pub(super) fn time_batch(
-    engine: &mut CpuEngine,
+    engine: &mut AnyEngine,
     batch: &Batch,
     warmup: usize,
     runs: usize,

@@ -10,14 +10,17 @@ use super::{LANES_MAX, Simd};
 /// 1.5·2²³: adding it rounds to a whole number, which is then in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
-/// `c[0] + c[1]·x + c[2]·x² + …`, by Horner's rule.
+/// `c[0] + c[1]·x + c[2]·x² + …`: even and odd powers by Horner's rule on x², side by side, since each step waits for the one before.
 #[inline(always)]
 fn polynomial<S: Simd, const N: usize>(s: S, coefficients: &[f32; N], x: S::V) -> S::V {
-    let mut y = s.splat(coefficients[N - 1]);
-    for i in 1..N {
-        y = s.mul_add(y, x, s.splat(coefficients[N - 1 - i]));
+    let square = s.mul(x, x);
+    let mut halves = [s.splat(coefficients[N - 2]), s.splat(coefficients[N - 1])];
+    for i in (0..N - 2).rev() {
+        let half = &mut halves[(N - i) % 2];
+        *half = s.mul_add(*half, square, s.splat(coefficients[i]));
     }
-    y
+    let [even, odd] = if N.is_multiple_of(2) { halves } else { [halves[1], halves[0]] };
+    s.mul_add(odd, x, even)
 }
 
 /// eˣ to 3e-7 of itself; 0 below -87.33, where results would be subnormal, and at most e⁸⁸.
@@ -66,16 +69,16 @@ pub(super) fn tanh<S: Simd>(s: S, x: S::V) -> S::V {
 /// x·Φ(x), Φ the normal distribution function, to 2e-6 of max(1, |x|).
 #[inline(always)]
 pub(super) fn gelu<S: Simd>(s: S, x: S::V) -> S::V {
-    // (Φ(x) - 1/2) / x as a quotient of polynomials in x², so that x·Φ(x) is met to 4e-7 for |x| <= EDGE. Beyond, x·Φ(x)
-    // differs from max(x, 0) by 3e-7.
-    const EDGE: f32 = 5.3;
+    // (Φ(x) - 1/2) / x as a quotient of polynomials in x², so that x·Φ(x) is met to 4e-7 for |x| <= EDGE. There the steps below
+    // come to 1/2 exactly; beyond, x·Φ(x) differs from max(x, 0) by 3e-7.
+    const EDGE: f32 = 5.311_761_4;
     const P: [f32; 6] = [3.989_374_3e-1, 8.932_361e-2, 8.017_804e-3, 7.284_201_6e-4, 9.499_779e-6, -2.657e-8];
     const Q: [f32; 5] = [1.0, 3.905_160_4e-1, 6.025_76e-2, 5.030_036e-3, 2.502_218e-4];
-    let square = s.mul(x, x);
-    let ratio = s.div(s.mul(x, polynomial(s, &P, square)), polynomial(s, &Q, square));
-    let y = s.mul(x, s.add(ratio, s.splat(0.5)));
-    let y = s.if_less(s.splat(EDGE), x, x, y);
-    s.if_less(x, s.splat(-EDGE), s.splat(0.0), y)
+    let x = s.max(s.splat(-EDGE), x);
+    let near = s.min(s.splat(EDGE), x);
+    let square = s.mul(near, near);
+    let ratio = s.div(s.mul(near, polynomial(s, &P, square)), polynomial(s, &Q, square));
+    s.mul(x, s.add(ratio, s.splat(0.5)))
 }
 
 /// x·(1 + tanh(√(2/π)·(x + 0.044715·x³))) / 2, the older GELU, to 1e-6 of max(1, |x|).
@@ -127,44 +130,61 @@ impl<S: Simd> Sum<S> {
     }
 }
 
-/// Sums up `$term` of the vectors of a slice, which `$padding`, of the term 0, fills up.
-macro_rules! sum {
-    ($s:ident, $x:ident, $padding:expr, |$v:ident| $term:expr) => {{
-        let mut sum = Sum::zero($s);
-        let (blocks, rest) = $x.as_chunks::<LANES_MAX>();
-        for block in blocks {
-            sum!(of block, $s, sum, |$v| $term);
+/// The sum of each row.
+#[inline(always)]
+pub(crate) fn sums_of<S: Simd, const ROWS: usize>(s: S, rows: [&[f32]; ROWS]) -> [f32; ROWS] {
+    totals::<S, ROWS, false>(s, rows, [0.0; ROWS])
+}
+
+/// The sum of squares of each row's distances from its center.
+#[inline(always)]
+pub(crate) fn squared_distances_of<S: Simd, const ROWS: usize>(
+    s: S,
+    rows: [&[f32]; ROWS],
+    centers: [f32; ROWS],
+) -> [f32; ROWS] {
+    totals::<S, ROWS, true>(s, rows, centers)
+}
+
+/// Sums of rows of the same length side by side, since an addition takes several cycles before the next can use it.
+#[inline(always)]
+fn totals<S: Simd, const ROWS: usize, const SQUARED: bool>(
+    s: S,
+    rows: [&[f32]; ROWS],
+    centers: [f32; ROWS],
+) -> [f32; ROWS] {
+    let mut sums = [Sum::zero(s); ROWS];
+    let length = rows[0].len();
+    for block in 0..length / LANES_MAX {
+        for ((sum, row), center) in sums.iter_mut().zip(rows).zip(centers) {
+            add_block::<S, SQUARED>(s, sum, &row.as_chunks().0[block], center);
         }
+    }
+    let mut totals = [0.0; ROWS];
+    for (((total, mut sum), row), center) in totals.iter_mut().zip(sums).zip(rows).zip(centers) {
+        let rest = row.as_chunks::<LANES_MAX>().1;
         if !rest.is_empty() {
-            let mut last = [$padding; LANES_MAX];
+            // Filled up with terms of 0.
+            let mut last = [if SQUARED { center } else { 0.0 }; LANES_MAX];
             last[..rest.len()].copy_from_slice(rest);
-            sum!(of last, $s, sum, |$v| $term);
+            add_block::<S, SQUARED>(s, &mut sum, &last, center);
         }
-        sum.total($s)
-    }};
-    (of $block:ident, $s:ident, $sum:ident, |$v:ident| $term:expr) => {
-        for part in 0..Sum::<S>::PARTS {
-            // SAFETY: the block has LANES_MAX elements.
-            let $v = unsafe { $s.load($block.as_ptr().add(part * S::LANES)) };
-            $sum.add($s, part, $term);
-        }
-    };
+        *total = sum.total(s);
+    }
+    totals
 }
 
-/// The sum of `x`.
 #[inline(always)]
-pub(crate) fn sum_of<S: Simd>(s: S, x: &[f32]) -> f32 {
-    sum!(s, x, 0.0, |v| v)
-}
-
-/// The sum of squares of `x - center`.
-#[inline(always)]
-pub(crate) fn squared_distance_of<S: Simd>(s: S, x: &[f32], center: f32) -> f32 {
-    let centers = s.splat(center);
-    sum!(s, x, center, |v| {
-        let distance = s.sub(v, centers);
-        s.mul(distance, distance)
-    })
+fn add_block<S: Simd, const SQUARED: bool>(s: S, sum: &mut Sum<S>, block: &[f32; LANES_MAX], center: f32) {
+    for part in 0..Sum::<S>::PARTS {
+        // SAFETY: the block has LANES_MAX elements.
+        let mut x = unsafe { s.load(block.as_ptr().add(part * S::LANES)) };
+        if SQUARED {
+            x = s.sub(x, s.splat(center));
+            x = s.mul(x, x);
+        }
+        sum.add(s, part, x);
+    }
 }
 
 /// The largest of `x`, minus infinity for none; what is not a number may be passed over.

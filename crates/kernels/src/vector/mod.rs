@@ -18,7 +18,7 @@ use crate::Isa;
 use crate::isa::IsaKind;
 
 pub use activation::{gelu, gelu_tanh, relu, tanh};
-pub(crate) use functions::{Sum, add_to, exp2_of_negative, softmax_row, squared_distance_of, sum_of};
+pub(crate) use functions::{Sum, add_to, exp2_of_negative, softmax_row, squared_distances_of, sums_of};
 
 /// Lanes of the widest vector.
 pub(crate) const LANES_MAX: usize = 16;

@@ -181,7 +181,7 @@ impl Operation for Folds<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) -> (f32, f32) {
-        (sum_of(s, self.0), maximum_of(s, self.0))
+        (sums_of(s, [self.0])[0], maximum_of(s, self.0))
     }
 }
 

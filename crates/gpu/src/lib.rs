@@ -1,0 +1,28 @@
+//! The GPU engine: packed batches in, logits out, through wgpu: Vulkan, Metal and DirectX 12 natively, WebGPU in a browser.
+//!
+//! ```text
+//! Program ─► weights ─┐
+//!                     ├─► record ─► submit ─► readback ─► head ─► logits
+//! Batch ──► buffers ──┘   (pure)
+//! ```
+//!
+//! Takes a fused [`grice_model::Program`] only. Leaves out text, files other than its caches, queues, and the choice between processor and GPU.
+
+mod adapter;
+mod buffers;
+mod device;
+mod engine;
+mod error;
+mod model;
+mod pipelines;
+mod plan;
+mod readback;
+mod record;
+mod submit;
+mod timing;
+
+pub use adapter::{Adapter, AdapterKind, AdapterLimits, list_adapters};
+pub use device::{Gpu, Selector, Settings};
+pub use engine::GpuEngine;
+pub use error::GpuError;
+pub use plan::GpuPlan;
