@@ -20,7 +20,7 @@ struct SystemPart {
 }
 
 /// Folders with a `package-lock.json` that tests need installed.
-const NPM_FOLDERS: [&str; 1] = ["web"];
+const NPM_FOLDERS: [&str; 2] = ["web", "www"];
 /// What the npm package promises to run on.
 const NODE_MAJOR_MIN: u32 = 20;
 
@@ -58,7 +58,7 @@ const SYSTEM_PARTS: [SystemPart; 7] = [
         is_there: || find(&["redis-server"]).is_some(),
     },
     SystemPart {
-        name: "Node.js, 20 or newer, with npm (builds and tests the npm package)",
+        name: "Node.js, 20 or newer, with npm (builds and tests the npm package and the demo page)",
         packages: &["nodejs", "npm"],
         is_there: || has_node() && find(&["npm"]).is_some(),
     },
@@ -190,7 +190,10 @@ fn install_by_apt(packages: &[&str]) -> Result<()> {
 }
 
 /// What the lock files name, where it is not there yet.
-fn install_npm_packages(workspace: &Workspace) -> Result<()> {
+///
+/// # Errors
+/// Those of npm.
+pub(crate) fn install_npm_packages(workspace: &Workspace) -> Result<()> {
     let missing =
         NPM_FOLDERS.iter().map(|folder| workspace.root.join(folder)).filter(|folder| !has_npm_packages(folder));
     for folder in missing {

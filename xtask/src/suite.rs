@@ -2,7 +2,7 @@
 
 use crate::process::{find, run, step, succeeds};
 use crate::workspace::{Workspace, cargo};
-use crate::{Error, Result, setup, tidy, wasm};
+use crate::{Error, Result, setup, tidy, wasm, www};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ pub(crate) enum Part {
     Native,
     Browser,
     Web,
+    Www,
 }
 
 /// What `test` was asked for.
@@ -33,7 +34,7 @@ enum Outcome {
 }
 
 impl Part {
-    const ALL: [Part; 4] = [Part::Tidy, Part::Native, Part::Browser, Part::Web];
+    const ALL: [Part; 5] = [Part::Tidy, Part::Native, Part::Browser, Part::Web, Part::Www];
 
     fn name(self) -> &'static str {
         match self {
@@ -41,6 +42,7 @@ impl Part {
             Part::Native => "native",
             Part::Browser => "browser",
             Part::Web => "web",
+            Part::Www => "www",
         }
     }
 
@@ -54,6 +56,7 @@ impl Part {
             Part::Native => test_native(workspace),
             Part::Browser => test_browser(workspace),
             Part::Web => test_web(workspace),
+            Part::Www => test_www(workspace),
         }
     }
 }
@@ -149,6 +152,14 @@ fn test_web(workspace: &Workspace) -> Result<()> {
         run(setup::npm(&["run", "--silent", script]).current_dir(workspace.root.join("web")))?;
     }
     Ok(())
+}
+
+/// The demo page, built and tried out.
+fn test_www(workspace: &Workspace) -> Result<()> {
+    refuse_without(setup::web_lacks(workspace), Part::Www)?;
+    www::build(workspace)?;
+    step("npm run test in www");
+    run(setup::npm(&["run", "--silent", "test"]).current_dir(workspace.root.join("www")))
 }
 
 fn refuse_without(lacks: Vec<&'static str>, part: Part) -> Result<()> {
