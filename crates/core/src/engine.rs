@@ -17,7 +17,7 @@ pub enum AnyEngine {
     Cpu(CpuEngine),
     /// On a GPU.
     #[cfg(feature = "gpu")]
-    Gpu(grice_gpu::GpuEngine),
+    Gpu(Box<grice_gpu::GpuEngine>),
 }
 
 impl AnyEngine {
@@ -124,7 +124,7 @@ impl Plan {
             Form::Cpu(plan) => Ok(AnyEngine::Cpu(plan.engine(threads)?)),
             #[cfg(feature = "gpu")]
             Form::Gpu(_, plan) => match plan.engine() {
-                Ok(engine) => Ok(AnyEngine::Gpu(engine)),
+                Ok(engine) => Ok(AnyEngine::Gpu(Box::new(engine))),
                 Err(error) => Err(Error::Gpu(error.to_string())),
             },
         }

@@ -105,7 +105,10 @@ impl Model {
         let embedding_norm = upload_norm("the embedding's norm", norm, hidden, upload)?;
         let mut lowered = Vec::with_capacity(count);
         for (number, layer) in layers.into_iter().enumerate() {
-            lowered.push(LayerLowering { number, hidden, is_last: number + 1 == count, binding_bytes_max, upload }.lower(layer)?);
+            lowered.push(
+                LayerLowering { number, hidden, is_last: number + 1 == count, binding_bytes_max, upload }
+                    .lower(layer)?,
+            );
         }
         let inner = lowered.iter().map(|layer| layer.up.n).max().unwrap_or(0);
         Ok(Model { hidden, wide: inner.max(3 * hidden), embedding_norm, layers: lowered })

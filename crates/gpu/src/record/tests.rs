@@ -232,5 +232,8 @@ fn the_detector_fits_its_memory() {
     }
     // Its layers' weights in two bytes each, and little beside.
     let least = 2 * (12 * (4 * 768 * 768 + 2 * 768 * 3072) + 12 * 2 * 512 * 768);
-    assert!((least..least + least / 50).contains(&weights), "{weights} bytes of weights, where numbers alone are {least}");
+    assert!(
+        (least..least + least / 50).contains(&weights),
+        "{weights} bytes of weights, where numbers alone are {least}"
+    );
 }
