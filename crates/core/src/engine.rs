@@ -33,6 +33,15 @@ impl AnyEngine {
         }
     }
 
+    /// Bytes that lie on a GPU, the weights shared with other engines among them; none of an engine on the processor.
+    pub fn device_bytes(&self) -> Option<u64> {
+        match self {
+            AnyEngine::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            AnyEngine::Gpu(engine) => Some(engine.memory()),
+        }
+    }
+
     /// As [`Engine::forward`], with the time of every step: `clock` tells the time since any fixed moment, and has no say on a GPU,
     /// which has its own.
     ///
