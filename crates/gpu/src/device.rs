@@ -88,7 +88,9 @@ impl Gpu {
         let told = state.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| set_first(&told.trouble, error.to_string())));
         let pipelines = Pipelines::new(&device, settings.cache.as_deref());
-        Ok(Gpu { inner: Arc::new(Inner { device, queue, adapter, settings: settings.clone(), fragments, pipelines, state }) })
+        Ok(Gpu {
+            inner: Arc::new(Inner { device, queue, adapter, settings: settings.clone(), fragments, pipelines, state }),
+        })
     }
 
     /// What it was opened on.
@@ -106,10 +108,12 @@ impl Gpu {
         self.inner.state.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "a browser keeps and times nothing"))]
     pub(crate) fn warn(&self, text: String) {
         self.inner.state.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text);
     }
 
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "a browser keeps and times nothing"))]
     pub(crate) fn settings(&self) -> &Settings {
         &self.inner.settings
     }

@@ -132,7 +132,8 @@ impl<'a> DeviceTimer<'a> {
 
     pub(super) fn product(&self) -> Product<'_> {
         let Shape { rows, k, n, .. } = self.shape;
-        let view = |buffer, columns: usize| View { buffer, rows, columns, stride: columns.next_multiple_of(4), offset: 0 };
+        let view =
+            |buffer, columns: usize| View { buffer, rows, columns, stride: columns.next_multiple_of(4), offset: 0 };
         Product {
             step: Step { layer: None, op: "timing", operations: 0 },
             x: view(X, k),

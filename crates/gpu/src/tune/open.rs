@@ -31,7 +31,7 @@ impl Tiles {
         }
         let mut tiles = Tiles::new(Class::of(gpu.adapter()), abilities);
         let wanted = match gpu.settings().tuning {
-            Tuning::Auto => tiles.class != Class::Software,
+            Tuning::Auto => tiles.class != Class::Software && gpu.settings().cache.is_some(),
             Tuning::Off => false,
             Tuning::Always => true,
         };

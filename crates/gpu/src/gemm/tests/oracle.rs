@@ -199,7 +199,8 @@ fn f16_products() {
         eprintln!("skipped: the adapter has no shader-f16");
         return;
     }
-    let f16 = |method: &Method| matches!(method, Method::Tile { form: Form::F16, .. } | Method::Rows { form: Form::F16, .. });
+    let f16 =
+        |method: &Method| matches!(method, Method::Tile { form: Form::F16, .. } | Method::Rows { form: Form::F16, .. });
     check_methods(&gpu, &Abilities { cooperative: None, ..abilities }, f16);
 }
 

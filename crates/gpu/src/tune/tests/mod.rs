@@ -141,7 +141,8 @@ fn timing_on_a_device_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let abilities = Abilities { cooperative: None, ..device::abilities(&gpu) };
     let budget = Budget { shape: Duration::from_millis(50), total: Duration::from_secs(20) };
-    let shapes = [Precision::Fp32, Precision::Fp16, Precision::Int8].map(|precision| Shape { precision, rows: 4, k: 64, n: 96 });
+    let shapes =
+        [Precision::Fp32, Precision::Fp16, Precision::Int8].map(|precision| Shape { precision, rows: 4, k: 64, n: 96 });
     let mut tiles = Tiles::new(Class::Software, abilities);
     let warnings = tiles.time(&gpu, &shapes, budget, Some(folder.path())).unwrap();
     assert_eq!(warnings, Vec::<String>::new());
