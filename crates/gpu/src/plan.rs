@@ -41,8 +41,8 @@ pub(crate) struct Uploaded {
 }
 
 impl GpuPlan {
-    /// Uploads the weights of a program that answers `labels` numbers a row, and makes its pipelines. Weights that nobody else holds are
-    /// freed on the way.
+    /// Uploads the weights of a program that answers `labels` numbers a row, and makes its pipelines. Weights that nobody else
+    /// holds are freed on the way.
     ///
     /// # Errors
     /// [`GpuError`], naming the step, limit or memory that is in the way.
@@ -76,7 +76,7 @@ impl GpuPlan {
 
     /// Bytes of weights on the device.
     pub fn weight_bytes(&self) -> u64 {
-        self.inner.uploaded.bytes
+        self.inner.uploaded.bytes()
     }
 
     /// An engine with buffers of its own, which it allocates when it has a batch.
@@ -112,7 +112,8 @@ fn pipelines_of(model: &Model, tiles: &Tiles, tokens_max: usize) -> Result<Vec<P
 }
 
 impl Uploaded {
-    fn new(gpu: &Gpu) -> Uploaded {
+    /// Nothing yet.
+    pub(crate) fn new(gpu: &Gpu) -> Uploaded {
         let usage = wgpu::BufferUsages::STORAGE;
         let descriptor = wgpu::BufferDescriptor { label: Some("nothing"), size: 256, usage, mapped_at_creation: false };
         let nothing = gpu.device().create_buffer(&descriptor);
@@ -120,7 +121,7 @@ impl Uploaded {
     }
 
     /// Puts words on the device.
-    fn upload(&mut self, name: &str, words: &[u32]) -> Result<Buffer, GpuError> {
+    pub(crate) fn upload(&mut self, name: &str, words: &[u32]) -> Result<Buffer, GpuError> {
         let device = self.gpu.device();
         let size = (4 * words.len() as u64).next_multiple_of(16).max(16);
         let limits = device.limits();
@@ -138,6 +139,11 @@ impl Uploaded {
         self.weights.push(buffer);
         self.bytes += size;
         Ok(Buffer::Weight(self.weights.len() - 1))
+    }
+
+    /// Of all of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The n-th that was uploaded.
