@@ -10,7 +10,6 @@ const page = globalThis as unknown as {
   addEventListener(type: "message", listener: (event: MessageEvent<ToWorker>) => void): void;
 };
 
-const loading = new AbortController();
 const asking = new Map<number, AbortController>();
 let host: Host | undefined;
 
@@ -23,8 +22,6 @@ function hear(data: ToWorker, start: Start): void {
   switch (data.type) {
     case "load":
       return void load(data, start);
-    case "abort":
-      return loading.abort();
     case "detect":
       return void detect(data);
     case "cancel":
@@ -34,7 +31,7 @@ function hear(data: ToWorker, start: Start): void {
 
 async function load({ plan }: ToWorker & { type: "load" }, start: Start): Promise<void> {
   try {
-    host = await openHost(start, plan, loading.signal, (progress) => page.postMessage({ type: "progress", progress }));
+    host = await openHost(start, plan, undefined, (progress) => page.postMessage({ type: "progress", progress }));
     const opened = host;
     opened.onInfo = () => page.postMessage({ type: "info", info: { ...opened.info, worker: true } });
     page.postMessage({ type: "ready", info: { ...host.info, worker: true } });

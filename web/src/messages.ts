@@ -6,8 +6,6 @@ import type { Detection } from "./wire.js";
 
 export type ToWorker =
   | { type: "load"; plan: LoadPlan }
-  /** Gives loading up. */
-  | { type: "abort" }
   | { type: "detect"; id: number; turns: string[]; ask: string }
   /** Gives a `detect` up; no answer follows. */
   | { type: "cancel"; id: number };

@@ -21,13 +21,16 @@ export async function openRemote(
   const worker = makeWorker();
   try {
     const info = await new Promise<DetectorInfo>((resolve, reject) => {
+      // The worker ends with it, and whatever it was fetching.
       signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+      let hasSpoken = false;
       worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+        hasSpoken = true;
         if (data.type === "progress") onProgress(data.progress);
         else if (data.type === "ready") resolve(data.info);
         else if (data.type === "failed") reject(errorOf(data.fault));
       };
-      worker.onerror = (event) => reject(startError(event));
+      worker.onerror = (event) => reject(hasSpoken ? crashError(event) : startError(event));
       // Bytes are moved, not copied: the caller's view of them was copied before.
       const moved = "bytes" in plan.model ? [plan.model.bytes.buffer as ArrayBuffer] : [];
       worker.postMessage({ type: "load", plan } satisfies ToWorker, moved);
@@ -50,7 +53,7 @@ export class Remote implements Backend {
     this.#worker = worker;
     this.info = info;
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#hear(data);
-    worker.onerror = (event) => this.#stop(new GriceError("crashed", `the worker failed: ${event.message}; make a new detector`));
+    worker.onerror = (event) => this.#stop(crashError(event));
   }
 
   detect(turns: string[], ask: string, signal: AbortSignal | undefined): Promise<Detection[]> {
@@ -95,6 +98,10 @@ export class Remote implements Backend {
     for (const waiting of this.#waiting.values()) waiting.reject(end);
     this.#waiting.clear();
   }
+}
+
+function crashError(event: ErrorEvent): GriceError {
+  return new GriceError("crashed", `the worker failed: ${event.message}; make a new detector`);
 }
 
 /** Before a worker has said anything: its script or one of those that it imports could not be had. */

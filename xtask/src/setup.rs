@@ -64,6 +64,13 @@ const SYSTEM_PARTS: [SystemPart; 7] = [
     },
 ];
 
+/// What tests use where it is there, and say that they skipped where it is not: not every system has a package of it.
+const OPTIONAL_PARTS: [SystemPart; 1] = [SystemPart {
+    name: "Firefox (runs one test of the npm package)",
+    packages: &["firefox-esr"],
+    is_there: || std::env::var_os("FIREFOX").is_some() || find(&["firefox-esr", "firefox"]).is_some(),
+}];
+
 /// Looks for everything and installs what is missing. Says nothing of what is already there.
 ///
 /// # Errors
@@ -71,6 +78,7 @@ const SYSTEM_PARTS: [SystemPart; 7] = [
 pub(crate) fn install(workspace: &Workspace) -> Result<()> {
     // Each is tried whatever became of the other, so that one round names all that is missing.
     let parts = [install_wasm_tools(workspace), install_system_parts(), install_npm_packages(workspace)];
+    install_optional_parts();
     parts.into_iter().collect()
 }
 
@@ -151,11 +159,7 @@ fn install_system_parts() -> Result<()> {
     let packages: Vec<&str> = missing.iter().flat_map(|part| part.packages).copied().collect();
     let by_hand = format!("apt-get update && apt-get install -y --no-install-recommends {}", packages.join(" "));
     if find(&["apt-get"]).is_some() && is_root() {
-        step(format_args!("installing {}", packages.join(", ")));
-        let apt =
-            |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
-        apt(&["-qq", "update"])?;
-        apt(&[&["-qq", "install", "-y", "--no-install-recommends"], packages.as_slice()].concat())?;
+        install_by_apt(&packages)?;
     }
     let missing: Vec<&str> = missing.iter().filter(|part| !(part.is_there)()).map(|part| part.name).collect();
     if missing.is_empty() {
@@ -166,6 +170,23 @@ fn install_system_parts() -> Result<()> {
         None => format!("install what your system calls {}", packages.join(", ")),
     };
     Err(Error::Missing { what: missing, remedy })
+}
+
+fn install_optional_parts() {
+    for part in OPTIONAL_PARTS.iter().filter(|part| !(part.is_there)()) {
+        let installed = find(&["apt-get"]).is_some() && is_root() && install_by_apt(part.packages).is_ok();
+        if !installed {
+            step(format_args!("without {}", part.name));
+        }
+    }
+}
+
+fn install_by_apt(packages: &[&str]) -> Result<()> {
+    step(format_args!("installing {}", packages.join(", ")));
+    let apt =
+        |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
+    apt(&["-qq", "update"])?;
+    apt(&[&["-qq", "install", "-y", "--no-install-recommends"], packages].concat())
 }
 
 /// What the lock files name, where it is not there yet.

@@ -129,6 +129,8 @@ fn test_browser(workspace: &Workspace) -> Result<()> {
         "grice-wasm",
         "--test",
         "browser",
+        "--test",
+        "gpu",
     ]);
     command
         .current_dir(&workspace.root)

@@ -42,6 +42,7 @@ use std::process::ExitCode;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
+    quieten_vulkan();
     let args = Args::parse();
     let outcome = run(&args);
     match outcome {
@@ -56,6 +57,21 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// Where there is no desktop, Mesa's layer that lets a desktop choose the GPU complains on stderr, amid our logs. It is left out then, unless
+/// somebody chooses by it.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn quieten_vulkan() {
+    let is_set = |name: &str| std::env::var_os(name).is_some();
+    if !is_set("XDG_RUNTIME_DIR") && !is_set("MESA_VK_DEVICE_SELECT") {
+        // SAFETY: nobody reads the environment meanwhile: this is the first thing that `main` does, and no other thread runs yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn quieten_vulkan() {}
 
 fn run(args: &Args) -> Result<(), CliError> {
     let common = &args.common;

@@ -209,9 +209,9 @@ fn numbers_are_those_of_detect() {
         assert_eq!(served[name], detected[name]);
     }
     for maxim in ["quantity", "quality", "relation", "manner"] {
-        // The command line writes six decimals.
-        let rounded = (served["probabilities"][maxim].as_f64().unwrap() * 1e6).round() / 1e6;
-        assert_eq!(rounded, detected["probabilities"][maxim].as_f64().unwrap());
+        let [served, detected] = [&served, &detected].map(|row| row["probabilities"][maxim].as_f64().unwrap());
+        // The command line writes six decimals, and the last of them may have been rounded either way.
+        assert!((served - detected).abs() <= 0.51e-6, "{served} {detected}");
     }
 }
 

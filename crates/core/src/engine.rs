@@ -191,7 +191,7 @@ async fn open_gpu(
         (_, Some(index)) => Selector::Index(index),
         (_, None) => Selector::Auto,
     };
-    let settings = Settings { cache: options.gpu_cache.clone(), timestamps: true };
+    let settings = Settings { cache: options.gpu_cache.clone(), timestamps: true, ..Settings::default() };
     let gpu = Gpu::open(selector, &settings).await.map_err(|error| error.to_string())?;
     let plan = GpuPlan::new(&gpu, program.clone(), network.labels()).await.map_err(|error| error.to_string())?;
     self_test::compare(network.clone(), precision, &plan).await?;

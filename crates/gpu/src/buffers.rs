@@ -2,8 +2,9 @@
 
 use crate::device::Gpu;
 use crate::error::GpuError;
+use crate::gemm::quantized_bytes;
 use crate::model::Model;
-use crate::record::{Arena, Buffer, Geometry};
+use crate::record::{Arena, Buffer, Geometry, Recording};
 use std::collections::{BTreeMap, HashMap};
 
 /// Tokens run together: more are run in turn, since a device gains nothing by more at once.
@@ -23,15 +24,18 @@ pub(crate) struct Capacity {
     pub(crate) rows: usize,
     /// Calls of shaders in a pass.
     pub(crate) dispatches: usize,
+    /// Sums over shares of k.
+    pub(crate) shares_bytes: u64,
 }
 
 impl Capacity {
     /// What a pass asks for, in powers of two so that it is seldom outgrown, but with no more tokens than `tokens_max`.
-    pub(crate) fn of(geometry: &Geometry, dispatches: usize, tokens_max: usize) -> Capacity {
+    pub(crate) fn of(geometry: &Geometry, recording: &Recording, tokens_max: usize) -> Capacity {
         Capacity {
             tokens: geometry.tokens.next_power_of_two().max(TOKENS_MIN).min(tokens_max.max(geometry.tokens)),
             rows: geometry.rows().next_power_of_two().max(ROWS_MIN),
-            dispatches: dispatches.next_power_of_two(),
+            dispatches: recording.dispatches.len().next_power_of_two(),
+            shares_bytes: recording.shares_bytes.next_power_of_two(),
         }
     }
 
@@ -41,6 +45,7 @@ impl Capacity {
             tokens: self.tokens.max(other.tokens),
             rows: self.rows.max(other.rows),
             dispatches: self.dispatches.max(other.dispatches),
+            shares_bytes: self.shares_bytes.max(other.shares_bytes),
         }
     }
 }
@@ -67,9 +72,10 @@ pub(crate) fn plan_arenas(model: &Model, capacity: &Capacity) -> BTreeMap<Arena,
         (Arena::Starts, rows * 4),
         (Arena::Uniforms, (capacity.dispatches * UNIFORM_BYTES) as u64),
         (Arena::Answers, rows * hidden),
+        (Arena::Shares, capacity.shares_bytes.max(16)),
     ]);
     if model.has_int8() {
-        arenas.insert(Arena::Quantized, tokens * model.wide.next_multiple_of(16) as u64);
+        arenas.insert(Arena::Quantized, quantized_bytes(capacity.tokens, model.wide));
         arenas.insert(Arena::Scales, tokens * 4);
     }
     arenas
@@ -162,8 +168,9 @@ mod tests {
             *end += length;
             Some(*end)
         }));
-        let capacity = Capacity::of(&Geometry::new(&offsets), 90, tokens_max);
-        assert_eq!((capacity.tokens, capacity.rows, capacity.dispatches), (expected.0, expected.1, 128));
+        let recording = Recording { dispatches: Vec::new(), shares_bytes: 1000 };
+        let capacity = Capacity::of(&Geometry::new(&offsets), &recording, tokens_max);
+        assert_eq!((capacity.tokens, capacity.rows, capacity.shares_bytes), (expected.0, expected.1, 1024));
     }
 
     #[test]
@@ -173,7 +180,8 @@ mod tests {
         check(&[128; 9], 8192, (2048, 16));
         check(&[512; 12], 7000, (7000, 16));
         check(&[1; 100], 8192, (256, 128));
-        let (a, b) = (Capacity { tokens: 1, rows: 9, dispatches: 3 }, Capacity { tokens: 2, rows: 1, dispatches: 3 });
-        assert_eq!(a.max(b), Capacity { tokens: 2, rows: 9, dispatches: 3 });
+        let small = Capacity { tokens: 1, rows: 9, dispatches: 3, shares_bytes: 0 };
+        let other = Capacity { tokens: 2, rows: 1, dispatches: 3, shares_bytes: 8 };
+        assert_eq!(small.max(other), Capacity { tokens: 2, rows: 9, dispatches: 3, shares_bytes: 8 });
     }
 }

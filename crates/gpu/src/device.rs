@@ -2,6 +2,7 @@
 
 use crate::adapter::{Adapter, choose_adapter};
 use crate::error::GpuError;
+use crate::gemm::{Abilities, Fragments, abilities_of, cooperative_features, fragments_of};
 use crate::pipelines::Pipelines;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,8 @@ pub struct Settings {
     pub cache: Option<PathBuf>,
     /// Whether steps may be timed, where the adapter can (`timestamp-query`).
     pub timestamps: bool,
+    /// Whether to do without what only some adapters have and drivers are young at (cooperative matrices).
+    pub portable: bool,
 }
 
 /// An open device, shared by whatever runs on it.
@@ -36,6 +39,8 @@ struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     adapter: Adapter,
+    /// Its cooperative matrices, where the device was opened with them.
+    fragments: Option<Fragments>,
     pipelines: Pipelines,
     state: Arc<State>,
 }
@@ -55,10 +60,12 @@ impl Gpu {
     /// [`GpuError`] if there is none, none of that index, or it cannot be used.
     pub async fn open(selector: Selector, settings: &Settings) -> Result<Gpu, GpuError> {
         let (found, adapter) = choose_adapter(selector).await?;
+        let fragments = fragments_of(&found).filter(|_| !settings.portable);
         let descriptor = wgpu::DeviceDescriptor {
             label: Some("grice"),
-            required_features: wanted_features(settings) & found.features(),
+            required_features: wanted_features(settings, fragments.is_some()) & found.features(),
             required_limits: wanted_limits(&found.limits()),
+            experimental_features: experimental_features(fragments.is_some()),
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         };
@@ -75,7 +82,7 @@ impl Gpu {
         let told = state.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| set_first(&told.trouble, error.to_string())));
         let pipelines = Pipelines::new(&device, settings.cache.as_deref());
-        Ok(Gpu { inner: Arc::new(Inner { device, queue, adapter, pipelines, state }) })
+        Ok(Gpu { inner: Arc::new(Inner { device, queue, adapter, fragments, pipelines, state }) })
     }
 
     /// What it was opened on.
@@ -98,6 +105,11 @@ impl Gpu {
 
     pub(crate) fn pipelines(&self) -> &Pipelines {
         &self.inner.pipelines
+    }
+
+    /// What it can do for products, as far as it says so itself.
+    pub(crate) fn abilities(&self) -> Abilities {
+        abilities_of(&self.inner.device, self.inner.fragments)
     }
 
     /// Whether steps can be timed.
@@ -126,6 +138,9 @@ impl Gpu {
             (value, (memory, internal, validation.pop()))
         };
         let (memory, internal, validation) = (errors.0.await, errors.1.await, errors.2.await);
+        // Natively a device says that it is lost when it is asked for something.
+        #[cfg(not(target_arch = "wasm32"))]
+        let _ = self.inner.device.poll(wgpu::PollType::Poll);
         if let Some(reason) = self.lost() {
             return Err(GpuError::Lost(reason));
         }
@@ -161,8 +176,24 @@ fn set_first(place: &Mutex<Option<String>>, text: String) {
     place.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(text);
 }
 
-fn wanted_features(settings: &Settings) -> wgpu::Features {
+/// Cooperative matrices are behind this door in wgpu.
+fn experimental_features(wanted: bool) -> wgpu::ExperimentalFeatures {
+    if !wanted {
+        return wgpu::ExperimentalFeatures::disabled();
+    }
+    // SAFETY: what the door opens may have bugs that are undefined behaviour. Only the shaders of `gemm` that come with this crate use it; they are
+    // validated for every set of constants, and none is chosen on an adapter before it made the right products there (`tune::check`).
+    #[allow(unsafe_code)]
+    unsafe {
+        wgpu::ExperimentalFeatures::enabled()
+    }
+}
+
+fn wanted_features(settings: &Settings, cooperative: bool) -> wgpu::Features {
     let mut features = wgpu::Features::SHADER_F16 | wgpu::Features::SUBGROUP;
+    if cooperative {
+        features |= cooperative_features();
+    }
     if settings.timestamps {
         features |= wgpu::Features::TIMESTAMP_QUERY;
     }

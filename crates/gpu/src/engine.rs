@@ -5,7 +5,7 @@ use crate::buffers::{Buffers, Capacity};
 use crate::error::GpuError;
 use crate::plan::{GpuPlan, Inner};
 use crate::readback::{Waiting, read_bytes};
-use crate::record::{Arena, Geometry, record_forward};
+use crate::record::{Arena, Geometry, Recording, record_forward};
 use crate::submit::submit;
 use crate::timing::Timing;
 use grice_kernels::Kernels;
@@ -110,8 +110,8 @@ impl GpuEngine {
         let gpu = &plan.uploaded.gpu;
         let (ids, cu_seqlens) = batch.part(rows);
         let geometry = Geometry::new(&cu_seqlens);
-        let recording = record_forward(&plan.model, &geometry);
-        self.fit_buffers(plan, &geometry, recording.dispatches.len()).await?;
+        let recording = record_forward(&plan.model, &geometry, &plan.tiles)?;
+        self.fit_buffers(plan, &geometry, &recording).await?;
         let Some(buffers) = &mut self.buffers else { return Ok(Vec::new()) };
         let (hidden, stride) = (plan.model.hidden, plan.model.hidden.next_multiple_of(4));
         self.embedded.resize(ids.len() * hidden, 0.0);
@@ -143,8 +143,8 @@ impl GpuEngine {
     }
 
     /// Sees to it that the buffers hold a pass.
-    async fn fit_buffers(&mut self, plan: &Inner, geometry: &Geometry, dispatches: usize) -> Result<(), GpuError> {
-        let needed = Capacity::of(geometry, dispatches, plan.tokens_max);
+    async fn fit_buffers(&mut self, plan: &Inner, geometry: &Geometry, recording: &Recording) -> Result<(), GpuError> {
+        let needed = Capacity::of(geometry, recording, plan.tokens_max);
         let held = self.buffers.as_ref().map(Buffers::capacity);
         let wanted = held.map_or(needed, |held| held.max(needed));
         if held != Some(wanted) {

@@ -13,6 +13,7 @@ mod buffers;
 mod device;
 mod engine;
 mod error;
+mod gemm;
 mod model;
 mod pipelines;
 mod plan;
@@ -20,6 +21,7 @@ mod readback;
 mod record;
 mod submit;
 mod timing;
+mod tune;
 
 pub use adapter::{Adapter, AdapterKind, AdapterLimits, list_adapters};
 pub use device::{Gpu, Selector, Settings};

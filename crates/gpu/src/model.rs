@@ -1,15 +1,13 @@
 //! A program as the device holds it: every weight packed and uploaded, and what is left of it in numbers.
 
 use crate::error::GpuError;
-use crate::record::linear::{PackedWeights, WeightForm};
+use crate::gemm::{PackedWeights, Weights};
 use crate::record::{Arena, Buffer, View};
-use grice_kernels::{Activation, LayerNorm};
-use grice_model::{Attention, Layer, Linear, Relative, Values};
+use grice_kernels::{Activation, LayerNorm, SlotMap};
+use grice_model::{Attention, Layer, Linear, Precision, Relative, Values};
 
 /// The widest head that `attention` takes.
 const HEAD_DIM_MAX: usize = 128;
-/// The largest `k` whose sums of products of 8-bit integers, 127 · 128 each, stay below 2³¹.
-const INT8_K_MAX: usize = 132_000;
 /// The largest distance that is looked up; beyond it there is no slot of its own in any model.
 const REACH_MAX: i64 = 1 << 16;
 
@@ -27,15 +25,15 @@ pub(crate) struct Model {
 #[derive(Clone, Debug)]
 pub(crate) struct LayerPlan {
     /// Queries, keys and values side by side; in the last layer, which asks only for token 0, keys and values.
-    pub(crate) projections: PackedWeights,
+    pub(crate) projections: Weights,
     /// Queries of the last layer.
-    pub(crate) query: Option<PackedWeights>,
+    pub(crate) query: Option<Weights>,
     pub(crate) attention: AttentionPlan,
-    pub(crate) output: PackedWeights,
+    pub(crate) output: Weights,
     pub(crate) attention_norm: NormPlan,
-    pub(crate) up: PackedWeights,
+    pub(crate) up: Weights,
     pub(crate) activation: Activation,
-    pub(crate) down: PackedWeights,
+    pub(crate) down: Weights,
     pub(crate) norm: NormPlan,
 }
 
@@ -78,18 +76,27 @@ impl Model {
         View::whole(Buffer::Arena(arena), rows, self.hidden)
     }
 
-    /// Whether any product is of 8-bit integers.
-    pub(crate) fn has_int8(&self) -> bool {
-        let products = |layer: &LayerPlan| [layer.projections, layer.output, layer.up, layer.down];
-        let mut all = self.layers.iter().flat_map(products).chain(self.layers.iter().filter_map(|layer| layer.query));
-        all.any(|weights| weights.form == WeightForm::Int8)
+    /// All products of a layer.
+    fn products(layer: &LayerPlan) -> impl Iterator<Item = &Weights> {
+        [&layer.projections, &layer.output, &layer.up, &layer.down].into_iter().chain(&layer.query)
     }
 
-    /// Packs and uploads weight by weight, freeing what was packed unless somebody else holds it.
+    /// Whether any product is of 8-bit integers.
+    pub(crate) fn has_int8(&self) -> bool {
+        self.layers.iter().flat_map(Model::products).any(|weights| weights.precision == Precision::Int8)
+    }
+
+    /// Packs and uploads weight by weight, freeing what was packed unless somebody else holds it. No buffer becomes larger than
+    /// `binding_bytes_max`.
     ///
     /// # Errors
     /// [`GpuError::Lowering`] for what the shaders do not do, and what `upload` says.
-    pub(crate) fn lower(norm: &LayerNorm, layers: Vec<Layer>, upload: Upload<'_>) -> Result<Model, GpuError> {
+    pub(crate) fn lower(
+        norm: &LayerNorm,
+        layers: Vec<Layer>,
+        binding_bytes_max: u64,
+        upload: Upload<'_>,
+    ) -> Result<Model, GpuError> {
         let hidden = norm.gamma.len();
         let count = layers.len();
         if count == 0 {
@@ -98,7 +105,7 @@ impl Model {
         let embedding_norm = upload_norm("the embedding's norm", norm, hidden, upload)?;
         let mut lowered = Vec::with_capacity(count);
         for (number, layer) in layers.into_iter().enumerate() {
-            lowered.push(LayerLowering { number, hidden, is_last: number + 1 == count, upload }.lower(layer)?);
+            lowered.push(LayerLowering { number, hidden, is_last: number + 1 == count, binding_bytes_max, upload }.lower(layer)?);
         }
         let inner = lowered.iter().map(|layer| layer.up.n).max().unwrap_or(0);
         Ok(Model { hidden, wide: inner.max(3 * hidden), embedding_norm, layers: lowered })
@@ -109,6 +116,7 @@ struct LayerLowering<'a> {
     number: usize,
     hidden: usize,
     is_last: bool,
+    binding_bytes_max: u64,
     upload: Upload<'a>,
 }
 
@@ -145,7 +153,7 @@ impl LayerLowering<'_> {
     }
 
     /// Dense layers of the same input, side by side.
-    fn linear(&mut self, op: &str, parts: &[Linear], [k, n]: [usize; 2]) -> Result<PackedWeights, GpuError> {
+    fn linear(&mut self, op: &str, parts: &[Linear], [k, n]: [usize; 2]) -> Result<Weights, GpuError> {
         let name = self.name(op);
         let found = parts.iter().map(Linear::outputs).sum::<usize>();
         if found != n || parts.iter().any(|part| part.inputs() != k) {
@@ -154,13 +162,9 @@ impl LayerLowering<'_> {
         if parts.iter().any(|part| part.bias.as_ref().is_some_and(|bias| bias.len() != part.outputs())) {
             return Err(unable(&name, "its bias is not as long as its weights are wide"));
         }
-        let form = form_of(parts);
-        if form == WeightForm::Int8 && k > INT8_K_MAX {
-            return Err(unable(&name, &format!("sums of {k} products of 8-bit integers need more than 32 bits")));
-        }
-        let values = (self.upload)(name.clone(), pack_values(parts, form, k, n))?;
-        let columns = (self.upload)(name, pack_columns(parts, form, n))?;
-        Ok(PackedWeights { k, n, form, values, columns })
+        let layers: Vec<&Linear> = parts.iter().collect();
+        let packed = PackedWeights::pack(&name, &layers, self.binding_bytes_max)?;
+        packed.upload(|words| (self.upload)(name.clone(), words))
     }
 
     fn attention(&mut self, attention: Attention, half: bool) -> Result<AttentionPlan, GpuError> {
@@ -184,20 +188,30 @@ impl LayerLowering<'_> {
             return Err(unable(name, &format!("its relative positions are not {} by {}", map.slots(), self.hidden)));
         }
         let numbers = sides.into_iter().flatten().flatten().copied();
-        let words = if half { pack_halves(numbers) } else { numbers.map(f32::to_bits).collect() };
+        let words: Vec<u32> = if half { pack_halves(numbers) } else { numbers.map(f32::to_bits).collect() };
+        let tables = (self.upload)(format!("{name}, positions"), words)?;
+        let sides = (relative.keys.is_some(), relative.queries.is_some());
+        let (plan, slots) = RelativePlan::of(&map, tables, Buffer::Nothing, sides, self.hidden);
+        Ok(RelativePlan { slots: (self.upload)(format!("{name}, slots"), slots)?, half, ..plan })
+    }
+}
+
+impl RelativePlan {
+    /// Of f32 tables that lie in `tables`, and what is to lie in `slots`. `sides`: whether there are relative keys, and relative queries; each of
+    /// `width` columns.
+    pub(crate) fn of(
+        map: &SlotMap,
+        tables: Buffer,
+        slots: Buffer,
+        (keys, queries): (bool, bool),
+        width: usize,
+    ) -> (RelativePlan, Vec<u32>) {
         let ends = (map.slot(-REACH_MAX), map.slot(REACH_MAX));
         let is_end = |&reach: &i64| (map.slot(-reach), map.slot(reach)) == ends;
         let reach = (0..REACH_MAX).find(is_end).unwrap_or(REACH_MAX);
-        let slots = (-reach..=reach).map(|distance| map.slot(distance) as u32).collect();
-        Ok(RelativePlan {
-            tables: (self.upload)(format!("{name}, positions"), words)?,
-            keys: relative.keys.is_some(),
-            queries: relative.queries.is_some(),
-            half,
-            queries_start: if relative.keys.is_some() { total } else { 0 },
-            slots: (self.upload)(format!("{name}, slots"), slots)?,
-            reach: reach as usize,
-        })
+        let words = (-reach..=reach).map(|distance| map.slot(distance) as u32).collect();
+        let queries_start = if keys { map.slots() * width } else { 0 };
+        (RelativePlan { tables, keys, queries, half: false, queries_start, slots, reach: reach as usize }, words)
     }
 }
 
@@ -209,83 +223,12 @@ fn upload_norm(name: &str, norm: &LayerNorm, columns: usize, upload: Upload<'_>)
     if norm.gamma.len() != columns || norm.beta.len() != columns {
         return Err(unable(name, &format!("it has not {columns} columns")));
     }
-    let numbers = norm.gamma.iter().chain(&norm.beta).map(|number| number.to_bits()).collect();
+    let numbers: Vec<u32> = norm.gamma.iter().chain(&norm.beta).map(|number| number.to_bits()).collect();
     Ok(NormPlan { parameters: upload(name.to_owned(), numbers)?, epsilon: norm.epsilon })
 }
 
-/// 8-bit integers stay so if all parts have a scale a column, f16 if all are; otherwise f32.
-fn form_of(parts: &[Linear]) -> WeightForm {
-    if parts.iter().all(|part| matches!(part.weights.values(), Values::Int8Columns { .. })) {
-        WeightForm::Int8
-    } else if parts.iter().all(|part| matches!(part.weights.values(), Values::F16(_))) {
-        WeightForm::F16
-    } else {
-        WeightForm::F32
-    }
-}
-
-/// As [`PackedWeights::values`] says.
-fn pack_values(parts: &[Linear], form: WeightForm, k: usize, n: usize) -> Vec<u32> {
-    let columns = n.next_multiple_of(4);
-    let mut words = match form {
-        WeightForm::F32 => vec![0; k * columns],
-        WeightForm::F16 => vec![0; k * columns / 2],
-        WeightForm::Int8 => vec![0; k.div_ceil(4) * columns],
-    };
-    let mut first = 0;
-    for part in parts {
-        let width = part.outputs();
-        let mut put = |row: usize, column: usize, bits: u32| {
-            let column = first + column;
-            let (word, shift) = match form {
-                WeightForm::F32 => (row * columns + column, 0),
-                WeightForm::F16 => ((row * columns + column) / 2, 16 * (column % 2)),
-                WeightForm::Int8 => (row / 4 * columns + column, 8 * (row % 4)),
-            };
-            words[word] |= bits << shift;
-        };
-        match (form, part.weights.values()) {
-            (WeightForm::F16, Values::F16(values)) => {
-                each(values, width, |row, column, &bits| put(row, column, u32::from(bits)));
-            }
-            (WeightForm::Int8, Values::Int8Columns { values, .. }) => {
-                each(values, width, |row, column, &value| put(row, column, u32::from(value as u8)));
-            }
-            _ => each(&part.weights.to_f32(), width, |row, column, value| put(row, column, value.to_bits())),
-        }
-        first += width;
-    }
-    words
-}
-
-fn each<T>(values: &[T], width: usize, mut visit: impl FnMut(usize, usize, &T)) {
-    for (row, values) in values.chunks_exact(width.max(1)).enumerate() {
-        for (column, value) in values.iter().enumerate() {
-            visit(row, column, value);
-        }
-    }
-}
-
-/// As [`PackedWeights::columns`] says.
-fn pack_columns(parts: &[Linear], form: WeightForm, n: usize) -> Vec<u32> {
-    let columns = n.next_multiple_of(4);
-    let mut words = vec![0; 2 * columns];
-    let mut first = 0;
-    for part in parts {
-        for (word, number) in words[first..].iter_mut().zip(part.bias.iter().flatten()) {
-            *word = number.to_bits();
-        }
-        if let (WeightForm::Int8, Values::Int8Columns { scales, .. }) = (form, part.weights.values()) {
-            for (word, number) in words[columns + first..].iter_mut().zip(scales) {
-                *word = number.to_bits();
-            }
-        }
-        first += part.outputs();
-    }
-    words
-}
-
-fn pack_halves(numbers: impl Iterator<Item = f32>) -> Vec<u32> {
+/// Two to a word, the first in the low bits.
+pub(crate) fn pack_halves(numbers: impl Iterator<Item = f32>) -> Vec<u32> {
     let halves: Vec<u16> = numbers.map(|number| half::f16::from_f32(number).to_bits()).collect();
     halves.chunks(2).map(|pair| u32::from(pair[0]) | u32::from(pair.get(1).copied().unwrap_or(0)) << 16).collect()
 }

@@ -6,7 +6,9 @@ use crate::engine::GpuEngine;
 use crate::error::GpuError;
 use crate::model::Model;
 use crate::pipelines::warm;
+use crate::gemm::Abilities;
 use crate::record::{Buffer, Geometry, PipelineKey, record_forward};
+use crate::tune::{Class, Tiles};
 use grice_kernels::{Kernels, release_free_memory};
 use grice_model::{Head, Lookup, Precision, Program};
 use std::sync::Arc;
@@ -25,6 +27,8 @@ pub(crate) struct Inner {
     pub(crate) head: Head,
     pub(crate) precision: Precision,
     pub(crate) labels: usize,
+    /// How each product is made.
+    pub(crate) tiles: Tiles,
     /// The most tokens of a pass.
     pub(crate) tokens_max: usize,
 }
@@ -44,24 +48,25 @@ impl GpuPlan {
     /// # Errors
     /// [`GpuError`], naming the step, limit or memory that is in the way.
     pub async fn new(gpu: &Gpu, program: Program, labels: usize) -> Result<GpuPlan, GpuError> {
-        let precision = program.precision();
+        let (precision, weight_bytes) = (program.precision(), program.weight_bytes() as u64);
         let unable = |step: &str, reason: String| GpuError::Lowering { step: step.to_owned(), reason };
         let head = Head::new(&program, labels).map_err(|error| unable("the head", error.to_string()))?;
         let Program { embedding, layers, .. } = program;
         let lookup = Lookup::new(embedding).map_err(|error| unable("the embedding", error.to_string()))?;
-        let bytes: u64 = 0;
+        let limits = gpu.device().limits();
+        let binding_bytes_max = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let mut uploaded = Uploaded::new(gpu);
-        let lower = || Model::lower(lookup.norm(), layers, &mut |name, words| uploaded.upload(&name, &words));
-        let model = gpu.attempt("the weights", bytes, lower).await?;
+        let mut upload = |name: String, words: Vec<u32>| uploaded.upload(&name, &words);
+        let lower = || Model::lower(lookup.norm(), layers, binding_bytes_max, &mut upload);
+        let model = gpu.attempt("the weights", weight_bytes, lower).await?;
         release_free_memory();
         if lookup.columns() != model.hidden {
             return Err(unable("the embedding", "its rows are not as long as its norm".to_owned()));
         }
-        let limits = gpu.device().limits();
-        let binding_bytes_max = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let tokens_max = buffers::tokens_max(&model, binding_bytes_max);
-        warm(gpu, &pipelines_of(&model, tokens_max)).await?;
-        let inner = Inner { uploaded, model, lookup, head, precision, labels, tokens_max };
+        let tiles = Tiles::new(Class::of(gpu.adapter()), Abilities { cooperative: None, ..gpu.abilities() });
+        warm(gpu, &pipelines_of(&model, &tiles, tokens_max)?).await?;
+        let inner = Inner { uploaded, model, lookup, head, precision, labels, tiles, tokens_max };
         Ok(GpuPlan { inner: Arc::new(inner) })
     }
 
@@ -93,18 +98,18 @@ impl GpuPlan {
 }
 
 /// Every pipeline that batches up to so many tokens ask for, each once.
-fn pipelines_of(model: &Model, tokens_max: usize) -> Vec<PipelineKey> {
+fn pipelines_of(model: &Model, tiles: &Tiles, tokens_max: usize) -> Result<Vec<PipelineKey>, GpuError> {
     let mut keys: Vec<PipelineKey> = Vec::new();
     let lengths = std::iter::successors(Some(1), |length| Some(length * 2)).take_while(|length| *length <= tokens_max);
     for length in lengths {
-        let recording = record_forward(model, &Geometry::new(&[0, length as u32]));
+        let recording = record_forward(model, &Geometry::new(&[0, length as u32]), tiles)?;
         for dispatch in recording.dispatches {
             if !keys.contains(&dispatch.pipeline) {
                 keys.push(dispatch.pipeline);
             }
         }
     }
-    keys
+    Ok(keys)
 }
 
 impl Uploaded {

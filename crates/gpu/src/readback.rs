@@ -37,15 +37,30 @@ pub(crate) async fn read_bytes(
             waker.wake();
         }
     });
-    let mapped = Mapped { gpu, state, waiting }.await;
+    // Lets go of it in any case, of a future that nobody asks any more as well.
+    let mut held = Held { buffer, is_held: true };
+    held.is_held = Mapped { gpu, state, waiting }.await;
     gpu.take_trouble("a batch")?;
     let refused = |reason: String| GpuError::Refused { what: "a read-back".to_owned(), reason };
-    if !mapped {
+    if !held.is_held {
         return Err(refused("the buffer could not be mapped".to_owned()));
     }
     let data = slice.get_mapped_range().map_err(|error| refused(error.to_string()))?.to_vec();
-    buffer.unmap();
     Ok(data)
+}
+
+/// A buffer that is mapped, or will be.
+struct Held<'a> {
+    buffer: &'a wgpu::Buffer,
+    is_held: bool,
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if self.is_held {
+            self.buffer.unmap();
+        }
+    }
 }
 
 #[derive(Default)]

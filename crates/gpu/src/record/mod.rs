@@ -2,8 +2,11 @@
 
 mod encoder;
 mod geometry;
-pub(crate) mod linear;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod oracle;
 mod shaders;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use encoder::record_forward;
 pub(crate) use geometry::{BLOCK_QUERIES, Geometry};
@@ -34,10 +37,12 @@ pub(crate) enum Arena {
     Query,
     /// Token 0 of each sequence, f32 `[rows, hidden]`.
     First,
-    /// Rows in 8 bits, four to a word: u32 `[tokens, ⌈wide / 4⌉]`.
+    /// Rows in 8 bits, four to a word: u32 `[tokens, ⌈wide / 16⌉ · 4]`.
     Quantized,
     /// Their scales, f32 `[tokens]`.
     Scales,
+    /// Sums over shares of k, where products are cut along k.
+    Shares,
     /// Where each sequence starts: u32 `[rows]`.
     Starts,
     /// The blocks of queries of [`Geometry`]: u32 `[blocks, 4]`.
@@ -113,6 +118,8 @@ pub(crate) struct Step {
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
     pub(crate) dispatches: Vec<Dispatch>,
+    /// What [`Arena::Shares`] must hold.
+    pub(crate) shares_bytes: u64,
 }
 
 impl View {

@@ -14,13 +14,11 @@ macro_rules! shaders {
 
         /// All of them, to be looked at without a device.
         #[cfg(test)]
-        pub(crate) static ALL: &[&Shader] = &[$(&$constant),+];
+        pub(super) static ALL: &[&Shader] = &[$(&$constant),+];
     };
 }
 
 shaders! {
-    LINEAR = "linear": [Read, Read, Read, Read, Write, Read];
-    QUANTIZE_ROWS = "quantize_rows": [Read, Write, Write];
     LAYER_NORM = "layer_norm": [Write, Read];
     GATHER_ROWS = "gather_rows": [Read, Read, Write];
     ATTENTION = "attention": [Read, Read, Write, Read, Read, Read];

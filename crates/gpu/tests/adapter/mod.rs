@@ -1,6 +1,8 @@
 //! The adapter that tests run on.
+#![allow(dead_code, reason = "not every test uses all of it")]
 
-use grice_gpu::{Gpu, GpuError, Selector, Settings};
+use grice_gpu::{Gpu, GpuEngine, GpuError, GpuPlan, Selector, Settings};
+use grice_model::Network;
 
 /// The best adapter, software included; `None`, and said so, where there is none. Any other error is one.
 pub(crate) fn open_gpu() -> Option<Gpu> {
@@ -20,4 +22,11 @@ pub(crate) fn open_gpu_with(settings: &Settings) -> Option<Gpu> {
         }
         Err(error) => panic!("{error}"),
     }
+}
+
+/// An engine for a network that fuses.
+pub(crate) fn engine(gpu: &Gpu, network: Network) -> GpuEngine {
+    let labels = network.labels();
+    let program = network.into_program().unwrap_or_else(|network| panic!("{:?}", network.program().err()));
+    pollster::block_on(GpuPlan::new(gpu, program, labels)).unwrap().engine().unwrap()
 }

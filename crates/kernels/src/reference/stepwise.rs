@@ -92,7 +92,7 @@ pub fn attention_stepwise(
 /// The values by the softmax of their scores.
 fn mix<'a>(scores: &[f32], values: impl Iterator<Item = &'a [f32]>, head_dim: usize) -> Vec<f32> {
     let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let past = std::iter::repeat(f32::NEG_INFINITY).take(scores.len().next_multiple_of(LANES_MAX) - scores.len());
+    let past = std::iter::repeat_n(f32::NEG_INFINITY, scores.len().next_multiple_of(LANES_MAX) - scores.len());
     let shares = scores.iter().copied().chain(past).map(|score| vector::exp2_of_negative_in_steps(score - largest));
     let shares: Vec<f32> = shares.collect();
     let inverse = 1.0 / sum_stepwise(shares.iter().copied());

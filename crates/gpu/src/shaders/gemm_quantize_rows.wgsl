@@ -1,19 +1,7 @@
 // Rows of f32 into 8-bit integers, one scale a row: what grice_kernels::reference::quantize_row says. A workgroup takes a row.
 
-struct Shape {
-    rows: u32,
-    /// Numbers in a row.
-    k: u32,
-    /// Between rows of x, and where the first starts.
-    x_stride: u32,
-    x_offset: u32,
-    /// Words between rows of what comes out; what is beyond k in them becomes zero.
-    words: u32,
-}
-
-@group(0) @binding(0) var<uniform> shape: Shape;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-/// [row, words], four to a word, the first in the low bits.
+@group(0) @binding(1) var<storage, read> x: array<vec4<f32>>;
+/// [row, k / 4], four to a word, padded with zeros to sixteens.
 @group(0) @binding(2) var<storage, read_write> quantized: array<u32>;
 /// [row].
 @group(0) @binding(3) var<storage, read_write> scales: array<f32>;
@@ -23,13 +11,18 @@ var<workgroup> largest: array<u32, 64>;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
-    let row = min(workgroup.x, shape.rows - 1u);
+    let row = shape.first_row + workgroup.x;
+    let inside = row < shape.rows;
     let first = shape.x_offset + row * shape.x_stride;
-    var bits = 0u;
-    for (var column = thread; column < shape.k; column += 64u) {
-        bits = max(bits, bitcast<u32>(x[first + column]) & 0x7fffffffu);
+    let words = (shape.k + 3u) / 4u;
+
+    var bits = vec4(0u);
+    if inside {
+        for (var word = thread; word < words; word += 64u) {
+            bits = max(bits, bitcast<vec4<u32>>(masked(x[first + word], word * 4u)) & vec4(0x7fffffffu));
+        }
     }
-    largest[thread] = bits;
+    largest[thread] = max(max(bits.x, bits.y), max(bits.z, bits.w));
     for (var half = 32u; half > 0u; half /= 2u) {
         workgroupBarrier();
         if thread < half {
@@ -37,6 +30,9 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         }
     }
     workgroupBarrier();
+    if !inside {
+        return;
+    }
 
     let top = largest[0];
     var factor = 0.0;
@@ -51,15 +47,13 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if thread == 0u {
         scales[row] = scale;
     }
-    for (var word = thread; word < shape.words; word += 64u) {
+    for (var word = thread; word < (words + 3u) / 4u * 4u; word += 64u) {
         var packed = 0u;
-        for (var i = 0u; i < 4u; i++) {
-            let column = word * 4u + i;
-            if column < shape.k && factor != 0.0 {
-                // round() takes halves to the even integer.
-                packed |= (u32(i32(round(x[first + column] * factor))) & 0xffu) << (8u * i);
-            }
+        if word < words && factor != 0.0 {
+            // round() takes halves to the even integer.
+            let q = vec4<i32>(round(masked(x[first + word], word * 4u) * factor));
+            packed = pack4xI8(q);
         }
-        quantized[row * shape.words + word] = packed;
+        quantized[row * shape.y_stride + word] = packed;
     }
 }
