@@ -39,6 +39,7 @@ const conversation = new Conversation(chat, (id) => judge.look(id), {
 const verdict = new VerdictCard(() => void open(engine.setup));
 let engine: EngineCard;
 let support: Support;
+let keptOffline = Promise.resolve();
 
 function onJudged(about: Subject, judgement: Judgement | undefined): void {
   conversation.mark(about);
@@ -155,7 +156,10 @@ async function open(setup: Setup): Promise<void> {
   judge.use(detector);
   verdict.showReady(detector.info);
   engine.show(detector.info);
-  proof.start();
+  // What the service worker still fetches to keep would count.
+  void keptOffline.then(() => {
+    if (detector) proof.start();
+  });
   showVerdict();
   judge.type(subject);
   void judge.refresh();
@@ -216,8 +220,8 @@ async function start(): Promise<void> {
     return;
   }
   verdict.showStarting();
-  await keepOffline(SERVICE_WORKER_PATIENCE_MS);
-  proof.refresh();
+  keptOffline = keepOffline().then(() => proof.refresh());
+  await Promise.race([keptOffline, new Promise((resolve) => setTimeout(resolve, SERVICE_WORKER_PATIENCE_MS))]);
   await open(engine.setup);
 }
 
