@@ -1,6 +1,6 @@
 // The verdict's card: loading, trouble, or the ruling on one message, maxim by maxim.
 
-import type { Detector } from "grice";
+import type { Detector } from "grice/webgpu";
 import { find, make, makeIcon, write } from "./dom.js";
 import type { Judgement } from "./judge.js";
 import type { Loaded } from "./loading.js";
