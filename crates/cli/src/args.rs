@@ -2,7 +2,7 @@
 
 use clap::{ArgGroup, Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use grice_core::{Maxim, Precision};
+use grice_core::{Device, Maxim, Precision};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -124,12 +124,23 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "N", env = "GRICE_THREADS", hide_env_values = true)]
     #[arg(value_parser = parse_threads)]
     pub(crate) threads: Option<usize>,
+    /// Where to run it: copied from [`On`] by those commands that have one.
+    #[arg(skip)]
+    pub(crate) device: Device,
     /// Colours in the output; `auto` honours NO_COLOR
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: Color,
     /// No progress bar, no warnings, no report of single rows
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
+}
+
+/// Where to run, of commands that run one model. `serve` has a list of its own.
+#[derive(Clone, Copy, Debug, ClapArgs)]
+pub(crate) struct On {
+    /// Where to run: cpu, gpu, gpu:N for adapter N of `grice doctor`, or auto
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub(crate) device: Device,
 }
 
 /// When to use colours. Comments on the variants would only make the help text longer.
@@ -193,6 +204,9 @@ pub(crate) struct Detect {
     /// Thresholds in place of the model's: quantity=0.6,manner=0.4
     #[arg(long, value_name = "MAXIM=P,…", value_delimiter = ',')]
     pub(crate) thresholds: Vec<Threshold>,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
 }
 
 /// Arguments of `detect` that concern files.
@@ -252,6 +266,9 @@ pub(crate) struct Eval {
     /// Rows that are judged together
     #[arg(long, value_name = "ROWS", default_value = "64", value_parser = parse_count)]
     pub(crate) batch_size: NonZeroUsize,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
 }
 
 /// Arguments of `quantize`.
@@ -314,6 +331,9 @@ pub(crate) struct Inspect {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
 }
 
 /// Arguments of `profile`.
@@ -336,10 +356,15 @@ pub(crate) enum ProfileWhat {
     Ops(ProfileOps),
 }
 
-/// Where a model is run; the GPU engine is not in this build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Device {
-    Cpu,
+impl ProfileWhat {
+    /// Where to run.
+    pub(crate) fn on(&self) -> &On {
+        match self {
+            ProfileWhat::Latency(latency) => &latency.on,
+            ProfileWhat::Memory(memory) => &memory.on,
+            ProfileWhat::Ops(ops) => &ops.on,
+        }
+    }
 }
 
 /// Arguments of `profile latency`.
@@ -358,9 +383,9 @@ pub(crate) struct ProfileLatency {
     /// run), and answer each with its times as one JSON line
     #[arg(long, conflicts_with_all = ["shapes", "runs", "warmup", "json", "output"])]
     pub(crate) stdin: bool,
-    /// Where to run
-    #[arg(long, default_value = "cpu")]
-    pub(crate) device: Device,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -375,9 +400,9 @@ pub(crate) struct ProfileMemory {
     /// Batches to run, as rows x tokens, one after the other
     #[arg(long, value_name = "ROWSxTOKENS,…", value_delimiter = ',', default_value = "1x32,1x128,8x128,64x128")]
     pub(crate) shapes: Vec<Shape>,
-    /// Where to run
-    #[arg(long, default_value = "cpu")]
-    pub(crate) device: Device,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -398,9 +423,9 @@ pub(crate) struct ProfileOps {
     /// Runs before them that do not
     #[arg(long, value_name = "N", default_value = "3")]
     pub(crate) warmup: usize,
-    /// Where to run
-    #[arg(long, default_value = "cpu")]
-    pub(crate) device: Device,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
     /// Write the steps of the last run to this file, for chrome://tracing or Perfetto
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
@@ -435,6 +460,9 @@ pub(crate) struct Bench {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
 }
 
 /// Rows and tokens of a batch, as in `8x128`.
@@ -484,6 +512,9 @@ pub(crate) struct Doctor {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
     /// Only ask the server at this address whether it is ready: exit status 0 if it is, for a container's health check
     #[arg(long, value_name = "URL", conflicts_with = "json")]
     pub(crate) health: Option<String>,

@@ -6,14 +6,13 @@ use crate::model::{cores, load_detector, open_bundle, threads};
 use crate::output::write_stdout;
 use crate::present::headline;
 use crate::terminal::Terminal;
-use grice_core::Turn;
+use grice_core::{Device, Turn};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 /// How long a server may take to say that it is ready.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
-const GPU: &str = "this build has no GPU engine";
 
 /// All findings, as `--json` prints them.
 #[derive(Serialize)]
@@ -24,7 +23,9 @@ struct Findings {
     cores: usize,
     cpu_features: Vec<CpuFeature>,
     embedded_model: bool,
-    gpu: &'static str,
+    gpus: Vec<Gpu>,
+    /// Why there is none.
+    no_gpu: Option<&'static str>,
     model: ModelHealth,
     /// What would be used, and why.
     choice: String,
@@ -36,6 +37,20 @@ struct CpuFeature {
     present: bool,
 }
 
+/// An adapter, as `--device gpu:N` counts them.
+#[derive(Serialize)]
+struct Gpu {
+    index: usize,
+    name: String,
+    kind: String,
+    backend: &'static str,
+    driver: String,
+    features: Vec<&'static str>,
+    binding_bytes_max: u64,
+    /// Why it cannot be used.
+    unfit: Option<String>,
+}
+
 #[derive(Serialize)]
 #[serde(tag = "state", rename_all = "lowercase")]
 enum ModelHealth {
@@ -43,11 +58,14 @@ enum ModelHealth {
     Works {
         name: String,
         precision: &'static str,
+        device: &'static str,
         /// What computes: the instruction set, or `tract`.
         kernels: &'static str,
         load_ms: f64,
         detect_ms: f64,
         verdict: String,
+        /// Why not on a GPU, if `auto` was asked for.
+        fallback_reason: Option<String>,
     },
     /// None was named and none is compiled in.
     Absent { cause: String },
@@ -63,6 +81,8 @@ pub(crate) fn run(args: &Doctor, common: &Common) -> Result<()> {
     if let Some(url) = &args.health {
         return grice_server::check_health(url, HEALTH_PATIENCE).map_err(CliError::NotReady);
     }
+    let (gpus, no_gpu) = list_gpus();
+    let model = check_model(common);
     let findings = Findings {
         version: env!("CARGO_PKG_VERSION"),
         os: std::env::consts::OS,
@@ -70,9 +90,10 @@ pub(crate) fn run(args: &Doctor, common: &Common) -> Result<()> {
         cores: cores(),
         cpu_features: list_cpu_features(),
         embedded_model: cfg!(feature = "embedded-model"),
-        gpu: GPU,
-        model: check_model(common),
-        choice: choice(common),
+        choice: choice(common, &model),
+        gpus,
+        no_gpu,
+        model,
     };
     let text = if args.json {
         serde_json::to_string_pretty(&findings).unwrap_or_default() + "\n"
@@ -103,18 +124,58 @@ fn try_model(common: &Common) -> Result<ModelHealth> {
     let detect_ms = milliseconds(start);
     let name = format!("{} {}", detector.manifest().name, detector.manifest().version).trim_end().to_owned();
     let info = detector.engine_info();
-    let (precision, kernels) = (info.precision.name(), info.kernels);
-    Ok(ModelHealth::Works { name, precision, kernels, load_ms, detect_ms, verdict: headline(&verdict) })
+    Ok(ModelHealth::Works {
+        name,
+        precision: info.precision.name(),
+        device: info.device,
+        kernels: info.kernels,
+        load_ms,
+        detect_ms,
+        verdict: headline(&verdict),
+        fallback_reason: detector.fallback_reason().map(str::to_owned),
+    })
 }
 
 fn milliseconds(since: Instant) -> f64 {
     (since.elapsed().as_secs_f64() * 1e5).round() / 100.0
 }
 
-fn choice(common: &Common) -> String {
+fn choice(common: &Common, model: &ModelHealth) -> String {
     let threads = threads(common);
     let why = if common.threads.is_some() { "as asked for" } else { "one for each core available" };
-    format!("the CPU engine with {threads} threads ({why}), because {GPU}")
+    let cpu = format!("the CPU engine with {threads} threads ({why})");
+    let (device, fallback) = match model {
+        ModelHealth::Works { device, fallback_reason, .. } => (*device, fallback_reason.as_deref()),
+        _ => ("cpu", None),
+    };
+    match (common.device, device, fallback) {
+        (Device::Cpu, ..) => format!("{cpu}; --device auto or gpu would look for a GPU"),
+        (_, "gpu", _) => "the GPU engine: the GPU's answers agree with the CPU's".to_owned(),
+        (_, _, Some(reason)) => format!("{cpu}, because {reason}"),
+        _ => cpu,
+    }
+}
+
+#[cfg(feature = "gpu")]
+fn list_gpus() -> (Vec<Gpu>, Option<&'static str>) {
+    let gpu = |adapter: grice_core::Adapter| Gpu {
+        index: adapter.index,
+        kind: adapter.kind.to_string(),
+        binding_bytes_max: adapter.limits.binding_bytes_max,
+        name: adapter.name,
+        backend: adapter.backend,
+        driver: adapter.driver,
+        features: adapter.features,
+        unfit: adapter.unfit,
+    };
+    let found: Vec<Gpu> = grice_core::find_adapters().into_iter().map(gpu).collect();
+    let none = found.is_empty().then_some("none found: it takes a driver for Vulkan, Metal or DirectX 12");
+    (found, none)
+}
+
+#[cfg(not(feature = "gpu"))]
+fn list_gpus() -> (Vec<Gpu>, Option<&'static str>) {
+    (Vec::new(), Some("this build has no GPU engine"))
 }
 
 /// Those that the kernels make use of or that explain a machine's speed.
@@ -137,6 +198,10 @@ fn list_cpu_features() -> Vec<CpuFeature> {
     return Vec::new();
 }
 
+fn list_or_none(names: &[&str]) -> String {
+    if names.is_empty() { "nothing beyond what is needed".to_owned() } else { names.join(", ") }
+}
+
 fn show_findings(findings: &Findings, terminal: Terminal) -> String {
     let good = |text: &str| terminal.paint(terminal.good(), text);
     let bad = |text: &str| terminal.paint(terminal.bad(), text);
@@ -148,12 +213,26 @@ fn show_findings(findings: &Findings, terminal: Terminal) -> String {
         .collect();
     let features = if features.is_empty() { "none looked for".to_owned() } else { features.join(", ") };
     _ = writeln!(text, "cpu       {} cores; {features}", findings.cores);
-    _ = writeln!(text, "gpu       {}", findings.gpu);
+    for (place, gpu) in findings.gpus.iter().enumerate() {
+        let heading = if place == 0 { "gpu " } else { "    " };
+        let Gpu { index, name, kind, backend, driver, .. } = gpu;
+        _ = writeln!(text, "{heading}      {index}: {name} ({kind}, {backend}; {driver})");
+        _ = match &gpu.unfit {
+            Some(reason) => writeln!(text, "             {}", bad(&format!("cannot be used: {reason}"))),
+            None => writeln!(text, "             {}", list_or_none(&gpu.features)),
+        };
+    }
+    if let Some(reason) = findings.no_gpu {
+        _ = writeln!(text, "gpu       {reason}");
+    }
     _ = writeln!(text, "embedded  {}", if findings.embedded_model { "a model is compiled in" } else { "no model" });
     match &findings.model {
-        ModelHealth::Works { name, precision, kernels, load_ms, detect_ms, verdict } => {
+        ModelHealth::Works { name, precision, device, kernels, load_ms, detect_ms, verdict, .. } => {
             _ = writeln!(text, "model     {} {name} ({precision}): {verdict}", good("works:"));
-            _ = writeln!(text, "          loaded in {load_ms} ms, one turn in {detect_ms} ms ({kernels} kernels)");
+            _ = writeln!(
+                text,
+                "          loaded in {load_ms} ms, one turn in {detect_ms} ms ({device}, {kernels} kernels)"
+            );
         }
         ModelHealth::Absent { cause } => _ = writeln!(text, "model     {}", terminal.paint(terminal.note(), cause)),
         ModelHealth::Broken { cause } => _ = writeln!(text, "model     {} {cause}", bad("broken:")),

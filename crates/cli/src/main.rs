@@ -34,7 +34,7 @@ mod serve;
 mod serve_options;
 mod terminal;
 
-use args::{Args, Command};
+use args::{Args, Command, Common, On};
 use clap::Parser;
 use error::CliError;
 use std::io::Write;
@@ -42,6 +42,7 @@ use std::process::ExitCode;
 use terminal::Terminal;
 
 fn main() -> ExitCode {
+    quieten_vulkan();
     let args = Args::parse();
     let outcome = run(&args);
     match outcome {
@@ -57,16 +58,33 @@ fn main() -> ExitCode {
     }
 }
 
+/// Where there is no desktop, Mesa's layer that lets a desktop choose the GPU complains on stderr, amid our logs. It is left out then, unless
+/// somebody chooses by it.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn quieten_vulkan() {
+    let is_set = |name: &str| std::env::var_os(name).is_some();
+    if !is_set("XDG_RUNTIME_DIR") && !is_set("MESA_VK_DEVICE_SELECT") {
+        // SAFETY: nobody reads the environment meanwhile: this is the first thing that `main` does, and no other thread runs yet.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn quieten_vulkan() {}
+
 fn run(args: &Args) -> Result<(), CliError> {
+    let common = &args.common;
+    let on = |on: &On| Common { device: on.device, ..common.clone() };
     match &args.command {
-        Command::Detect(detect) => detect::run(detect, &args.common),
-        Command::Eval(eval) => eval::run(eval, &args.common),
-        Command::Quantize(quantize) => quantize::run(quantize, &args.common),
-        Command::Inspect(inspect) => inspect::run(inspect, &args.common),
-        Command::Profile(profile) => profile::run(profile, &args.common),
-        Command::Bench(bench) => bench::run(bench, &args.common),
-        Command::Serve(serve) => serve::run(serve, &args.common),
-        Command::Doctor(doctor) => doctor::run(doctor, &args.common),
+        Command::Detect(detect) => detect::run(detect, &on(&detect.on)),
+        Command::Eval(eval) => eval::run(eval, &on(&eval.on)),
+        Command::Quantize(quantize) => quantize::run(quantize, common),
+        Command::Inspect(inspect) => inspect::run(inspect, &on(&inspect.on)),
+        Command::Profile(profile) => profile::run(profile, &on(profile.what.on())),
+        Command::Bench(bench) => bench::run(bench, &on(&bench.on)),
+        Command::Serve(serve) => serve::run(serve, common),
+        Command::Doctor(doctor) => doctor::run(doctor, &on(&doctor.on)),
         Command::Completions(completions) => manual::print_completions(completions.shell),
         Command::Man => manual::print_man_page(),
     }

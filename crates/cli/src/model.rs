@@ -2,8 +2,11 @@
 
 use crate::args::{Common, Threshold};
 use crate::error::{CliError, Result};
+use crate::terminal::Terminal;
 use grice_core::{Bundle, Detector, Options, PerMaxim};
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::path::PathBuf;
 
 /// The bundle named by `--model`, or the one compiled in.
 ///
@@ -25,13 +28,37 @@ pub(crate) fn load_detector(bundle: &Bundle, common: &Common, thresholds: &[Thre
     for threshold in thresholds {
         *merged.get_mut(threshold.maxim) = threshold.value;
     }
-    let options = Options { precision: common.precision, threads: Some(threads(common)), thresholds: Some(merged) };
-    quietly(|| Detector::load(bundle, &options))?.map_err(CliError::Core)
+    let (precision, device) = (common.precision, common.device);
+    let threads = Some(threads(common));
+    let options = Options { precision, threads, thresholds: Some(merged), device, gpu_cache: gpu_cache() };
+    let detector = quietly(|| Detector::load(bundle, &options))?.map_err(CliError::Core)?;
+    tell_fallback(detector.fallback_reason(), common);
+    Ok(detector)
+}
+
+/// Says on stderr why `--device auto` came to mean the processor.
+pub(crate) fn tell_fallback(reason: Option<&str>, common: &Common) {
+    if let (Some(reason), false) = (reason, common.quiet) {
+        let terminal = Terminal::of_stderr(common.color);
+        // If stderr is gone there is nobody left to tell.
+        _ = writeln!(std::io::stderr(), "{} running on the CPU: {reason}", terminal.paint(terminal.note(), "note:"));
+    }
 }
 
 /// How many threads to run the model on.
 pub(crate) fn threads(common: &Common) -> usize {
     common.threads.unwrap_or_else(cores)
+}
+
+/// Where a GPU keeps what it need not find out twice: `GRICE_CACHE_DIR`, else where this system keeps such things.
+pub(crate) fn gpu_cache() -> Option<PathBuf> {
+    let folder = |variable: &str| std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let system = || match std::env::consts::OS {
+        "windows" => folder("LOCALAPPDATA"),
+        "macos" => folder("HOME").map(|home| home.join("Library/Caches")),
+        _ => folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache"))),
+    };
+    folder("GRICE_CACHE_DIR").or_else(|| system().map(|folder| folder.join("grice")))
 }
 
 /// How many cores this process may use.

@@ -3,8 +3,8 @@
 use crate::args::{Common, LogFormat, Serve, ServeOptions};
 use crate::config;
 use crate::error::{CliError, Result};
-use crate::model::open_bundle;
-use grice_core::{Bundle, PerMaxim};
+use crate::model::{gpu_cache, open_bundle};
+use grice_core::{Bundle, Device, Options, PerMaxim};
 use grice_server::{BundleSource, Handle, ServeError, Server, Settings, TlsFiles};
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -74,7 +74,6 @@ fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Sett
     set_ms(&mut settings.drain_max, options.drain_max_ms);
     let schedule = &mut settings.schedule;
     set_count(&mut schedule.batch_rows_max, options.batch_rows_max);
-    set_count(&mut schedule.batch_tokens_max, options.batch_tokens_max);
     set(&mut schedule.accumulate, options.batch_wait.map(Into::into));
     set_ms(&mut schedule.wait_max, options.batch_wait_max_ms);
     set_count(&mut schedule.queue_rows_max, options.queue_rows_max);
@@ -82,6 +81,7 @@ fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Sett
     set(&mut schedule.cache_bytes_max, options.cache_bytes_max);
     set_ms(&mut settings.queue_wait_max, options.queue_wait_max_ms);
     set(&mut settings.text_cache_bytes_max, options.text_cache_bytes_max);
+    settings.batch_tokens_max = options.batch_tokens_max.map(NonZeroUsize::get);
     settings.shared_cache = options.cache.filter(|url| !url.is_empty());
     let access = &mut settings.access;
     access.keys = keys("GRICE_API_KEYS", options.api_keys_file.as_deref())?;
@@ -101,11 +101,15 @@ fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Sett
 }
 
 fn bundles(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Vec<BundleSource>> {
-    let precision = common.precision;
+    let base = Options { precision: common.precision, gpu_cache: gpu_cache(), ..Options::default() };
     let given = args.thresholds.clone();
+    let devices: Vec<Device> = match &options.device {
+        Some(places) => places.iter().map(|place| place.0).collect(),
+        None => vec![Device::Auto],
+    };
     let source = move |name: Option<String>, open: Box<dyn Fn() -> grice_core::Result<Bundle> + Send + Sync>| {
         let given = given.clone();
-        BundleSource::new(name, precision, open, move |own: PerMaxim<f32>| {
+        BundleSource::new(name, base.clone(), devices.clone(), open, move |own: PerMaxim<f32>| {
             let mut merged = own;
             given.iter().for_each(|threshold| *merged.get_mut(threshold.maxim) = threshold.value);
             merged

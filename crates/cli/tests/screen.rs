@@ -134,7 +134,12 @@ fn inspect_and_doctor_describe_the_model() {
     let findings: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(findings["model"]["state"], "works");
     assert!(findings["model"]["load_ms"].as_f64().unwrap() > 0.0);
-    assert!(run(&mut grice(["doctor"])).expect(0).out.contains("no GPU engine"));
+    // Either a list of adapters or why there is none; and the choice goes by what was asked for.
+    let gpus = findings["gpus"].as_array().unwrap();
+    assert_eq!(gpus.is_empty(), findings["no_gpu"].is_string(), "{findings}");
+    assert!(gpus.iter().enumerate().all(|(place, gpu)| gpu["index"] == place && gpu["name"].is_string()));
+    let ran = run(&mut grice(["doctor"])).expect(0);
+    assert!(ran.out.contains("gpu ") && ran.out.contains("--device auto"), "{}", ran.out);
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The detection task: turns in, verdicts out.
 
+use crate::engine::wait_for;
 use crate::text::{Encoded, Tokenizer};
-use crate::{Bundle, Error, Reader, Result, Turn, Verdict};
-use grice_cpu::{CpuEngine, CpuPlan};
+use crate::{AnyEngine, Bundle, Device, Error, Plan, Reader, Result, Turn, Verdict};
 use grice_model::{Batch, Engine, EngineInfo, Logits, Manifest, Network, PerMaxim, Precision};
+use std::path::PathBuf;
 
 /// How a detector is to run.
 #[derive(Clone, Debug, Default)]
@@ -14,42 +15,77 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Thresholds in place of the manifest's.
     pub thresholds: Option<PerMaxim<f32>>,
+    /// Where to run it; the processor by default.
+    pub device: Device,
+    /// A folder in which a GPU keeps what it need not find out twice: compiled pipelines, the best tiles. None is kept if `None`.
+    pub gpu_cache: Option<PathBuf>,
+}
+
+/// A bundle read and checked, and not planned for any device yet.
+pub struct Unplanned {
+    /// Text in, verdict out.
+    pub reader: Reader,
+    /// The graph.
+    pub network: Network,
+    /// The precision of its file.
+    pub precision: Precision,
 }
 
 /// A bundle read, checked and planned: the two ends of a detector, and what engines are made from.
 pub struct Model {
     reader: Reader,
-    plan: CpuPlan,
+    plan: Plan,
 }
 
-impl Model {
-    /// Reads a bundle: tokenizer and graph, checked to fit each other. [`Options::threads`] has no say here.
+impl Unplanned {
+    /// Reads a bundle: tokenizer and graph, checked to fit each other. [`Options::threads`] and [`Options::device`] have no say
+    /// here.
     ///
     /// # Errors
     /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit.
-    pub fn load(bundle: &Bundle, options: &Options) -> Result<Model> {
+    pub fn read(bundle: &Bundle, options: &Options) -> Result<Unplanned> {
         let manifest = bundle.manifest().clone();
         let precision = options.precision.unwrap_or_else(|| manifest.default_precision());
         let (path, onnx) = bundle.model(precision)?;
         let network = Network::import(onnx, manifest.labels.len())
             .map_err(|source| Error::Model { path: path.to_owned(), source })?;
-        let plan = CpuPlan::new(network, precision)?;
         let tokenizer = Tokenizer::from_json(&bundle.tokenizer()?)?;
-        check_ids(&tokenizer, plan.embedding_rows())?;
+        check_ids(&tokenizer, network.embedding_rows())?;
         check_positions(bundle)?;
-        Ok(Model { reader: Reader::new(manifest, tokenizer, options.thresholds), plan })
+        Ok(Unplanned { reader: Reader::new(manifest, tokenizer, options.thresholds), network, precision })
+    }
+}
+
+impl Model {
+    /// Reads a bundle and plans it for [`Options::device`], without blocking while a GPU works. [`Options::threads`] has no say
+    /// here.
+    ///
+    /// # Errors
+    /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit; [`Error::Gpu`] if a GPU was asked for and
+    /// cannot be used.
+    pub async fn open(bundle: &Bundle, options: &Options) -> Result<Model> {
+        let Unplanned { reader, network, precision } = Unplanned::read(bundle, options)?;
+        Ok(Model { reader, plan: Plan::open(network, precision, options).await? })
+    }
+
+    /// As [`Model::open`], waiting for it. In a browser only the processor can be waited for.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn load(bundle: &Bundle, options: &Options) -> Result<Model> {
+        wait_for(options.device, Model::open(bundle, options))?
     }
 
     /// An engine for this model; any number of them may be built.
     ///
     /// # Errors
-    /// [`Error::Engine`] if the graph cannot be planned.
-    pub fn build_engine(&self, threads: usize) -> Result<CpuEngine> {
-        Ok(self.plan.engine(threads)?)
+    /// [`Error::Engine`] if the graph cannot be planned, [`Error::Gpu`] if a GPU has no room for it.
+    pub fn build_engine(&self, threads: usize) -> Result<AnyEngine> {
+        self.plan.engine(threads)
     }
 
     /// The network, made ready to run.
-    pub fn plan(&self) -> &CpuPlan {
+    pub fn plan(&self) -> &Plan {
         &self.plan
     }
 
@@ -72,18 +108,20 @@ impl Model {
 /// A loaded model that judges turns.
 pub struct Detector {
     reader: Reader,
-    engine: CpuEngine,
+    engine: AnyEngine,
+    fallback_reason: Option<String>,
 }
 
 impl Detector {
     /// Loads a bundle: tokenizer, graph and plan, checked to fit each other.
     ///
     /// # Errors
-    /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit.
+    /// As [`Model::load`].
     pub fn load(bundle: &Bundle, options: &Options) -> Result<Detector> {
         let model = Model::load(bundle, options)?;
         let engine = model.build_engine(options.threads.unwrap_or(1))?;
-        Ok(Detector { reader: model.reader, engine })
+        let fallback_reason = model.plan.fallback_reason().map(str::to_owned);
+        Ok(Detector { reader: model.reader, engine, fallback_reason })
     }
 
     /// The verdict on one turn.
@@ -139,6 +177,11 @@ impl Detector {
     /// What runs the model.
     pub fn engine_info(&self) -> EngineInfo {
         self.engine.info()
+    }
+
+    /// Why it runs on the processor where a GPU would have been welcome.
+    pub fn fallback_reason(&self) -> Option<&str> {
+        self.fallback_reason.as_deref()
     }
 }
 

@@ -1,5 +1,7 @@
 //! Everything that can go wrong between a turn and its verdict.
 
+use grice_model::EngineError;
+
 /// What the caller can do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -8,6 +10,8 @@ pub enum ErrorKind {
     BadInput,
     /// The bundle cannot be used; change it.
     BadModel,
+    /// The GPU cannot be used or went away; another device may do, or another try.
+    Device,
     /// A fault in grice itself.
     Bug,
 }
@@ -38,6 +42,9 @@ pub enum Error {
         /// Byte offset of the first NUL.
         at: usize,
     },
+    /// A threshold is no probability.
+    #[error("the threshold of `{0}` must be a number from 0 to 1")]
+    Threshold(grice_model::Maxim),
     /// A file or folder of a bundle cannot be read.
     #[error("{path}: {cause}")]
     BundleFile {
@@ -80,6 +87,9 @@ pub enum Error {
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] grice_model::EngineError),
+    /// A GPU was asked for and cannot be used.
+    #[error("no GPU can be used: {0}")]
+    Gpu(String),
     /// The engine answered something that is not a number.
     #[error("the model answered a logit that is not a finite number for `{0}`; its weights are broken")]
     NotFinite(grice_model::Maxim),
@@ -92,14 +102,17 @@ impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::EmptyField { .. } | Error::LongField { .. } | Error::NulInField { .. } => ErrorKind::BadInput,
+            Error::EmptyField { .. } | Error::LongField { .. } | Error::NulInField { .. } | Error::Threshold(_) => {
+                ErrorKind::BadInput
+            }
             Error::BundleFile { .. }
             | Error::BundleDigest { .. }
             | Error::NoPrecision { .. }
             | Error::Model { .. }
             | Error::Tokenizer(_)
-            | Error::Engine(_)
             | Error::NotFinite(_) => ErrorKind::BadModel,
+            Error::Engine(EngineError::DeviceLost(_)) | Error::Gpu(_) => ErrorKind::Device,
+            Error::Engine(_) => ErrorKind::BadModel,
             Error::Batch(_) => ErrorKind::Bug,
         }
     }

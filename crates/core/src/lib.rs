@@ -8,6 +8,7 @@
 
 mod bundle;
 mod detector;
+mod device;
 mod dialogue;
 #[cfg(feature = "embedded-model")]
 mod embedded;
@@ -16,18 +17,24 @@ mod error;
 mod reader;
 mod readout;
 pub mod schedule;
+pub mod session;
 pub mod text;
 mod verdict;
 
 pub use bundle::{Bundle, file_digest};
-pub use detector::{Detector, Model, Options};
+pub use detector::{Detector, Model, Options, Unplanned};
+pub use device::Device;
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
-pub use engine::plan_engine;
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+pub use engine::find_adapters;
+pub use engine::{AnyEngine, Plan, plan_engine};
 pub use error::{Error, ErrorKind, Result};
-pub use grice_cpu::{CpuEngine, CpuPlan, Span, Trace};
+pub use grice_cpu::{CpuEngine, CpuPlan};
+#[cfg(feature = "gpu")]
+pub use grice_gpu::Adapter;
 pub use grice_model::{
     Batch, Engine, EngineError, EngineInfo, Family, Logits, Manifest, Maxim, Network, NodeSummary, PerMaxim, Precision,
-    Task,
+    Span, Task, Trace,
 };
 pub use reader::Reader;
 pub use verdict::Verdict;

@@ -2,9 +2,8 @@
 
 use crate::fused::{Fused, Weights};
 use crate::padded::{PaddedEngine, PaddedPlan};
-use crate::trace::Trace;
 use grice_kernels::Isa;
-use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Precision};
+use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Precision, Trace};
 use std::sync::Arc;
 
 /// A network made ready for the processor at hand, to be shared by any number of engines: the encoder as packed weights for
@@ -39,7 +38,7 @@ impl CpuPlan {
     pub fn with_isa(network: Network, precision: Precision, isa: Isa) -> Result<CpuPlan, EngineError> {
         let (labels, embedding_rows) = (network.labels(), network.embedding_rows());
         let form = match network.into_program() {
-            Ok(program) => Form::Fused(Arc::new(Weights::pack(program, isa)?)),
+            Ok(program) => Form::Fused(Arc::new(Weights::pack(program, labels, isa)?)),
             Err(network) => Form::Padded(PaddedPlan::new(&network)?),
         };
         // What the importer and the packing left is as long as the file.

@@ -1,13 +1,14 @@
 //! The fused program on packed tokens: kernels for the encoder, tract for the head.
 
-use crate::trace::{Trace, record};
 use grice_kernels::{
-    Activation, AttentionShape, EmbeddingTable, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, Relative,
-    Rounding, Rows, ShapeError, Table, WeightData, WeightPart,
+    Activation, AttentionShape, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Queries, Relative, Rounding, Rows,
+    ShapeError, WeightData, WeightPart,
 };
-use grice_model::{Attention, Batch, EngineError, Layer, Linear, Logits, Matrix, Precision, Program, Values};
+use grice_model::{
+    Attention, Batch, EngineError, Head, HeadRunner, Layer, Linear, Logits, Lookup, Precision, Program, Trace, Values,
+    record_step as record,
+};
 use std::sync::Arc;
-use tract_onnx::tract_core::internal::*;
 
 /// Tokens run together; more only moves activations out of cache.
 const TOKENS_MAX: usize = 2048;
@@ -16,7 +17,7 @@ const TOKENS_MAX: usize = 2048;
 pub(crate) struct Fused {
     weights: Arc<Weights>,
     kernels: Kernels,
-    head: TypedSimpleState,
+    head: HeadRunner,
     buffers: Buffers,
     labels: usize,
 }
@@ -25,20 +26,10 @@ pub(crate) struct Fused {
 pub(crate) struct Weights {
     /// What the weights are packed for.
     isa: Isa,
-    embedding: Embedding,
+    lookup: Lookup,
     layers: Vec<PackedLayer>,
-    head: Arc<TypedSimplePlan>,
+    head: Head,
     columns: usize,
-}
-
-struct Embedding {
-    words: EmbeddingTable,
-    /// The table, and how many positions it has.
-    positions: Option<(EmbeddingTable, usize)>,
-    /// The table's row of the first token.
-    offset: usize,
-    constant: Option<Vec<f32>>,
-    norm: LayerNorm,
 }
 
 struct PackedLayer {
@@ -74,7 +65,7 @@ struct Buffers {
 
 impl Fused {
     pub(crate) fn new(weights: Arc<Weights>, labels: usize, threads: usize) -> Result<Fused, EngineError> {
-        let head = weights.head.spawn().map_err(|error| EngineError::Plan(format!("{error:#}")))?;
+        let head = weights.head.runner()?;
         let kernels = Kernels::with_isa(weights.isa, threads);
         Ok(Fused { weights, kernels, head, buffers: Buffers::default(), labels })
     }
@@ -84,60 +75,21 @@ impl Fused {
     }
 
     pub(crate) fn forward(&mut self, batch: &Batch, mut trace: Option<&mut Trace>) -> Result<Logits, EngineError> {
-        self.weights.check_lengths(batch)?;
+        self.weights.lookup.check(batch)?;
         let mut logits = Logits::zeros(batch.rows(), self.labels);
-        for rows in chunk_rows(batch) {
-            let (ids, cu_seqlens) = slice_rows(batch, rows.clone());
+        for rows in batch.split(TOKENS_MAX) {
+            let (ids, cu_seqlens) = batch.part(rows.clone());
             let run = Run { weights: &self.weights, kernels: &self.kernels, ids, cu_seqlens: &cu_seqlens };
             run.encode(&mut self.buffers, &mut trace).map_err(|error| EngineError::Run(error.to_string()))?;
             let first = &self.buffers.attended[..rows.len() * self.weights.columns];
             let head = &mut self.head;
-            let columns = self.weights.columns;
-            let values = record(&mut trace, None, "head", 0, || run_head(head, first, columns))
-                .map_err(|error| EngineError::Run(format!("{error:#}")))?;
-            if values.len() != rows.len() * self.labels {
-                return Err(EngineError::Run(format!("{} logits for {} rows", values.len(), rows.len())));
-            }
+            let values = record(&mut trace, None, "head", 0, || head.run(first))?;
             for (row, values) in rows.zip(values.chunks_exact(self.labels)) {
                 logits.row_mut(row).copy_from_slice(values);
             }
         }
         Ok(logits)
     }
-}
-
-/// Ranges of rows with up to [`TOKENS_MAX`] tokens, or one row with more.
-fn chunk_rows(batch: &Batch) -> Vec<std::ops::Range<usize>> {
-    let mut chunks: Vec<std::ops::Range<usize>> = Vec::new();
-    let mut tokens = 0;
-    for row in 0..batch.rows() {
-        let length = batch.sequence(row).len();
-        match chunks.last_mut() {
-            Some(chunk) if tokens + length <= TOKENS_MAX => {
-                chunk.end = row + 1;
-                tokens += length;
-            }
-            _ => {
-                chunks.push(row..row + 1);
-                tokens = length;
-            }
-        }
-    }
-    chunks
-}
-
-/// Ids and offsets of a range of rows.
-fn slice_rows(batch: &Batch, rows: std::ops::Range<usize>) -> (&[u32], Vec<u32>) {
-    let offsets = &batch.cu_seqlens()[rows.start..=rows.end];
-    let start = offsets[0];
-    let ids = &batch.ids()[start as usize..offsets[rows.len()] as usize];
-    (ids, offsets.iter().map(|offset| offset - start).collect())
-}
-
-fn run_head(head: &mut TypedSimpleState, first: &[f32], columns: usize) -> TractResult<Vec<f32>> {
-    let input = Tensor::from_shape(&[first.len() / columns, columns], first)?;
-    let outputs = head.run(tvec!(input.into_tvalue()))?;
-    Ok(outputs[0].try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
 }
 
 struct Run<'a> {
@@ -164,17 +116,9 @@ impl Run<'_> {
     }
 
     fn embed(&self, hidden: &mut [f32]) -> Result<(), ShapeError> {
-        let embedding = &self.weights.embedding;
-        let lengths = self.cu_seqlens.windows(2).map(|pair| pair[1] - pair[0]);
-        let first = embedding.offset as u32;
-        let positions: Vec<u32> = lengths.flat_map(|length| first..first + length).collect();
-        let rows = grice_kernels::Embedding {
-            words: &embedding.words,
-            positions: embedding.positions.as_ref().map(|(table, _)| table),
-            constant: embedding.constant.as_deref(),
-        };
-        self.kernels.embed(self.ids, &positions, &rows, hidden)?;
-        self.kernels.layer_norm_in_place(hidden, self.ids.len(), &embedding.norm)
+        let lookup = &self.weights.lookup;
+        lookup.gather(self.kernels, self.ids, self.cu_seqlens, hidden)?;
+        self.kernels.layer_norm_in_place(hidden, self.ids.len(), lookup.norm())
     }
 }
 
@@ -304,41 +248,16 @@ fn product_operations(rows: usize, weights: &PackedLinear) -> u64 {
 }
 
 impl Weights {
-    fn check_lengths(&self, batch: &Batch) -> Result<(), EngineError> {
-        let Some((_, positions)) = self.embedding.positions else { return Ok(()) };
-        match (0..batch.rows()).map(|row| batch.sequence(row).len()).max() {
-            Some(tokens) if tokens > positions => Err(EngineError::Positions { tokens, positions }),
-            _ => Ok(()),
-        }
-    }
-
     /// Packs weight by weight, freeing what was packed unless somebody else holds it.
-    pub(crate) fn pack(program: Program, isa: Isa) -> Result<Weights, EngineError> {
-        Weights::try_pack(program, isa).map_err(|error| EngineError::Plan(format!("{error:#}")))
-    }
-
-    fn try_pack(program: Program, isa: Isa) -> TractResult<Weights> {
-        let columns = program.hidden();
+    pub(crate) fn pack(program: Program, labels: usize, isa: Isa) -> Result<Weights, EngineError> {
         let target = Target { isa, rounding: rounding_for(&program) };
-        let Program { embedding, layers, head } = program;
+        let (columns, head) = (program.hidden(), Head::new(&program, labels)?);
+        let Program { embedding, layers, .. } = program;
         let last = layers.len().saturating_sub(1);
-        let layers = layers.into_iter().enumerate();
-        let layers =
-            layers.map(|(number, layer)| pack_layer(layer, number == last, target)).collect::<TractResult<_>>()?;
-        let mut head = Arc::unwrap_or_clone(head);
-        head.optimize()?;
-        let positions = embedding.positions.as_ref();
-        let positions = positions.map(|positions| positions.table.rows().saturating_sub(positions.offset));
-        let offset = embedding.positions.as_ref().map_or(0, |positions| positions.offset);
-        let positions_table = embedding.positions.map(|positions| table(positions.table)).transpose()?;
-        let embedding = Embedding {
-            words: table(embedding.words)?,
-            offset,
-            positions: positions_table.zip(positions),
-            constant: embedding.constant,
-            norm: embedding.norm,
-        };
-        Ok(Weights { isa, embedding, layers, head: head.into_runnable()?, columns })
+        let layers = layers.into_iter().enumerate().map(|(number, layer)| pack_layer(layer, number == last, target));
+        let unfit = |error: ShapeError| EngineError::Plan(error.to_string());
+        let layers = layers.collect::<Result<_, _>>().map_err(unfit)?;
+        Ok(Weights { isa, lookup: Lookup::new(embedding).map_err(unfit)?, layers, head, columns })
     }
 }
 
@@ -360,7 +279,7 @@ fn rounding_for(program: &Program) -> Rounding {
     if program.layers.iter().any(is_int8) { Rounding::Stepwise } else { Rounding::Fused }
 }
 
-fn pack_layer(layer: Layer, is_last: bool, target: Target) -> TractResult<PackedLayer> {
+fn pack_layer(layer: Layer, is_last: bool, target: Target) -> Result<PackedLayer, ShapeError> {
     let Layer { query, key, value, attention, output, attention_norm, up, activation, down, norm } = layer;
     let (projections, query) = match is_last {
         true => (pack(target, &[key, value])?, Some(pack(target, &[query])?)),
@@ -382,7 +301,7 @@ fn pack_layer(layer: Layer, is_last: bool, target: Target) -> TractResult<Packed
 }
 
 /// Dense layers of the same input, side by side.
-fn pack(target: Target, linears: &[Linear]) -> TractResult<PackedLinear> {
+fn pack(target: Target, linears: &[Linear]) -> Result<PackedLinear, ShapeError> {
     let inputs = linears.first().map_or(0, Linear::inputs);
     // A matrix with one scale a row is not what the kernels multiply by.
     let plain: Vec<Option<Vec<f32>>> = linears
@@ -405,20 +324,5 @@ fn pack(target: Target, linears: &[Linear]) -> TractResult<PackedLinear> {
             bias: linear.bias.as_deref(),
         })
         .collect();
-    Ok(PackedLinear::pack(target.isa, inputs, &parts, target.rounding)?)
-}
-
-fn table(matrix: Arc<Matrix>) -> TractResult<EmbeddingTable> {
-    let (rows, columns) = (matrix.rows(), matrix.columns());
-    let table = match Arc::unwrap_or_clone(matrix).into_values() {
-        Values::F32(values) => Table::F32(values),
-        Values::F16(values) => Table::F16(values),
-        Values::Int8Rows { values, scales } => Table::Int8 { values, scales },
-        Values::Int8Columns { values, scales } => {
-            let values = values.chunks_exact(columns);
-            let values = values.flat_map(|row| row.iter().zip(&scales).map(|(&value, scale)| f32::from(value) * scale));
-            Table::F32(values.collect())
-        }
-    };
-    Ok(EmbeddingTable::new(rows, columns, table)?)
+    PackedLinear::pack(target.isa, inputs, &parts, target.rounding)
 }

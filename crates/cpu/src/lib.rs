@@ -11,7 +11,5 @@
 mod engine;
 mod fused;
 mod padded;
-mod trace;
 
 pub use engine::{CpuEngine, CpuPlan};
-pub use trace::{Span, Trace};

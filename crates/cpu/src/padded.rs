@@ -1,7 +1,6 @@
 //! The planned network, one reusable state a thread, and how a packed batch is spread over them.
 
-use crate::trace::{Trace, record};
-use grice_model::{Batch, EngineError, Logits, Network, Padded};
+use grice_model::{Batch, EngineError, Logits, Network, Padded, Trace, record_step as record};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;

@@ -1,6 +1,7 @@
 //! Packed tokens: many sequences end to end, without padding.
 
 use crate::{Error, Result};
+use std::ops::Range;
 
 /// `ids[ΣL]` plus where each sequence starts. Built only by [`Batch::pack`], so the offsets always fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,6 +71,35 @@ impl Batch {
         &self.ids[self.cu_seqlens[row] as usize..self.cu_seqlens[row + 1] as usize]
     }
 
+    /// Ranges of rows with up to `tokens_max` tokens each, or of one row with more.
+    pub fn split(&self, tokens_max: usize) -> Vec<Range<usize>> {
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        let mut tokens = 0;
+        for row in 0..self.rows() {
+            let length = self.sequence(row).len();
+            match parts.last_mut() {
+                Some(part) if tokens + length <= tokens_max => {
+                    part.end = row + 1;
+                    tokens += length;
+                }
+                _ => {
+                    parts.push(row..row + 1);
+                    tokens = length;
+                }
+            }
+        }
+        parts
+    }
+
+    /// Ids of a range of rows, and their offsets from its first token, `[rows.len() + 1]`. Panics if `rows` is empty or ends
+    /// beyond [`Batch::rows`].
+    pub fn part(&self, rows: Range<usize>) -> (&[u32], Vec<u32>) {
+        let offsets = &self.cu_seqlens[rows.start..=rows.end];
+        let start = offsets[0];
+        let ids = &self.ids[start as usize..offsets[rows.len()] as usize];
+        (ids, offsets.iter().map(|offset| offset - start).collect())
+    }
+
     /// The given rows, padded to the longest of them.
     pub fn padded(&self, rows: &[usize]) -> Padded {
         let length = rows.iter().map(|&row| self.sequence(row).len()).max().unwrap_or(0);
@@ -82,5 +112,32 @@ impl Batch {
             }
         }
         Padded { input_ids, attention_mask, rows: rows.len(), length }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(lengths: &[usize], tokens_max: usize, expected: &[Range<usize>]) {
+        let sequences: Vec<Vec<u32>> = lengths.iter().map(|&length| (0..length as u32).collect()).collect();
+        let batch = Batch::pack(&sequences).unwrap();
+        let parts = batch.split(tokens_max);
+        assert_eq!(parts, expected, "{lengths:?} by {tokens_max}");
+        for rows in parts {
+            let (ids, offsets) = batch.part(rows.clone());
+            assert_eq!((offsets[0], offsets.len()), (0, rows.len() + 1));
+            for (pair, row) in offsets.windows(2).zip(rows) {
+                assert_eq!(&ids[pair[0] as usize..pair[1] as usize], batch.sequence(row));
+            }
+        }
+    }
+
+    #[test]
+    fn parts_hold_every_row_once_and_up_to_so_many_tokens() {
+        check(&[1], 8, std::slice::from_ref(&(0..1)));
+        check(&[3, 5, 1, 8, 2], 8, &[0..2, 2..3, 3..4, 4..5]);
+        check(&[3, 20, 1], 8, &[0..1, 1..2, 2..3]);
+        check(&[2, 2, 2], 1, &[0..1, 1..2, 2..3]);
     }
 }

@@ -87,7 +87,7 @@ impl Catalog {
         let mut models: Vec<Arc<Served>> = Vec::new();
         for source in &self.settings.bundles {
             let loaded = load(source)?;
-            let own_name = loaded.model.reader().manifest().name.clone();
+            let own_name = loaded.reader.manifest().name.clone();
             let name = source.name.clone().unwrap_or(own_name);
             check_name(&name)?;
             if models.iter().any(|other| other.name() == name) {

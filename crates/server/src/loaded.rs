@@ -1,7 +1,7 @@
 //! A model in memory, and how engines come from it.
 
-use grice_core::{Bundle, Engine, Error, Model, Options, PerMaxim, Precision, Result};
-use std::sync::Arc;
+use grice_core::{Bundle, Device, Engine, Network, Options, Plan, Precision, Reader, Result, Unplanned};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Builds the engine of one replica, with so many threads. Called again when a replica has failed.
 pub type BuildEngine = Arc<dyn Fn(&Replica) -> Result<Box<dyn Engine + Send>> + Send + Sync>;
@@ -19,26 +19,104 @@ pub struct Replica {
 #[derive(Clone)]
 pub struct Loaded {
     /// Text in, verdict out.
-    pub model: Arc<Model>,
+    pub reader: Arc<Reader>,
+    /// The precision of its weights.
+    pub precision: Precision,
+    /// One more than the highest token id that the model can read, if its graph tells.
+    pub id_bound: Option<usize>,
     /// What its logits are filed under in caches.
     pub digest: String,
+    /// `"cpu"`, `"gpu"`, or one for each replica if they differ.
+    pub device: String,
+    /// Why it runs on the processor where a GPU would have been welcome.
+    pub fallback_reason: Option<String>,
     /// Builds engines; the model's own unless a test has another idea.
     pub build: BuildEngine,
 }
 
 impl Loaded {
-    /// Reads a bundle.
+    /// Reads a bundle and plans it once for each different device. Replica `i` runs on `devices[i % devices.len()]`; an empty list
+    /// means the processor. [`Options::device`] has no say.
     ///
     /// # Errors
-    /// What core says of it.
-    pub fn open(bundle: &Bundle, precision: Option<Precision>, thresholds: Option<PerMaxim<f32>>) -> Result<Loaded> {
-        let model = Arc::new(Model::load(bundle, &Options { precision, threads: None, thresholds })?);
-        let digest = bundle.model_digest(model.precision())?;
-        let own = Arc::clone(&model);
+    /// What core says of the bundle, or of a device that was asked for and cannot be used.
+    pub fn open(bundle: &Bundle, options: &Options, devices: &[Device]) -> Result<Loaded> {
+        let Unplanned { reader, network, precision } = Unplanned::read(bundle, options)?;
+        let digest = bundle.model_digest(precision)?;
+        let id_bound = network.embedding_rows();
+        let plans = Plans::load(network, precision, options, devices)?;
+        let (device, fallback_reason) = (plans.device(), plans.fallback_reason());
         let build: BuildEngine = Arc::new(move |replica: &Replica| {
-            let engine = own.build_engine(replica.threads)?;
-            Ok::<Box<dyn Engine + Send>, Error>(Box::new(engine))
+            let engine = plans.current(replica.index)?.engine(replica.threads)?;
+            Ok::<Box<dyn Engine + Send>, _>(Box::new(engine))
         });
-        Ok(Loaded { model, digest, build })
+        Ok(Loaded { reader: Arc::new(reader), precision, id_bound, digest, device, fallback_reason, build })
+    }
+}
+
+/// The plans of one model.
+struct Plans {
+    /// One for each different device.
+    slots: Vec<Slot>,
+    /// The slot of each replica, in turn; at least one.
+    turns: Vec<usize>,
+    /// What a lost GPU's plan is made from anew; not kept if no GPU is in use.
+    network: Option<Network>,
+    precision: Precision,
+}
+
+struct Slot {
+    options: Options,
+    plan: Mutex<Plan>,
+}
+
+impl Plans {
+    fn load(network: Network, precision: Precision, options: &Options, devices: &[Device]) -> Result<Plans> {
+        let on = |device: Device| Options { device, ..options.clone() };
+        if devices.iter().all(|&device| device == Device::Cpu) {
+            // Handed over, so that its weights are freed while they are packed.
+            let options = on(Device::Cpu);
+            let plan = Mutex::new(Plan::load(network, precision, &options)?);
+            let slots = vec![Slot { options, plan }];
+            return Ok(Plans { slots, turns: vec![0], network: None, precision });
+        }
+        let (mut slots, mut turns): (Vec<Slot>, Vec<usize>) = Default::default();
+        let mut uses_gpu = false;
+        for &device in devices {
+            let found = slots.iter().position(|slot| slot.options.device == device);
+            turns.push(found.unwrap_or(slots.len()));
+            if found.is_none() {
+                let options = on(device);
+                let plan = Plan::load(network.clone(), precision, &options)?;
+                uses_gpu |= plan.device() == "gpu";
+                slots.push(Slot { options, plan: Mutex::new(plan) });
+            }
+        }
+        Ok(Plans { slots, turns, network: uses_gpu.then_some(network), precision })
+    }
+
+    /// The plan of a replica, made anew if its device was lost.
+    fn current(&self, replica: usize) -> Result<Plan> {
+        let slot = &self.slots[self.turns[replica % self.turns.len()]];
+        let mut plan = slot.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (true, Some(network)) = (plan.is_lost(), &self.network) {
+            *plan = Plan::load(network.clone(), self.precision, &slot.options)?;
+        }
+        Ok(plan.clone())
+    }
+
+    fn device(&self) -> String {
+        let of_slot = |slot: &Slot| slot.plan.lock().unwrap_or_else(PoisonError::into_inner).device();
+        let devices: Vec<&str> = self.slots.iter().map(of_slot).collect();
+        match devices.iter().all(|device| device == &devices[0]) {
+            true => devices[0].to_owned(),
+            false => self.turns.iter().map(|&turn| devices[turn]).collect::<Vec<_>>().join(","),
+        }
+    }
+
+    fn fallback_reason(&self) -> Option<String> {
+        let of_slot =
+            |slot: &Slot| slot.plan.lock().unwrap_or_else(PoisonError::into_inner).fallback_reason().map(str::to_owned);
+        self.slots.iter().find_map(of_slot)
     }
 }

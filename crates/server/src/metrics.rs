@@ -75,7 +75,7 @@ pub(crate) struct InfoLabels {
     pub(crate) model: String,
     pub(crate) version: String,
     pub(crate) precision: &'static str,
-    pub(crate) device: &'static str,
+    pub(crate) device: String,
     pub(crate) digest: String,
 }
 

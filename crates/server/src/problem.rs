@@ -123,6 +123,8 @@ impl From<&Error> for Problem {
         match (error.kind(), error) {
             // What the tokenizer cannot read is the text's fault: the tokenizer itself was tried at the start.
             (ErrorKind::BadInput, _) | (_, Error::Tokenizer(_)) => Problem::unusable(error.to_string()),
+            // A replica that lost its device is being built anew.
+            (ErrorKind::Device, _) => Problem::unavailable(error.to_string(), Duration::from_secs(1)),
             _ => Problem::internal(error),
         }
     }

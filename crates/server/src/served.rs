@@ -9,7 +9,7 @@ use crate::runner::{Runner, Submitted};
 use crate::texts::{TextKey, Texts, Tokenized};
 use crate::{ServeError, Settings};
 use grice_core::schedule::{Answer, Caching, Config, LogitsRow, Rejection, Source};
-use grice_core::{EngineError, Error, Model, Reader, Turn};
+use grice_core::{EngineError, Error, Reader, Turn};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -17,10 +17,17 @@ use tokio::sync::Semaphore;
 /// Texts longer than this are tokenized where they hold up nobody.
 const LONG_TEXT_BYTES: usize = 16 << 10;
 
+/// A processor gains nothing from more: the activations no longer stay in its cache. `benches/load.rs` shows it.
+const CPU_BATCH_TOKENS_MAX: usize = 1024;
+/// 64 sequences of 128 tokens, which fill a large GPU.
+const GPU_BATCH_TOKENS_MAX: usize = 8192;
+
 /// A model with its replicas. Dropped once the last request that uses it is done, which lets the replicas end.
 pub(crate) struct Served {
     name: String,
-    model: Arc<Model>,
+    reader: Arc<Reader>,
+    id_bound: Option<usize>,
+    fallback_reason: Option<String>,
     labels: InfoLabels,
     texts: Texts,
     runner: Arc<Runner>,
@@ -58,10 +65,17 @@ impl Served {
         metrics: &Arc<Metrics>,
         shared: Option<Arc<SharedCache>>,
     ) -> Result<Arc<Served>, ServeError> {
-        let manifest = loaded.model.reader().manifest();
-        let precision = loaded.model.precision();
+        let manifest = loaded.reader.manifest();
+        let precision = loaded.precision;
         let pool = &settings.pool;
-        let config = Config { engines: pool.replicas.max(1), ..settings.schedule.clone() };
+        let config = Config {
+            engines: pool.replicas.max(1),
+            batch_tokens_max: settings.batch_tokens_max.unwrap_or(match loaded.device.as_str() {
+                "gpu" => GPU_BATCH_TOKENS_MAX,
+                _ => CPU_BATCH_TOKENS_MAX,
+            }),
+            ..settings.schedule.clone()
+        };
         let warm_up = match pool.warm_up {
             true => replica::warm_up_batches(manifest.max_tokens, config.batch_rows_max, config.batch_tokens_max),
             false => Vec::new(),
@@ -72,7 +86,7 @@ impl Served {
             model: name.clone(),
             version: manifest.version.clone(),
             precision: precision.name(),
-            device: "cpu",
+            device: loaded.device.clone(),
             digest: loaded.digest.clone(),
         };
         let served = Arc::new(Served {
@@ -83,7 +97,9 @@ impl Served {
             shared,
             metrics: Arc::clone(metrics),
             long_texts: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get()))),
-            model: loaded.model,
+            id_bound: loaded.id_bound,
+            fallback_reason: loaded.fallback_reason,
+            reader: loaded.reader,
         });
         // From here on dropping `served` ends whatever threads there are.
         let threads = replica::threads_each(pool);
@@ -115,7 +131,7 @@ impl Served {
     }
 
     pub(crate) fn reader(&self) -> &Reader {
-        self.model.reader()
+        &self.reader
     }
 
     pub(crate) fn info(&self) -> &InfoLabels {
@@ -123,7 +139,12 @@ impl Served {
     }
 
     pub(crate) fn id_bound(&self) -> Option<usize> {
-        self.model.id_bound()
+        self.id_bound
+    }
+
+    /// Why it runs on the processor where a GPU would have been welcome.
+    pub(crate) fn fallback_reason(&self) -> Option<&str> {
+        self.fallback_reason.as_deref()
     }
 
     pub(crate) fn runner(&self) -> &Runner {

@@ -17,8 +17,11 @@ pub struct Settings {
     pub bundles: Vec<BundleSource>,
     /// Replicas of each model.
     pub pool: Pool,
-    /// Queue, batches and the cache in the process. `engines` is set to the number of replicas.
+    /// Queue, batches and the cache in the process. `engines` is set to the number of replicas, and `batch_tokens_max` to what
+    /// [`Settings::batch_tokens_max`] says.
     pub schedule: schedule::Config,
+    /// Tokens in a batch; what suits the device if `None`.
+    pub batch_tokens_max: Option<usize>,
     /// Requests are turned away while whoever came now would wait longer than this for a run: with it, an overload has passed
     /// this long after its end.
     pub queue_wait_max: Duration,
@@ -112,9 +115,6 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// A processor gains nothing from more: the activations no longer stay in its cache. `benches/load.rs` shows it.
-const CPU_BATCH_TOKENS_MAX: usize = 1024;
-
 impl Settings {
     /// The usual, for these models.
     pub fn new(listen: SocketAddr, bundles: Vec<BundleSource>) -> Settings {
@@ -122,7 +122,8 @@ impl Settings {
             listen,
             bundles,
             pool: Pool::default(),
-            schedule: schedule::Config { batch_tokens_max: CPU_BATCH_TOKENS_MAX, ..Default::default() },
+            schedule: schedule::Config::default(),
+            batch_tokens_max: None,
             queue_wait_max: Duration::from_secs(1),
             text_cache_bytes_max: 16 << 20,
             shared_cache: None,
@@ -165,16 +166,18 @@ impl Default for Limits {
 }
 
 impl BundleSource {
-    /// A bundle opened by `open`; `thresholds` makes those in force of the manifest's own.
+    /// A bundle opened by `open`, its replicas on `devices` in turn; `thresholds` makes those in force of the manifest's own.
     pub fn new(
         name: Option<String>,
-        precision: Option<grice_core::Precision>,
+        options: grice_core::Options,
+        devices: Vec<grice_core::Device>,
         open: impl Fn() -> grice_core::Result<grice_core::Bundle> + Send + Sync + 'static,
         thresholds: impl Fn(PerMaxim<f32>) -> PerMaxim<f32> + Send + Sync + 'static,
     ) -> BundleSource {
         let load = move || {
             let bundle = open()?;
-            Loaded::open(&bundle, precision, Some(thresholds(bundle.manifest().thresholds)))
+            let thresholds = Some(thresholds(bundle.manifest().thresholds));
+            Loaded::open(&bundle, &grice_core::Options { thresholds, ..options.clone() }, &devices)
         };
         BundleSource { name, load: Arc::new(load) }
     }

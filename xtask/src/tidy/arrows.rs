@@ -31,15 +31,16 @@ const ROOMS: &[Room] = &[
     Room { name: "grice-kernels", knows: &[], tests_know: &[] },
     Room { name: "grice-model", knows: &["grice-kernels"], tests_know: &[] },
     Room { name: "grice-cpu", knows: &["grice-model", "grice-kernels"], tests_know: &[] },
-    Room { name: "grice-gpu", knows: &["grice-model", "grice-kernels"], tests_know: &[] },
+    // Its tests hold it to the other engine.
+    Room { name: "grice-gpu", knows: &["grice-model", "grice-kernels"], tests_know: &["grice-cpu"] },
     Room { name: "grice-core", knows: &["grice-model", "grice-cpu", "grice-gpu"], tests_know: &[] },
     // Its tests run on the engine what it writes.
     Room { name: "grice-quantize", knows: &["grice-model"], tests_know: &["grice-cpu"] },
     Room { name: "grice-server", knows: &["grice-core"], tests_know: &[] },
     // Quantizing and serving are commands; core need not carry them into browsers.
     Room { name: "grice-cli", knows: &["grice-core", "grice-quantize", "grice-server"], tests_know: &[] },
-    // Its tests hold the browser's engine to the reference logits, below what core shows.
-    Room { name: "grice-wasm", knows: &["grice-core"], tests_know: &["grice-cpu"] },
+    // Its tests hold the browser's engines to the reference logits, below what core shows.
+    Room { name: "grice-wasm", knows: &["grice-core"], tests_know: &["grice-cpu", "grice-gpu", "grice-model"] },
     Room { name: TESTKIT, knows: &["grice-model", "grice-cpu", "grice-core"], tests_know: &[] },
     Room {
         name: "grice-benches",

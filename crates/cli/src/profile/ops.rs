@@ -6,7 +6,7 @@ use crate::args::{Common, ProfileOps};
 use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::terminal::Terminal;
-use grice_core::{Engine, Precision, Span, Trace};
+use grice_core::{Engine, Precision, Span};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -53,8 +53,7 @@ pub(super) fn run(args: &ProfileOps, common: &Common) -> Result<()> {
     }
     let mut spans: Vec<Vec<Span>> = Vec::new();
     for _ in 0..args.runs.get() {
-        let mut trace = Trace::start(clock);
-        subject.engine.forward_traced(&batch, &mut trace).map_err(at_fault)?;
+        let (_, trace) = subject.engine.forward_traced(&batch, clock).map_err(at_fault)?;
         spans.push(trace.spans().to_vec());
     }
     if let (Some(path), Some(last)) = (&args.trace, spans.last()) {

@@ -2,8 +2,8 @@
 
 use crate::args::Common;
 use crate::error::{CliError, Result};
-use crate::model::{open_bundle, quietly, threads};
-use grice_core::{Batch, CpuEngine, CpuPlan, Error, Model, Network, Options, Precision};
+use crate::model::{gpu_cache, open_bundle, quietly, tell_fallback, threads};
+use grice_core::{AnyEngine, Batch, Error, Model, Network, Options, Plan, Precision};
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(crate) struct Subject {
     pub(crate) name: String,
     pub(crate) precision: Precision,
     pub(crate) threads: usize,
-    pub(crate) engine: CpuEngine,
+    pub(crate) engine: AnyEngine,
     /// One more than the highest token id.
     pub(crate) vocabulary: usize,
     /// Reading, importing, fusing and packing.
@@ -35,30 +35,32 @@ pub(crate) fn is_onnx(path: &Path) -> bool {
 pub(crate) fn load_subject(common: &Common) -> Result<Subject> {
     let start = std::time::Instant::now();
     let threads = threads(common);
+    let options =
+        Options { precision: common.precision, device: common.device, gpu_cache: gpu_cache(), ..Options::default() };
     let (name, plan) = match &common.model {
-        Some(path) if is_onnx(path) => (path.display().to_string(), plan_file(path, common.precision)?),
+        Some(path) if is_onnx(path) => (path.display().to_string(), plan_file(path, &options)?),
         _ => {
             let bundle = open_bundle(common)?;
             let manifest = bundle.manifest();
             let name = format!("{} {}", manifest.name, manifest.version).trim_end().to_owned();
-            let options = Options { precision: common.precision, ..Options::default() };
             let model = quietly(|| Model::load(&bundle, &options))?.map_err(CliError::Core)?;
             (name, model.plan().clone())
         }
     };
-    let engine = plan.engine(threads).map_err(|error| CliError::Core(error.into()))?;
+    tell_fallback(plan.fallback_reason(), common);
+    let engine = plan.engine(threads)?;
     let vocabulary = plan.embedding_rows().unwrap_or(1).max(1);
     Ok(Subject { name, precision: plan.precision(), threads, engine, vocabulary, load: start.elapsed() })
 }
 
-fn plan_file(path: &Path, precision: Option<Precision>) -> Result<CpuPlan> {
+fn plan_file(path: &Path, options: &Options) -> Result<Plan> {
     let place = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|source| CliError::Read { place: place.clone(), source })?;
     let at_fault = |source| CliError::Core(Error::Model { path: place.clone(), source });
     let network = quietly(|| Network::import(bytes, LABELS))?.map_err(at_fault)?;
-    let precision = precision.unwrap_or_else(|| network.precision());
+    let precision = options.precision.unwrap_or_else(|| network.precision());
     let network = network.to_precision(precision).map_err(at_fault)?;
-    quietly(|| CpuPlan::new(network, precision))?.map_err(|error| CliError::Core(error.into()))
+    quietly(|| Plan::load(network, precision, options))?.map_err(CliError::Core)
 }
 
 /// Sequences of these lengths, their tokens spread over the vocabulary, the same in every run.

@@ -31,6 +31,7 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Response<Body> {
                 "default": place == 0,
                 "precision": info.precision,
                 "device": info.device,
+                "fallback_reason": served.fallback_reason(),
                 "labels": manifest.labels,
                 "thresholds": served.reader().thresholds(),
                 "max_tokens": manifest.max_tokens,

@@ -2,7 +2,7 @@
 
 use crate::fake::Plan;
 use crate::started::{Started, faked, settings, tiny};
-use grice_core::Bundle;
+use grice_core::{Bundle, Options};
 use grice_server::BundleSource;
 use grice_testkit::fixtures::fixtures_folder;
 use serde_json::json;
@@ -44,7 +44,13 @@ fn a_folder_that_was_changed_is_read_anew_and_a_broken_one_is_not_taken() {
     let copy = |from: &str| copy_bundle(&fixtures_folder().join(from), folder.path());
     copy("tiny-bert");
     let place = folder.path().to_owned();
-    let source = BundleSource::new(Some("m".to_owned()), None, move || Bundle::open(&place), |own| own);
+    let source = BundleSource::new(
+        Some("m".to_owned()),
+        Options::default(),
+        Vec::new(),
+        move || Bundle::open(&place),
+        |own| own,
+    );
     let mut settings = settings(vec![source, tiny("tiny-bert")]);
     settings.access.admin_key = Some("the-admin-key".to_owned());
     let server = Started::new(settings);

@@ -2,7 +2,7 @@
 
 use crate::fake::Plan;
 use crate::http::Client;
-use grice_core::Bundle;
+use grice_core::{Bundle, Options};
 use grice_server::{BundleSource, Handle, ServeError, Server, Settings};
 use grice_testkit::fixtures::fixtures_folder;
 use std::io::Write;
@@ -22,7 +22,7 @@ pub(crate) struct Started {
 /// A tiny model with its own engine.
 pub(crate) fn tiny(name: &str) -> BundleSource {
     let folder = fixtures_folder().join(name);
-    BundleSource::new(None, None, move || Bundle::open(&folder), |own| own)
+    BundleSource::new(None, Options::default(), Vec::new(), move || Bundle::open(&folder), |own| own)
 }
 
 /// The tiny BERT with engines that do as the plan says.

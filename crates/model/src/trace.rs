@@ -31,6 +31,11 @@ impl Trace {
         Trace { clock, start: clock(), spans: Vec::new() }
     }
 
+    /// A trace of steps that somebody else timed, such as a device with a clock of its own.
+    pub fn of(spans: Vec<Span>) -> Trace {
+        Trace { clock: || Duration::ZERO, start: Duration::ZERO, spans }
+    }
+
     /// The steps so far.
     pub fn spans(&self) -> &[Span] {
         &self.spans
@@ -41,8 +46,16 @@ impl Trace {
     }
 }
 
-/// Runs a step and records it, if anybody wants to know.
-pub(crate) fn record<T>(
+impl Span {
+    /// A step of a layer, or of no layer in particular.
+    pub fn new(layer: Option<usize>, op: &'static str, start: Duration, duration: Duration, operations: u64) -> Span {
+        let name = layer.map_or_else(|| op.to_owned(), |layer| format!("layer {layer} {op}"));
+        Span { name, op, start, duration, operations }
+    }
+}
+
+/// Runs a step and records it, if anybody wants to know. `operations` as [`Span::operations`].
+pub fn record_step<T>(
     trace: &mut Option<&mut Trace>,
     layer: Option<usize>,
     op: &'static str,
@@ -53,7 +66,6 @@ pub(crate) fn record<T>(
     let start = trace.now();
     let result = step();
     let duration = trace.now().saturating_sub(start);
-    let name = layer.map_or_else(|| op.to_owned(), |layer| format!("layer {layer} {op}"));
-    trace.spans.push(Span { name, op, start, duration, operations });
+    trace.spans.push(Span::new(layer, op, start, duration, operations));
     result
 }

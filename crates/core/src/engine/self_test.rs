@@ -1,0 +1,53 @@
+//! Whether a GPU computes this model rightly: a few short sequences, against the processor.
+//!
+//! Shader compilers and drivers have been wrong without a word; a wrong verdict is worse than a slow one.
+
+use grice_cpu::CpuPlan;
+use grice_gpu::GpuPlan;
+use grice_model::{Batch, Engine, Network, Precision};
+
+/// Of lengths around the edges of tiles, the longest within any model's positions.
+const LENGTHS: [usize; 4] = [1, 7, 33, 64];
+
+/// Compares logits, and says by how much they differ if that is more than their precision explains.
+pub(super) async fn compare(network: Network, precision: Precision, plan: &GpuPlan) -> Result<(), String> {
+    let batch = batch(&network)?;
+    let cpu = CpuPlan::new(network, precision).and_then(|plan| plan.engine(1));
+    let expected = cpu.and_then(|mut engine| engine.forward(&batch)).map_err(|error| error.to_string())?;
+    let mut engine = plan.engine().map_err(|error| error.to_string())?;
+    let found = engine.run(&batch).await.map_err(|error| error.to_string())?;
+    let tolerance = tolerance(precision);
+    for row in 0..batch.rows() {
+        for (found, expected) in found.row(row).iter().zip(expected.row(row)) {
+            // Written so that a NaN fails.
+            let is_near = (found - expected).abs() <= tolerance * (1.0 + expected.abs());
+            if !is_near {
+                return Err(format!(
+                    "{} computes this model wrongly: a logit of {found} where the processor has {expected}",
+                    engine.adapter().name
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What rounding explains; a wrong index, a lost tile or a broken function is far beyond it.
+fn tolerance(precision: Precision) -> f32 {
+    match precision {
+        Precision::Fp32 => 0.01,
+        Precision::Fp16 => 0.05,
+        // Two orders of summation may differ by a step of a byte in each layer.
+        Precision::Int8 => 0.5,
+    }
+}
+
+/// Ids spread over the vocabulary, the same each time, in sequences that the model has positions for.
+fn batch(network: &Network) -> Result<Batch, String> {
+    let rows = network.embedding_rows().unwrap_or(1).max(1);
+    let positions = network.program().ok().and_then(|program| program.embedding.positions.as_ref());
+    let length_max = positions.map_or(usize::MAX, |positions| positions.table.rows().saturating_sub(positions.offset));
+    let ids = |length: usize| (0..length).map(|place| ((place * 7_919 + length) % rows) as u32).collect();
+    let sequences: Vec<Vec<u32>> = LENGTHS.into_iter().map(|length| ids(length.min(length_max))).collect();
+    Batch::pack(&sequences).map_err(|error| error.to_string())
+}

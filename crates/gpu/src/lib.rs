@@ -1,0 +1,34 @@
+//! The GPU engine: packed batches in, logits out, through wgpu: Vulkan, Metal and DirectX 12 natively, WebGPU in a browser.
+//!
+//! ```text
+//! Program ─► weights ─┐
+//!                     ├─► record ─► submit ─► readback ─► head ─► logits
+//! Batch ──► buffers ──┘   (pure)
+//! ```
+//!
+//! Takes a fused [`grice_model::Program`] only. Leaves out text, files other than its caches, queues, and the choice between
+//! processor and GPU.
+
+mod adapter;
+mod buffers;
+mod device;
+mod engine;
+mod error;
+mod gemm;
+mod model;
+mod pipelines;
+mod plan;
+mod readback;
+mod record;
+mod submit;
+mod timing;
+mod tune;
+
+pub use adapter::{Adapter, AdapterKind, AdapterLimits, list_adapters};
+pub use device::{Gpu, Selector, Settings};
+pub use engine::GpuEngine;
+pub use error::GpuError;
+pub use plan::GpuPlan;
+pub use tune::Tuning;
+#[cfg(not(target_arch = "wasm32"))]
+pub use tune::{TimedProduct, time_products};

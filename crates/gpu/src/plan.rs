@@ -1,0 +1,157 @@
+//! A program on a device: its weights uploaded once, its pipelines made.
+
+use crate::buffers;
+use crate::device::Gpu;
+use crate::engine::GpuEngine;
+use crate::error::GpuError;
+use crate::model::Model;
+use crate::pipelines::warm;
+use crate::record::{Buffer, Geometry, PipelineKey, record_forward};
+use crate::tune::Tiles;
+use grice_kernels::{Kernels, release_free_memory};
+use grice_model::{Head, Lookup, Precision, Program};
+use std::sync::Arc;
+
+/// A program whose weights lie on a device, to be shared by any number of engines.
+#[derive(Clone)]
+pub struct GpuPlan {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) uploaded: Uploaded,
+    pub(crate) model: Model,
+    /// Words stay with the processor: the table of a large vocabulary is wider than what many devices bind.
+    pub(crate) lookup: Lookup,
+    pub(crate) head: Head,
+    pub(crate) precision: Precision,
+    pub(crate) labels: usize,
+    /// How each product is made.
+    pub(crate) tiles: Tiles,
+    /// The most tokens of a pass.
+    pub(crate) tokens_max: usize,
+}
+
+/// The weights, by number.
+pub(crate) struct Uploaded {
+    pub(crate) gpu: Gpu,
+    weights: Vec<wgpu::Buffer>,
+    pub(crate) nothing: wgpu::Buffer,
+    bytes: u64,
+}
+
+impl GpuPlan {
+    /// Uploads the weights of a program that answers `labels` numbers a row, and makes its pipelines. Weights that nobody else
+    /// holds are freed on the way.
+    ///
+    /// # Errors
+    /// [`GpuError`], naming the step, limit or memory that is in the way.
+    pub async fn new(gpu: &Gpu, program: Program, labels: usize) -> Result<GpuPlan, GpuError> {
+        let (precision, weight_bytes) = (program.precision(), program.weight_bytes() as u64);
+        let unable = |step: &str, reason: String| GpuError::Lowering { step: step.to_owned(), reason };
+        let head = Head::new(&program, labels).map_err(|error| unable("the head", error.to_string()))?;
+        let Program { embedding, layers, .. } = program;
+        let lookup = Lookup::new(embedding).map_err(|error| unable("the embedding", error.to_string()))?;
+        let limits = gpu.device().limits();
+        let binding_bytes_max = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let mut uploaded = Uploaded::new(gpu);
+        let mut upload = |name: String, words: Vec<u32>| uploaded.upload(&name, &words);
+        let lower = || Model::lower(lookup.norm(), layers, binding_bytes_max, &mut upload);
+        let model = gpu.attempt("the weights", weight_bytes, lower).await?;
+        release_free_memory();
+        if lookup.columns() != model.hidden {
+            return Err(unable("the embedding", "its rows are not as long as its norm".to_owned()));
+        }
+        let tokens_max = buffers::tokens_max(&model, binding_bytes_max);
+        let tiles = Tiles::open(gpu, &model.layers.iter().flat_map(Model::products).collect::<Vec<_>>())?;
+        warm(gpu, &pipelines_of(&model, &tiles, tokens_max)?).await?;
+        let inner = Inner { uploaded, model, lookup, head, precision, labels, tiles, tokens_max };
+        Ok(GpuPlan { inner: Arc::new(inner) })
+    }
+
+    /// The precision of the program.
+    pub fn precision(&self) -> Precision {
+        self.inner.precision
+    }
+
+    /// Bytes of weights on the device.
+    pub fn weight_bytes(&self) -> u64 {
+        self.inner.uploaded.bytes()
+    }
+
+    /// An engine with buffers of its own, which it allocates when it has a batch.
+    ///
+    /// # Errors
+    /// [`GpuError::Lowering`] if the head cannot be made ready, [`GpuError::Lost`] if the device is gone.
+    pub fn engine(&self) -> Result<GpuEngine, GpuError> {
+        if let Some(reason) = self.inner.uploaded.gpu.lost() {
+            return Err(GpuError::Lost(reason));
+        }
+        let unable = |error: grice_model::EngineError| GpuError::Lowering {
+            step: "the head".to_owned(),
+            reason: error.to_string(),
+        };
+        let head = self.inner.head.runner().map_err(unable)?;
+        Ok(GpuEngine::new(self.clone(), head, Kernels::new(1)))
+    }
+}
+
+/// Every pipeline that batches up to so many tokens ask for, each once.
+fn pipelines_of(model: &Model, tiles: &Tiles, tokens_max: usize) -> Result<Vec<PipelineKey>, GpuError> {
+    let mut keys: Vec<PipelineKey> = Vec::new();
+    let lengths = std::iter::successors(Some(1), |length| Some(length * 2)).take_while(|length| *length <= tokens_max);
+    for length in lengths {
+        let recording = record_forward(model, &Geometry::new(&[0, length as u32]), tiles)?;
+        for dispatch in recording.dispatches {
+            if !keys.contains(&dispatch.pipeline) {
+                keys.push(dispatch.pipeline);
+            }
+        }
+    }
+    Ok(keys)
+}
+
+impl Uploaded {
+    /// Nothing yet.
+    pub(crate) fn new(gpu: &Gpu) -> Uploaded {
+        let usage = wgpu::BufferUsages::STORAGE;
+        let descriptor = wgpu::BufferDescriptor { label: Some("nothing"), size: 256, usage, mapped_at_creation: false };
+        let nothing = gpu.device().create_buffer(&descriptor);
+        Uploaded { gpu: gpu.clone(), weights: Vec::new(), nothing, bytes: 256 }
+    }
+
+    /// Puts words on the device.
+    pub(crate) fn upload(&mut self, name: &str, words: &[u32]) -> Result<Buffer, GpuError> {
+        let device = self.gpu.device();
+        let size = (4 * words.len() as u64).next_multiple_of(16).max(16);
+        let limits = device.limits();
+        let limit = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
+        if size > limit {
+            let name_of_limit = "maxStorageBufferBindingSize";
+            return Err(GpuError::Limit { what: name.to_owned(), needed: size, limit, name: name_of_limit });
+        }
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
+        let label = Some(name);
+        let buffer = device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false });
+        self.gpu.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(words));
+        // What was staged goes on its way now, rather than all of it at the end.
+        self.gpu.queue().submit([]);
+        self.weights.push(buffer);
+        self.bytes += size;
+        Ok(Buffer::Weight(self.weights.len() - 1))
+    }
+
+    /// Of all of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The n-th that was uploaded.
+    ///
+    /// # Errors
+    /// [`GpuError::Refused`] if there are fewer.
+    pub(crate) fn weight(&self, number: usize) -> Result<&wgpu::Buffer, GpuError> {
+        let missing = || GpuError::Refused { what: format!("weight {number}"), reason: "there is none".to_owned() };
+        self.weights.get(number).ok_or_else(missing)
+    }
+}

@@ -1,0 +1,229 @@
+//! Each shader by itself on a device, against what `grice_kernels::reference` makes of the same numbers. Products have theirs
+//! in `gemm`.
+
+use super::encoder::{Operands, record_attention, record_gather, record_norm};
+use super::{Arena, Buffer, Geometry, Recording, Step, View};
+use crate::device::Gpu;
+use crate::gemm::tests::device::gpu;
+use crate::model::{AttentionPlan, NormPlan, pack_halves};
+use crate::tune::stand::Stand;
+use grice_kernels::{AttentionShape, LayerNorm, Queries, Rounding, Rows, SlotMap, reference};
+
+/// Sums of up to 512 products in f32, where the oracle's are in f64; numbers are about 1.
+const TOLERANCE: f32 = 2e-5;
+/// The same with tables in f16: half a unit in its last place, times the 64 products of a score.
+const HALF_TOLERANCE: f32 = 2e-3;
+/// What padding and gaps hold before, which must not get into any result.
+const FOREIGN: f32 = f32::NAN;
+
+const STEP: Step = Step { layer: None, op: "a test", operations: 0 };
+
+fn arena(arena: Arena) -> Buffer {
+    Buffer::Arena(arena)
+}
+
+/// Between -1 and 1, as if at random.
+fn numbers(count: usize, seed: usize) -> Vec<f32> {
+    let number = |index: usize| {
+        let mixed = (index + seed * 1_000_003).wrapping_mul(2_654_435_761) >> 7;
+        (mixed % 20_011) as f32 / 10_005.0 - 1.0
+    };
+    (0..count).map(number).collect()
+}
+
+fn put(stand: &mut Stand<'_>, buffer: Buffer, numbers: &[f32]) {
+    stand.put(buffer, 0, bytemuck::cast_slice(numbers)).unwrap();
+}
+
+fn read(stand: &Stand<'_>, buffer: Buffer) -> Vec<f32> {
+    bytemuck::pod_collect_to_vec(&stand.read(buffer).unwrap())
+}
+
+fn assert_near(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+        // Written so that a NaN fails.
+        assert!((found - expected).abs() <= tolerance, "{what}: {found} at {index}, but {expected} is right");
+    }
+}
+
+fn check_norm(gpu: &Gpu, rows: usize, columns: usize) {
+    let norm = LayerNorm { gamma: numbers(columns, 1), beta: numbers(columns, 2), epsilon: 1e-5 };
+    let x = numbers(rows * columns, 3);
+    let view = View::whole(arena(Arena::Hidden), rows, columns);
+    let mut spread = vec![FOREIGN; rows * view.stride];
+    for (to, from) in spread.chunks_exact_mut(view.stride).zip(x.chunks_exact(columns)) {
+        to[..columns].copy_from_slice(from);
+    }
+    let mut stand = Stand::new(gpu);
+    put(&mut stand, view.buffer, &spread);
+    put(&mut stand, Buffer::Weight(0), &[norm.gamma.clone(), norm.beta.clone()].concat());
+    let mut recording = Recording::default();
+    let plan = NormPlan { parameters: Buffer::Weight(0), epsilon: norm.epsilon };
+    record_norm(&mut recording, STEP, view, &plan);
+    stand.run(&recording.dispatches, 1).unwrap();
+    let found: Vec<f32> = read(&stand, view.buffer)[..rows * view.stride]
+        .chunks_exact(view.stride)
+        .flat_map(|row| row[..columns].to_vec())
+        .collect();
+    assert_near(&format!("norm of {rows} by {columns}"), &found, &reference::layer_norm(&x, &norm), TOLERANCE);
+}
+
+#[test]
+fn layer_norm_is_the_references() {
+    let Some(gpu) = gpu("layer_norm") else { return };
+    for (rows, columns) in [(1, 1), (3, 7), (2, 64), (5, 65), (130, 30), (2, 768), (1, 3000)] {
+        check_norm(&gpu, rows, columns);
+    }
+}
+
+#[test]
+fn gather_rows_takes_the_rows() {
+    let Some(gpu) = gpu("gather_rows") else { return };
+    for (rows, columns, starts) in [(1, 3, vec![0u32]), (90, 70, vec![0, 3, 89]), (40, 768, (0..40).collect())] {
+        let view = View::whole(arena(Arena::Hidden), rows, columns);
+        let x = numbers(rows * view.stride, 1);
+        let mut stand = Stand::new(&gpu);
+        put(&mut stand, view.buffer, &x);
+        let to = View::whole(arena(Arena::First), starts.len(), columns);
+        put(&mut stand, to.buffer, &vec![FOREIGN; to.rows * to.stride]);
+        stand.put(arena(Arena::Starts), 0, bytemuck::cast_slice(&starts)).unwrap();
+        let mut recording = Recording::default();
+        record_gather(&mut recording, STEP, view, to);
+        stand.run(&recording.dispatches, 1).unwrap();
+        let expected: Vec<f32> =
+            starts.iter().flat_map(|&start| x[start as usize * view.stride..][..view.stride].to_vec()).collect();
+        assert_eq!(read(&stand, to.buffer)[..to.rows * to.stride], expected);
+    }
+}
+
+/// What attention is tested on.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    lengths: &'static [usize],
+    heads: usize,
+    head_dim: usize,
+    /// Whether there are relative keys, and relative queries.
+    sides: (bool, bool),
+    /// Span, buckets and the largest position.
+    slots: (usize, i64, usize),
+    half: bool,
+    first: bool,
+}
+
+const PLAIN: Case = Case {
+    lengths: &[40],
+    heads: 2,
+    head_dim: 16,
+    sides: (false, false),
+    slots: (8, 8, 32),
+    half: false,
+    first: false,
+};
+
+fn check_attention(gpu: &Gpu, case: Case) {
+    let Case { lengths, heads, head_dim, sides, slots, half, first } = case;
+    let width = heads * head_dim;
+    let mut offsets = vec![0u32];
+    offsets.extend(lengths.iter().scan(0, |end, length| {
+        *end += *length as u32;
+        Some(*end)
+    }));
+    let geometry = Geometry::new(&offsets);
+    let (tokens, rows) = (geometry.tokens, geometry.rows());
+    // Keys and values side by side, queries beside them or in a matrix of their own; rows at fours, and after each what must
+    // not matter.
+    let asking = if first { rows } else { tokens };
+    let q =
+        View { offset: 4, stride: width.next_multiple_of(4) + 8, ..View::whole(arena(Arena::Query), asking, width) };
+    let kv = View { stride: (2 * width).next_multiple_of(4) + 4, ..View::whole(arena(Arena::Wide), tokens, width) };
+    let v = View { offset: width, ..kv };
+    let out = View::whole(arena(Arena::Context), asking, width);
+    let fill = |numbers: &[f32], view: &View, columns: usize| {
+        let mut all = vec![FOREIGN; view.offset + view.rows * view.stride];
+        for (row, numbers) in numbers.chunks_exact(columns).enumerate() {
+            all[view.offset + row * view.stride..][..columns].copy_from_slice(numbers);
+        }
+        all
+    };
+    let q_numbers = fill(&numbers(asking * width, 1), &q, width);
+    let kv_numbers = fill(&numbers(tokens * 2 * width, 2), &kv, 2 * width);
+
+    let map = SlotMap::new(slots.0, slots.1, slots.2).unwrap();
+    let tables =
+        [sides.0, sides.1].map(|has| if has { numbers(map.slots() * width, 3 + usize::from(has)) } else { Vec::new() });
+    let mut stand = Stand::new(gpu);
+    put(&mut stand, q.buffer, &q_numbers);
+    put(&mut stand, kv.buffer, &kv_numbers);
+    put(&mut stand, out.buffer, &vec![FOREIGN; asking * out.stride]);
+    stand.put(arena(Arena::Blocks), 0, bytemuck::cast_slice(&geometry.blocks)).unwrap();
+    stand.put(Buffer::Nothing, 0, &[]).unwrap();
+    let relative = (sides != (false, false)).then(|| {
+        let all = tables.concat();
+        let words: Vec<u32> =
+            if half { pack_halves(all.iter().copied()) } else { all.iter().map(|number| number.to_bits()).collect() };
+        stand.put(Buffer::Weight(0), 0, bytemuck::cast_slice(&words)).unwrap();
+        let (plan, slots) = crate::model::RelativePlan::of(&map, Buffer::Weight(0), Buffer::Weight(1), sides, width);
+        stand.put(Buffer::Weight(1), 0, bytemuck::cast_slice(&slots)).unwrap();
+        crate::model::RelativePlan { half, ..plan }
+    });
+    let scale = 1.0 / (head_dim as f32).sqrt();
+    let plan = AttentionPlan { heads, head_dim, scale, relative };
+    let mut recording = Recording::default();
+    record_attention(&mut recording, STEP, &plan, &Operands { q, k: kv, v, first }, &geometry, out);
+    stand.run(&recording.dispatches, 1).unwrap();
+
+    let rows_of = |data, view: &View| Rows { data, stride: view.stride, offset: view.offset };
+    let queries = if first { Queries::First } else { Queries::All };
+    let relative = reference::RelativeRows {
+        keys: sides.0.then_some(&tables[0][..]),
+        queries: sides.1.then_some(&tables[1][..]),
+        slots: &map,
+    };
+    let expected = reference::attention(
+        &rows_of(&q_numbers, &q),
+        &rows_of(&kv_numbers, &kv),
+        &rows_of(&kv_numbers, &v),
+        &offsets,
+        queries,
+        &AttentionShape { heads, head_dim, scale, rounding: Rounding::Fused },
+        Some(&relative),
+    );
+    let found: Vec<f32> = read(&stand, out.buffer)[..asking * out.stride]
+        .chunks_exact(out.stride)
+        .flat_map(|row| row[..width].to_vec())
+        .collect();
+    assert_near(&format!("{case:?}"), &found, &expected, if half { HALF_TOLERANCE } else { TOLERANCE });
+}
+
+#[test]
+fn attention_is_the_references() {
+    let Some(gpu) = gpu("attention") else { return };
+    let relative = Case { sides: (true, true), ..PLAIN };
+    let cases = [
+        PLAIN,
+        Case { lengths: &[1], ..PLAIN },
+        Case { lengths: &[31, 1, 33, 64, 7], ..PLAIN },
+        Case { lengths: &[200, 3], head_dim: 64, ..PLAIN },
+        Case { heads: 1, head_dim: 128, ..PLAIN },
+        Case { heads: 3, head_dim: 10, ..PLAIN },
+        Case { heads: 5, head_dim: 8, ..PLAIN },
+        Case { heads: 1, head_dim: 99, ..PLAIN },
+        Case { lengths: &[512], heads: 1, ..PLAIN },
+        Case { lengths: &[5, 40, 1], first: true, ..PLAIN },
+        relative,
+        Case { lengths: &[1, 70, 33, 2], ..relative },
+        Case { lengths: &[512], heads: 1, slots: (256, 256, 512), ..relative },
+        Case { lengths: &[600], heads: 1, head_dim: 8, slots: (16, -1, 512), ..relative },
+        Case { lengths: &[65, 3], heads: 3, head_dim: 10, ..relative },
+        Case { lengths: &[50], heads: 2, head_dim: 128, ..relative },
+        Case { sides: (true, false), ..relative },
+        Case { sides: (false, true), ..relative },
+        Case { lengths: &[90, 2], half: true, head_dim: 64, ..relative },
+        Case { lengths: &[33], half: true, heads: 3, head_dim: 9, ..relative },
+        Case { lengths: &[64, 1, 100], first: true, ..relative },
+    ];
+    for case in cases {
+        check_attention(&gpu, case);
+    }
+}
