@@ -88,8 +88,12 @@ impl GpuEngine {
         plan.check_lengths(batch)?;
         let mut logits = Logits::zeros(batch.rows(), plan.labels);
         for rows in batch.split(plan.tokens_max) {
-            let first = self.encode(&plan, batch, rows.clone(), waiting, spans.as_deref_mut());
-            let first = first.await.map_err(failed)?;
+            let first = self.encode(&plan, batch, rows.clone(), waiting, spans.as_deref_mut()).await;
+            let first = first.map_err(|error| {
+                // Nobody knows what state they are in.
+                self.buffers = None;
+                failed(error)
+            })?;
             let values = self.head.run(&first)?;
             for (row, values) in rows.zip(values.chunks_exact(plan.labels)) {
                 logits.row_mut(row).copy_from_slice(values);

@@ -96,10 +96,13 @@ impl GpuPlan {
     }
 }
 
-/// Every pipeline that batches up to so many tokens ask for, each once.
+/// The pipelines that batches up to so many tokens ask for, each once: natively all of them; in a browser, which takes longer over
+/// each, those of a few lengths, and the others when they are first asked for.
 fn pipelines_of(model: &Model, tiles: &Tiles, tokens_max: usize) -> Result<Vec<PipelineKey>, GpuError> {
     let mut keys: Vec<PipelineKey> = Vec::new();
-    let lengths = std::iter::successors(Some(1), |length| Some(length * 2)).take_while(|length| *length <= tokens_max);
+    let (first, times) = if cfg!(target_arch = "wasm32") { (8, 8) } else { (1, 2) };
+    let lengths = std::iter::successors(Some(first), |length| Some(length * times));
+    let lengths = lengths.take_while(|length| *length <= tokens_max);
     for length in lengths {
         let recording = record_forward(model, &Geometry::new(&[0, length as u32]), tiles)?;
         for dispatch in recording.dispatches {

@@ -1,6 +1,8 @@
 //! Each shader by itself on a device, against what `grice_kernels::reference` makes of the same numbers. Products have theirs
 //! in `gemm`.
 
+#![allow(clippy::unwrap_used)]
+
 use super::encoder::{Operands, record_attention, record_gather, record_norm};
 use super::{Arena, Buffer, Geometry, Recording, Step, View};
 use crate::device::Gpu;
