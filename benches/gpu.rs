@@ -21,7 +21,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let arguments = Arguments::parse()?;
     if arguments.list {
         for adapter in pollster::block_on(list_adapters()) {
-            println!("{}", json!({ "index": adapter.index, "name": adapter.to_string(), "software": adapter.is_software() }));
+            println!(
+                "{}",
+                json!({ "index": adapter.index, "name": adapter.to_string(), "software": adapter.is_software() })
+            );
         }
         return Ok(());
     }
@@ -37,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let adapter = gpu.adapter();
     let hello = json!({
         "adapter": adapter.to_string(), "driver": adapter.driver, "software": adapter.is_software(), "precision": plan.precision().name(),
-        "features": adapter.features, "weight_bytes": plan.weight_bytes(), "load_ms": milliseconds(start), "pid": std::process::id(),
+        "features": adapter.features, "weight_bytes": plan.weight_bytes(), "load_ms": milliseconds(start), "warnings": gpu.warnings(),
     });
     println!("{hello}");
     for line in std::io::stdin().lock().lines() {

@@ -373,9 +373,9 @@ def section(case, settings, when, where, body, note):
     return f"```sh\n{command}\n```\n\n{when}. {where}. {versions(settings)}.\n\n{body}\n\n{note}\n"
 
 
-def write_section(path, case, text):
+def write_section(path, case, text, script="peers.py"):
     """Replaces what stands between a case's two markers."""
-    begin, end = f"<!-- peers.py: {case} -->", f"<!-- peers.py: end of {case} -->"
+    begin, end = f"<!-- {script}: {case} -->", f"<!-- {script}: end of {case} -->"
     whole = path.read_text(encoding="utf-8")
     if whole.count(begin) != 1 or whole.count(end) != 1 or whole.index(begin) > whole.index(end):
         sys.exit(f"{path}: needs the line {begin} once, and {end} below it")

@@ -3,14 +3,14 @@
 
 use grice_core::schedule::{Failure, Rejection, RequestId, Run, Time};
 use grice_core::session::{Ask, Detection, Pushed, Refusal, Session, Settings, Step};
-use grice_core::{Bundle, CpuEngine, Engine, Error, ErrorKind, Model, Options, Turn};
+use grice_core::{AnyEngine, Bundle, Engine, Error, ErrorKind, Model, Options, Turn};
 use grice_testkit::fixtures::fixtures_folder;
 use std::sync::Arc;
 
 /// A session and its engine, on a clock that goes on by a millisecond whenever it is asked.
 struct Driven {
     session: Session,
-    engine: CpuEngine,
+    engine: AnyEngine,
     now_ms: u64,
     batches: Vec<usize>,
 }

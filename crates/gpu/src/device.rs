@@ -4,6 +4,7 @@ use crate::adapter::{Adapter, choose_adapter};
 use crate::error::GpuError;
 use crate::gemm::{Abilities, Fragments, abilities_of, cooperative_features, fragments_of};
 use crate::pipelines::Pipelines;
+use crate::tune::Tuning;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,13 +21,15 @@ pub enum Selector {
 /// How a device is opened.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// A folder for what need not be found out twice: compiled pipelines and the best tiles. Made if it is missing; what in it does not
-    /// fit is made anew. `None` keeps nothing; browsers keep their own.
+    /// A folder for what need not be found out twice: compiled pipelines and the best tiles. Made if it is missing; what in it
+    /// does not fit is made anew. `None` keeps nothing; browsers keep their own.
     pub cache: Option<PathBuf>,
     /// Whether steps may be timed, where the adapter can (`timestamp-query`).
     pub timestamps: bool,
     /// Whether to do without what only some adapters have and drivers are young at (cooperative matrices).
     pub portable: bool,
+    /// Whether to find out by timing how products are made fastest; what was found is kept in `cache`.
+    pub tuning: Tuning,
 }
 
 /// An open device, shared by whatever runs on it.
@@ -39,6 +42,7 @@ struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
     adapter: Adapter,
+    settings: Settings,
     /// Its cooperative matrices, where the device was opened with them.
     fragments: Option<Fragments>,
     pipelines: Pipelines,
@@ -51,6 +55,8 @@ struct State {
     lost: Mutex<Option<String>>,
     /// The first error that no scope caught since somebody last asked.
     trouble: Mutex<Option<String>>,
+    /// What is worth knowing and stops nobody.
+    warnings: Mutex<Vec<String>>,
 }
 
 impl Gpu {
@@ -82,7 +88,9 @@ impl Gpu {
         let told = state.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| set_first(&told.trouble, error.to_string())));
         let pipelines = Pipelines::new(&device, settings.cache.as_deref());
-        Ok(Gpu { inner: Arc::new(Inner { device, queue, adapter, fragments, pipelines, state }) })
+        Ok(Gpu {
+            inner: Arc::new(Inner { device, queue, adapter, settings: settings.clone(), fragments, pipelines, state }),
+        })
     }
 
     /// What it was opened on.
@@ -93,6 +101,21 @@ impl Gpu {
     /// Why the device is gone, if it is; it does not come back, and a new one must be opened.
     pub fn lost(&self) -> Option<String> {
         self.inner.state.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What went wrong without stopping anybody: a cache that was ignored, a feature of the adapter that does not work.
+    pub fn warnings(&self) -> Vec<String> {
+        self.inner.state.warnings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "a browser keeps and times nothing"))]
+    pub(crate) fn warn(&self, text: String) {
+        self.inner.state.warnings.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "a browser keeps and times nothing"))]
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.inner.settings
     }
 
     pub(crate) fn device(&self) -> &wgpu::Device {
@@ -181,8 +204,9 @@ fn experimental_features(wanted: bool) -> wgpu::ExperimentalFeatures {
     if !wanted {
         return wgpu::ExperimentalFeatures::disabled();
     }
-    // SAFETY: what the door opens may have bugs that are undefined behaviour. Only the shaders of `gemm` that come with this crate use it; they are
-    // validated for every set of constants, and none is chosen on an adapter before it made the right products there (`tune::check`).
+    // SAFETY: what the door opens may have bugs that are undefined behaviour. Only the shaders of `gemm` that come with this
+    // crate use it; they are validated for every set of constants, and none is chosen on an adapter before it made the right
+    // products there (`tune::check`).
     #[allow(unsafe_code)]
     unsafe {
         wgpu::ExperimentalFeatures::enabled()

@@ -30,12 +30,12 @@ impl GpuEngine {
         GpuEngine { plan, head, kernels, buffers: None, embedded: Vec::new() }
     }
 
-    /// Logits `[batch.rows(), labels]`, in the order of the batch's rows. Waits without blocking the thread; natively that keeps it busy, and
-    /// [`Engine::forward`](grice_model::Engine::forward) sleeps instead.
+    /// Logits `[batch.rows(), labels]`, in the order of the batch's rows. Waits without blocking the thread; natively that
+    /// keeps it busy, and [`Engine::forward`](grice_model::Engine::forward) sleeps instead.
     ///
     /// # Errors
-    /// [`EngineError`], naming the id or step at fault; after [`EngineError::DeviceLost`] everything from [`Gpu::open`](crate::Gpu::open) on must
-    /// be made anew.
+    /// [`EngineError`], naming the id or step at fault; after [`EngineError::DeviceLost`] everything from
+    /// [`Gpu::open`](crate::Gpu::open) on must be made anew.
     pub async fn run(&mut self, batch: &Batch) -> Result<Logits, EngineError> {
         self.run_batch(batch, Waiting::Awaiting, None).await
     }

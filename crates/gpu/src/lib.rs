@@ -6,7 +6,8 @@
 //! Batch ──► buffers ──┘   (pure)
 //! ```
 //!
-//! Takes a fused [`grice_model::Program`] only. Leaves out text, files other than its caches, queues, and the choice between processor and GPU.
+//! Takes a fused [`grice_model::Program`] only. Leaves out text, files other than its caches, queues, and the choice between
+//! processor and GPU.
 
 mod adapter;
 mod buffers;
@@ -28,3 +29,6 @@ pub use device::{Gpu, Selector, Settings};
 pub use engine::GpuEngine;
 pub use error::GpuError;
 pub use plan::GpuPlan;
+pub use tune::Tuning;
+#[cfg(not(target_arch = "wasm32"))]
+pub use tune::{TimedProduct, time_products};

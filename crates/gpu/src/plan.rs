@@ -6,9 +6,8 @@ use crate::engine::GpuEngine;
 use crate::error::GpuError;
 use crate::model::Model;
 use crate::pipelines::warm;
-use crate::gemm::Abilities;
 use crate::record::{Buffer, Geometry, PipelineKey, record_forward};
-use crate::tune::{Class, Tiles};
+use crate::tune::Tiles;
 use grice_kernels::{Kernels, release_free_memory};
 use grice_model::{Head, Lookup, Precision, Program};
 use std::sync::Arc;
@@ -42,8 +41,8 @@ pub(crate) struct Uploaded {
 }
 
 impl GpuPlan {
-    /// Uploads the weights of a program that answers `labels` numbers a row, and makes its pipelines. Weights that nobody else holds are
-    /// freed on the way.
+    /// Uploads the weights of a program that answers `labels` numbers a row, and makes its pipelines. Weights that nobody else
+    /// holds are freed on the way.
     ///
     /// # Errors
     /// [`GpuError`], naming the step, limit or memory that is in the way.
@@ -64,7 +63,7 @@ impl GpuPlan {
             return Err(unable("the embedding", "its rows are not as long as its norm".to_owned()));
         }
         let tokens_max = buffers::tokens_max(&model, binding_bytes_max);
-        let tiles = Tiles::new(Class::of(gpu.adapter()), Abilities { cooperative: None, ..gpu.abilities() });
+        let tiles = Tiles::open(gpu, &model.layers.iter().flat_map(Model::products).collect::<Vec<_>>())?;
         warm(gpu, &pipelines_of(&model, &tiles, tokens_max)?).await?;
         let inner = Inner { uploaded, model, lookup, head, precision, labels, tiles, tokens_max };
         Ok(GpuPlan { inner: Arc::new(inner) })
@@ -77,7 +76,7 @@ impl GpuPlan {
 
     /// Bytes of weights on the device.
     pub fn weight_bytes(&self) -> u64 {
-        self.inner.uploaded.bytes
+        self.inner.uploaded.bytes()
     }
 
     /// An engine with buffers of its own, which it allocates when it has a batch.
@@ -113,7 +112,8 @@ fn pipelines_of(model: &Model, tiles: &Tiles, tokens_max: usize) -> Result<Vec<P
 }
 
 impl Uploaded {
-    fn new(gpu: &Gpu) -> Uploaded {
+    /// Nothing yet.
+    pub(crate) fn new(gpu: &Gpu) -> Uploaded {
         let usage = wgpu::BufferUsages::STORAGE;
         let descriptor = wgpu::BufferDescriptor { label: Some("nothing"), size: 256, usage, mapped_at_creation: false };
         let nothing = gpu.device().create_buffer(&descriptor);
@@ -121,7 +121,7 @@ impl Uploaded {
     }
 
     /// Puts words on the device.
-    fn upload(&mut self, name: &str, words: &[u32]) -> Result<Buffer, GpuError> {
+    pub(crate) fn upload(&mut self, name: &str, words: &[u32]) -> Result<Buffer, GpuError> {
         let device = self.gpu.device();
         let size = (4 * words.len() as u64).next_multiple_of(16).max(16);
         let limits = device.limits();
@@ -139,6 +139,11 @@ impl Uploaded {
         self.weights.push(buffer);
         self.bytes += size;
         Ok(Buffer::Weight(self.weights.len() - 1))
+    }
+
+    /// Of all of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The n-th that was uploaded.

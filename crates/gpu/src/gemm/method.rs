@@ -226,9 +226,7 @@ impl Method {
                     && (size.thread_m <= 8 && size.thread_m <= size.m)
                     && (size.thread_n4 <= 2 && size.thread_n4 * 4 <= size.n)
             }
-            Method::Rows { size, .. } => {
-                powers(&[size.rows, size.column_threads, size.k_threads]) && size.rows <= 8
-            }
+            Method::Rows { size, .. } => powers(&[size.rows, size.column_threads, size.k_threads]) && size.rows <= 8,
             Method::Cooperative { fragments, size } => {
                 let CooperativeSize { subgroups_m, subgroups_n, fragments_m, fragments_n, k } = size;
                 let sizes = [subgroups_m, subgroups_n, fragments_m, fragments_n, k, fragments.subgroup];
@@ -261,6 +259,7 @@ impl Choice {
 
 impl Choice {
     /// Whether a device can make it; choices may come from a file.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn is_sound(&self, abilities: &Abilities) -> bool {
         (1..=64).contains(&self.shares) && self.method.obstacle(abilities).is_none()
     }

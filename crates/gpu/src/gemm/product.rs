@@ -111,12 +111,7 @@ impl Product<'_> {
         Ok(())
     }
 
-    fn record_part(
-        &self,
-        choice: &Choice,
-        part: &WeightPart,
-        dispatches: &mut Vec<Dispatch>,
-    ) -> Result<(), GpuError> {
+    fn record_part(&self, choice: &Choice, part: &WeightPart, dispatches: &mut Vec<Dispatch>) -> Result<(), GpuError> {
         let k = self.weights.k;
         let (shares, k_share) = choice.shares_of(index(k)?);
         let (tile_m, tile_n) = choice.method.tile();
@@ -139,7 +134,11 @@ impl Product<'_> {
                 step: Step { operations, ..self.step },
                 pipeline: PipelineKey { shader: choice.method.shader(), constants: constants.clone() },
                 buffers,
-                workgroups: [index(part.range.len().div_ceil(tile_n as usize))?, index(rows.div_ceil(tile_m as usize))?, shares],
+                workgroups: [
+                    index(part.range.len().div_ceil(tile_n as usize))?,
+                    index(rows.div_ceil(tile_m as usize))?,
+                    shares,
+                ],
                 uniforms: Shape { first_row: first, ..shape }.words()?,
             });
         }
@@ -195,7 +194,7 @@ impl Product<'_> {
     }
 
     fn tail_constants(&self) -> Vec<(&'static str, u32)> {
-        vec![("K_TAIL", u32::from(self.weights.k % 4 != 0))]
+        vec![("K_TAIL", u32::from(!self.weights.k.is_multiple_of(4)))]
     }
 
     fn epilogue_constants(&self) -> Vec<(&'static str, u32)> {

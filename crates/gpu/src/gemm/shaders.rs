@@ -38,6 +38,7 @@ shader!(REDUCE, "gemm_reduce", FLOATS, "shape", "epilogue", "reduce");
 shader!(QUANTIZE_ROWS, "gemm_quantize_rows", &[Access::Read, Access::Write, Access::Write], "shape", "quantize_rows");
 
 /// All of them, for what is done to each.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) static ALL: [&Shader; 12] = [
     &TILE_F32,
     &TILE_F16_PACKED,

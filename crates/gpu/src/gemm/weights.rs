@@ -58,7 +58,8 @@ impl PackedWeights {
     /// Layers of different inputs, or with more of them than exact sums allow; columns that are too long for a buffer.
     pub(crate) fn pack(step: &str, layers: &[&Linear], binding_bytes_max: u64) -> Result<PackedWeights, GpuError> {
         let refuse = |reason: String| GpuError::Lowering { step: step.to_owned(), reason };
-        let (k, n) = (layers.first().map_or(0, |layer| layer.inputs()), layers.iter().map(|layer| layer.outputs()).sum());
+        let (k, n) =
+            (layers.first().map_or(0, |layer| layer.inputs()), layers.iter().map(|layer| layer.outputs()).sum());
         if k == 0 || n == 0 || layers.iter().any(|layer| layer.inputs() != k) {
             return Err(refuse(format!("its layers take {k} inputs, and others")));
         }
@@ -80,6 +81,7 @@ impl PackedWeights {
     }
 
     /// Bytes of all parts.
+    #[cfg(test)]
     pub(crate) fn bytes(&self) -> u64 {
         self.parts.iter().map(|part| 4 * (part.words.len() + part.columns.len()) as u64).sum()
     }

@@ -84,7 +84,8 @@ impl Kept {
         let all = kept.choices.len();
         kept.choices.retain(|_, choice| choice.is_sound(abilities));
         let lost = all - kept.choices.len();
-        let warning = format!("{}: {lost} of {all} entries ask for what the adapter cannot do and are ignored", path.display());
+        let warning =
+            format!("{}: {lost} of {all} entries ask for what the adapter cannot do and are ignored", path.display());
         (kept, (lost > 0).then_some(warning))
     }
 

@@ -1,10 +1,12 @@
 //! Cooperative matrices are young, in drivers and in shader compilers: none is used before it made the same products as plain arithmetic.
 
-use super::stand::Stand;
 use super::ladder;
+use super::stand::Stand;
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::gemm::{Abilities, Choice, Form, Fragments, Method, PackedWeights, Product, Scratch, TileSize, quantized_bytes};
+use crate::gemm::{
+    Abilities, Choice, Form, Fragments, Method, PackedWeights, Product, Scratch, TileSize, quantized_bytes,
+};
 use crate::record::{Arena, Buffer, Step, View};
 use grice_kernels::Activation;
 use grice_model::{Linear, Matrix, Values};
@@ -73,22 +75,22 @@ fn products(gpu: &Gpu, choice: &Choice) -> Result<Vec<f32>, GpuError> {
     let mut stand = Stand::new(gpu);
     let values = (0..K * N).map(|index| f16::from_f32(number(index, 7919)).to_bits()).collect();
     let reason = "no weights to check with".to_owned();
-    let weights = Matrix::new(K, N, Values::F16(values)).ok_or(GpuError::Refused { what: "a check".to_owned(), reason })?;
+    let weights =
+        Matrix::new(K, N, Values::F16(values)).ok_or(GpuError::Refused { what: "a check".to_owned(), reason })?;
     let layer = Linear { weights: Arc::new(weights), bias: Some((0..N).map(|index| number(index, 31)).collect()) };
     let mut count = 0;
     let weights = PackedWeights::pack("a check", &[&layer], u64::MAX)?.upload(|words| {
-        stand.put(Buffer::Weight(count), 0, bytemuck::cast_slice(&words));
+        stand.put(Buffer::Weight(count), 0, bytemuck::cast_slice(&words))?;
         count += 1;
         Ok::<_, GpuError>(Buffer::Weight(count - 1))
     })?;
     let stride = K.next_multiple_of(4);
-    let rows: Vec<f32> =
-        (0..ROWS * stride).map(|index| f16::from_f32(number(index, 104_729)).to_f32()).collect();
-    stand.put(x, 0, bytemuck::cast_slice(&rows));
-    stand.put(y, (ROWS * N * 4) as u64, &[]);
-    stand.put(Buffer::Nothing, 16, &[]);
-    stand.put(scratch.quantized, quantized_bytes(1, K), &[]);
-    stand.put(scratch.scales, 16, &[]);
+    let rows: Vec<f32> = (0..ROWS * stride).map(|index| f16::from_f32(number(index, 104_729)).to_f32()).collect();
+    stand.put(x, 0, bytemuck::cast_slice(&rows))?;
+    stand.put(y, (ROWS * N * 4) as u64, &[])?;
+    stand.put(Buffer::Nothing, 16, &[])?;
+    stand.put(scratch.quantized, quantized_bytes(1, K), &[])?;
+    stand.put(scratch.scales, 16, &[])?;
     let product = Product {
         step: Step { layer: None, op: "a check", operations: 0 },
         x: View { buffer: x, rows: ROWS, columns: K, stride, offset: 0 },
@@ -98,10 +100,14 @@ fn products(gpu: &Gpu, choice: &Choice) -> Result<Vec<f32>, GpuError> {
         y: View::whole(y, ROWS, N),
         scratch,
     };
-    stand.put(scratch.shares, product.shares_bytes(choice), &[]);
+    stand.put(scratch.shares, product.shares_bytes(choice), &[])?;
     stand.run(&product.record(choice)?, 1)?;
     let bytes = stand.read(y)?;
-    Ok(bytes.chunks_exact(4).map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]])).take(ROWS * N).collect())
+    Ok(bytes
+        .chunks_exact(4)
+        .map(|word| f32::from_le_bytes([word[0], word[1], word[2], word[3]]))
+        .take(ROWS * N)
+        .collect())
 }
 
 /// Between -1 and 1, as if at random.

@@ -3,7 +3,7 @@
 use super::cache::{Kept, Key};
 use super::stand::Stand;
 use super::timing::{Timer, fastest};
-use super::{Class, Shape, Tiles, ladder};
+use super::{Shape, Tiles, ladder};
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::gemm::{Choice, PackedWeights, Product, Scratch, Weights, quantized_bytes, shaders};
@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 /// What timing may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Budget {
+pub(super) struct Budget {
     /// For all candidates of a shape.
-    pub(crate) shape: Duration,
+    pub(super) shape: Duration,
     /// For all shapes; those left over keep the table's choice until next time.
-    pub(crate) total: Duration,
+    pub(super) total: Duration,
 }
 
 impl Default for Budget {
@@ -30,26 +30,12 @@ impl Default for Budget {
 }
 
 impl Tiles {
-    /// Finds the fastest choices for shapes, from the cache's folder where they are there, by timing otherwise, and keeps them there. Returns
-    /// what somebody should know: why a cache was of no use. A software adapter is not timed: it is for tests, and its times are noise.
+    /// Finds the fastest choices for shapes: from the cache's folder where they are there, by timing otherwise, and keeps them there. Returns
+    /// what somebody should know: why a cache was of no use.
     ///
     /// # Errors
-    /// [`GpuError`] if the device was lost; nothing else that goes wrong here is an error.
-    pub(crate) fn time(
-        &mut self,
-        gpu: &Gpu,
-        shapes: &[Shape],
-        budget: Budget,
-        folder: Option<&Path>,
-    ) -> Result<Vec<String>, GpuError> {
-        if self.class == Class::Software {
-            return Ok(Vec::new());
-        }
-        self.time_anyway(gpu, shapes, budget, folder)
-    }
-
-    /// As [`Tiles::time`], whatever the adapter.
-    pub(super) fn time_anyway(
+    /// [`GpuError::Lost`]; nothing else that goes wrong here is an error.
+    pub(super) fn time(
         &mut self,
         gpu: &Gpu,
         shapes: &[Shape],
@@ -68,12 +54,12 @@ impl Tiles {
             let known = kept.get(shape).filter(|choice| choice.method.precision() == shape.precision);
             if let Some(choice) = known {
                 self.timed.insert(*shape, choice);
-            } else if start.elapsed() < budget.total {
-                if let Some(choice) = self.time_shape(gpu, shape, budget.shape)? {
-                    self.timed.insert(*shape, choice);
-                    kept.set(shape, choice);
-                    fresh = true;
-                }
+            } else if start.elapsed() < budget.total
+                && let Some(choice) = self.time_shape(gpu, shape, budget.shape)?
+            {
+                self.timed.insert(*shape, choice);
+                kept.set(shape, choice);
+                fresh = true;
             }
         }
         if let Some(folder) = folder.filter(|_| fresh) {
@@ -111,6 +97,7 @@ pub(super) struct DeviceTimer<'a> {
     shape: Shape,
     weights: Weights,
     shares_bytes: u64,
+    start: Instant,
 }
 
 const X: Buffer = Buffer::Arena(Arena::Hidden);
@@ -129,23 +116,24 @@ impl<'a> DeviceTimer<'a> {
         let mut count = 0;
         let packed = PackedWeights::pack("timing", &[&layer], binding_bytes_max)?;
         let weights = packed.upload(|words| {
-            stand.put(Buffer::Weight(count), 0, bytemuck::cast_slice(&words));
+            stand.put(Buffer::Weight(count), 0, bytemuck::cast_slice(&words))?;
             count += 1;
             Ok::<_, GpuError>(Buffer::Weight(count - 1))
         })?;
         // Zeros: how long a product takes does not depend on its numbers.
-        stand.put(X, (rows * k.next_multiple_of(4) * 4) as u64, &[]);
-        stand.put(Y, (rows * n.next_multiple_of(4) * 4) as u64, &[]);
-        stand.put(Buffer::Nothing, 16, &[]);
-        stand.put(SCRATCH.quantized, quantized_bytes(rows, k), &[]);
-        stand.put(SCRATCH.scales, rows as u64 * 4, &[]);
-        stand.put(SCRATCH.shares, 16, &[]);
-        Ok(DeviceTimer { stand, shape: *shape, weights, shares_bytes: 16 })
+        stand.put(X, (rows * k.next_multiple_of(4) * 4) as u64, &[])?;
+        stand.put(Y, (rows * n.next_multiple_of(4) * 4) as u64, &[])?;
+        stand.put(Buffer::Nothing, 16, &[])?;
+        stand.put(SCRATCH.quantized, quantized_bytes(rows, k), &[])?;
+        stand.put(SCRATCH.scales, rows as u64 * 4, &[])?;
+        stand.put(SCRATCH.shares, 16, &[])?;
+        Ok(DeviceTimer { stand, shape: *shape, weights, shares_bytes: 16, start: Instant::now() })
     }
 
     pub(super) fn product(&self) -> Product<'_> {
         let Shape { rows, k, n, .. } = self.shape;
-        let view = |buffer, columns: usize| View { buffer, rows, columns, stride: columns.next_multiple_of(4), offset: 0 };
+        let view =
+            |buffer, columns: usize| View { buffer, rows, columns, stride: columns.next_multiple_of(4), offset: 0 };
         Product {
             step: Step { layer: None, op: "timing", operations: 0 },
             x: view(X, k),
@@ -162,11 +150,15 @@ impl Timer for DeviceTimer<'_> {
     fn time(&mut self, choice: &Choice, repeats: u32) -> Option<Duration> {
         let needed = self.product().shares_bytes(choice);
         if needed > self.shares_bytes {
-            self.stand.put(SCRATCH.shares, needed, &[]);
+            self.stand.put(SCRATCH.shares, needed, &[]).ok()?;
             self.shares_bytes = needed;
         }
         let dispatches = self.product().record(choice).ok()?;
         self.stand.run(&dispatches, repeats).ok()
+    }
+
+    fn spent(&self) -> Duration {
+        self.start.elapsed()
     }
 }
 

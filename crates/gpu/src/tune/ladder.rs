@@ -131,8 +131,9 @@ fn methods(precision: Precision, m: usize, abilities: &Abilities) -> Vec<Method>
         }
         for &form in forms {
             let tiles = if form == Form::Int8 { INT8_TILES } else { TILES };
-            methods.extend(tiles.map(|(m, n, k, thread_m, thread_n4)| {
-                Method::Tile { form, size: TileSize { m, n, k, thread_m, thread_n4 } }
+            methods.extend(tiles.map(|(m, n, k, thread_m, thread_n4)| Method::Tile {
+                form,
+                size: TileSize { m, n, k, thread_m, thread_n4 },
             }));
         }
     }
@@ -166,7 +167,13 @@ fn cost(class: Class, choice: &Choice, size: Size) -> u64 {
             let (m, n) = (u64::from(size.thread_m), u64::from(size.thread_n4 * 4));
             m * n * 4 / (m + n) * if form == Form::F16 { 5 } else { 4 } / 4
         }
-        Method::Rows { form, .. } => if form == Form::F16 { 5 } else { 4 },
+        Method::Rows { form, .. } => {
+            if form == Form::F16 {
+                5
+            } else {
+                4
+            }
+        }
     };
     waves * products * 16 / reuse
 }

@@ -1,26 +1,35 @@
 //! Which way each product is made on a device: a table for its class, what a short timing found better, and a check of cooperative matrices
 //! before anything relies on them.
 
+#[cfg(not(target_arch = "wasm32"))]
 mod cache;
-pub(crate) mod ladder;
 #[cfg(not(target_arch = "wasm32"))]
 mod check;
 #[cfg(not(target_arch = "wasm32"))]
 mod device_timer;
+pub(crate) mod ladder;
+#[cfg(not(target_arch = "wasm32"))]
+mod measure;
+#[cfg(not(target_arch = "wasm32"))]
+mod open;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod stand;
+#[cfg(not(target_arch = "wasm32"))]
 mod timing;
 
 #[cfg(test)]
 mod tests;
 
 pub(crate) use ladder::{Class, Size};
+#[cfg(not(target_arch = "wasm32"))]
+pub use measure::{TimedProduct, time_products};
 
 use crate::error::GpuError;
 use crate::gemm::{Abilities, Choice};
 use grice_model::Precision;
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 /// More rows than this are told apart no further.
 const ROWS_MAX: usize = 4096;
@@ -35,12 +44,26 @@ pub(crate) struct Shape {
     pub(crate) n: usize,
 }
 
+/// Whether products are timed when a model is made ready.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tuning {
+    /// On a GPU, natively, with a folder to keep what was found in; not on a software adapter, which is for tests, nor in a browser.
+    #[default]
+    Auto,
+    /// Not at all: the table for this kind of device decides.
+    Off,
+    /// On any adapter, natively.
+    Always,
+}
+
 /// The choices for a device.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Tiles {
     class: Class,
     abilities: Abilities,
     timed: HashMap<Shape, Choice>,
+    /// What the table said before: every pass asks for the same.
+    guessed: Mutex<HashMap<Shape, Choice>>,
 }
 
 impl Shape {
@@ -63,11 +86,7 @@ impl fmt::Display for Shape {
 impl Tiles {
     /// Choices by the table only. `abilities` without cooperative matrices that nobody checked.
     pub(crate) fn new(class: Class, abilities: Abilities) -> Tiles {
-        Tiles { class, abilities, timed: HashMap::new() }
-    }
-
-    pub(crate) fn abilities(&self) -> &Abilities {
-        &self.abilities
+        Tiles { class, abilities, timed: HashMap::new(), guessed: Mutex::default() }
     }
 
     /// The way to make a product of `m` rows with weights of `[k, n]`.
@@ -76,12 +95,37 @@ impl Tiles {
     /// [`GpuError::Limit`] on a device whose workgroups have less than WebGPU asks of all.
     pub(crate) fn choose(&self, precision: Precision, size: Size) -> Result<Choice, GpuError> {
         let shape = Shape::of(precision, size);
-        let guess = || ladder::candidates(self.class, precision, shape.size(), &self.abilities).into_iter().next();
-        self.timed.get(&shape).copied().or_else(guess).ok_or_else(|| GpuError::Limit {
+        if let Some(choice) = self.timed_near(&shape) {
+            return Ok(choice);
+        }
+        let mut guessed = self.guessed.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(choice) = guessed.get(&shape) {
+            return Ok(*choice);
+        }
+        let best = ladder::candidates(self.class, precision, shape.size(), &self.abilities).into_iter().next();
+        let best = best.ok_or_else(|| GpuError::Limit {
             what: "a tile of a product".to_owned(),
             needed: 16 << 10,
             limit: u64::from(self.abilities.workgroup_bytes_max),
             name: "max_compute_workgroup_storage_size",
-        })
+        })?;
+        guessed.insert(shape, best);
+        Ok(best)
+    }
+
+    /// What was timed for a shape, or for the next larger one of up to four times the rows, if that is made the same way.
+    fn timed_near(&self, shape: &Shape) -> Option<Choice> {
+        let few = |rows: usize| rows <= ladder::FEW_ROWS;
+        let larger = [1, 2, 4].map(|times| Shape { rows: shape.rows * times, ..*shape });
+        let near = larger.iter().filter(|larger| few(larger.rows) == few(shape.rows));
+        near.filter_map(|larger| self.timed.get(larger)).next().copied()
+    }
+}
+
+#[cfg(target_arch = "wasm32")]
+impl Tiles {
+    /// Choices by the table: a browser has neither time to spare nor cooperative matrices.
+    pub(crate) fn open(gpu: &crate::device::Gpu, _weights: &[&crate::gemm::Weights]) -> Result<Tiles, GpuError> {
+        Ok(Tiles::new(Class::of(gpu.adapter()), Abilities { cooperative: None, ..gpu.abilities() }))
     }
 }

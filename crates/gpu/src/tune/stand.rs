@@ -2,73 +2,74 @@
 
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::record::{Access, Buffer, Dispatch, PipelineKey};
+use crate::pipelines::Pipeline;
+use crate::record::{Buffer, Dispatch, UNIFORM_WORDS};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A device, pipelines and buffers, for products one at a time.
+/// A device and buffers, for products one at a time. Pipelines are the device's, so that what is timed here is what runs later.
 pub(crate) struct Stand<'a> {
     gpu: &'a Gpu,
-    pipelines: HashMap<PipelineKey, Pipeline>,
     buffers: HashMap<Buffer, wgpu::Buffer>,
-}
-
-struct Pipeline {
-    pipeline: wgpu::ComputePipeline,
-    layout: wgpu::BindGroupLayout,
 }
 
 impl<'a> Stand<'a> {
     pub(crate) fn new(gpu: &'a Gpu) -> Stand<'a> {
-        Stand { gpu, pipelines: HashMap::new(), buffers: HashMap::new() }
+        Stand { gpu, buffers: HashMap::new() }
     }
 
     /// A buffer of some bytes in the place of `name`, with these at its start and zeros after them.
-    pub(crate) fn put(&mut self, name: Buffer, size: u64, bytes: &[u8]) {
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+    ///
+    /// # Errors
+    /// [`GpuError`] if there is no room for it.
+    pub(crate) fn put(&mut self, name: Buffer, size: u64, bytes: &[u8]) -> Result<(), GpuError> {
         let size = size.max(bytes.len() as u64).next_multiple_of(16).max(16);
-        let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
-        let buffer = self.gpu.device().create_buffer(&descriptor);
-        if !bytes.is_empty() {
-            self.gpu.queue().write_buffer(&buffer, 0, bytes);
-        }
+        let make = || {
+            let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST | wgpu::BufferUsages::COPY_SRC;
+            let descriptor = wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false };
+            let buffer = self.gpu.device().create_buffer(&descriptor);
+            if !bytes.is_empty() {
+                self.gpu.queue().write_buffer(&buffer, 0, bytes);
+            }
+            Ok(buffer)
+        };
+        let buffer = pollster::block_on(self.gpu.attempt("a matrix to try products with", size, make))?;
         self.buffers.insert(name, buffer);
+        Ok(())
     }
 
     /// Runs dispatches, all of them `repeats` times over, and says how long that took.
-    pub(crate) fn run(&mut self, dispatches: &[Dispatch], repeats: u32) -> Result<Duration, GpuError> {
-        let device = self.gpu.device();
-        let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
-        let mut bound = Vec::with_capacity(dispatches.len());
-        for dispatch in dispatches {
-            if !self.pipelines.contains_key(&dispatch.pipeline) {
-                let pipeline = make_pipeline(device, &dispatch.pipeline);
-                self.pipelines.insert(dispatch.pipeline.clone(), pipeline);
-            }
-            bound.push(self.bind(dispatch)?);
-        }
-        let mut encoder = device.create_command_encoder(&wgpu::CommandEncoderDescriptor::default());
-        {
+    ///
+    /// # Errors
+    /// [`GpuError`] if the device refuses them or is lost.
+    pub(crate) fn run(&self, dispatches: &[Dispatch], repeats: u32) -> Result<Duration, GpuError> {
+        let encode = || {
+            let bound = dispatches.iter().map(|dispatch| self.bind(dispatch)).collect::<Result<Vec<_>, _>>()?;
+            let descriptor = wgpu::CommandEncoderDescriptor { label: Some("products") };
+            let mut encoder = self.gpu.device().create_command_encoder(&descriptor);
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             for _ in 0..repeats {
-                for (dispatch, group) in dispatches.iter().zip(&bound) {
-                    if let Some(pipeline) = self.pipelines.get(&dispatch.pipeline) {
-                        pass.set_pipeline(&pipeline.pipeline);
-                        pass.set_bind_group(0, group, &[]);
-                        let [x, y, z] = dispatch.workgroups;
-                        pass.dispatch_workgroups(x, y, z);
-                    }
+                for (dispatch, (pipeline, group)) in dispatches.iter().zip(&bound) {
+                    let [x, y, z] = dispatch.workgroups;
+                    pass.set_pipeline(&pipeline.pipeline);
+                    pass.set_bind_group(0, group, &[0]);
+                    pass.dispatch_workgroups(x, y, z);
                 }
             }
-        }
+            drop(pass);
+            Ok(encoder.finish())
+        };
+        let commands = pollster::block_on(self.gpu.attempt("a product", 0, encode))?;
+        // What was written to buffers is there before the clock starts.
+        self.gpu.queue().submit([]);
+        self.wait()?;
         let start = Instant::now();
-        self.gpu.queue().submit([encoder.finish()]);
+        self.gpu.queue().submit([commands]);
         self.wait()?;
         let taken = start.elapsed();
-        match pollster::block_on(scope.pop()) {
-            Some(error) => Err(GpuError::Refused { what: "a product".to_owned(), reason: error.to_string() }),
-            None => Ok(taken),
-        }
+        self.gpu.take_trouble("a product")?;
+        Ok(taken)
     }
 
     /// The bytes of a buffer.
@@ -93,14 +94,16 @@ impl<'a> Stand<'a> {
         self.gpu.lost().map_or(Ok(()), |reason| Err(GpuError::Lost(reason)))
     }
 
-    fn bind(&self, dispatch: &Dispatch) -> Result<wgpu::BindGroup, GpuError> {
+    fn bind(&self, dispatch: &Dispatch) -> Result<(Arc<Pipeline>, wgpu::BindGroup), GpuError> {
         let device = self.gpu.device();
-        let bytes: &[u8] = bytemuck::cast_slice(&dispatch.uniforms);
+        let pipeline = self.gpu.pipelines().get(device, &dispatch.pipeline);
+        let mut words = dispatch.uniforms.clone();
+        words.resize(UNIFORM_WORDS, 0);
         let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-        let size = (bytes.len() as u64).next_multiple_of(16);
+        let size = 4 * UNIFORM_WORDS as u64;
         let uniforms =
             device.create_buffer(&wgpu::BufferDescriptor { label: None, size, usage, mapped_at_creation: false });
-        self.gpu.queue().write_buffer(&uniforms, 0, bytes);
+        self.gpu.queue().write_buffer(&uniforms, 0, bytemuck::cast_slice(&words));
         let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: uniforms.as_entire_binding() }];
         for (binding, name) in (1..).zip(&dispatch.buffers) {
             let reason = format!("{name:?} is not there");
@@ -108,45 +111,8 @@ impl<'a> Stand<'a> {
             let buffer = self.buffers.get(name).ok_or_else(missing)?;
             entries.push(wgpu::BindGroupEntry { binding, resource: buffer.as_entire_binding() });
         }
-        let Some(pipeline) = self.pipelines.get(&dispatch.pipeline) else {
-            return Err(GpuError::Refused { what: "a product".to_owned(), reason: "no pipeline".to_owned() });
-        };
         let descriptor = wgpu::BindGroupDescriptor { label: None, layout: &pipeline.layout, entries: &entries };
-        Ok(device.create_bind_group(&descriptor))
+        let group = device.create_bind_group(&descriptor);
+        Ok((pipeline, group))
     }
-}
-
-fn make_pipeline(device: &wgpu::Device, key: &PipelineKey) -> Pipeline {
-    let entry = |binding, ty| wgpu::BindGroupLayoutEntry {
-        binding,
-        visibility: wgpu::ShaderStages::COMPUTE,
-        ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
-        count: None,
-    };
-    let mut entries = vec![entry(0, wgpu::BufferBindingType::Uniform)];
-    let storage = |access: &Access| wgpu::BufferBindingType::Storage { read_only: *access == Access::Read };
-    entries.extend((1..).zip(key.shader.bindings).map(|(binding, access)| entry(binding, storage(access))));
-    let layout = device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: None, entries: &entries });
-    let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-        label: None,
-        bind_group_layouts: &[Some(&layout)],
-        immediate_size: 0,
-    });
-    let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
-        label: Some(key.shader.name),
-        source: wgpu::ShaderSource::Wgsl(key.shader.source.into()),
-    });
-    let constants: Vec<(&str, f64)> = key.constants.iter().map(|&(name, value)| (name, f64::from(value))).collect();
-    let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-        label: Some(key.shader.name),
-        layout: Some(&pipeline_layout),
-        module: &module,
-        entry_point: Some(key.shader.entry),
-        compilation_options: wgpu::PipelineCompilationOptions {
-            constants: &constants,
-            zero_initialize_workgroup_memory: false,
-        },
-        cache: None,
-    });
-    Pipeline { pipeline, layout }
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// What times a choice: runs it so many times and says how long all of them took together, or `None` if it does not run here.
 pub(crate) trait Timer {
     fn time(&mut self, choice: &Choice, repeats: u32) -> Option<Duration>;
+
+    /// What it has spent so far, with all that goes on beside the runs: compiling, above all.
+    fn spent(&self) -> Duration;
 }
 
 /// Runs of a choice in one turn, at most.
@@ -18,25 +21,28 @@ const TURNS: usize = 3;
 /// The fastest choice and the time of one run of it, within about `budget`: candidates are tried in their order, those that there is no time for
 /// are not. `None` if none of those tried runs.
 pub(crate) fn fastest(candidates: &[Choice], budget: Duration, timer: &mut impl Timer) -> Option<(Choice, Duration)> {
-    let mut spent = Duration::ZERO;
+    let end = timer.spent() + budget;
     let mut best: Option<(Choice, Duration)> = None;
+    // The shortest single run, with what starting one takes.
+    let mut single = Duration::MAX;
     for choice in candidates {
-        if best.is_some() && spent >= budget {
+        if best.is_some() && timer.spent() >= end {
             break;
         }
         // The first run of a pipeline pays for what it sets up.
-        let Some(first) = timer.time(choice, 1) else { continue };
+        if timer.time(choice, 1).is_none() {
+            continue;
+        }
         let Some(second) = timer.time(choice, 1) else { continue };
-        spent += first + second;
         let mut fastest = second;
-        let hopeless = best.is_some_and(|(_, time)| second > 4 * time);
+        let hopeless = second / 4 > single;
+        single = single.min(second);
         let repeats = (TURN.as_nanos() / second.as_nanos().max(1)).clamp(1, u128::from(REPEATS_MAX)) as u32;
         for _ in 0..if hopeless { 0 } else { TURNS } {
-            if spent >= budget {
+            if timer.spent() >= end {
                 break;
             }
             let Some(taken) = timer.time(choice, repeats) else { break };
-            spent += taken;
             fastest = fastest.min(taken / repeats);
         }
         if best.is_none_or(|(_, time)| fastest < time) {
@@ -60,6 +66,7 @@ mod tests {
     struct Fake {
         micros: Vec<u64>,
         runs: Vec<u32>,
+        spent: Duration,
     }
 
     impl Timer for Fake {
@@ -68,13 +75,19 @@ mod tests {
             self.runs[index] += repeats;
             // What starting a turn takes.
             let start = 200;
-            (self.micros[index] > 0).then(|| Duration::from_micros(start + self.micros[index] * u64::from(repeats)))
+            let taken = Duration::from_micros(start + self.micros[index] * u64::from(repeats));
+            self.spent += taken;
+            (self.micros[index] > 0).then_some(taken)
+        }
+
+        fn spent(&self) -> Duration {
+            self.spent
         }
     }
 
     fn check(micros: &[u64], budget_ms: u64, expected: Option<u32>) -> Fake {
         let candidates: Vec<Choice> = (0..micros.len() as u32).map(choice).collect();
-        let mut timer = Fake { micros: micros.to_vec(), runs: vec![0; micros.len()] };
+        let mut timer = Fake { micros: micros.to_vec(), runs: vec![0; micros.len()], spent: Duration::ZERO };
         let best = fastest(&candidates, Duration::from_millis(budget_ms), &mut timer);
         assert_eq!(best.map(|(choice, _)| choice.shares), expected, "{micros:?}");
         timer

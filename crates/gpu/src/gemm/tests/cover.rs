@@ -39,8 +39,18 @@ struct Uniforms<'a>(&'a [u32]);
 impl Uniforms<'_> {
     fn get(&self, name: &str) -> usize {
         let names = [
-            "rows", "k", "columns4", "k_share", "x_stride", "x_offset", "y_stride", "y_offset", "residual_stride",
-            "residual_offset", "shares", "first_row",
+            "rows",
+            "k",
+            "columns4",
+            "k_share",
+            "x_stride",
+            "x_offset",
+            "y_stride",
+            "y_offset",
+            "residual_stride",
+            "residual_offset",
+            "shares",
+            "first_row",
         ];
         self.0[names.iter().position(|known| *known == name).unwrap()] as usize
     }
@@ -97,7 +107,13 @@ fn check(case: &Case) {
     sizes.0.insert(SCRATCH.shares, product.shares_bytes(&choice) as usize / 4);
 
     let dispatches = product.record(&choice).unwrap();
-    let mut ledger = Ledger { case, sizes: &sizes, written: vec![0; words_of(&y)], kept: HashMap::new(), quantized: vec![0; case.m] };
+    let mut ledger = Ledger {
+        case,
+        sizes: &sizes,
+        written: vec![0; words_of(&y)],
+        kept: HashMap::new(),
+        quantized: vec![0; case.m],
+    };
     for dispatch in &dispatches {
         assert_eq!(dispatch.buffers.len(), dispatch.pipeline.shader.bindings.len());
         assert!(dispatch.workgroups.iter().all(|&count| (1..=65_535).contains(&count)), "{:?}", dispatch.workgroups);
@@ -258,7 +274,9 @@ proptest! {
 #[test]
 fn more_rows_than_a_dimension_has_workgroups() {
     let rows = |form: &str| {
-        let is = |method: &Method| matches!(method, Method::Rows { size, .. } if size.rows == 1) && format!("{method:?}").contains(form);
+        let is = |method: &Method| {
+            matches!(method, Method::Rows { size, .. } if size.rows == 1) && format!("{method:?}").contains(form)
+        };
         all_methods().into_iter().find(is).unwrap()
     };
     for form in ["F32", "Int8"] {

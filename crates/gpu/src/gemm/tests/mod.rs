@@ -1,10 +1,10 @@
 //! What products are held to, with and without a device.
 
 mod cover;
-mod oracle;
 pub(crate) mod device;
+mod oracle;
 mod quantize;
-mod validate;
+pub(crate) mod validate;
 mod weights;
 
 use super::*;

@@ -75,22 +75,22 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Vec<f32>, GpuError> {
     let mut stand = Stand::new(gpu);
     let mut count = 0;
     let weights = PackedWeights::pack("a test", &[&layer_of(case)], binding_bytes_max)?.upload(|words| {
-        stand.put(Buffer::Weight(count), 0, bytemuck::cast_slice(&words));
+        stand.put(Buffer::Weight(count), 0, bytemuck::cast_slice(&words))?;
         count += 1;
         Ok::<_, GpuError>(Buffer::Weight(count - 1))
     })?;
     let (x, y, added) = (view(X, m, k, 8), view(Y, m, n, 4), view(RESIDUAL, m, n, 12));
-    stand.put(X, 0, bytemuck::cast_slice(&spread(&numbers(m * k, 3), m, k, &x)));
-    stand.put(RESIDUAL, 0, bytemuck::cast_slice(&spread(&numbers(m * n, 5), m, n, &added)));
-    stand.put(Y, 0, bytemuck::cast_slice(&vec![FOREIGN; y.offset + m * y.stride]));
-    stand.put(Buffer::Nothing, 16, &[]);
-    stand.put(SCRATCH.quantized, quantized_bytes(m, k), &vec![0xff; quantized_bytes(m, k) as usize]);
-    stand.put(SCRATCH.scales, 4 * m as u64, &[]);
+    stand.put(X, 0, bytemuck::cast_slice(&spread(&numbers(m * k, 3), m, k, &x)))?;
+    stand.put(RESIDUAL, 0, bytemuck::cast_slice(&spread(&numbers(m * n, 5), m, n, &added)))?;
+    stand.put(Y, 0, bytemuck::cast_slice(&vec![FOREIGN; y.offset + m * y.stride]))?;
+    stand.put(Buffer::Nothing, 16, &[])?;
+    stand.put(SCRATCH.quantized, quantized_bytes(m, k), &vec![0xff; quantized_bytes(m, k) as usize])?;
+    stand.put(SCRATCH.scales, 4 * m as u64, &[])?;
     let residual = residual.then_some(added);
     let step = Step { layer: None, op: "a test", operations: 0 };
     let product = Product { step, x, weights: &weights, activation, residual, y, scratch: SCRATCH };
     let shares_bytes = product.shares_bytes(&choice);
-    stand.put(SCRATCH.shares, shares_bytes, &vec![0xff; shares_bytes as usize]);
+    stand.put(SCRATCH.shares, shares_bytes, &vec![0xff; shares_bytes as usize])?;
     stand.run(&product.record(&choice)?, 1)?;
     let bytes = stand.read(Y)?;
     let all: Vec<f32> = bytes.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect();
@@ -199,7 +199,8 @@ fn f16_products() {
         eprintln!("skipped: the adapter has no shader-f16");
         return;
     }
-    let f16 = |method: &Method| matches!(method, Method::Tile { form: Form::F16, .. } | Method::Rows { form: Form::F16, .. });
+    let f16 =
+        |method: &Method| matches!(method, Method::Tile { form: Form::F16, .. } | Method::Rows { form: Form::F16, .. });
     check_methods(&gpu, &Abilities { cooperative: None, ..abilities }, f16);
 }
 

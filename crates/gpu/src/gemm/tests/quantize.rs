@@ -21,9 +21,9 @@ fn check(rows: &[Vec<f32>]) {
         x[4 + row * stride..][..k].copy_from_slice(numbers);
     }
     let mut stand = Stand::new(&gpu);
-    stand.put(X, 0, bytemuck::cast_slice(&x));
-    stand.put(QUANTIZED, 0, &vec![0xff; rows.len() * words * 4]);
-    stand.put(SCALES, 4 * rows.len() as u64, &[]);
+    stand.put(X, 0, bytemuck::cast_slice(&x)).unwrap();
+    stand.put(QUANTIZED, 0, &vec![0xff; rows.len() * words * 4]).unwrap();
+    stand.put(SCALES, 4 * rows.len() as u64, &[]).unwrap();
     let mut uniforms = [rows.len(), k, 0, 0, stride / 4, 1, words].map(|number| number as u32).to_vec();
     uniforms.extend([0; 5]);
     let constants = vec![("K_TAIL", u32::from(k % 4 != 0))];

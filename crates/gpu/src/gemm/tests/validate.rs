@@ -6,14 +6,14 @@ use crate::record::Shader;
 use naga::back::{PipelineConstants, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 
-struct Translator {
+pub(crate) struct Translator {
     module: naga::Module,
     info: naga::valid::ModuleInfo,
     name: &'static str,
 }
 
 impl Translator {
-    fn new(shader: &Shader) -> Translator {
+    pub(crate) fn new(shader: &Shader) -> Translator {
         let capabilities = Capabilities::all();
         let options = naga::front::wgsl::Options { parse_doc_comments: false, capabilities };
         let module = naga::front::wgsl::Frontend::new_with_options(options).parse(shader.source);
@@ -25,7 +25,7 @@ impl Translator {
         Translator { module, info, name: shader.name }
     }
 
-    fn translate(&self, constants: &[(&str, u32)]) -> [u32; 3] {
+    pub(crate) fn translate(&self, constants: &[(&str, u32)]) -> [u32; 3] {
         let named: PipelineConstants = constants.iter().map(|&(name, value)| (name.to_owned(), value.into())).collect();
         let entry = Some((naga::ShaderStage::Compute, "main"));
         let (module, info) = process_overrides(&self.module, &self.info, entry, &named)
