@@ -1,7 +1,7 @@
 //! Every habit of the repository as one command: `cargo xtask <command>`.
 //!
 //! ```text
-//! setup ─► test ─► ci        tidy (the arrows of the house)        wasm (the browser artifacts)
+//! setup ─► test ─► ci        tidy (the arrows of the house)        wasm (the browser artifacts) ─► www (the demo page)
 //! ```
 //!
 //! It starts tools and judges what they say; it builds nothing itself.
@@ -13,6 +13,7 @@ mod suite;
 mod tidy;
 mod wasm;
 mod workspace;
+mod www;
 
 use error::{Error, Result};
 use std::process::ExitCode;
@@ -23,12 +24,15 @@ const USAGE: &str = "\
 usage: cargo xtask <command>
 
   setup   install what the tests need and is not there yet
-  test    setup, then the whole suite: tidy, native tests, wasm tests in a headless browser
-            --skip tidy|native|browser   leave a part out (said again in the summary)
+  test    setup, then the whole suite: tidy, native tests, wasm tests in a headless browser, the npm package, the demo page
+            --skip tidy|native|browser|web|www   leave a part out (said again in the summary)
             --no-setup                   take the machine as it is
   ci      formatting, clippy, licences, then `test`
   tidy    check who may know whom, and the house-keeping rules
   wasm    build the browser artifacts that wasm-pack.toml describes, within their size budgets
+  www     build the demo page into target/www, and serve it on this machine
+            --port N   on this port instead of 8000
+            --build    only build
 
 exit codes: 0 all well, 1 a check failed, 2 the command line was not understood
 ";
@@ -59,6 +63,10 @@ fn run(arguments: &[String]) -> Result<()> {
     }
     match command {
         "test" => suite::test(&Workspace::find()?, &parse_test(options)?),
+        "www" => {
+            let choice = www::Choice::parse(options)?;
+            www::run_page(&Workspace::find()?, &choice)
+        }
         _ if !options.is_empty() => Err(Error::Usage(format!("`{command}` takes no `{}`", options.join(" ")))),
         "setup" => setup::install(&Workspace::find()?),
         "ci" => suite::ci(&Workspace::find()?),
@@ -91,7 +99,14 @@ mod tests {
 
     #[test]
     fn command_lines_that_make_no_sense_are_usage_errors() {
-        for line in [&[][..], &["fly"], &["tidy", "--fast"], &["test", "--skip"], &["test", "--skip", "all"]] {
+        for line in [
+            &[][..],
+            &["fly"],
+            &["tidy", "--fast"],
+            &["test", "--skip"],
+            &["test", "--skip", "all"],
+            &["www", "--fast"],
+        ] {
             let line: Vec<String> = line.iter().map(|&word| word.to_owned()).collect();
             assert!(matches!(run(&line), Err(Error::Usage(_))), "{line:?}");
         }

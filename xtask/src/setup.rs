@@ -19,7 +19,12 @@ struct SystemPart {
     is_there: fn() -> bool,
 }
 
-const SYSTEM_PARTS: [SystemPart; 6] = [
+/// Folders with a `package-lock.json` that tests need installed.
+const NPM_FOLDERS: [&str; 2] = ["web", "www"];
+/// What the npm package promises to run on.
+const NODE_MAJOR_MIN: u32 = 20;
+
+const SYSTEM_PARTS: [SystemPart; 7] = [
     SystemPart {
         name: "Chromium (runs the wasm tests)",
         packages: &["chromium"],
@@ -52,7 +57,19 @@ const SYSTEM_PARTS: [SystemPart; 6] = [
         packages: &["redis-server"],
         is_there: || find(&["redis-server"]).is_some(),
     },
+    SystemPart {
+        name: "Node.js, 20 or newer, with npm (builds and tests the npm package and the demo page)",
+        packages: &["nodejs", "npm"],
+        is_there: || has_node() && find(&["npm"]).is_some(),
+    },
 ];
+
+/// What tests use where it is there, and say that they skipped where it is not: not every system has a package of it.
+const OPTIONAL_PARTS: [SystemPart; 1] = [SystemPart {
+    name: "Firefox (runs one test of the npm package)",
+    packages: &["firefox-esr"],
+    is_there: || std::env::var_os("FIREFOX").is_some() || find(&["firefox-esr", "firefox"]).is_some(),
+}];
 
 /// Looks for everything and installs what is missing. Says nothing of what is already there.
 ///
@@ -60,7 +77,8 @@ const SYSTEM_PARTS: [SystemPart; 6] = [
 /// [`Error::Missing`] naming what could not be installed and the command that would; errors of the installers.
 pub(crate) fn install(workspace: &Workspace) -> Result<()> {
     // Each is tried whatever became of the other, so that one round names all that is missing.
-    let parts = [install_wasm_tools(workspace), install_system_parts()];
+    let parts = [install_wasm_tools(workspace), install_system_parts(), install_npm_packages(workspace)];
+    install_optional_parts();
     parts.into_iter().collect()
 }
 
@@ -141,11 +159,7 @@ fn install_system_parts() -> Result<()> {
     let packages: Vec<&str> = missing.iter().flat_map(|part| part.packages).copied().collect();
     let by_hand = format!("apt-get update && apt-get install -y --no-install-recommends {}", packages.join(" "));
     if find(&["apt-get"]).is_some() && is_root() {
-        step(format_args!("installing {}", packages.join(", ")));
-        let apt =
-            |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
-        apt(&["-qq", "update"])?;
-        apt(&[&["-qq", "install", "-y", "--no-install-recommends"], packages.as_slice()].concat())?;
+        install_by_apt(&packages)?;
     }
     let missing: Vec<&str> = missing.iter().filter(|part| !(part.is_there)()).map(|part| part.name).collect();
     if missing.is_empty() {
@@ -156,6 +170,77 @@ fn install_system_parts() -> Result<()> {
         None => format!("install what your system calls {}", packages.join(", ")),
     };
     Err(Error::Missing { what: missing, remedy })
+}
+
+fn install_optional_parts() {
+    for part in OPTIONAL_PARTS.iter().filter(|part| !(part.is_there)()) {
+        let installed = find(&["apt-get"]).is_some() && is_root() && install_by_apt(part.packages).is_ok();
+        if !installed {
+            step(format_args!("without {}", part.name));
+        }
+    }
+}
+
+fn install_by_apt(packages: &[&str]) -> Result<()> {
+    step(format_args!("installing {}", packages.join(", ")));
+    let apt =
+        |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
+    apt(&["-qq", "update"])?;
+    apt(&[&["-qq", "install", "-y", "--no-install-recommends"], packages].concat())
+}
+
+/// What the lock files name, where it is not there yet.
+///
+/// # Errors
+/// Those of npm.
+pub(crate) fn install_npm_packages(workspace: &Workspace) -> Result<()> {
+    let missing =
+        NPM_FOLDERS.iter().map(|folder| workspace.root.join(folder)).filter(|folder| !has_npm_packages(folder));
+    for folder in missing {
+        step(format_args!("npm ci in {}", folder.display()));
+        run(npm(&["ci", "--no-audit", "--no-fund", "--loglevel", "error"]).current_dir(folder))?;
+    }
+    Ok(())
+}
+
+/// npm keeps a copy of the lock file that it installed from, and dates it.
+fn has_npm_packages(folder: &Path) -> bool {
+    let changed = |file: &str| std::fs::metadata(folder.join(file)).and_then(|found| found.modified());
+    match (changed("node_modules/.package-lock.json"), changed("package-lock.json")) {
+        (Ok(installed), Ok(locked)) => installed >= locked,
+        _ => false,
+    }
+}
+
+/// What the tests of the npm package lack, if anything.
+pub(crate) fn web_lacks(workspace: &Workspace) -> Vec<&'static str> {
+    let mut lacks = Vec::new();
+    lacks.extend(browser_lacks(workspace).into_iter().filter(|name| !name.starts_with("chromedriver")));
+    let node = SYSTEM_PARTS.iter().filter(|part| part.packages.contains(&"nodejs"));
+    lacks.extend(node.filter(|part| !(part.is_there)()).map(|part| part.name));
+    if !NPM_FOLDERS.iter().all(|folder| has_npm_packages(&workspace.root.join(folder))) {
+        lacks.push("the npm packages that package-lock.json names");
+    }
+    lacks
+}
+
+/// npm, with arguments.
+pub(crate) fn npm(arguments: &[&str]) -> Command {
+    // On Windows it is a script with an extension that has to be said.
+    let mut command = Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" });
+    command.args(arguments);
+    command
+}
+
+fn has_node() -> bool {
+    let output = Command::new("node").arg("--version").output();
+    let said = output.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
+    node_major(&said).is_some_and(|major| major >= NODE_MAJOR_MIN)
+}
+
+/// `v20.1.0` → 20.
+fn node_major(said: &str) -> Option<u32> {
+    said.trim().strip_prefix('v')?.split('.').next()?.parse().ok()
 }
 
 fn is_root() -> bool {
@@ -170,4 +255,32 @@ fn has_vulkan_driver() -> bool {
 
 fn has_vulkan_loader() -> bool {
     succeeds(Command::new("sh").args(["-c", "{ ldconfig -p || /sbin/ldconfig -p; } | grep -q libvulkan.so.1"]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_says_its_version() {
+        assert_eq!(node_major("v20.20.2\n"), Some(20));
+        assert_eq!(node_major("v9"), Some(9));
+        assert_eq!(node_major(""), None);
+        assert_eq!(node_major("20.1"), None);
+    }
+
+    #[test]
+    fn npm_packages_are_there_if_they_are_as_new_as_the_lock_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |file: &str| std::fs::write(folder.path().join(file), "{}").unwrap();
+        assert!(!has_npm_packages(folder.path()));
+        write("package-lock.json");
+        assert!(!has_npm_packages(folder.path()));
+        std::fs::create_dir(folder.path().join("node_modules")).unwrap();
+        write("node_modules/.package-lock.json");
+        assert!(has_npm_packages(folder.path()));
+        let installed = std::fs::File::open(folder.path().join("node_modules/.package-lock.json")).unwrap();
+        installed.set_modified(std::time::UNIX_EPOCH).unwrap();
+        assert!(!has_npm_packages(folder.path()));
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::process::{find, run, step, succeeds};
 use crate::workspace::{Workspace, cargo};
-use crate::{Error, Result, setup, tidy};
+use crate::{Error, Result, setup, tidy, wasm, www};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,8 @@ pub(crate) enum Part {
     Tidy,
     Native,
     Browser,
+    Web,
+    Www,
 }
 
 /// What `test` was asked for.
@@ -32,13 +34,15 @@ enum Outcome {
 }
 
 impl Part {
-    const ALL: [Part; 3] = [Part::Tidy, Part::Native, Part::Browser];
+    const ALL: [Part; 5] = [Part::Tidy, Part::Native, Part::Browser, Part::Web, Part::Www];
 
     fn name(self) -> &'static str {
         match self {
             Part::Tidy => "tidy",
             Part::Native => "native",
             Part::Browser => "browser",
+            Part::Web => "web",
+            Part::Www => "www",
         }
     }
 
@@ -51,6 +55,8 @@ impl Part {
             Part::Tidy => tidy::check(workspace),
             Part::Native => test_native(workspace),
             Part::Browser => test_browser(workspace),
+            Part::Web => test_web(workspace),
+            Part::Www => test_www(workspace),
         }
     }
 }
@@ -113,11 +119,7 @@ fn test_native(workspace: &Workspace) -> Result<()> {
 
 fn test_browser(workspace: &Workspace) -> Result<()> {
     step("wasm tests in headless Chromium");
-    let lacks = setup::browser_lacks(workspace);
-    if !lacks.is_empty() {
-        let remedy = "`cargo xtask setup` says how to get it, `--skip browser` goes without".to_owned();
-        return Err(Error::Missing { what: lacks, remedy });
-    }
+    refuse_without(setup::browser_lacks(workspace), Part::Browser)?;
     let mut command = cargo(&[
         "test",
         "--release",
@@ -139,6 +141,33 @@ fn test_browser(workspace: &Workspace) -> Result<()> {
         command.env("CHROMEDRIVER", driver);
     }
     run(&mut command)
+}
+
+/// The artifacts that ship, within their budgets, and the npm package made of them.
+fn test_web(workspace: &Workspace) -> Result<()> {
+    refuse_without(setup::web_lacks(workspace), Part::Web)?;
+    wasm::build_all(workspace)?;
+    for script in ["build", "lint", "test"] {
+        step(format_args!("npm run {script} in web"));
+        run(setup::npm(&["run", "--silent", script]).current_dir(workspace.root.join("web")))?;
+    }
+    Ok(())
+}
+
+/// The demo page, built and tried out.
+fn test_www(workspace: &Workspace) -> Result<()> {
+    refuse_without(setup::web_lacks(workspace), Part::Www)?;
+    www::build(workspace)?;
+    step("npm run test in www");
+    run(setup::npm(&["run", "--silent", "test"]).current_dir(workspace.root.join("www")))
+}
+
+fn refuse_without(lacks: Vec<&'static str>, part: Part) -> Result<()> {
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    let remedy = format!("`cargo xtask setup` says how to get it, `--skip {}` goes without", part.name());
+    Err(Error::Missing { what: lacks, remedy })
 }
 
 fn driver() -> Option<PathBuf> {

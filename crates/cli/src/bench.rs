@@ -109,9 +109,10 @@ fn show(results: &Results, terminal: Terminal) -> String {
         for result in results {
             let times = &result.times;
             let mark = if result.batch_size == *optimal_batch_size { "  optimal" } else { "" };
+            let busy = result.gpu_busy.map_or_else(String::new, |busy| format!("  GPU busy {:.0} %", busy * 100.0));
             _ = writeln!(
                 text,
-                "{:>5}  {:>6}  {:>8.digits$}  {:>8.digits$}  {:>8.digits$}  {:>11.1}{mark}",
+                "{:>5}  {:>6}  {:>8.digits$}  {:>8.digits$}  {:>8.digits$}  {:>11.1}{busy}{mark}",
                 result.batch_size,
                 result.sequence_length,
                 times.p50_ms,
@@ -136,12 +137,13 @@ fn report(results: &Results) -> String {
         let threads = counted(model.threads, "thread");
         let digits = digits_for(model.results.iter().map(|result| result.times.min_ms));
         _ = writeln!(text, "\n## {} ({}), {} with {threads}\n", model.model, model.precision, model.kernels);
-        text += "| batch | tokens | mean | std | P50 | P95 | P99 | sequences/s |\n|---|---|---|---|---|---|---|---|\n";
+        text += "| batch | tokens | mean | std | P50 | P95 | P99 | sequences/s | GPU busy |\n|---|---|---|---|---|---|---|---|---|\n";
         for result in &model.results {
             let times = &result.times;
+            let busy = result.gpu_busy.map_or_else(|| "-".to_owned(), |busy| format!("{:.0} %", busy * 100.0));
             _ = writeln!(
                 text,
-                "| {} | {} | {:.digits$} | {:.digits$} | {:.digits$} | {:.digits$} | {:.digits$} | {:.1} |",
+                "| {} | {} | {:.digits$} | {:.digits$} | {:.digits$} | {:.digits$} | {:.digits$} | {:.1} | {busy} |",
                 result.batch_size,
                 result.sequence_length,
                 times.mean_ms,

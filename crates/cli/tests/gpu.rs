@@ -60,10 +60,16 @@ fn what_runs_says_so() {
     let args = ["profile", "latency", "--shapes", "1x5,3x17", "--runs", "2", "--json"];
     let report: Value = serde_json::from_str(&run(on_gpu(&mut grice(args))).expect(0).out).unwrap();
     assert_eq!((&report["device"], report["results"].as_array().unwrap().len()), (&json!("gpu"), 2));
+    let args = ["profile", "memory", "--shapes", "1x5,3x17", "--json"];
+    let footprint: Value = serde_json::from_str(&run(on_gpu(&mut grice(args))).expect(0).out).unwrap();
+    let bytes = |place: usize| footprint["results"][place]["device_bytes"].as_u64().unwrap();
+    assert!(0 < bytes(0) && bytes(0) <= bytes(1), "{footprint}");
     let ran = run(on_gpu(&mut grice(["profile", "ops", "--shape", "2x17", "--runs", "2", "--json"])));
     if ran.code == 0 {
         let ops = &parse_rows(&ran.out.replace('\n', " "))[0]["ops"];
         assert!(ops.as_array().unwrap().iter().any(|op| op["op"] == "attention"), "{ops}");
+        let share = |result: &Value| result["gpu_busy"].as_f64().unwrap();
+        assert!(report["results"].as_array().unwrap().iter().all(|result| 0.0 < share(result) && share(result) <= 1.0));
     } else {
         assert!(ran.err.contains("timestamp"), "{}", ran.err);
     }

@@ -10,19 +10,23 @@ use std::fmt;
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
 /// A response, what was said before it, and what it may rest on.
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
     /// What was said before, oldest first.
     #[serde(default, deserialize_with = "null_as_default")]
+    #[cfg_attr(feature = "typescript", ts(as = "Option<Context>", optional = nullable))]
     pub context: Context,
     /// Knowledge that the response may draw on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub evidence: Option<String>,
     /// The text to judge.
     pub response: String,
 }
 
 /// What was said before the response.
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Context {
@@ -39,6 +43,7 @@ impl Default for Context {
 }
 
 /// One earlier turn.
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Utterance {

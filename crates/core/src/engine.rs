@@ -17,7 +17,7 @@ pub enum AnyEngine {
     Cpu(CpuEngine),
     /// On a GPU.
     #[cfg(feature = "gpu")]
-    Gpu(grice_gpu::GpuEngine),
+    Gpu(Box<grice_gpu::GpuEngine>),
 }
 
 impl AnyEngine {
@@ -30,6 +30,15 @@ impl AnyEngine {
             AnyEngine::Cpu(engine) => engine.forward(batch),
             #[cfg(feature = "gpu")]
             AnyEngine::Gpu(engine) => engine.run(batch).await,
+        }
+    }
+
+    /// Bytes that lie on a GPU, the weights shared with other engines among them; none of an engine on the processor.
+    pub fn device_bytes(&self) -> Option<u64> {
+        match self {
+            AnyEngine::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            AnyEngine::Gpu(engine) => Some(engine.memory()),
         }
     }
 
@@ -124,7 +133,7 @@ impl Plan {
             Form::Cpu(plan) => Ok(AnyEngine::Cpu(plan.engine(threads)?)),
             #[cfg(feature = "gpu")]
             Form::Gpu(_, plan) => match plan.engine() {
-                Ok(engine) => Ok(AnyEngine::Gpu(engine)),
+                Ok(engine) => Ok(AnyEngine::Gpu(Box::new(engine))),
                 Err(error) => Err(Error::Gpu(error.to_string())),
             },
         }

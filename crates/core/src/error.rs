@@ -42,6 +42,9 @@ pub enum Error {
         /// Byte offset of the first NUL.
         at: usize,
     },
+    /// A threshold is no probability.
+    #[error("the threshold of `{0}` must be a number from 0 to 1")]
+    Threshold(grice_model::Maxim),
     /// A file or folder of a bundle cannot be read.
     #[error("{path}: {cause}")]
     BundleFile {
@@ -99,7 +102,9 @@ impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::EmptyField { .. } | Error::LongField { .. } | Error::NulInField { .. } => ErrorKind::BadInput,
+            Error::EmptyField { .. } | Error::LongField { .. } | Error::NulInField { .. } | Error::Threshold(_) => {
+                ErrorKind::BadInput
+            }
             Error::BundleFile { .. }
             | Error::BundleDigest { .. }
             | Error::NoPrecision { .. }

@@ -17,6 +17,7 @@ mod error;
 mod reader;
 mod readout;
 pub mod schedule;
+pub mod session;
 pub mod text;
 mod verdict;
 

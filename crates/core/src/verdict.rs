@@ -4,6 +4,7 @@ use grice_model::PerMaxim;
 use serde::{Deserialize, Serialize};
 
 /// What was found in one response.
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
     /// Probability that each maxim is violated, between 0 and 1.

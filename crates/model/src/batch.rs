@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn parts_hold_every_row_once_and_up_to_so_many_tokens() {
-        check(&[1], 8, &[0..1]);
+        check(&[1], 8, std::slice::from_ref(&(0..1)));
         check(&[3, 5, 1, 8, 2], 8, &[0..2, 2..3, 3..4, 4..5]);
         check(&[3, 20, 1], 8, &[0..1, 1..2, 2..3]);
         check(&[2, 2, 2], 1, &[0..1, 1..2, 2..3]);

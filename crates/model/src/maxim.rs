@@ -39,6 +39,7 @@ impl fmt::Display for Maxim {
 }
 
 /// A value for each maxim; serialises as an object with the four names.
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PerMaxim<T> {

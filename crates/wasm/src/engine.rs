@@ -1,6 +1,6 @@
 //! A network without the text around it: token ids in, logits out.
 
-use crate::{coded, to_js};
+use crate::values::{coded, to_js};
 use grice_core::{Batch, CpuEngine, Engine as _, Error, Network};
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;

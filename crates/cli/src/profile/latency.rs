@@ -9,7 +9,7 @@ use crate::terminal::Terminal;
 use grice_core::{AnyEngine, Batch, Engine, EngineError, Precision};
 use serde::Serialize;
 use std::fmt::Write;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// All measurements, as `--json` prints them.
 #[derive(Serialize)]
@@ -34,6 +34,10 @@ pub(crate) struct Measured {
     pub(crate) times: Statistics,
     /// Sequences a second at the mean time.
     pub(crate) throughput_per_s: f64,
+    /// The share of the median time in which a GPU had something to do, by its own clock; `None` on a processor, or where the GPU has no
+    /// clock.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) gpu_busy: Option<f64>,
 }
 
 pub(super) fn run(args: &ProfileLatency, common: &Common) -> Result<()> {
@@ -72,12 +76,22 @@ pub(crate) fn measure_latency(subject: &mut Subject, shape: Shape, warmup: usize
     let batch = synthetic_batch(&shape.lengths(), subject.vocabulary)?;
     let times = time_batch(&mut subject.engine, &batch, warmup, runs).map_err(|error| CliError::Core(error.into()))?;
     let mean = times.iter().sum::<f64>() / times.len().max(1) as f64;
+    let statistics = Statistics::of(&times);
     Ok(Measured {
         batch_size: shape.rows,
         sequence_length: shape.tokens,
-        times: Statistics::of(&times),
         throughput_per_s: rounded(shape.rows as f64 / mean.max(1e-9) * 1e3),
+        gpu_busy: gpu_busy(&mut subject.engine, &batch, statistics.p50_ms),
+        times: statistics,
     })
+}
+
+/// What a GPU's own clock says of one more run, against the time that a run takes from outside.
+fn gpu_busy(engine: &mut AnyEngine, batch: &Batch, p50_ms: f64) -> Option<f64> {
+    engine.device_bytes()?;
+    let (_, trace) = engine.forward_traced(batch, || Duration::ZERO).ok()?;
+    let busy: Duration = trace.spans().iter().map(|span| span.duration).sum();
+    Some(rounded((busy.as_secs_f64() * 1e3 / p50_ms.max(1e-9)).min(1.0)))
 }
 
 /// Milliseconds of `runs` runs after `warmup` that do not count.

@@ -40,6 +40,9 @@ pub(crate) struct AfterRun {
     pub(crate) resident_bytes: u64,
     /// More than after loading.
     pub(crate) growth_bytes: u64,
+    /// On a GPU: weights, and buffers as large as they have become.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) device_bytes: Option<u64>,
 }
 
 pub(super) fn run(args: &ProfileMemory, common: &Common) -> Result<()> {
@@ -67,6 +70,7 @@ fn measure(shapes: &[Shape], common: &Common) -> Result<Footprint> {
             sequence_length: shape.tokens,
             resident_bytes,
             growth_bytes: resident_bytes.saturating_sub(loaded.resident),
+            device_bytes: subject.engine.device_bytes(),
         });
     }
     let file = common.model.as_deref().filter(|path| super::is_onnx(path));
@@ -92,7 +96,7 @@ pub(crate) fn footprint_in_child(common: &Common, precision: Precision, shape: S
     let program = std::env::current_exe().map_err(|error| failed(error.to_string()))?;
     let mut command = Command::new(program);
     command.args(["profile", "memory", "--json", "--shapes", &shape.to_string(), "--precision", precision.name()]);
-    command.args(["--threads", &crate::model::threads(common).to_string()]);
+    command.args(["--threads", &crate::model::threads(common).to_string(), "--device", &common.device.to_string()]);
     if let Some(model) = &common.model {
         command.arg("--model").arg(model);
     }
@@ -143,7 +147,9 @@ fn show(footprint: &Footprint, terminal: Terminal) -> String {
     for result in &footprint.results {
         let shape = format!("{}×{}", result.batch_size, result.sequence_length);
         let (resident, growth) = (mebibytes(result.resident_bytes), mebibytes(result.growth_bytes));
-        _ = writeln!(text, "{shape:<15} {resident:>7.1} MiB {growth:>8.1} MiB");
+        let device =
+            result.device_bytes.map_or_else(String::new, |bytes| format!(" {:>8.1} MiB on the GPU", mebibytes(bytes)));
+        _ = writeln!(text, "{shape:<15} {resident:>7.1} MiB {growth:>8.1} MiB{device}");
     }
     text
 }

@@ -194,7 +194,7 @@ impl Product<'_> {
     }
 
     fn tail_constants(&self) -> Vec<(&'static str, u32)> {
-        vec![("K_TAIL", u32::from(self.weights.k % 4 != 0))]
+        vec![("K_TAIL", u32::from(!self.weights.k.is_multiple_of(4)))]
     }
 
     fn epilogue_constants(&self) -> Vec<(&'static str, u32)> {

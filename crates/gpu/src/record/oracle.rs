@@ -1,4 +1,7 @@
-//! Each shader by itself on a device, against what `grice_kernels::reference` makes of the same numbers. Products have theirs in `gemm`.
+//! Each shader by itself on a device, against what `grice_kernels::reference` makes of the same numbers. Products have theirs
+//! in `gemm`.
+
+#![allow(clippy::unwrap_used)]
 
 use super::encoder::{Operands, record_attention, record_gather, record_norm};
 use super::{Arena, Buffer, Geometry, Recording, Step, View};
@@ -6,7 +9,7 @@ use crate::device::Gpu;
 use crate::gemm::tests::device::gpu;
 use crate::model::{AttentionPlan, NormPlan, pack_halves};
 use crate::tune::stand::Stand;
-use grice_kernels::{AttentionShape, LayerNorm, Queries, Rows, SlotMap, reference};
+use grice_kernels::{AttentionShape, LayerNorm, Queries, Rounding, Rows, SlotMap, reference};
 
 /// Sums of up to 512 products in f32, where the oracle's are in f64; numbers are about 1.
 const TOLERANCE: f32 = 2e-5;
@@ -110,8 +113,15 @@ struct Case {
     first: bool,
 }
 
-const PLAIN: Case =
-    Case { lengths: &[40], heads: 2, head_dim: 16, sides: (false, false), slots: (8, 8, 32), half: false, first: false };
+const PLAIN: Case = Case {
+    lengths: &[40],
+    heads: 2,
+    head_dim: 16,
+    sides: (false, false),
+    slots: (8, 8, 32),
+    half: false,
+    first: false,
+};
 
 fn check_attention(gpu: &Gpu, case: Case) {
     let Case { lengths, heads, head_dim, sides, slots, half, first } = case;
@@ -123,9 +133,11 @@ fn check_attention(gpu: &Gpu, case: Case) {
     }));
     let geometry = Geometry::new(&offsets);
     let (tokens, rows) = (geometry.tokens, geometry.rows());
-    // Keys and values side by side, queries beside them or in a matrix of their own; rows at fours, and after each what must not matter.
+    // Keys and values side by side, queries beside them or in a matrix of their own; rows at fours, and after each what must
+    // not matter.
     let asking = if first { rows } else { tokens };
-    let q = View { offset: 4, stride: width.next_multiple_of(4) + 8, ..View::whole(arena(Arena::Query), asking, width) };
+    let q =
+        View { offset: 4, stride: width.next_multiple_of(4) + 8, ..View::whole(arena(Arena::Query), asking, width) };
     let kv = View { stride: (2 * width).next_multiple_of(4) + 4, ..View::whole(arena(Arena::Wide), tokens, width) };
     let v = View { offset: width, ..kv };
     let out = View::whole(arena(Arena::Context), asking, width);
@@ -140,7 +152,8 @@ fn check_attention(gpu: &Gpu, case: Case) {
     let kv_numbers = fill(&numbers(tokens * 2 * width, 2), &kv, 2 * width);
 
     let map = SlotMap::new(slots.0, slots.1, slots.2).unwrap();
-    let tables = [sides.0, sides.1].map(|has| if has { numbers(map.slots() * width, 3 + usize::from(has)) } else { Vec::new() });
+    let tables =
+        [sides.0, sides.1].map(|has| if has { numbers(map.slots() * width, 3 + usize::from(has)) } else { Vec::new() });
     let mut stand = Stand::new(gpu);
     put(&mut stand, q.buffer, &q_numbers);
     put(&mut stand, kv.buffer, &kv_numbers);
@@ -175,7 +188,7 @@ fn check_attention(gpu: &Gpu, case: Case) {
         &rows_of(&kv_numbers, &v),
         &offsets,
         queries,
-        &AttentionShape { heads, head_dim, scale },
+        &AttentionShape { heads, head_dim, scale, rounding: Rounding::Fused },
         Some(&relative),
     );
     let found: Vec<f32> = read(&stand, out.buffer)[..asking * out.stride]

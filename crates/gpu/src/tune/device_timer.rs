@@ -54,12 +54,12 @@ impl Tiles {
             let known = kept.get(shape).filter(|choice| choice.method.precision() == shape.precision);
             if let Some(choice) = known {
                 self.timed.insert(*shape, choice);
-            } else if start.elapsed() < budget.total {
-                if let Some(choice) = self.time_shape(gpu, shape, budget.shape)? {
-                    self.timed.insert(*shape, choice);
-                    kept.set(shape, choice);
-                    fresh = true;
-                }
+            } else if start.elapsed() < budget.total
+                && let Some(choice) = self.time_shape(gpu, shape, budget.shape)?
+            {
+                self.timed.insert(*shape, choice);
+                kept.set(shape, choice);
+                fresh = true;
             }
         }
         if let Some(folder) = folder.filter(|_| fresh) {

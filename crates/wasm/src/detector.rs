@@ -1,0 +1,206 @@
+//! A model with its schedule, driven by the page's event loop.
+
+use crate::values::{clock, coded, read_json, read_turn, refusal, to_js, write_json};
+use grice_core::schedule::{BatchId, Failure, RequestId, Run, Time};
+use grice_core::session::{Pushed, Session, Settings, Step};
+use grice_core::{AnyEngine, Bundle, Device, Engine as _, EngineError, Logits, Model, Options};
+use js_sys::{Function, Promise, Uint8Array};
+use serde_json::json;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use wasm_bindgen::prelude::*;
+
+/// A loaded model that judges turns. A driver calls `push`, then `poll` until it says `wait` or `idle`, and `run` and `complete`
+/// whenever `poll` says `run`. It has no clock: `now_ms` is milliseconds since a moment of the driver's choice.
+#[wasm_bindgen]
+pub struct Detector {
+    session: Session,
+    /// The batch that `poll` told of, until `run`.
+    next: Option<Run>,
+    desk: Rc<RefCell<Desk>>,
+    /// What a model is made of anew when its GPU goes away; none on the processor, which does not.
+    spare: Option<Rc<(Bundle, Options)>>,
+}
+
+/// What a run works on, which may outlive a call of `run`.
+struct Desk {
+    /// Not there while it runs.
+    engine: Option<AnyEngine>,
+    /// What came of the last run, until `complete`.
+    done: Option<(BatchId, Result<Logits, Failure>)>,
+    /// The model on another device, and why.
+    moved: Option<(Model, String)>,
+}
+
+#[wasm_bindgen]
+impl Detector {
+    /// Loads a bundle from the bytes of its `.tar`, on the processor, and blocks meanwhile. `settings` is JSON: `{precision?, …}`
+    /// and what `grice_core::session::Settings` holds.
+    ///
+    /// # Errors
+    /// An `Error` with `code: "bad_model"`, its message naming the file at fault, or `"bad_input"` for the settings.
+    pub fn load(bundle_tar: &Uint8Array, settings: &str) -> Result<Detector, JsValue> {
+        // A copy, since the caller's buffer lives outside wasm memory; dropped before the first batch.
+        let bundle = Bundle::from_tar(&bundle_tar.to_vec()).map_err(to_js)?;
+        let (settings, options) = read_settings(settings, Device::Cpu)?;
+        let model = Model::load(&bundle, &options).map_err(to_js)?;
+        Detector::new(bundle, model, &settings, options)
+    }
+
+    /// The same on another device: `"auto"`, `"cpu"` or `"gpu"`. Does not block while a GPU works.
+    ///
+    /// # Errors
+    /// As `load`, and `code: "unsupported"` if a GPU was asked for and cannot be used.
+    #[cfg(feature = "gpu")]
+    pub async fn open(bundle_tar: Uint8Array, settings: String, device: String) -> Result<Detector, JsValue> {
+        let bundle = Bundle::from_tar(&bundle_tar.to_vec()).map_err(to_js)?;
+        let device = device.parse().map_err(|problem: String| coded("bad_input", &problem))?;
+        let (settings, options) = read_settings(&settings, device)?;
+        let model = Model::open(&bundle, &options).await.map_err(to_js)?;
+        Detector::new(bundle, model, &settings, options)
+    }
+
+    /// Loads the model compiled into this module.
+    ///
+    /// # Errors
+    /// As `load`.
+    #[cfg(feature = "embedded-model")]
+    pub fn embedded(settings: &str) -> Result<Detector, JsValue> {
+        let bundle = Bundle::embedded().map_err(to_js)?;
+        let (settings, options) = read_settings(settings, Device::Cpu)?;
+        let model = Model::load(&bundle, &options).map_err(to_js)?;
+        Detector::new(bundle, model, &settings, options)
+    }
+
+    /// Takes a turn `{context?, evidence?, response}`, given as an object or as its JSON text, and how it is to be judged, as the
+    /// JSON of `grice_core::session::Ask`. Gives `{request}`, a number that `poll` answers, or `{detection}` if the cache knew.
+    ///
+    /// # Errors
+    /// An `Error` with `code: "bad_input"` for what cannot be judged, `"overloaded"` if too many wait.
+    pub fn push(&mut self, turn: &JsValue, ask: &str, clock_ms: &Function) -> Result<JsValue, JsValue> {
+        let (turn, ask) = (read_turn(turn)?, read_json("options", ask)?);
+        let pushed = self.session.push(&turn, &ask, || moment(clock(clock_ms)));
+        match pushed.map_err(|problem| refusal(&problem))? {
+            Pushed::Request(id) => write_json(&json!({ "request": id.0 })),
+            Pushed::Answer(detection) => write_json(&json!({ "detection": detection })),
+        }
+    }
+
+    /// What to do next: `{step: "run", rows, tokens}`, `{step: "answer", request, detection}`, `{step: "answer", request, error}`,
+    /// `{step: "wait", untilMs}` or `{step: "idle"}`.
+    ///
+    /// # Errors
+    /// None in practice; a fault in grice has `code: "bug"`.
+    pub fn poll(&mut self, now_ms: f64) -> Result<JsValue, JsValue> {
+        let step = match self.session.poll(moment(now_ms)) {
+            Step::Answer(request, Ok(detection)) => {
+                json!({ "step": "answer", "request": request.0, "detection": detection })
+            }
+            Step::Answer(request, Err(problem)) => {
+                let step = write_json(&json!({ "step": "answer", "request": request.0 }))?;
+                js_sys::Reflect::set(&step, &"error".into(), &refusal(&problem))?;
+                return Ok(step);
+            }
+            Step::Run(run) => {
+                let step = json!({ "step": "run", "rows": run.batch.rows(), "tokens": run.batch.tokens() });
+                self.next = Some(run);
+                step
+            }
+            Step::WaitUntil(moment) => json!({ "step": "wait", "untilMs": moment.as_micros() as f64 / 1e3 }),
+            Step::Idle => json!({ "step": "idle" }),
+        };
+        write_json(&step)
+    }
+
+    /// Runs the batch that `poll` told of: on the processor at once, blocking for as long as that takes; on a GPU it gives a promise of
+    /// the end. Nothing happens if there is none. A GPU that goes away is replaced by the processor, as `info` then says.
+    pub fn run(&mut self) -> Option<Promise> {
+        let run = self.next.take()?;
+        let mut engine = self.desk.borrow_mut().engine.take()?;
+        if engine.info().device == "cpu" {
+            // Not in a promise: a trap in one is heard by nobody.
+            let outcome = engine.forward(&run.batch);
+            self.desk.borrow_mut().put_back(engine, &run, outcome);
+            return None;
+        }
+        let (desk, spare) = (Rc::clone(&self.desk), self.spare.clone());
+        Some(wasm_bindgen_futures::future_to_promise(async move {
+            let mut outcome = engine.run(&run.batch).await;
+            if let (Err(EngineError::DeviceLost(reason)), Some(spare)) = (&outcome, spare) {
+                let options = Options { device: Device::Cpu, ..spare.1.clone() };
+                let model = Model::open(&spare.0, &options).await.map_err(to_js)?;
+                engine = model.build_engine(1).map_err(to_js)?;
+                desk.borrow_mut().moved = Some((model, format!("the GPU went away: {reason}")));
+                outcome = engine.run(&run.batch).await;
+            }
+            desk.borrow_mut().put_back(engine, &run, outcome);
+            Ok(JsValue::UNDEFINED)
+        }))
+    }
+
+    /// Takes in what came of `run`. `false` if nothing did.
+    pub fn complete(&mut self, now_ms: f64) -> bool {
+        let mut desk = self.desk.borrow_mut();
+        if let Some((model, reason)) = desk.moved.take() {
+            self.session.fall_back(model, reason);
+            self.spare = None;
+        }
+        let Some((batch, outcome)) = desk.done.take() else { return false };
+        self.session.complete(batch, outcome, moment(now_ms))
+    }
+
+    /// Forgets a request: no answer follows. `false` if it has, or is about to get, its answer.
+    pub fn cancel(&mut self, request: u32) -> bool {
+        self.session.cancel(RequestId(request.into()))
+    }
+
+    /// What was loaded: `grice_core::session::ModelInfo`; `undefined` while a batch runs.
+    ///
+    /// # Errors
+    /// None in practice; a fault in grice has `code: "bug"`.
+    #[wasm_bindgen(getter)]
+    pub fn info(&self) -> Result<JsValue, JsValue> {
+        match &self.desk.borrow().engine {
+            Some(engine) => write_json(&self.session.describe(&engine.info())),
+            None => Ok(JsValue::UNDEFINED),
+        }
+    }
+
+    fn new(bundle: Bundle, model: Model, settings: &Settings, options: Options) -> Result<Detector, JsValue> {
+        let engine = model.build_engine(1).map_err(to_js)?;
+        let path = bundle.model_path(model.precision()).map_err(to_js)?;
+        // Loading has held the file to a digest in the manifest; only without one is it read again.
+        let digest = match bundle.manifest().digests.get(path) {
+            Some(digest) => digest.to_ascii_lowercase(),
+            None => bundle.model_digest(model.precision()).map_err(to_js)?,
+        };
+        let is_gpu = engine.info().device == "gpu";
+        let session = Session::new(model, &digest, settings).map_err(to_js)?;
+        let desk = Rc::new(RefCell::new(Desk { engine: Some(engine), done: None, moved: None }));
+        Ok(Detector { session, next: None, desk, spare: is_gpu.then(|| Rc::new((bundle, options))) })
+    }
+}
+
+impl Desk {
+    fn put_back(&mut self, engine: AnyEngine, run: &Run, outcome: Result<Logits, EngineError>) {
+        // There is no other engine to try it on.
+        let failed = |error: EngineError| Failure { error: Arc::new(error.into()), retryable: false };
+        self.engine = Some(engine);
+        self.done = Some((run.id, outcome.map_err(failed)));
+    }
+}
+
+fn read_settings(settings: &str, device: Device) -> Result<(Settings, Options), JsValue> {
+    let mut settings: serde_json::Map<String, serde_json::Value> = read_json("settings", settings)?;
+    let precision = settings.remove("precision").map(serde_json::from_value).transpose();
+    let precision = precision.map_err(|error| coded("bad_input", &format!("precision: {error}")))?;
+    let settings = serde_json::from_value(settings.into());
+    let settings = settings.map_err(|error| coded("bad_input", &format!("settings: {error}")))?;
+    Ok((settings, Options { precision, device, ..Options::default() }))
+}
+
+/// Milliseconds of the driver's clock as the schedule counts. What is negative or no number is the start; what is too large, never.
+fn moment(ms: f64) -> Time {
+    Time::from_micros((ms * 1e3) as u64)
+}

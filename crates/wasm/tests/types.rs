@@ -1,0 +1,37 @@
+//! The types of the npm package are those of Rust: `web/src/wire.ts` is written from them by `GRICE_BLESS=1`, and held to them.
+#![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used)]
+
+use grice_core::session::{Detection, ModelInfo, Timings};
+use grice_core::{Context, PerMaxim, Precision, Turn, Utterance, Verdict};
+use std::path::Path;
+use ts_rs::{Config, TS};
+
+#[test]
+fn the_package_s_types_are_those_of_rust() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../web/src/wire.ts");
+    let types = [
+        declare::<PerMaxim<f32>>(),
+        declare::<Precision>(),
+        declare::<Utterance>(),
+        declare::<Context>(),
+        declare::<Turn>(),
+        declare::<Verdict>(),
+        declare::<Timings>(),
+        declare::<Detection>(),
+        declare::<ModelInfo>(),
+    ];
+    let head = "// What crosses to WebAssembly and back. Written from the Rust types: `GRICE_BLESS=1 cargo test -p grice-wasm --test types`.\n";
+    let text = head.to_owned() + &types.concat();
+    if std::env::var_os("GRICE_BLESS").is_some() {
+        std::fs::write(&file, &text).unwrap();
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "web/src/wire.ts is not what the Rust types are");
+}
+
+/// One exported type, its documentation above it.
+fn declare<T: TS>() -> String {
+    let text = format!("\n{}export {}\n", T::docs().unwrap_or_default(), T::decl(&Config::default()));
+    // Links of Rust's documentation lead nowhere in TypeScript's; and no line ends in a space.
+    text.replace("[`", "`").replace("`]", "`").replace(" \n", "\n")
+}

@@ -1,0 +1,8 @@
+// What every entry gives beside its own `createDetector`.
+
+export { Detector } from "./detector.js";
+export { type ErrorCode, GriceError } from "./errors.js";
+export { clearModelCache } from "./model-cache.js";
+export type { Artifact, Batching, DetectOptions, DetectorInfo, DetectorOptions, Device, ModelCacheOutcome, ModelSource, Progress } from "./options.js";
+export { type Support, supports } from "./supports.js";
+export type { Context, Detection, ModelInfo, PerMaxim, Precision, Timings, Turn, Utterance, Verdict } from "./wire.js";

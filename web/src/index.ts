@@ -1,0 +1,36 @@
+/**
+ * Says which Gricean maxims a dialogue turn violates, in the browser.
+ *
+ * @module
+ */
+
+import { type Detector, type Open, open } from "./detector.js";
+import type { Backend } from "./host.js";
+import type { DetectorOptions } from "./options.js";
+import { openRemote } from "./remote.js";
+
+export * from "./exports.js";
+
+/**
+ * Loads a model.
+ *
+ * @throws GriceError; the signal's reason if it is aborted.
+ */
+export async function createDetector(options: DetectorOptions): Promise<Detector> {
+  const { worker = true } = options;
+  return await open(options, async (plan, signal, onProgress) => {
+    if (worker === false) return await openHere(plan, signal, onProgress);
+    return await openRemote(typeof worker === "function" ? worker : startWorker, plan, signal, onProgress);
+  });
+}
+
+/** Fetched only by pages that have no worker. */
+async function openHere(...[plan, signal, onProgress]: Parameters<Open>): Promise<Backend> {
+  const [{ openHost }, { startCpu }] = await Promise.all([import("./host.js"), import("./runtime.js")]);
+  return await openHost(startCpu, plan, signal, onProgress);
+}
+
+/** In the very form that bundlers look for. */
+function startWorker(): Worker {
+  return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "grice" });
+}

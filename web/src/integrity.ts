@@ -1,0 +1,26 @@
+import { GriceError } from "./errors.js";
+
+/** The SHA-256 of some bytes, in hexadecimal digits; `undefined` where the page is no secure context and has no digests. */
+export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string | undefined> {
+  const subtle = globalThis.crypto?.subtle as SubtleCrypto | undefined;
+  if (!subtle) return undefined;
+  return [...new Uint8Array(await subtle.digest("SHA-256", bytes))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** What a caller writes, 64 hexadecimal digits or `sha256-` and base64, as hexadecimal digits. */
+export function parseIntegrity(integrity: string): string {
+  const hex = integrity.replace(/^sha256:/, "").toLowerCase();
+  if (/^[0-9a-f]{64}$/.test(hex)) return hex;
+  const base64 = /^sha256-([A-Za-z0-9+/]{43}=)$/.exec(integrity)?.[1];
+  if (base64) return [...atob(base64)].map((byte) => byte.charCodeAt(0).toString(16).padStart(2, "0")).join("");
+  throw new GriceError("bad_input", "`integrity` must be 64 hexadecimal digits of SHA-256, or `sha256-` and base64");
+}
+
+/** @throws GriceError `integrity`, `unsupported` where there are no digests. */
+export async function checkIntegrity(what: string, bytes: Uint8Array<ArrayBuffer>, expected: string): Promise<void> {
+  const found = await sha256(bytes);
+  if (found === undefined) {
+    throw new GriceError("unsupported", "`integrity` can be checked only on HTTPS or localhost: there is no crypto.subtle here");
+  }
+  if (found !== expected) throw new GriceError("integrity", `${what}: its SHA-256 is ${found}, not ${expected}`);
+}

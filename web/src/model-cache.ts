@@ -1,0 +1,66 @@
+// Bundles in the browser's Cache API, each with its digest: what comes out is what went in, or it does not come out.
+
+import { sha256 } from "./integrity.js";
+import type { ModelCacheOutcome } from "./options.js";
+
+const NAME = "grice-models-1";
+const DIGEST = "X-Grice-Sha256";
+
+/** The cache, or `undefined` where there is none: pages that are no secure context, Node, some private windows. */
+export async function openModelCache(): Promise<ModelCache | undefined> {
+  try {
+    return globalThis.caches && globalThis.crypto?.subtle ? new ModelCache(await caches.open(NAME)) : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Forgets every bundle that was kept. */
+export async function clearModelCache(): Promise<void> {
+  await globalThis.caches?.delete(NAME);
+}
+
+export class ModelCache {
+  readonly #cache: Cache;
+
+  constructor(cache: Cache) {
+    this.#cache = cache;
+  }
+
+  /**
+   * The bytes under a URL, if they are whole and, where `expected` is given, have that SHA-256. An entry that is damaged, or another
+   * version, is deleted.
+   */
+  async find(url: string, expected: string | undefined): Promise<Uint8Array<ArrayBuffer> | undefined> {
+    try {
+      const entry = await this.#cache.match(url, { ignoreVary: true });
+      if (!entry) return undefined;
+      const bytes = new Uint8Array(await entry.arrayBuffer());
+      const digest = await sha256(bytes);
+      const isWhole = digest === entry.headers.get(DIGEST);
+      if (isWhole && (expected === undefined || digest === expected)) return bytes;
+      await this.#cache.delete(url);
+    } catch {
+      // A cache that cannot be read is as good as none.
+    }
+    return undefined;
+  }
+
+  /** Keeps a bundle. Where there is no room, the other bundles make it; they can be fetched again. */
+  async store(url: string, bytes: Uint8Array<ArrayBuffer>): Promise<ModelCacheOutcome> {
+    const headers = { "Content-Type": "application/x-tar", [DIGEST]: (await sha256(bytes)) ?? "" };
+    const put = () => this.#cache.put(url, new Response(bytes, { headers }));
+    try {
+      await put();
+      return "stored";
+    } catch {
+      try {
+        for (const other of await this.#cache.keys()) await this.#cache.delete(other);
+        await put();
+        return "stored";
+      } catch {
+        return "quota";
+      }
+    }
+  }
+}

@@ -1,0 +1,16 @@
+// The module with the GPU engine, where there is a GPU; those without, where there is none.
+
+import { GriceError } from "./errors.js";
+import { type Start, startModule, startProcessor } from "./runtime.js";
+import { findGpu } from "./supports.js";
+import startGpu, * as gpu from "./webgpu/grice.js";
+
+export const startWebGpu: Start = async (device, fetchModule, onProgress) => {
+  const found = device === "cpu" ? undefined : await findGpu();
+  if (device === "gpu" && !found) throw new GriceError("unsupported", "this browser gives no WebGPU adapter");
+  // A program that plays the GPU is slower than the processor's own instructions; who insists gets it.
+  const reason = !found ? "this browser gives no WebGPU adapter" : found.isSoftware && device === "auto" ? "the only WebGPU adapter is a program on the processor" : undefined;
+  if (device === "cpu" || reason) return await startProcessor(device === "cpu" ? undefined : reason, fetchModule, onProgress);
+  await startModule(startGpu, new URL("./webgpu/grice_bg.wasm", import.meta.url), fetchModule, onProgress);
+  return { artifact: "webgpu", load: (bytes, settings) => gpu.Detector.open(bytes, settings, device), fallbackReason: undefined };
+};

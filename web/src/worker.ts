@@ -1,0 +1,6 @@
+// The worker of the entry `grice`.
+
+import { listen } from "./listen.js";
+import { startCpu } from "./runtime.js";
+
+listen(startCpu);

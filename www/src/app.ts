@@ -1,0 +1,232 @@
+// The page: chat, judge and cards put together.
+
+import { type Artifact, type Detector, type Support, createDetector, supports } from "grice/webgpu";
+import { Chat, SPEAKERS, type Subject } from "./chat.js";
+import { Conversation } from "./conversation.js";
+import { find, make, makeIcon, write } from "./dom.js";
+import { EngineCard, type ModelFile, type Setup } from "./engine.js";
+import { Judge, type Judgement } from "./judge.js";
+import { Latency } from "./latency.js";
+import { Loading } from "./loading.js";
+import { MAXIMS, PRIMER } from "./maxims.js";
+import { Proof, keepOffline } from "./proof.js";
+import { SAMPLES, type Sample } from "./samples.js";
+import { wireTheme } from "./scheme.js";
+import { VerdictCard } from "./verdict.js";
+
+/** Put in by the build: the models, and the bytes of each WebAssembly module. */
+declare const MODELS: ModelFile[];
+declare const MODULE_BYTES: Record<Artifact, number>;
+
+/** How long the first visit waits for the service worker before the model is fetched without it. */
+const SERVICE_WORKER_PATIENCE_MS = 4000;
+
+const chat = new Chat();
+let subject: Subject = "draft";
+let detector: Detector | null = null;
+let opening: AbortController | null = null;
+
+const latency = new Latency();
+const proof = new Proof();
+const judge = new Judge(chat, { judged: onJudged, busy: onBusy, failed: onFailed });
+const conversation = new Conversation(chat, (id) => judge.look(id), {
+  typed: onTyped,
+  sent: onSent,
+  edited: onEdited,
+  removed: onRemoved,
+  selected: select,
+});
+const verdict = new VerdictCard(() => void open(engine.setup));
+let engine: EngineCard;
+let support: Support;
+let keptOffline = Promise.resolve();
+
+function onJudged(about: Subject, judgement: Judgement | undefined): void {
+  conversation.mark(about);
+  if (judgement) latency.add(judgement.wait_ms, judgement.ruling.isCached);
+  // One failure is not the last word, as long as there are verdicts.
+  if (judgement) verdict.recover();
+  // A GPU may go away at any time; the processor goes on, and the package says so.
+  if (detector) engine.show(detector.info);
+  if (about === shownSubject()) showVerdict();
+}
+
+function onBusy(isBusy: boolean): void {
+  verdict.showBusy(isBusy);
+}
+
+function onFailed(error: unknown): void {
+  console.error(error);
+  verdict.showTrouble({ title: "That could not be judged", ...describe(error), canRetry: true });
+}
+
+function onTyped(about: Subject): void {
+  select(about);
+  judge.type(about);
+}
+
+function onSent(): void {
+  const message = chat.send();
+  judge.move("draft", message.id);
+  redraw();
+}
+
+function onEdited(id: number, isSaved: boolean): void {
+  if (isSaved) {
+    chat.save();
+    judge.move("edit", id);
+  } else {
+    chat.edit = null;
+    judge.forget("edit");
+  }
+  redraw();
+}
+
+function onRemoved(): void {
+  redraw();
+}
+
+/** Messages changed, and with them what the later ones and the draft are worth. */
+function redraw(): void {
+  conversation.draw();
+  select("draft");
+  judge.type("draft");
+  void judge.refresh();
+}
+
+function select(about: Subject): void {
+  subject = about;
+  conversation.select(about);
+  showVerdict();
+}
+
+/** An empty field has no verdict: the last message's shows meanwhile. */
+function shownSubject(): Subject {
+  const isEmpty = subject === "draft" && chat.draft.text.trim() === "";
+  return isEmpty ? (chat.messages.at(-1)?.id ?? "draft") : subject;
+}
+
+function showVerdict(): void {
+  const about = shownSubject();
+  const name = SPEAKERS[chat.find(about)?.speaker ?? "ada"].name;
+  const isBlank = !chat.find(about)?.text.trim();
+  const title = about === "draft" ? `${name}’s draft` : `Message ${chat.place(about)}, by ${name}`;
+  verdict.showAbout(isBlank ? "" : title);
+  verdict.show(isBlank ? undefined : judge.lookBack(about), about === "draft");
+}
+
+async function open(setup: Setup): Promise<void> {
+  opening?.abort();
+  const abort = new AbortController();
+  opening = abort;
+  const model = MODELS.find(({ precision }) => precision === setup.precision) ?? MODELS[0];
+  if (!model) return;
+  proof.pause();
+  judge.stop();
+  latency.clear();
+  engine.showLoading();
+  verdict.showStarting();
+  const loading = new Loading({ runtime: MODULE_BYTES[expectArtifact(setup)], model: model.bytes });
+  try {
+    await detector?.dispose();
+    detector = null;
+    const opened = await createDetector({
+      model: new URL(model.url, document.baseURI),
+      integrity: model.integrity,
+      device: setup.device,
+      worker: true,
+      modelCache: "cache-api",
+      signal: abort.signal,
+      onProgress: (progress) => {
+        if (!abort.signal.aborted) verdict.showLoading(loading.add(progress));
+      },
+    });
+    if (abort.signal.aborted) {
+      await opened.dispose();
+      return;
+    }
+    detector = opened;
+  } catch (error) {
+    if (abort.signal.aborted) return;
+    console.error(error);
+    verdict.showTrouble({ title: "The model could not be loaded", ...describe(error), canRetry: true });
+    write(find("engine-note"), "");
+    return;
+  }
+  judge.use(detector);
+  verdict.showReady(detector.info);
+  engine.show(detector.info);
+  // What the service worker still fetches to keep would count.
+  void keptOffline.then(() => {
+    if (detector) proof.start();
+  });
+  showVerdict();
+  judge.type(subject);
+  void judge.refresh();
+}
+
+/** Which module will most likely be fetched, to tell how much there is to come. */
+function expectArtifact({ device }: Setup): Artifact {
+  if (support.webgpu && device !== "cpu") return "webgpu";
+  return support.relaxedSimd ? "relaxed-simd" : "simd128";
+}
+
+function describe(error: unknown): { text: string; code: string } {
+  const code = error instanceof Error && "code" in error ? String(error.code) : "";
+  return { text: error instanceof Error ? error.message : String(error), code };
+}
+
+function showSample(sample: Sample): void {
+  chat.reset(sample.chat, sample.draft);
+  judge.forget("draft");
+  redraw();
+  for (const button of document.querySelectorAll("#samples button")) {
+    button.setAttribute("aria-pressed", String(button.id === `sample-${sample.id}`));
+  }
+}
+
+function makeSampleButton(sample: Sample): HTMLElement {
+  const icon = makeIcon(sample.breaks ?? "good");
+  const button = make("button", { type: "button", className: "sample", id: `sample-${sample.id}`, "aria-pressed": "false" }, icon, sample.title);
+  if (sample.breaks) button.dataset["maxim"] = sample.breaks;
+  button.addEventListener("click", () => showSample(sample));
+  return button;
+}
+
+function wirePage(): void {
+  wireTheme();
+  find("samples").append(...SAMPLES.map(makeSampleButton));
+  find("primer").append(
+    ...MAXIMS.map((maxim) => {
+      const entry = make("div", {}, make("dt", {}, makeIcon(maxim), PRIMER[maxim].title), make("dd", {}, PRIMER[maxim].text));
+      entry.dataset["maxim"] = maxim;
+      return entry;
+    }),
+  );
+  find("clear").addEventListener("click", () => {
+    showSample({ id: "", title: "", breaks: null, chat: [], draft: { speaker: "ada", text: "", evidence: "" } });
+    find("draft").focus();
+  });
+}
+
+async function start(): Promise<void> {
+  wirePage();
+  const first = SAMPLES.find(({ id }) => id === "quantity");
+  support = await supports();
+  engine = new EngineCard(MODELS, support.webgpu, (setup) => void open(setup));
+  if (first) showSample(first);
+  if (!support.simd) {
+    verdict.showTrouble({ title: "This browser cannot run the model", text: UNSUPPORTED, code: "unsupported", canRetry: false });
+    return;
+  }
+  verdict.showStarting();
+  keptOffline = keepOffline().then(() => proof.refresh());
+  await Promise.race([keptOffline, new Promise((resolve) => setTimeout(resolve, SERVICE_WORKER_PATIENCE_MS))]);
+  await open(engine.setup);
+}
+
+const UNSUPPORTED =
+  "It lacks WebAssembly’s vector instructions (SIMD), which every browser has had since 2023: Chrome and Edge 91, Firefox 89, Safari 16.4. " +
+  "An update of the browser should do.";
+
+void start();

@@ -1,0 +1,156 @@
+// Which turn is judged when: what is being typed first, after a pause and without its predecessors; the rest in between.
+
+import type { Detector } from "grice/webgpu";
+import type { Chat, Subject, Turn } from "./chat.js";
+import { type Ruling, rule } from "./ruling.js";
+
+/** Long enough that a word's letters make one judgement, short enough to feel immediate. */
+const PAUSE_MS = 120;
+
+export interface Judgement {
+  /** What was judged, to tell whether it still holds. */
+  turn: Turn;
+  ruling: Ruling;
+  /** From the call to its answer, by the page's clock. */
+  wait_ms: number;
+}
+
+export interface Listener {
+  /** A subject has a new judgement, or lost its old one. */
+  judged(subject: Subject, judgement: Judgement | undefined): void;
+  /** What is typed waits for its verdict, or no longer does. */
+  busy(isBusy: boolean): void;
+  failed(error: unknown): void;
+}
+
+export class Judge {
+  readonly #chat: Chat;
+  readonly #listener: Listener;
+  readonly #judgements = new Map<Subject, Judgement>();
+  #detector: Detector | null = null;
+  /** Ends with the detector. */
+  #session = new AbortController();
+  /** The one judgement of what is being typed. */
+  #live: { timer: ReturnType<typeof setTimeout>; abort: AbortController } | null = null;
+  #isRefreshing = false;
+
+  constructor(chat: Chat, listener: Listener) {
+    this.#chat = chat;
+    this.#listener = listener;
+  }
+
+  /** Judges with this detector from now on. */
+  use(detector: Detector): void {
+    this.stop();
+    this.#detector = detector;
+    this.#session = new AbortController();
+    this.#judgements.clear();
+  }
+
+  /** Drops the detector and every judgement that waits for it. */
+  stop(): void {
+    this.#session.abort();
+    this.#dropLive();
+    this.#detector = null;
+  }
+
+  /** The judgement of a subject, if it is one of the text that now stands there. */
+  look(subject: Subject): Judgement | undefined {
+    const judgement = this.#judgements.get(subject);
+    const turn = this.#chat.turn(subject);
+    return judgement && turn && sameTurn(judgement.turn, turn) ? judgement : undefined;
+  }
+
+  /** The last judgement of a subject, be it of an older text: it stays in sight until the new one is there. */
+  lookBack(subject: Subject): Judgement | undefined {
+    return this.#judgements.get(subject);
+  }
+
+  /** Hands a judgement on: a draft that was sent keeps its verdict, an edit that was saved too. */
+  move(from: Subject, to: Subject): void {
+    const judgement = this.#judgements.get(from);
+    this.#judgements.delete(from);
+    if (judgement) this.#judgements.set(to, judgement);
+  }
+
+  forget(subject: Subject): void {
+    this.#judgements.delete(subject);
+  }
+
+  /** Judges what is being typed: after a pause, and instead of whatever was typed before. */
+  type(subject: Subject): void {
+    this.#dropLive();
+    if (!this.#detector) return;
+    const turn = this.#chat.turn(subject);
+    if (!turn) {
+      this.#judgements.delete(subject);
+      this.#listener.judged(subject, undefined);
+      return;
+    }
+    const known = this.look(subject);
+    if (known) {
+      this.#listener.judged(subject, known);
+      return;
+    }
+    const abort = new AbortController();
+    const timer = setTimeout(() => void this.#judgeLive(subject, turn, abort), PAUSE_MS);
+    this.#live = { timer, abort };
+    this.#listener.busy(true);
+  }
+
+  /** Judges every message whose verdict is missing or of another chat than the present one. */
+  async refresh(): Promise<void> {
+    if (this.#isRefreshing) return;
+    this.#isRefreshing = true;
+    try {
+      for (let stale = this.#findStale(); stale && !this.#live; stale = this.#findStale()) {
+        const turn = this.#chat.turn(stale);
+        if (turn) await this.#judge(stale, turn, this.#session.signal);
+      }
+    } catch (error) {
+      if (!this.#session.signal.aborted) this.#listener.failed(error);
+    } finally {
+      this.#isRefreshing = false;
+    }
+  }
+
+  async #judgeLive(subject: Subject, turn: Turn, abort: AbortController): Promise<void> {
+    try {
+      await this.#judge(subject, turn, abort.signal);
+    } catch (error) {
+      if (!abort.signal.aborted) this.#listener.failed(error);
+    }
+    if (abort.signal.aborted) return;
+    this.#live = null;
+    this.#listener.busy(false);
+    void this.refresh();
+  }
+
+  async #judge(subject: Subject, turn: Turn, signal: AbortSignal): Promise<void> {
+    if (!this.#detector) return;
+    const started = performance.now();
+    const detection = await this.#detector.detect(turn, { signal });
+    // An answer that was under way when its question was withdrawn is no answer any more.
+    if (signal.aborted) return;
+    const judgement = { turn, ruling: rule(turn, detection), wait_ms: performance.now() - started };
+    this.#judgements.set(subject, judgement);
+    this.#listener.judged(subject, judgement);
+  }
+
+  #findStale(): number | undefined {
+    if (!this.#detector) return undefined;
+    return this.#chat.messages.find(({ id }) => !this.look(id))?.id;
+  }
+
+  #dropLive(): void {
+    if (!this.#live) return;
+    clearTimeout(this.#live.timer);
+    this.#live.abort.abort();
+    this.#live = null;
+    this.#listener.busy(false);
+  }
+}
+
+function sameTurn(a: Turn, b: Turn): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}

@@ -1,0 +1,28 @@
+// A verdict as the page shows it: what the model found, but for what cannot apply.
+
+import type { Detection } from "grice/webgpu";
+import type { Turn } from "./chat.js";
+import { MAXIMS, type Maxim, type PerMaxim } from "./maxims.js";
+
+export interface Ruling {
+  probabilities: PerMaxim<number>;
+  violations: PerMaxim<boolean>;
+  isCooperative: boolean;
+  isTruncated: boolean;
+  isCached: boolean;
+  /** Relation, in the message that opens a chat: there is nothing for it to relate to, whatever the model says. */
+  inapplicable: Maxim | null;
+}
+
+export function rule(turn: Turn, { probabilities, violations, truncated, cached }: Detection): Ruling {
+  const inapplicable = turn.context.length === 0 ? "relation" : null;
+  const broken = inapplicable ? { ...violations, [inapplicable]: false } : violations;
+  return {
+    probabilities,
+    violations: broken,
+    isCooperative: !MAXIMS.some((maxim) => broken[maxim]),
+    isTruncated: truncated,
+    isCached: cached,
+    inapplicable,
+  };
+}

@@ -1,0 +1,84 @@
+// The service worker: keeps what the page is made of, so that it opens offline, and tells the pages what workers ask for.
+//
+// Files whose names hold a digest never change: the cache answers for them. For the page itself the network is asked first,
+// so that a new version shows at the next visit. The model is not kept here: the `grice` package keeps it, and checks it.
+
+declare const self: ServiceWorkerGlobalScope;
+/** Put in by the build: what the page needs to open, and a digest over it. */
+declare const SHELL: string[];
+declare const BUILD: string;
+declare const POLICY: string;
+
+const PREFIX = "grice-page-";
+const CACHE = PREFIX + BUILD;
+const NETWORK_PATIENCE_MS = 3000;
+
+self.addEventListener("install", (event) => {
+  // `reload`: what an HTTP cache holds may be of an older version.
+  const shell = SHELL.map((path) => new Request(path, { cache: "reload" }));
+  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(shell)));
+});
+
+self.addEventListener("activate", (event) => {
+  event.waitUntil(dropOldCaches().then(() => self.clients.claim()));
+});
+
+self.addEventListener("fetch", (event) => {
+  const { request } = event;
+  event.waitUntil(reportWorkerRequest(event.clientId, request.url));
+  const url = new URL(request.url);
+  if (request.method !== "GET" || url.origin !== self.location.origin) return;
+  const scope = self.registration.scope;
+  if (!url.href.startsWith(scope) || url.href.startsWith(`${scope}models/`)) return;
+  if (request.mode === "navigate") event.respondWith(openPage(request));
+  else event.respondWith(answerFromCache(event));
+});
+
+async function openPage(request: Request): Promise<Response> {
+  const cache = await caches.open(CACHE);
+  try {
+    const response = await fetch(request, { signal: AbortSignal.timeout(NETWORK_PATIENCE_MS) });
+    const isPage = response.headers.get("Content-Type")?.startsWith("text/html");
+    if (response.ok && isPage) await cache.put("./", response.clone());
+    return response;
+  } catch (error) {
+    const kept = await cache.match("./");
+    if (kept) return kept;
+    throw error;
+  }
+}
+
+async function answerFromCache(event: FetchEvent): Promise<Response> {
+  const { request } = event;
+  const cache = await caches.open(CACHE);
+  const kept = await cache.match(request, { ignoreVary: true });
+  if (kept) return withPolicy(kept);
+  const response = await fetch(request);
+  // Quota may be spent; then the page needs a network next time, which is no reason to fail now.
+  if (response.ok) event.waitUntil(cache.put(request, response.clone()).catch(() => undefined));
+  return withPolicy(response);
+}
+
+/** A worker obeys the policy that its script came with, not the page's: here it gets one even from a host that sets no headers. */
+function withPolicy(response: Response): Response {
+  const { status, statusText, body } = response;
+  const isScript = response.headers.get("Content-Type")?.includes("javascript");
+  if (!isScript || response.headers.has("Content-Security-Policy")) return response;
+  const headers = new Headers(response.headers);
+  headers.set("Content-Security-Policy", POLICY);
+  return new Response(body, { status, statusText, headers });
+}
+
+async function reportWorkerRequest(clientId: string, url: string): Promise<void> {
+  const client = await self.clients.get(clientId);
+  if (client?.type !== "worker") return;
+  const pages = await self.clients.matchAll({ type: "window" });
+  for (const page of pages) page.postMessage({ kind: "worker-request", url });
+}
+
+async function dropOldCaches(): Promise<void> {
+  const names = await caches.keys();
+  await Promise.all(names.filter((name) => name.startsWith(PREFIX) && name !== CACHE).map((name) => caches.delete(name)));
+}
+
+export {};
