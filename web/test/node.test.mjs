@@ -1,11 +1,13 @@
 // The same package in Node: on the thread that asks, with models from files.
 
 import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { after, before, test } from "node:test";
 import { pathToFileURL } from "node:url";
+import { brotliCompressSync, constants } from "node:zlib";
 import { createDetector, GriceError, supports } from "grice";
-import { checkVerdicts, packBundles, turns } from "./support/fixtures.mjs";
+import { checkVerdicts, dist, packBundles, turns } from "./support/fixtures.mjs";
 
 let bundles;
 before(() => (bundles = packBundles()));
@@ -42,4 +44,11 @@ test("Node has SIMD and says what else it has", async () => {
   const found = await supports();
   assert.equal(found.simd, true);
   assert.deepEqual(Object.keys(found), ["simd", "relaxedSimd", "webgpu", "sharedMemory"]);
+});
+
+test("the package's own scripts stay within what wasm-pack.toml leaves them", () => {
+  const params = { [constants.BROTLI_PARAM_QUALITY]: 11 };
+  const scripts = readdirSync(dist).filter((file) => file.endsWith(".js"));
+  const bytes = scripts.reduce((sum, file) => sum + brotliCompressSync(readFileSync(path.join(dist, file)), { params }).length, 0);
+  assert.ok(scripts.length > 10 && bytes > 5000 && bytes <= 50_000, `${scripts.length} scripts, ${bytes} bytes`);
 });

@@ -188,7 +188,7 @@ mod tests {
         // What a page may cost before its model.
         assert!(
             plan.artifact.iter().all(|artifact| artifact.budget.brotli_bytes
-                <= if artifact.features.is_empty() { 2_000_000 } else { 2_500_000 })
+                <= if artifact.features.is_empty() { 1_950_000 } else { 2_450_000 })
         );
     }
 
