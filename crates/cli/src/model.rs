@@ -32,16 +32,20 @@ pub(crate) fn load_detector(bundle: &Bundle, common: &Common, thresholds: &[Thre
     let threads = Some(threads(common));
     let options = Options { precision, threads, thresholds: Some(merged), device, gpu_cache: gpu_cache() };
     let detector = quietly(|| Detector::load(bundle, &options))?.map_err(CliError::Core)?;
-    tell_fallback(detector.fallback_reason(), common);
+    tell_device(detector.fallback_reason(), detector.warnings(), common);
     Ok(detector)
 }
 
-/// Says on stderr why `--device auto` came to mean the processor.
-pub(crate) fn tell_fallback(reason: Option<&str>, common: &Common) {
-    if let (Some(reason), false) = (reason, common.quiet) {
-        let terminal = Terminal::of_stderr(common.color);
+/// Says on stderr why `--device auto` came to mean the processor, and what a GPU had to say.
+pub(crate) fn tell_device(fallback_reason: Option<&str>, warnings: &[String], common: &Common) {
+    if common.quiet {
+        return;
+    }
+    let terminal = Terminal::of_stderr(common.color);
+    let fallback = fallback_reason.map(|reason| format!("running on the CPU: {reason}"));
+    for text in fallback.iter().chain(warnings) {
         // If stderr is gone there is nobody left to tell.
-        _ = writeln!(std::io::stderr(), "{} running on the CPU: {reason}", terminal.paint(terminal.note(), "note:"));
+        _ = writeln!(std::io::stderr(), "{} {text}", terminal.paint(terminal.note(), "note:"));
     }
 }
 

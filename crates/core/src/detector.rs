@@ -110,6 +110,7 @@ pub struct Detector {
     reader: Reader,
     engine: AnyEngine,
     fallback_reason: Option<String>,
+    warnings: Vec<String>,
 }
 
 impl Detector {
@@ -121,7 +122,8 @@ impl Detector {
         let model = Model::load(bundle, options)?;
         let engine = model.build_engine(options.threads.unwrap_or(1))?;
         let fallback_reason = model.plan.fallback_reason().map(str::to_owned);
-        Ok(Detector { reader: model.reader, engine, fallback_reason })
+        let warnings = model.plan.warnings();
+        Ok(Detector { reader: model.reader, engine, fallback_reason, warnings })
     }
 
     /// The verdict on one turn.
@@ -177,6 +179,11 @@ impl Detector {
     /// What runs the model.
     pub fn engine_info(&self) -> EngineInfo {
         self.engine.info()
+    }
+
+    /// As [`Plan::warnings`], of the time of loading.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Why it runs on the processor where a GPU would have been welcome.

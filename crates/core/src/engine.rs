@@ -162,6 +162,15 @@ impl Plan {
         }
     }
 
+    /// What went wrong on a GPU without stopping anybody, such as a cache that was left aside. Each for a log or a screen.
+    pub fn warnings(&self) -> Vec<String> {
+        match &self.form {
+            Form::Cpu(_) => Vec::new(),
+            #[cfg(feature = "gpu")]
+            Form::Gpu(gpu, _) => gpu.warnings(),
+        }
+    }
+
     /// Whether its device went away: then it has to be opened anew.
     pub fn is_lost(&self) -> bool {
         match &self.form {

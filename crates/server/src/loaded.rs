@@ -88,6 +88,7 @@ impl Plans {
             if found.is_none() {
                 let options = on(device);
                 let plan = Plan::load(network.clone(), precision, &options)?;
+                log_device(&plan);
                 uses_gpu |= plan.device() == "gpu";
                 slots.push(Slot { options, plan: Mutex::new(plan) });
             }
@@ -101,6 +102,7 @@ impl Plans {
         let mut plan = slot.plan.lock().unwrap_or_else(PoisonError::into_inner);
         if let (true, Some(network)) = (plan.is_lost(), &self.network) {
             *plan = Plan::load(network.clone(), self.precision, &slot.options)?;
+            log_device(&plan);
         }
         Ok(plan.clone())
     }
@@ -118,5 +120,14 @@ impl Plans {
         let of_slot =
             |slot: &Slot| slot.plan.lock().unwrap_or_else(PoisonError::into_inner).fallback_reason().map(str::to_owned);
         self.slots.iter().find_map(of_slot)
+    }
+}
+
+fn log_device(plan: &Plan) {
+    if let Some(reason) = plan.fallback_reason() {
+        tracing::info!(reason, "running on the CPU");
+    }
+    for warning in plan.warnings() {
+        tracing::warn!(warning, "of the GPU");
     }
 }

@@ -44,7 +44,7 @@ const ROOMS: &[Room] = &[
     Room { name: TESTKIT, knows: &["grice-model", "grice-cpu", "grice-core"], tests_know: &[] },
     Room {
         name: "grice-benches",
-        knows: &["grice-kernels", "grice-model", "grice-cpu", "grice-gpu", "grice-core", "grice-quantize", TESTKIT],
+        knows: &["grice-kernels", "grice-model", "grice-cpu", "grice-core", "grice-quantize", TESTKIT],
         tests_know: &[],
     },
     Room { name: "xtask", knows: &[], tests_know: &[] },

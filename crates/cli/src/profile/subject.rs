@@ -2,7 +2,7 @@
 
 use crate::args::Common;
 use crate::error::{CliError, Result};
-use crate::model::{gpu_cache, open_bundle, quietly, tell_fallback, threads};
+use crate::model::{gpu_cache, open_bundle, quietly, tell_device, threads};
 use grice_core::{AnyEngine, Batch, Error, Model, Network, Options, Plan, Precision};
 use std::path::Path;
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(crate) fn load_subject(common: &Common) -> Result<Subject> {
             (name, model.plan().clone())
         }
     };
-    tell_fallback(plan.fallback_reason(), common);
+    tell_device(plan.fallback_reason(), &plan.warnings(), common);
     let engine = plan.engine(threads)?;
     let vocabulary = plan.embedding_rows().unwrap_or(1).max(1);
     Ok(Subject { name, precision: plan.precision(), threads, engine, vocabulary, load: start.elapsed() })
