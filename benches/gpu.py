@@ -1,7 +1,7 @@
 """grice and PyTorch side by side on one GPU, taking turns.
 
     pip install torch transformers onnx onnxruntime numpy
-    cargo build --release -p grice-benches --example gpu
+    cargo build --release -p grice-gpu --example measure
     python benches/make_models.py MODELS detector   # once
     python benches/gpu.py MODELS --write docs/benchmarks.md
 
@@ -164,7 +164,7 @@ def measure_latency(settings):
                          *(f"**{spread.median:.2f}** ({spread.low:.2f} – {spread.high:.2f})" for spread in spreads),
                          f"{int(shape.split('x')[0]) / median * 1e3:.0f}", spreads[0].count, bound])
             say("  ".join(map(str, rows[-1])))
-        if {"f16", "f16 portable"} <= set(ours):
+        if {"f16", "f16 portable"} <= set(ours) and "cooperative-matrix" in settings.info["features"]:
             gain = ratios(blocks["f16 portable"], blocks["f16"])
             say(f"{shape}: cooperative matrices gain {gain.text()}")
             settings.gains.append(f"{shape.replace('x', '×')}: {gain.text()}")
@@ -322,7 +322,7 @@ def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     listed = lambda text: text.split(",")
     numbers = lambda text: [int(number) for number in text.split(",")]
-    program = "target/release/examples/gpu"
+    program = "target/release/examples/measure"
     parser.add_argument("folder", type=Path, metavar="MODELS", help="the folder that make_models.py filled; with --tiny any")
     parser.add_argument("--program", default=str(ROOT / program), metavar="PATH", help=f"the bench's program (default: {program})")
     parser.add_argument("--cases", type=listed, default=CASES, metavar="CASE,…", help=f"of {', '.join(CASES)} (default: all)")
@@ -330,7 +330,7 @@ def options():
     parser.add_argument("--shapes", type=listed, default=["1x32", "1x128", "8x128", "16x128", "64x128"], metavar="ROWSxTOKENS,…")
     parser.add_argument("--rows", type=numbers, default=[128, 1024, 8192], metavar="N,…", help="tokens of products (default 128,1024,8192)")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="of PyTorch (default cuda)")
-    parser.add_argument("--adapter", type=int, metavar="N", help="of grice (default: the best; `gpu --adapters` lists them)")
+    parser.add_argument("--adapter", type=int, metavar="N", help="of grice (default: the best; `measure --adapters` lists them)")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where grice keeps what it timed (default: a new one)")
     parser.add_argument("--no-compile", action="store_true", help="without torch.compile")
     parser.add_argument("--tiny", action="store_true", help="a model of few weights: shows that all works, not how fast")
@@ -360,7 +360,7 @@ def settle(parser, args):
     if missing:
         parser.error(f"{', '.join(missing)}: not there; make it with python benches/make_models.py {args.folder} detector")
     if not Path(args.program).exists():
-        parser.error(f"{args.program}: not there; make it with cargo build --release -p grice-benches --example gpu")
+        parser.error(f"{args.program}: not there; make it with cargo build --release -p grice-gpu --example measure")
     import torch
 
     if args.device == "cuda" and not torch.cuda.is_available():

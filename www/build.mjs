@@ -5,7 +5,7 @@
 
 import { createHash } from "node:crypto";
 import { cp, mkdir, readFile, readdir, rm, stat, writeFile } from "node:fs/promises";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs, promisify } from "node:util";
 import { brotliCompress, constants } from "node:zlib";
@@ -18,6 +18,8 @@ export const POLICY =
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const SOURCES = join(HERE, "src");
+/** The package's entry that takes a GPU where there is one. */
+const ENTRY = "webgpu.js";
 /** Files of a bundle besides its networks. */
 const BUNDLE_FILES = ["grice.json", "config.json", "tokenizer.json"];
 
@@ -43,14 +45,15 @@ export async function buildPage({ packageFolder, models, out, compresses = true 
 async function copyPackage(packageFolder, out) {
   const dist = join(packageFolder, "dist");
   const names = (await list(dist)).filter((name) => /\.(js|wasm)$/u.test(name) && basename(name) !== "node.js");
-  if (!names.includes("index.js")) throw new Error(`${dist} has no index.js: build the package \`grice\` first`);
+  if (!names.includes(ENTRY)) throw new Error(`${dist} has no ${ENTRY}: build the package \`grice\` first`);
   const whole = createHash("sha256");
   for (const name of names) whole.update(name).update(await readFile(join(dist, name)));
   const folder = `grice-${whole.digest("hex").slice(0, 12)}`;
   for (const name of names) await cp(join(dist, name), join(out, folder, name));
   const scripts = names.filter((name) => name.endsWith(".js")).map((name) => `./${folder}/${name}`);
-  const modules = await Promise.all(names.filter((name) => name.endsWith(".wasm")).map((name) => stat(join(dist, name))));
-  return { folder, scripts, module_bytes: Math.max(...modules.map(({ size }) => size)) };
+  const modules = names.filter((name) => name.endsWith(".wasm"));
+  const sizes = await Promise.all(modules.map(async (name) => [dirname(name), (await stat(join(dist, name))).size]));
+  return { folder, scripts, module_bytes: Object.fromEntries(sizes) };
 }
 
 /** One archive for each precision of a bundle, so that nobody fetches weights that are not used. */
@@ -92,8 +95,8 @@ async function bundleAssets(out, runtime, models) {
     target: ["es2022", "chrome91", "firefox90", "safari16.4"],
     minify: true,
     metafile: true,
-    define: { MODELS: JSON.stringify(models), RUNTIME_BYTES: JSON.stringify(runtime.module_bytes) },
-    plugins: [byName("grice", `../${runtime.folder}/index.js`)],
+    define: { MODELS: JSON.stringify(models), MODULE_BYTES: JSON.stringify(runtime.module_bytes) },
+    plugins: [byName("grice/webgpu", `../${runtime.folder}/${ENTRY}`)],
     logLevel: "warning",
   });
   const named = Object.entries(metafile.outputs).map(([path, { entryPoint }]) => [basename(entryPoint), `./assets/${basename(path)}`]);

@@ -1,6 +1,6 @@
 // The page: chat, judge and cards put together.
 
-import { type Detector, createDetector, supports } from "grice";
+import { type Artifact, type Detector, type Support, createDetector, supports } from "grice/webgpu";
 import { Chat, SPEAKERS, type Subject } from "./chat.js";
 import { Conversation } from "./conversation.js";
 import { find, make, makeIcon, write } from "./dom.js";
@@ -14,9 +14,9 @@ import { SAMPLES, type Sample } from "./samples.js";
 import { wireTheme } from "./scheme.js";
 import { VerdictCard } from "./verdict.js";
 
-/** Put in by the build: the models, and the bytes of a WebAssembly module. */
+/** Put in by the build: the models, and the bytes of each WebAssembly module. */
 declare const MODELS: ModelFile[];
-declare const RUNTIME_BYTES: number;
+declare const MODULE_BYTES: Record<Artifact, number>;
 
 /** How long the first visit waits for the service worker before the model is fetched without it. */
 const SERVICE_WORKER_PATIENCE_MS = 4000;
@@ -38,12 +38,16 @@ const conversation = new Conversation(chat, (id) => judge.look(id), {
 });
 const verdict = new VerdictCard(() => void open(engine.setup));
 let engine: EngineCard;
+let support: Support;
+let keptOffline = Promise.resolve();
 
 function onJudged(about: Subject, judgement: Judgement | undefined): void {
   conversation.mark(about);
   if (judgement) latency.add(judgement.wait_ms, judgement.ruling.isCached);
   // One failure is not the last word, as long as there are verdicts.
   if (judgement) verdict.recover();
+  // A GPU may go away at any time; the processor goes on, and the package says so.
+  if (detector) engine.show(detector.info);
   if (about === shownSubject()) showVerdict();
 }
 
@@ -122,7 +126,7 @@ async function open(setup: Setup): Promise<void> {
   latency.clear();
   engine.showLoading();
   verdict.showStarting();
-  const loading = new Loading({ runtime: RUNTIME_BYTES, model: model.bytes });
+  const loading = new Loading({ runtime: MODULE_BYTES[expectArtifact(setup)], model: model.bytes });
   try {
     await detector?.dispose();
     detector = null;
@@ -152,10 +156,19 @@ async function open(setup: Setup): Promise<void> {
   judge.use(detector);
   verdict.showReady(detector.info);
   engine.show(detector.info);
-  proof.start();
+  // What the service worker still fetches to keep would count.
+  void keptOffline.then(() => {
+    if (detector) proof.start();
+  });
   showVerdict();
   judge.type(subject);
   void judge.refresh();
+}
+
+/** Which module will most likely be fetched, to tell how much there is to come. */
+function expectArtifact({ device }: Setup): Artifact {
+  if (support.webgpu && device !== "cpu") return "webgpu";
+  return support.relaxedSimd ? "relaxed-simd" : "simd128";
 }
 
 function describe(error: unknown): { text: string; code: string } {
@@ -199,16 +212,16 @@ function wirePage(): void {
 async function start(): Promise<void> {
   wirePage();
   const first = SAMPLES.find(({ id }) => id === "quantity");
-  const { simd, webgpu } = await supports();
-  engine = new EngineCard(MODELS, webgpu, (setup) => void open(setup));
+  support = await supports();
+  engine = new EngineCard(MODELS, support.webgpu, (setup) => void open(setup));
   if (first) showSample(first);
-  if (!simd) {
+  if (!support.simd) {
     verdict.showTrouble({ title: "This browser cannot run the model", text: UNSUPPORTED, code: "unsupported", canRetry: false });
     return;
   }
   verdict.showStarting();
-  await keepOffline(SERVICE_WORKER_PATIENCE_MS);
-  proof.refresh();
+  keptOffline = keepOffline().then(() => proof.refresh());
+  await Promise.race([keptOffline, new Promise((resolve) => setTimeout(resolve, SERVICE_WORKER_PATIENCE_MS))]);
   await open(engine.setup);
 }
 

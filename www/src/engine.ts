@@ -1,6 +1,6 @@
 // What runs the model: the switches, what they chose, and why not something else.
 
-import type { Detector } from "grice";
+import type { Detector } from "grice/webgpu";
 import { find, make, write } from "./dom.js";
 
 export type Device = "auto" | "cpu" | "gpu";
@@ -23,7 +23,6 @@ const DEVICES: Record<Device, string> = { auto: "Auto", cpu: "CPU", gpu: "GPU" }
 
 export class EngineCard {
   #setup: Setup;
-  readonly #hasGpu: boolean;
 
   constructor(models: ModelFile[], hasGpu: boolean, changed: (setup: Setup) => void) {
     this.#setup = { device: "auto", precision: models[0]?.precision ?? "" };
@@ -36,7 +35,6 @@ export class EngineCard {
     );
     find("device").append(...devices);
     find("precision").append(...precisions);
-    this.#hasGpu = hasGpu;
   }
 
   get setup(): Setup {
@@ -48,12 +46,8 @@ export class EngineCard {
   }
 
   show(info: Detector["info"]): void {
-    // What "auto" could not have, "gpu" cannot either.
-    const gpu = document.querySelector<HTMLInputElement>("#device input[value=gpu]");
-    if (gpu && this.#setup.device === "auto" && info.device === "cpu") gpu.disabled = true;
     const where = `${info.name} on the ${info.device.toUpperCase()}, ${info.precision}, kernels ${info.kernels}.`;
-    const why = info.fallbackReason ?? (this.#hasGpu ? undefined : "this browser offers no WebGPU adapter");
-    write(find("engine-note"), why ? `${where} Not on the GPU: ${why}.` : where);
+    write(find("engine-note"), info.fallbackReason ? `${where} Not on the GPU: ${info.fallbackReason}.` : where);
   }
 
   #makeChoice(group: keyof Setup, value: string, label: string, isOff: boolean, choose: () => void): HTMLElement {

@@ -1,6 +1,6 @@
 // Which turn is judged when: what is being typed first, after a pause and without its predecessors; the rest in between.
 
-import type { Detector } from "grice";
+import type { Detector } from "grice/webgpu";
 import type { Chat, Subject, Turn } from "./chat.js";
 import { type Ruling, rule } from "./ruling.js";
 

@@ -1,6 +1,6 @@
 // How far loading is, of all that is loaded: the model and the engine come side by side.
 
-import type { Progress } from "grice";
+import type { Progress } from "grice/webgpu";
 
 export interface Loaded {
   phase: "fetch" | "start";

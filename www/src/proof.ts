@@ -72,19 +72,21 @@ export class Proof {
 }
 
 /**
- * Puts the service worker in place, so that all that follows goes through it and is kept. Without one (plain HTTP, a
- * private window) the page works, online.
+ * Puts the service worker in place, so that all that follows goes through it and is kept; ends when it is, and has fetched what it keeps.
+ * Without one (plain HTTP, a private window) the page works, online.
  */
-export async function keepOffline(patience_ms: number): Promise<void> {
+export async function keepOffline(): Promise<void> {
   const container = navigator.serviceWorker;
   if (!container) return;
   try {
-    await container.register("./sw.js");
+    const { installing } = await container.register("./sw.js");
     if (container.controller) return;
-    await Promise.race([
-      new Promise<void>((resolve) => container.addEventListener("controllerchange", () => resolve(), { once: true })),
-      new Promise<void>((resolve) => setTimeout(resolve, patience_ms)),
-    ]);
+    await new Promise<void>((resolve, reject) => {
+      container.addEventListener("controllerchange", () => resolve(), { once: true });
+      installing?.addEventListener("statechange", () => {
+        if (installing.state === "redundant") reject(new Error("a file that the page is made of could not be kept"));
+      });
+    });
   } catch (error) {
     console.warn("No service worker, so the page needs a network when it is opened again:", error);
   }

@@ -1,6 +1,6 @@
 // A verdict as the page shows it: what the model found, but for what cannot apply.
 
-import type { Detection } from "grice";
+import type { Detection } from "grice/webgpu";
 import type { Turn } from "./chat.js";
 import { MAXIMS, type Maxim, type PerMaxim } from "./maxims.js";
 

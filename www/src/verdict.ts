@@ -1,6 +1,6 @@
 // The verdict's card: loading, trouble, or the ruling on one message, maxim by maxim.
 
-import type { Detector } from "grice";
+import type { Detector } from "grice/webgpu";
 import { find, make, makeIcon, write } from "./dom.js";
 import type { Judgement } from "./judge.js";
 import type { Loaded } from "./loading.js";
@@ -112,8 +112,11 @@ export class VerdictCard {
     find("verdict").dataset["state"] = state;
     find("loading").hidden = state !== "loading";
     find("trouble").hidden = state !== "trouble";
-    find("ruling").hidden = state !== "ready";
+    // While the model is on its way the maxims say what they ask for.
+    find("ruling").hidden = state === "trouble";
+    find("headline").hidden = state !== "ready";
     if (state === "ready") return;
+    for (const maxim of MAXIMS) this.#clearRow(maxim);
     find("gist").dataset["ruling"] = "none";
     write(find("gist"), state === "loading" ? "The model is on its way" : "Not judged: see below");
   }

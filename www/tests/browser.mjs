@@ -16,8 +16,8 @@ const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/go
 const FLAGS = ["--headless=new", "--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 
 /** A browser; `CHROMIUM` names another than the system's. */
-export async function startBrowser() {
-  return await chromium.launch({ executablePath: process.env.CHROMIUM ?? (await firstOf(BROWSERS)), args: FLAGS });
+export async function startBrowser(flags = []) {
+  return await chromium.launch({ executablePath: process.env.CHROMIUM ?? (await firstOf(BROWSERS)), args: [...FLAGS, ...flags] });
 }
 
 /**

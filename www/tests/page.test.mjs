@@ -132,6 +132,7 @@ test("a conversation can be sent, read back, edited and shortened", async (t) =>
 
 test("nothing is asked for while one types, and what is asked for is counted, in the page and in the worker", async (t) => {
   const { page, requests } = await openPage(t, browser);
+  await eventually("the count begins", async () => (await readVerdict(page)).requests === "0");
   const before = requests.length;
   const { requests: counted } = await judge(page, "I could have left after ten minutes.");
   assert.equal(counted, "0");

@@ -90,6 +90,18 @@ test("without a service worker it works all the same, online", async (t) => {
   assert.deepEqual((await judge(page, "Yes.")).violated, ["quantity"]);
 });
 
+test("without one file of the page there is no service worker, and the page counts and judges all the same", async (t) => {
+  const intercept = (request, response) => {
+    if (!request.url.endsWith("manifest.webmanifest")) return false;
+    response.writeHead(404).end();
+    return true;
+  };
+  const { page } = await openPage(t, browser, { intercept });
+  assert.deepEqual((await judge(page, "Yes.")).violated, ["quantity"]);
+  await eventually("the count begins", async () => (await page.textContent("#requests")) === "0");
+  assert.match(await page.textContent("#offline"), /works offline once loaded/);
+});
+
 test("the longest message that the field takes is judged, and a chat too long for the model says so", async (t) => {
   const { page } = await openPage(t, browser);
   assert.equal(await page.getAttribute("#draft", "maxlength"), "4000");
@@ -122,6 +134,19 @@ test("the switches offer what is there", async (t) => {
   await eventually("another worker is there", () => page.workers().length === 1 && page.workers()[0] !== worker);
   await untilReady(page);
   assert.deepEqual((await judge(page, "Yes.")).violated, ["quantity"]);
+});
+
+test("a GPU that is a program is told so, and taken by who insists", async (t) => {
+  const own = await startBrowser(["--enable-unsafe-webgpu"]);
+  t.after(() => own.close());
+  const { page } = await openPage(t, own);
+  const note = () => page.textContent("#engine-note");
+  assert.match(await note(), /on the CPU, int8.*Not on the GPU: .*program on the processor/);
+  const onCpu = await judge(page, "Yes.");
+  await page.locator("#device input[value=gpu]").check();
+  await eventually("the GPU runs", async () => /detector-mini on the GPU/.test(await note()));
+  await untilReady(page);
+  assert.deepEqual((await judge(page, "Yes.")).percents, onCpu.percents);
 });
 
 test("a bundle of two precisions can be switched, each fetched only when it is chosen", async (t) => {

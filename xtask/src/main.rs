@@ -8,6 +8,7 @@
 
 mod error;
 mod process;
+mod rustc;
 mod setup;
 mod suite;
 mod tidy;
@@ -38,6 +39,9 @@ exit codes: 0 all well, 1 a check failed, 2 the command line was not understood
 ";
 
 fn main() -> ExitCode {
+    if let Some(code) = rustc::wrap() {
+        return code;
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match run(&arguments) {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,7 +2,7 @@
 
 use crate::process::{find, program_in, run, step};
 use crate::workspace::{Workspace, cargo, read};
-use crate::{Error, Result, setup};
+use crate::{Error, Result, rustc, setup};
 use serde::Deserialize;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -27,6 +27,9 @@ struct Artifact {
     name: String,
     features: Vec<String>,
     rustflags: Vec<String>,
+    /// For the crates of the workspace alone, so that those of others are built once for all artifacts.
+    #[serde(default)]
+    crate_rustflags: Vec<String>,
     bindgen: Vec<String>,
     /// Beyond those of the whole plan.
     #[serde(default)]
@@ -109,6 +112,11 @@ fn build(workspace: &Workspace, plan: &Plan, artifact: &Artifact, optimizer: Opt
     let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", plan.target.to_uppercase().replace('-', "_"));
     let mut compile = cargo(&["build", "--package", &plan.package, "--lib", "--target", &plan.target]);
     compile.args(["--profile", &plan.profile, "--no-default-features", "--features", &artifact.features.join(",")]);
+    if !artifact.crate_rustflags.is_empty() {
+        let this = std::env::current_exe().map_err(|source| Error::File { path: "xtask".into(), source })?;
+        let flags = format!("{} {}", plan.target, artifact.crate_rustflags.join(" "));
+        compile.env("RUSTC_WORKSPACE_WRAPPER", this).env(rustc::VARIABLE, flags);
+    }
     run(compile.env(flags, artifact.rustflags.join(" ")).current_dir(&workspace.root))?;
 
     let crate_name = plan.package.replace('-', "_");

@@ -21,8 +21,8 @@ pub enum Selector {
 /// How a device is opened.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// A folder for what need not be found out twice: compiled pipelines and the best tiles. Made if it is missing; what in it does not
-    /// fit is made anew. `None` keeps nothing; browsers keep their own.
+    /// A folder for what need not be found out twice: compiled pipelines and the best tiles. Made if it is missing; what in it
+    /// does not fit is made anew. `None` keeps nothing; browsers keep their own.
     pub cache: Option<PathBuf>,
     /// Whether steps may be timed, where the adapter can (`timestamp-query`).
     pub timestamps: bool,
@@ -204,8 +204,9 @@ fn experimental_features(wanted: bool) -> wgpu::ExperimentalFeatures {
     if !wanted {
         return wgpu::ExperimentalFeatures::disabled();
     }
-    // SAFETY: what the door opens may have bugs that are undefined behaviour. Only the shaders of `gemm` that come with this crate use it; they are
-    // validated for every set of constants, and none is chosen on an adapter before it made the right products there (`tune::check`).
+    // SAFETY: what the door opens may have bugs that are undefined behaviour. Only the shaders of `gemm` that come with this
+    // crate use it; they are validated for every set of constants, and none is chosen on an adapter before it made the right
+    // products there (`tune::check`).
     #[allow(unsafe_code)]
     unsafe {
         wgpu::ExperimentalFeatures::enabled()

@@ -30,12 +30,12 @@ impl GpuEngine {
         GpuEngine { plan, head, kernels, buffers: None, embedded: Vec::new() }
     }
 
-    /// Logits `[batch.rows(), labels]`, in the order of the batch's rows. Waits without blocking the thread; natively that keeps it busy, and
-    /// [`Engine::forward`](grice_model::Engine::forward) sleeps instead.
+    /// Logits `[batch.rows(), labels]`, in the order of the batch's rows. Waits without blocking the thread; natively that
+    /// keeps it busy, and [`Engine::forward`](grice_model::Engine::forward) sleeps instead.
     ///
     /// # Errors
-    /// [`EngineError`], naming the id or step at fault; after [`EngineError::DeviceLost`] everything from [`Gpu::open`](crate::Gpu::open) on must
-    /// be made anew.
+    /// [`EngineError`], naming the id or step at fault; after [`EngineError::DeviceLost`] everything from
+    /// [`Gpu::open`](crate::Gpu::open) on must be made anew.
     pub async fn run(&mut self, batch: &Batch) -> Result<Logits, EngineError> {
         self.run_batch(batch, Waiting::Awaiting, None).await
     }
@@ -88,8 +88,12 @@ impl GpuEngine {
         plan.check_lengths(batch)?;
         let mut logits = Logits::zeros(batch.rows(), plan.labels);
         for rows in batch.split(plan.tokens_max) {
-            let first = self.encode(&plan, batch, rows.clone(), waiting, spans.as_deref_mut());
-            let first = first.await.map_err(failed)?;
+            let first = self.encode(&plan, batch, rows.clone(), waiting, spans.as_deref_mut()).await;
+            let first = first.map_err(|error| {
+                // Nobody knows what state they are in.
+                self.buffers = None;
+                failed(error)
+            })?;
             let values = self.head.run(&first)?;
             for (row, values) in rows.zip(values.chunks_exact(plan.labels)) {
                 logits.row_mut(row).copy_from_slice(values);

@@ -6,7 +6,8 @@
 //! Batch ──► buffers ──┘   (pure)
 //! ```
 //!
-//! Takes a fused [`grice_model::Program`] only. Leaves out text, files other than its caches, queues, and the choice between processor and GPU.
+//! Takes a fused [`grice_model::Program`] only. Leaves out text, files other than its caches, queues, and the choice between
+//! processor and GPU.
 
 mod adapter;
 mod buffers;

@@ -105,10 +105,9 @@ impl Model {
         let embedding_norm = upload_norm("the embedding's norm", norm, hidden, upload)?;
         let mut lowered = Vec::with_capacity(count);
         for (number, layer) in layers.into_iter().enumerate() {
-            lowered.push(
-                LayerLowering { number, hidden, is_last: number + 1 == count, binding_bytes_max, upload }
-                    .lower(layer)?,
-            );
+            let is_last = number + 1 == count;
+            let mut lowering = LayerLowering { number, hidden, is_last, binding_bytes_max, upload };
+            lowered.push(lowering.lower(layer)?);
         }
         let inner = lowered.iter().map(|layer| layer.up.n).max().unwrap_or(0);
         Ok(Model { hidden, wide: inner.max(3 * hidden), embedding_norm, layers: lowered })
@@ -200,8 +199,8 @@ impl LayerLowering<'_> {
 }
 
 impl RelativePlan {
-    /// Of f32 tables that lie in `tables`, and what is to lie in `slots`. `sides`: whether there are relative keys, and relative queries; each of
-    /// `width` columns.
+    /// Of f32 tables that lie in `tables`, and what is to lie in `slots`. `sides`: whether there are relative keys, and
+    /// relative queries; each of `width` columns.
     pub(crate) fn of(
         map: &SlotMap,
         tables: Buffer,

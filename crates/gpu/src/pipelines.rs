@@ -37,7 +37,8 @@ impl Pipelines {
         made.entry(key.clone()).or_insert_with(make).clone()
     }
 
-    /// Writes down what the driver made of all pipelines so far. A folder that cannot be written to costs time only, the next time.
+    /// Writes down what the driver made of all pipelines so far. A folder that cannot be written to costs time only, the next
+    /// time.
     pub(crate) fn keep(&self) {
         if let Some(kept) = &self.kept
             && let Some(data) = kept.cache.get_data()
@@ -61,8 +62,9 @@ impl Kept {
         std::fs::create_dir_all(folder).ok()?;
         let data = std::fs::read(&path).ok();
         let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: data.as_deref(), fallback: true };
-        // SAFETY: data comes from a file that only `keep` writes, whole and from `get_data`; the API checks its header, the driver's version
-        // and the device's, and starts anew where they differ. Whoever can write to the user's cache folder can run programs as that user already.
+        // SAFETY: data comes from a file that only `keep` writes, whole and from `get_data`; the API checks its header, the
+        // driver's version and the device's, and starts anew where they differ. Whoever can write to the user's cache folder
+        // can run programs as that user already.
         #[allow(unsafe_code)]
         let cache = unsafe { device.create_pipeline_cache(&descriptor) };
         Some(Kept { cache, path })

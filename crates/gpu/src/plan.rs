@@ -41,8 +41,8 @@ pub(crate) struct Uploaded {
 }
 
 impl GpuPlan {
-    /// Uploads the weights of a program that answers `labels` numbers a row, and makes its pipelines. Weights that nobody else holds are
-    /// freed on the way.
+    /// Uploads the weights of a program that answers `labels` numbers a row, and makes its pipelines. Weights that nobody else
+    /// holds are freed on the way.
     ///
     /// # Errors
     /// [`GpuError`], naming the step, limit or memory that is in the way.
@@ -76,7 +76,7 @@ impl GpuPlan {
 
     /// Bytes of weights on the device.
     pub fn weight_bytes(&self) -> u64 {
-        self.inner.uploaded.bytes
+        self.inner.uploaded.bytes()
     }
 
     /// An engine with buffers of its own, which it allocates when it has a batch.
@@ -96,10 +96,13 @@ impl GpuPlan {
     }
 }
 
-/// Every pipeline that batches up to so many tokens ask for, each once.
+/// The pipelines that batches up to so many tokens ask for, each once: natively all of them; in a browser, which takes longer over
+/// each, those of a few lengths, and the others when they are first asked for.
 fn pipelines_of(model: &Model, tiles: &Tiles, tokens_max: usize) -> Result<Vec<PipelineKey>, GpuError> {
     let mut keys: Vec<PipelineKey> = Vec::new();
-    let lengths = std::iter::successors(Some(1), |length| Some(length * 2)).take_while(|length| *length <= tokens_max);
+    let (first, times) = if cfg!(target_arch = "wasm32") { (8, 8) } else { (1, 2) };
+    let lengths = std::iter::successors(Some(first), |length| Some(length * times));
+    let lengths = lengths.take_while(|length| *length <= tokens_max);
     for length in lengths {
         let recording = record_forward(model, &Geometry::new(&[0, length as u32]), tiles)?;
         for dispatch in recording.dispatches {
@@ -112,7 +115,8 @@ fn pipelines_of(model: &Model, tiles: &Tiles, tokens_max: usize) -> Result<Vec<P
 }
 
 impl Uploaded {
-    fn new(gpu: &Gpu) -> Uploaded {
+    /// Nothing yet.
+    pub(crate) fn new(gpu: &Gpu) -> Uploaded {
         let usage = wgpu::BufferUsages::STORAGE;
         let descriptor = wgpu::BufferDescriptor { label: Some("nothing"), size: 256, usage, mapped_at_creation: false };
         let nothing = gpu.device().create_buffer(&descriptor);
@@ -120,7 +124,7 @@ impl Uploaded {
     }
 
     /// Puts words on the device.
-    fn upload(&mut self, name: &str, words: &[u32]) -> Result<Buffer, GpuError> {
+    pub(crate) fn upload(&mut self, name: &str, words: &[u32]) -> Result<Buffer, GpuError> {
         let device = self.gpu.device();
         let size = (4 * words.len() as u64).next_multiple_of(16).max(16);
         let limits = device.limits();
@@ -138,6 +142,11 @@ impl Uploaded {
         self.weights.push(buffer);
         self.bytes += size;
         Ok(Buffer::Weight(self.weights.len() - 1))
+    }
+
+    /// Of all of it.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The n-th that was uploaded.

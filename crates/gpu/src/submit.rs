@@ -6,8 +6,8 @@ use crate::plan::Uploaded;
 use crate::record::{Arena, Buffer, Dispatch, Recording, UNIFORM_WORDS};
 use crate::timing::Timing;
 
-/// Encodes and submits dispatches, and the copy of the first `answer_bytes` of `from` to where they are read. With `timing` each dispatch is a
-/// pass of its own, between two timestamps.
+/// Encodes and submits dispatches, and the copy of the first `answer_bytes` of `from` to where they are read. With `timing`
+/// each dispatch is a pass of its own, between two timestamps.
 ///
 /// # Errors
 /// [`GpuError`] where a buffer is not there; what the device has against it, it says later.

@@ -19,7 +19,8 @@ impl Timing {
     /// For so many dispatches.
     ///
     /// # Errors
-    /// [`GpuError::Refused`] where the device was opened without timestamps, or has none, or the dispatches are too many for a query set.
+    /// [`GpuError::Refused`] where the device was opened without timestamps, or has none, or the dispatches are too many for a
+    /// query set.
     pub(crate) async fn new(gpu: &Gpu, dispatches: usize) -> Result<Timing, GpuError> {
         let refused = |reason: String| GpuError::Refused { what: "timing of steps".to_owned(), reason };
         if !gpu.times_steps() {

@@ -1,4 +1,5 @@
-//! The GPU engine passes the suite that every engine must pass, on whatever adapter there is: on a machine without a GPU, Mesa's software one.
+//! The GPU engine passes the suite that every engine must pass, on whatever adapter there is: on a machine without a GPU,
+//! Mesa's software one.
 #![allow(clippy::unwrap_used)]
 
 mod adapter;
@@ -50,7 +51,8 @@ fn half_precision_is_close_to_the_references() {
     }
 }
 
-/// The same 8-bit file on both engines: integers are the same, and the floating point between them is rounded alike to within a step or so.
+/// The same 8-bit file on both engines: integers are the same, and the floating point between them is rounded alike to within a
+/// step or so.
 #[test]
 fn int8_is_close_to_the_processors() {
     let Some(gpu) = open_gpu() else { return };
@@ -74,8 +76,8 @@ fn int8_is_close_to_the_processors() {
     }
 }
 
-/// Where a value stands on the boundary between two integers, the last bit of a norm or an exponential moves it by a whole step, and over 32 columns
-/// a step shows; ONNX Runtime's int8 is ten times as far from its fp32.
+/// Where a value stands on the boundary between two integers, the last bit of a norm or an exponential moves it by a whole
+/// step, and over 32 columns a step shows; ONNX Runtime's int8 is ten times as far from its fp32.
 const INT8_APART_MAX: f64 = 0.01;
 
 fn values(logits: &Logits) -> impl Iterator<Item = f32> + '_ {

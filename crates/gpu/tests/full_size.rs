@@ -1,5 +1,5 @@
-//! Full-size models with their own reference outputs, where somebody has them: `GRICE_FULL_SIZE=FOLDER` as for the processor's engine. A
-//! software adapter takes minutes over what a GPU does in milliseconds, so it runs each model's smallest batch only.
+//! Full-size models with their own reference outputs, where somebody has them: `GRICE_FULL_SIZE=FOLDER` as for the processor's
+//! engine. A software adapter takes minutes over what a GPU does in milliseconds, so it runs each model's smallest batch only.
 #![allow(clippy::unwrap_used)]
 
 mod adapter;

@@ -1,5 +1,5 @@
-//! The GPU engine in a browser, through WebGPU: the references of the tiny models, awaited. Run by `cargo xtask test`, whose Chromium has a software
-//! adapter.
+//! The GPU engine in a browser, through WebGPU: the references of the tiny models, awaited. Run by `cargo xtask test`, whose
+//! Chromium has a software adapter.
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -16,7 +16,7 @@ struct Instruction {
 fn the_image_builds_from_what_is_there_and_runs_as_nobody() {
     let instructions = parse_dockerfile(&read(deploy().join("Dockerfile")));
     let stages: Vec<&str> = of(&instructions, "FROM").map(|from| from.rsplit_once(" AS ").expect("a name").1).collect();
-    assert_eq!(stages.len(), 2, "one to build, one to run");
+    assert_eq!(stages, ["build", "gpu", "runtime"], "the last is what is built unless another is named");
     let toolchain: toml::Table = read(repository().join("rust-toolchain.toml")).parse().unwrap();
     let version = toolchain["toolchain"]["channel"].as_str().unwrap();
     let image = of(&instructions, "FROM").next().unwrap();
@@ -32,8 +32,23 @@ fn the_image_builds_from_what_is_there_and_runs_as_nobody() {
     // What it installs is what the profile makes.
     assert!(build.contains(&format!("target/{}/grice", after("--profile"))));
 
-    let run_stage: Vec<&Instruction> =
-        instructions.iter().skip_while(|instruction| !instruction.rest.contains(" AS runtime")).collect();
+    check_stage(&instructions, "gpu", stages[0], build);
+    check_stage(&instructions, "runtime", stages[0], build);
+
+    // No layer and no variable holds a secret.
+    for instruction in &instructions {
+        let text = instruction.rest.to_ascii_lowercase();
+        let is_variable = instruction.word == "ENV" || instruction.word == "ARG";
+        let secret = ["key", "secret", "token", "password"].into_iter().find(|secret| text.contains(secret));
+        assert!(!is_variable || secret.is_none(), "{} {}", instruction.word, instruction.rest);
+    }
+}
+
+/// A stage that runs what `from` made with the command `build`.
+fn check_stage(instructions: &[Instruction], stage: &str, from: &str, build: &str) {
+    let begin = format!(" AS {stage}");
+    let after = instructions.iter().skip_while(|instruction| !instruction.rest.ends_with(&begin)).skip(1);
+    let run_stage: Vec<&Instruction> = after.take_while(|instruction| instruction.word != "FROM").collect();
     let one = |word: &str| {
         let found: Vec<&str> =
             run_stage.iter().filter(|instruction| instruction.word == word).map(|found| found.rest.as_str()).collect();
@@ -44,7 +59,7 @@ fn the_image_builds_from_what_is_there_and_runs_as_nobody() {
     assert!(user.split(':').all(|id| id.parse::<u32>().is_ok_and(|id| id > 0)), "USER {user} may be root");
     let copy = one("COPY");
     let mut places: Vec<&str> = copy.split_whitespace().filter(|word| !word.starts_with("--")).collect();
-    assert!(copy.contains(&format!("--from={}", stages[0])));
+    assert!(copy.contains(&format!("--from={from}")));
     let (binary, made) = (places.pop().unwrap(), places.pop().unwrap());
     assert!(build.contains(made), "{made} is not made");
     let entry: Vec<String> = serde_json::from_str(&one("ENTRYPOINT")).unwrap();
@@ -54,14 +69,6 @@ fn the_image_builds_from_what_is_there_and_runs_as_nobody() {
     assert_eq!(health[0], binary);
     let command: Vec<String> = serde_json::from_str(&one("CMD")).unwrap();
     assert_knows(&command);
-
-    // No layer and no variable holds a secret.
-    for instruction in &instructions {
-        let text = instruction.rest.to_ascii_lowercase();
-        let is_variable = instruction.word == "ENV" || instruction.word == "ARG";
-        let secret = ["key", "secret", "token", "password"].into_iter().find(|secret| text.contains(secret));
-        assert!(!is_variable || secret.is_none(), "{} {}", instruction.word, instruction.rest);
-    }
 }
 
 /// What the image's health check does, done to a server that is ready and to none.

@@ -15,7 +15,8 @@ const SCRATCH: Scratch = Scratch {
     shares: Buffer::Arena(Arena::Shares),
 };
 
-/// Records a forward pass. `Hidden` holds the sums of embedding rows, `Starts` and `Blocks` what the geometry has under these names.
+/// Records a forward pass. `Hidden` holds the sums of embedding rows, `Starts` and `Blocks` what the geometry has under these
+/// names.
 ///
 /// # Errors
 /// As [`Product::record`] and [`Tiles::choose`].

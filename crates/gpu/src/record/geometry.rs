@@ -10,8 +10,8 @@ pub(crate) struct Geometry {
     pub(crate) tokens: usize,
     /// Where each starts.
     pub(crate) starts: Vec<u32>,
-    /// First token, length, first query and row of the first query: of every block of every sequence, where all tokens ask; then one of every
-    /// sequence, where only its first token does.
+    /// First token, length, first query and row of the first query: of every block of every sequence, where all tokens ask;
+    /// then one of every sequence, where only its first token does.
     pub(crate) blocks: Vec<[u32; 4]>,
     /// Pairs of a query and a key, where all tokens ask.
     pub(crate) pairs: u64,

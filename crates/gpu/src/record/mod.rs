@@ -53,7 +53,8 @@ pub(crate) enum Arena {
     Answers,
 }
 
-/// A matrix inside a buffer: element `(i, j)` is at `offset + i · stride + j`, counted in elements. Stride and offset are multiples of four.
+/// A matrix inside a buffer: element `(i, j)` is at `offset + i · stride + j`, counted in elements. Stride and offset are
+/// multiples of four.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct View {
     pub(crate) buffer: Buffer,
@@ -72,8 +73,8 @@ pub(crate) enum Access {
     Write,
 }
 
-/// A file of WGSL and what it binds: at `@group(0) @binding(0)` a uniform block of up to [`UNIFORM_WORDS`] words, from `@binding(1)` on the
-/// storage buffers.
+/// A file of WGSL and what it binds: at `@group(0) @binding(0)` a uniform block of up to [`UNIFORM_WORDS`] words, from
+/// `@binding(1)` on the storage buffers.
 #[derive(Debug)]
 pub(crate) struct Shader {
     /// Its name, as that of the file.

@@ -1,4 +1,7 @@
-//! Each shader by itself on a device, against what `grice_kernels::reference` makes of the same numbers. Products have theirs in `gemm`.
+//! Each shader by itself on a device, against what `grice_kernels::reference` makes of the same numbers. Products have theirs
+//! in `gemm`.
+
+#![allow(clippy::unwrap_used)]
 
 use super::encoder::{Operands, record_attention, record_gather, record_norm};
 use super::{Arena, Buffer, Geometry, Recording, Step, View};
@@ -130,7 +133,8 @@ fn check_attention(gpu: &Gpu, case: Case) {
     }));
     let geometry = Geometry::new(&offsets);
     let (tokens, rows) = (geometry.tokens, geometry.rows());
-    // Keys and values side by side, queries beside them or in a matrix of their own; rows at fours, and after each what must not matter.
+    // Keys and values side by side, queries beside them or in a matrix of their own; rows at fours, and after each what must
+    // not matter.
     let asking = if first { rows } else { tokens };
     let q =
         View { offset: 4, stride: width.next_multiple_of(4) + 8, ..View::whole(arena(Arena::Query), asking, width) };

@@ -1,11 +1,12 @@
-// softmax(scores · scale) · v for each sequence and head, with a softmax that goes along with the keys ("Online normalizer calculation for
-// softmax", Milakov and Gimelshein 2018), and DeBERTa's relative positions: query i scores key j by Q_i·K_j + Q_i·keys[slot(i - j)] +
-// K_j·queries[slot(i - j)].
+// softmax(scores · scale) · v for each sequence and head, with a softmax that goes along with the keys ("Online normalizer
+// calculation for softmax", Milakov and Gimelshein 2018), and DeBERTa's relative positions: query i scores key j by Q_i·K_j +
+// Q_i·keys[slot(i - j)] + K_j·queries[slot(i - j)].
 //
-// A workgroup takes 32 queries of a head and goes over the keys of their sequence, 32 at a time. Its 64 invocations stand in a square of 8 by 8;
-// each makes the scores of 4 queries with 4 keys, 8 numbers of the heads at a time by way of workgroup memory. Between 32 queries and 32 keys
-// there are 63 distances, so what positions add costs as much again as the scores themselves, rather than a product with every slot; and of the
-// distances of its 4 by 4 pairs an invocation reads two fours. Then it adds the values to 4 queries' sums, in every eighth four of columns.
+// A workgroup takes 32 queries of a head and goes over the keys of their sequence, 32 at a time. Its 64 invocations stand in a
+// square of 8 by 8; each makes the scores of 4 queries with 4 keys, 8 numbers of the heads at a time by way of workgroup
+// memory. Between 32 queries and 32 keys there are only 63 distances, so what positions add costs twice the scores themselves,
+// rather than a product with every slot; and of the distances of its 4 by 4 pairs an invocation reads two fours. Then it adds
+// the values to 4 queries' sums, in every eighth four of columns.
 
 struct Shape {
     heads: u32,

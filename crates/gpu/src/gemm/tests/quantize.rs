@@ -26,7 +26,7 @@ fn check(rows: &[Vec<f32>]) {
     stand.put(SCALES, 4 * rows.len() as u64, &[]).unwrap();
     let mut uniforms = [rows.len(), k, 0, 0, stride / 4, 1, words].map(|number| number as u32).to_vec();
     uniforms.extend([0; 5]);
-    let constants = vec![("K_TAIL", u32::from(k % 4 != 0))];
+    let constants = vec![("K_TAIL", u32::from(!k.is_multiple_of(4)))];
     let dispatch = Dispatch {
         step: Step { layer: None, op: "a test", operations: 0 },
         pipeline: PipelineKey { shader: &QUANTIZE_ROWS, constants },

@@ -1,6 +1,6 @@
-//! What `gpu.py` drives: one model on one GPU, answering a request a line.
+//! What `benches/gpu.py` drives: one model on one GPU, answering a request a line.
 //!
-//! `gpu --model FILE [--precision fp16] [--adapter N] [--portable] [--cache FOLDER]` says in a line of JSON what it runs on. Then each line of
+//! `measure --model FILE [--precision fp16] [--adapter N] [--portable] [--cache FOLDER]` says in a line of JSON what it runs on. Then each line of
 //! its input gets a line of JSON: `run 8x128 5` times five batches of 8 sequences of 128 tokens, from ids to logits in the processor's memory;
 //! `memory` says how many bytes it holds on the device; `product 1024 768 3072` times every way to multiply `[1024, 768]` by `[768, 3072]`.
 //! `--adapters` lists adapters instead.
