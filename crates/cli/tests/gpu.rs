@@ -5,17 +5,7 @@ mod support;
 
 use serde_json::{Value, json};
 use std::process::Command;
-use support::{bare, grice, parse_rows, run};
-
-/// Whether there is an adapter to test on; says so if there is none.
-fn has_adapter() -> bool {
-    let findings: Value = serde_json::from_str(&run(&mut grice(["doctor", "--json"])).expect(0).out).unwrap();
-    let fit = findings["gpus"].as_array().unwrap().iter().any(|gpu| gpu["unfit"].is_null());
-    if !fit {
-        println!("skipped: no adapter");
-    }
-    fit
-}
+use support::{bare, grice, has_adapter, parse_rows, run};
 
 fn on_gpu(command: &mut Command) -> &mut Command {
     command.args(["--device", "gpu"])

@@ -117,6 +117,14 @@ fn ask(stream: &mut TcpStream, response: &str, more: &str) -> std::io::Result<St
     }
 }
 
+fn ask_models(address: SocketAddr) -> Value {
+    let mut stream = connect(address);
+    stream.write_all(b"GET /v1/models HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
@@ -216,6 +224,25 @@ fn numbers_are_those_of_detect() {
 }
 
 #[test]
+fn a_gpu_answers_as_the_cpu_does() {
+    if !support::has_adapter() {
+        return;
+    }
+    let answer = |device: &str| {
+        let serving = Serving::start(&mut serve(&["--device", device]));
+        let models = ask_models(serving.address);
+        assert_eq!(models["models"][0]["device"], *device, "{models}");
+        let answer = ask(&mut connect(serving.address), "I watched the film yesterday.", "").unwrap();
+        serde_json::from_str::<Value>(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    let [cpu, gpu, both] = ["cpu", "gpu", "gpu,cpu"].map(answer);
+    for maxim in ["quantity", "quality", "relation", "manner"] {
+        let [cpu, gpu, both] = [&cpu, &gpu, &both].map(|row| row["probabilities"][maxim].as_f64().unwrap());
+        assert!((cpu - gpu).abs() < 1e-4 && (cpu - both).abs() < 1e-4, "{maxim}: {cpu} {gpu} {both}");
+    }
+}
+
+#[test]
 fn the_health_check_tells_by_its_exit_status() {
     let mut serving = Serving::start(&mut serve(&[]));
     let check = |path: &str| run(bare().args(["doctor", "--health", &format!("http://{}{path}", serving.address)]));
@@ -237,11 +264,7 @@ fn flags_go_before_environment_and_that_before_the_file() {
         .unwrap();
     let replicas = |command: &mut Command| {
         let serving = Serving::start(command.current_dir(folder.path()));
-        let mut stream = connect(serving.address);
-        stream.write_all(b"GET /v1/models HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let models: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+        let models = ask_models(serving.address);
         // The file's log format holds all along.
         serving.logged().lines().for_each(|line| _ = serde_json::from_str::<Value>(line).unwrap());
         serving.wait_for("\"route\":\"/v1/models\"");

@@ -30,6 +30,16 @@ pub(crate) fn grice<S: AsRef<OsStr>>(args: impl IntoIterator<Item = S>) -> Comma
     command
 }
 
+/// Whether there is a GPU to test on, a software one included; says so if there is none.
+pub(crate) fn has_adapter() -> bool {
+    let findings: Value = serde_json::from_str(&run(&mut grice(["doctor", "--json"])).expect(0).out).unwrap();
+    let fit = findings["gpus"].as_array().unwrap().iter().any(|gpu| gpu["unfit"].is_null());
+    if !fit {
+        println!("skipped: no adapter");
+    }
+    fit
+}
+
 /// What came of a run.
 pub(crate) struct Ran {
     pub code: i32,
