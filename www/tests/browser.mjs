@@ -91,8 +91,8 @@ export async function readVerdict(page) {
 }
 
 /** Waits for something to hold, in the page or here. */
-export async function eventually(what, holds) {
-  const end = Date.now() + PATIENCE_MS / 4;
+export async function eventually(what, holds, patienceMs = PATIENCE_MS / 4) {
+  const end = Date.now() + patienceMs;
   for (;;) {
     const result = await holds();
     if (result) return result;

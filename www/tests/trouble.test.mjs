@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { buildPage } from "../build.mjs";
-import { BUILT, eventually, judge, openPage, startBrowser, untilReady } from "./browser.mjs";
+import { BUILT, PATIENCE_MS, eventually, judge, openPage, startBrowser, untilReady } from "./browser.mjs";
 
 let browser;
 before(async () => (browser = await startBrowser()));
@@ -144,7 +144,8 @@ test("a GPU that is a program is told so, and taken by who insists", async (t) =
   assert.match(await note(), /on the CPU, int8.*Not on the GPU: .*program on the processor/);
   const onCpu = await judge(page, "Yes.");
   await page.locator("#device input[value=gpu]").check();
-  await eventually("the GPU runs", async () => /detector-mini on the GPU/.test(await note()));
+  // A program compiles dozens of shaders as slowly as it runs them.
+  await eventually("the GPU runs", async () => /detector-mini on the GPU/.test(await note()), 3 * PATIENCE_MS);
   await untilReady(page);
   assert.deepEqual((await judge(page, "Yes.")).percents, onCpu.percents);
 });
