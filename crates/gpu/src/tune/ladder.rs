@@ -92,6 +92,7 @@ pub(crate) fn candidates(class: Class, precision: Precision, size: Size, abiliti
 }
 
 /// Every method that could be chosen on a device for any product.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn all_methods(abilities: &Abilities) -> Vec<Method> {
     let mut all = Vec::new();
     for precision in [Precision::Fp32, Precision::Fp16, Precision::Int8] {
