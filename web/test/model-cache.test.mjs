@@ -140,7 +140,11 @@ for (const worker of [true, false]) {
     const { info, progress, message } = await load(page, { model: "/torn.tar", worker, integrity: hex, modelCache: "none" });
     assert.equal(info?.name, "tiny-bert", message);
     const ranges = server.requests.filter(({ path }) => path === "/torn.tar").map(({ range }) => range);
-    assert.deepEqual(ranges.slice(-3), [undefined, "bytes=100000-", "bytes=200000-"]);
+    const starts = ranges.slice(-3).map((range) => Number(/\d+/.exec(range ?? "0")[0]));
+    // What was sent just before the break may be lost on its way, and is asked for again.
+    assert.deepEqual(starts, starts.toSorted((a, b) => a - b));
+    assert.equal(starts[0], 0);
+    assert.ok(starts[1] <= 100_000 && 0 < starts[2] && starts[2] <= 200_000, starts.join());
     const loaded = progress.filter(({ phase }) => phase === "model").map(({ loaded }) => loaded);
     assert.deepEqual(loaded, loaded.toSorted((a, b) => a - b), "it never goes back");
     assert.equal(loaded.at(-1), bytes.length);

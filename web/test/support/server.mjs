@@ -52,7 +52,7 @@ export async function serve({ folders = {}, routes = {}, headers = {} }) {
 /** Sends part of a file and then breaks the connection. */
 export function sendPartly(response, bytes, { status = 200, headers = {}, length = bytes.length, sent }) {
   response.writeHead(status, { "Content-Type": "application/x-tar", "Content-Length": length, ...headers });
-  response.write(bytes.subarray(0, sent), () => setTimeout(() => response.destroy(), 20));
+  response.write(bytes.subarray(0, sent), () => setTimeout(() => response.destroy(), 100));
 }
 
 function locate(pathname, folders) {
