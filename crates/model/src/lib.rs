@@ -32,6 +32,6 @@ pub use manifest::{Manifest, Precision, Task};
 pub use maxim::{Maxim, PerMaxim};
 pub use observe::Observed;
 pub use onnx::{Network, NodeSummary};
-pub use program::{Attention, Embedding, Layer, Positions, Program, Relative};
+pub use program::{Attention, Dense, Embedding, Layer, Positions, Program, Relative};
 pub use trace::{Span, Trace, record_step};
 pub use weights::{Along, Linear, Matrix, Values};

@@ -1,7 +1,7 @@
 //! A detector as engines run it: an embedding, encoder layers, token 0, and a head of whatever operators it was exported with.
 
-use crate::Precision;
 use crate::weights::{Along, Linear, Matrix};
+use crate::{Precision, Unfused};
 use grice_kernels::{Activation, LayerNorm, ShapeError, SlotMap};
 use std::sync::Arc;
 use tract_onnx::prelude::TypedModel;
@@ -15,6 +15,17 @@ pub struct Program {
     pub layers: Vec<Layer>,
     /// Hidden states of token 0 of each sequence, `[rows, hidden]`, → logits `[rows, labels]`; small, and run by tract.
     pub head: Arc<TypedModel>,
+    /// The same as dense layers, for devices that tract does not run on; or why it is something else.
+    pub head_layers: Result<Vec<Dense>, Unfused>,
+}
+
+/// `y = activation(x · weights + bias)`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dense {
+    /// In single precision.
+    pub linear: Linear,
+    /// What follows, element by element.
+    pub activation: Activation,
 }
 
 /// `norm(words[id] + positions[offset + i] + constant)`.

@@ -2,8 +2,8 @@
 //! them. What lies between two anchors is the glue that `probe` identifies by running it.
 
 use super::constants::{
-    Quantization, count, dims, float, float_matrix, floats, integers, matrix_dims, quantized_matrix, take_quantized,
-    take_shifted,
+    INT32, Quantization, count, dims, float, float_matrix, floats, integers, matrix_dims, quantized_matrix, spread,
+    take_quantized, take_shifted,
 };
 use super::graph::{Graph, attribute, float_attribute, integer_attribute, is};
 use crate::weights::Matrix;
@@ -14,7 +14,7 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 /// One anchor; its output is the key it is kept under.
 pub(super) enum Anchor<'p> {
     /// `input · weights + bias`, from onnx `MatMul`, `Gemm`, `MatMulInteger`, with or without an `Add`.
-    Linear { input: &'p str, weights: Weights<'p>, bias: Option<&'p TensorProto> },
+    Linear { input: &'p str, weights: Weights<'p>, bias: Option<Bias<'p>> },
     /// Rows of a table by `indices`.
     Embedding { indices: &'p str, table: Weights<'p> },
     /// Normalisation over the last axis.
@@ -27,6 +27,14 @@ pub(super) struct Weights<'p> {
     tensor: &'p TensorProto,
     quantization: Option<(&'p TensorProto, Option<&'p TensorProto>, usize)>,
     transposed: bool,
+}
+
+/// A constant vector in the file, not yet read: fp32, or int32 behind a `DequantizeLinear`, as quantizers write the bias of a
+/// `Gemm`.
+#[derive(Clone, Copy)]
+pub(super) struct Bias<'p> {
+    tensor: &'p TensorProto,
+    scales: Option<&'p TensorProto>,
 }
 
 /// Where a matrix is stored, and how to read it.
@@ -101,6 +109,33 @@ impl<'p> Weights<'p> {
     pub(super) fn stored(&self) -> Option<Stored> {
         let (name, transposed) = (self.tensor.name.clone(), self.transposed);
         Some(Stored { name, quantization: self.quantization()?, transposed })
+    }
+}
+
+impl<'p> Bias<'p> {
+    fn find(graph: &Graph<'p>, name: &'p str) -> Option<Bias<'p>> {
+        if let Some(tensor) = graph.constant(name) {
+            return Some(Bias { tensor, scales: None });
+        }
+        let node = graph.producer(name).filter(|node| is(node, "DequantizeLinear"))?;
+        let tensor = graph.constant_input(node, 0).filter(|tensor| tensor.data_type == INT32)?;
+        let zero_points = match node.input.get(2).filter(|name| !name.is_empty()) {
+            Some(name) => integers(graph.constant(name)?)?,
+            None => Vec::new(),
+        };
+        let scales = Some(graph.constant_input(node, 1)?);
+        zero_points.iter().all(|&point| point == 0).then_some(Bias { tensor, scales })
+    }
+
+    fn len(&self) -> Option<usize> {
+        count(self.tensor)
+    }
+
+    pub(super) fn read(&self) -> Option<Vec<f32>> {
+        let Some(scales) = self.scales else { return floats(self.tensor) };
+        let values = integers(self.tensor)?;
+        let scales = spread(&floats(scales)?, values.len())?;
+        Some(values.into_iter().zip(scales).map(|(value, scale)| value as f32 * scale).collect())
     }
 }
 
@@ -205,7 +240,9 @@ fn with_bias<'p>(
         (dims(bias)?.last().copied() == outputs && count(bias) == outputs).then_some((add.output.first()?, bias))
     });
     match bias {
-        Some((output, bias)) => (output, Anchor::Linear { input, weights, bias: Some(bias) }),
+        Some((output, tensor)) => {
+            (output, Anchor::Linear { input, weights, bias: Some(Bias { tensor, scales: None }) })
+        }
         None => (output, Anchor::Linear { input, weights, bias: None }),
     }
 }
@@ -218,10 +255,10 @@ fn gemm<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, Anchor<'
     let mut weights = float_weights(graph, node.input.get(1)?)?;
     weights.transposed ^= integer_attribute(node, "transB").unwrap_or(0) != 0;
     let bias = match node.input.get(2).filter(|name| !name.is_empty()) {
-        Some(name) => Some(graph.constant(name)?),
+        Some(name) => Some(Bias::find(graph, name)?),
         None => None,
     };
-    if bias.is_some_and(|bias| count(bias) != weights.shape().map(|(_, outputs)| outputs)) {
+    if bias.is_some_and(|bias| bias.len() != weights.shape().map(|(_, outputs)| outputs)) {
         return None;
     }
     Some((node.output.first()?, Anchor::Linear { input: node.input.first()?, weights, bias }))

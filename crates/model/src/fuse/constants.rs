@@ -150,7 +150,7 @@ pub(super) fn take_shifted(tensor: TensorProto, how: &Quantization) -> Option<(M
 }
 
 /// One value for each of `count` indices.
-fn spread<T: Copy>(values: &[T], count: usize) -> Option<Vec<T>> {
+pub(super) fn spread<T: Copy>(values: &[T], count: usize) -> Option<Vec<T>> {
     match values {
         [value] => Some(vec![*value; count]),
         values if values.len() == count => Some(values.to_vec()),

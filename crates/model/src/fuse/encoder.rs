@@ -1,7 +1,6 @@
 //! The chain of encoder layers, from the embedding's norm to the head.
 
 use super::anchors::{Anchor, Weights};
-use super::constants::floats;
 use super::embedding::fuse_embedding;
 use super::glue::{Glue, TOKENS, elements, random, tensor};
 use super::region::Region;
@@ -18,14 +17,14 @@ use tract_onnx::pb::GraphProto;
 pub(super) struct Draft {
     embedding: super::embedding::Draft,
     layers: Vec<Layer>,
-    head: tract_onnx::prelude::TypedModel,
+    head: super::head::Draft,
 }
 
 impl Draft {
     /// Moves the word table out of the file.
     pub(super) fn finish(self, graph: &mut GraphProto) -> Fused<Program> {
-        let Draft { embedding, layers, head } = self;
-        Ok(Program { embedding: embedding.finish(graph)?, layers, head: Arc::new(head) })
+        let Draft { embedding, layers, head: super::head::Draft { graph: head, layers: head_layers } } = self;
+        Ok(Program { embedding: embedding.finish(graph)?, layers, head: Arc::new(head), head_layers })
     }
 }
 
@@ -46,15 +45,15 @@ pub(super) fn fuse_encoder<'p>(glue: &Glue<'_, 'p>, output: &'p str) -> Fused<Dr
 }
 
 /// A dense or normalising anchor, and the piece of the graph that makes its input.
-struct Site<'p> {
-    output: &'p str,
-    input: Region<'p>,
+pub(super) struct Site<'p> {
+    pub(super) output: &'p str,
+    pub(super) input: Region<'p>,
 }
 
 pub(super) struct Encoder<'a, 'p> {
     pub(super) glue: &'a Glue<'a, 'p>,
     pub(super) columns: usize,
-    linears: Vec<Site<'p>>,
+    pub(super) linears: Vec<Site<'p>>,
     norms: Vec<Site<'p>>,
     /// Matrices already read, by name: position projections share the weights of queries and keys.
     matrices: RefCell<HashMap<&'p str, Arc<Matrix>>>,
@@ -171,7 +170,8 @@ impl<'a, 'p> Encoder<'a, 'p> {
         Ok((up, site.output, activation))
     }
 
-    fn activation(&self, region: &Region<'p>, up: &'p str) -> Fused<Activation> {
+    /// What a piece does to each element of `up`, if that is a known activation.
+    pub(super) fn activation(&self, region: &Region<'p>, up: &'p str) -> Fused<Activation> {
         let signature = self.glue.signature(region);
         if let Some(Some(known)) = self.activations.borrow().get(&signature) {
             return Ok(*known);
@@ -200,7 +200,7 @@ impl<'a, 'p> Encoder<'a, 'p> {
         let Some(Anchor::Linear { weights, bias, .. }) = self.glue.regions.anchors.get(output) else {
             return Err(Unfused::new(format!("`{output}` is no dense layer")));
         };
-        let bias = bias.map(|bias| floats(bias).ok_or_else(|| cannot("bias"))).transpose()?;
+        let bias = bias.map(|bias| bias.read().ok_or_else(|| cannot("bias"))).transpose()?;
         Ok(Linear { weights: self.matrix(weights).ok_or_else(|| cannot("weights"))?, bias })
     }
 
@@ -224,39 +224,6 @@ impl<'a, 'p> Encoder<'a, 'p> {
             true => Ok(()),
             false => Err(Unfused::new(format!("the dense layers after `{hidden}` do not fit its {columns} columns"))),
         }
-    }
-
-    /// What follows token 0 of the last hidden states, as a graph of its own.
-    fn fuse_head(&self, hidden: &'p str, output: &'p str) -> Fused<tract_onnx::prelude::TypedModel> {
-        let first = self.first_token(hidden)?;
-        let region = self.glue.regions.between(first, output);
-        if region.sources != [first] {
-            let others: Vec<&str> = region.sources.iter().copied().filter(|source| *source != first).collect();
-            return Err(Unfused::new(format!("the head reads more than token 0: {}", others.join(", "))));
-        }
-        let head = self.glue.probe.typed(&region, self.columns);
-        head.map_err(|error| Unfused::new(format!("the head cannot be imported: {error:#}")))
-    }
-
-    /// The value that is token 0 of `hidden`.
-    fn first_token(&self, hidden: &'p str) -> Fused<&'p str> {
-        let graph = self.glue.regions.graph;
-        let mut waiting = std::collections::VecDeque::from([hidden]);
-        let mut seen = std::collections::HashSet::new();
-        while let Some(value) = waiting.pop_front() {
-            let region = self.glue.regions.back_from(value);
-            if !self.glue.reads_only(&region, &[hidden]) {
-                continue;
-            }
-            if value != hidden && self.glue.is_first_token(&region, hidden, self.columns, false) {
-                return Ok(value);
-            }
-            for &node in graph.consumers(value) {
-                let outputs = graph.proto.node[node].output.iter().map(|name| graph.resolve(name));
-                waiting.extend(outputs.filter(|name| seen.insert(*name)));
-            }
-        }
-        Err(Unfused::new(format!("the head does not read token 0 of `{hidden}`, or not it alone")))
     }
 }
 

@@ -19,6 +19,7 @@ mod embedding;
 mod encoder;
 mod glue;
 mod graph;
+mod head;
 mod probe;
 mod region;
 
@@ -62,7 +63,7 @@ pub(crate) fn stored_in_fewer_bits(proto: &GraphProto) -> Vec<Stored> {
         };
         let matrix = weights.read().filter(|_| weights.is_small())?;
         let bias = match bias {
-            Some(Some(bias)) => Some(constants::floats(bias)?),
+            Some(Some(bias)) => Some(bias.read()?),
             Some(None) => Some(vec![0.0; matrix.columns()]),
             None => None,
         };

@@ -3,7 +3,6 @@
 //! What the piece computes is thereby known without knowing how an exporter spelled it.
 
 use super::anchors::{Anchor, Anchors};
-use super::constants::floats;
 use super::graph::{Graph, is};
 use super::region::{Region, Step};
 use std::collections::{HashMap, HashSet};
@@ -91,7 +90,7 @@ impl<'a, 'p> Probe<'a, 'p> {
             bail!("`{output}` is no dense layer")
         };
         let matrix = weights.read().ok_or_else(|| format_err!("the weights of `{output}` cannot be read"))?;
-        let bias = bias.map(|bias| floats(bias).ok_or_else(|| format_err!("the bias of `{output}` cannot be read")));
+        let bias = bias.map(|bias| bias.read().ok_or_else(|| format_err!("the bias of `{output}` cannot be read")));
         let bias = bias.transpose()?.unwrap_or_else(|| vec![0.0; matrix.columns()]);
         let names = ["weights", "bias", "product"].map(|part| format!("{output}.{part}"));
         let [weights_name, bias_name, product] = names;
