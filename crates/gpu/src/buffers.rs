@@ -50,9 +50,10 @@ impl Capacity {
     }
 }
 
-/// The most tokens whose widest matrix fits a binding of so many bytes.
+/// The most tokens whose widest matrix fits a binding of so many bytes, were each a sequence.
 pub(crate) fn tokens_max(model: &Model, binding_bytes_max: u64) -> usize {
-    let row = model.wide.next_multiple_of(4) as u64 * 4;
+    let [even, odd] = model.head_wide();
+    let row = model.wide.max(even).max(odd).next_multiple_of(4) as u64 * 4;
     usize::try_from(binding_bytes_max / row).unwrap_or(usize::MAX).min(TOKENS_MAX)
 }
 
@@ -71,9 +72,12 @@ pub(crate) fn plan_arenas(model: &Model, capacity: &Capacity) -> BTreeMap<Arena,
         (Arena::Blocks, blocks * 16),
         (Arena::Starts, rows * 4),
         (Arena::Uniforms, (capacity.dispatches * UNIFORM_BYTES) as u64),
-        (Arena::Answers, rows * hidden),
+        (Arena::Answers, rows * model.answers(1).stride as u64 * 4),
         (Arena::Shares, capacity.shares_bytes.max(16)),
     ]);
+    for (number, wide) in model.head_wide().into_iter().enumerate().filter(|(_, wide)| *wide > 0) {
+        arenas.insert(Arena::of_head(number), rows * wide.next_multiple_of(4) as u64 * 4);
+    }
     if model.has_int8() {
         arenas.insert(Arena::Quantized, quantized_bytes(capacity.tokens, model.wide));
         arenas.insert(Arena::Scales, tokens * 4);

@@ -16,7 +16,8 @@ use std::time::Duration;
 /// Runs a program on a GPU.
 pub struct GpuEngine {
     plan: GpuPlan,
-    head: HeadRunner,
+    /// None where the device runs it.
+    head: Option<HeadRunner>,
     /// For what stays with the processor.
     kernels: Kernels,
     /// None before the first batch.
@@ -26,7 +27,7 @@ pub struct GpuEngine {
 }
 
 impl GpuEngine {
-    pub(crate) fn new(plan: GpuPlan, head: HeadRunner, kernels: Kernels) -> GpuEngine {
+    pub(crate) fn new(plan: GpuPlan, head: Option<HeadRunner>, kernels: Kernels) -> GpuEngine {
         GpuEngine { plan, head, kernels, buffers: None, embedded: Vec::new() }
     }
 
@@ -88,13 +89,16 @@ impl GpuEngine {
         plan.check_lengths(batch)?;
         let mut logits = Logits::zeros(batch.rows(), plan.labels);
         for rows in batch.split(plan.tokens_max) {
-            let first = self.encode(&plan, batch, rows.clone(), waiting, spans.as_deref_mut()).await;
-            let first = first.map_err(|error| {
+            let answers = self.compute(&plan, batch, rows.clone(), waiting, spans.as_deref_mut()).await;
+            let answers = answers.map_err(|error| {
                 // Nobody knows what state they are in.
                 self.buffers = None;
                 failed(error)
             })?;
-            let values = self.head.run(&first)?;
+            let values = match &mut self.head {
+                Some(head) => head.run(&answers)?,
+                None => answers,
+            };
             for (row, values) in rows.zip(values.chunks_exact(plan.labels)) {
                 logits.row_mut(row).copy_from_slice(values);
             }
@@ -102,8 +106,8 @@ impl GpuEngine {
         Ok(logits)
     }
 
-    /// Hidden states of token 0 of some rows, `[rows, hidden]`.
-    async fn encode(
+    /// What the device answers to some rows: [`Model::answers`](crate::model::Model::answers), without gaps.
+    async fn compute(
         &mut self,
         plan: &Inner,
         batch: &Batch,
@@ -135,15 +139,17 @@ impl GpuEngine {
             Some(_) => Some(Timing::new(gpu, recording.dispatches.len()).await?),
             None => None,
         };
-        let bytes = (geometry.rows() * stride * 4) as u64;
-        submit(&plan.uploaded, buffers, &recording, Arena::Attended, bytes, timing.as_ref())?;
+        let answers = plan.model.answers(geometry.rows());
+        let bytes = (answers.rows * answers.stride * 4) as u64;
+        submit(&plan.uploaded, buffers, &recording, answers.buffer, bytes, timing.as_ref())?;
         let answer = read_bytes(gpu, buffers.arena(Arena::Answers)?, bytes, waiting).await?;
         if let (Some(timing), Some(spans)) = (timing, spans) {
             let start = spans.last().map_or(Duration::ZERO, |last| last.start + last.duration);
             spans.extend(timing.spans(gpu, &recording, start, waiting).await?);
         }
         let numbers: Vec<f32> = bytemuck::pod_collect_to_vec(&answer);
-        Ok(numbers.chunks_exact(stride).flat_map(|row| row[..hidden].iter().copied()).collect())
+        let rows = numbers.chunks_exact(answers.stride);
+        Ok(rows.flat_map(|row| row[..answers.columns].iter().copied()).collect())
     }
 
     /// Sees to it that the buffers hold a pass.

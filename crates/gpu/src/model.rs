@@ -4,14 +4,14 @@ use crate::error::GpuError;
 use crate::gemm::{PackedWeights, Weights};
 use crate::record::{Arena, Buffer, View};
 use grice_kernels::{Activation, LayerNorm, SlotMap};
-use grice_model::{Attention, Layer, Linear, Precision, Relative, Values};
+use grice_model::{Attention, Dense, Layer, Linear, Precision, Relative, Values};
 
 /// The widest head that `attention` takes.
 const HEAD_DIM_MAX: usize = 128;
 /// The largest distance that is looked up; beyond it there is no slot of its own in any model.
 const REACH_MAX: i64 = 1 << 16;
 
-/// The encoder, its weights uploaded.
+/// The encoder, and the head where it is dense layers, its weights uploaded.
 #[derive(Clone, Debug)]
 pub(crate) struct Model {
     /// Columns of a hidden state.
@@ -20,6 +20,15 @@ pub(crate) struct Model {
     pub(crate) wide: usize,
     pub(crate) embedding_norm: NormPlan,
     pub(crate) layers: Vec<LayerPlan>,
+    /// From hidden states of token 0 to logits; none where the processor makes them.
+    pub(crate) head: Vec<DensePlan>,
+}
+
+/// `activation(x · weights + bias)`.
+#[derive(Clone, Debug)]
+pub(crate) struct DensePlan {
+    pub(crate) weights: Weights,
+    pub(crate) activation: Activation,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +95,20 @@ impl Model {
         self.layers.iter().flat_map(Model::products).any(|weights| weights.precision == Precision::Int8)
     }
 
+    /// The widest matrices of the head, after its even layers and after its odd ones, counting from zero.
+    pub(crate) fn head_wide(&self) -> [usize; 2] {
+        let widest = |first: usize| self.head.iter().skip(first).step_by(2).map(|dense| dense.weights.n).max();
+        [0, 1].map(|first| widest(first).unwrap_or(0))
+    }
+
+    /// What a pass leaves of each sequence: logits, or hidden states of token 0 for a head on the processor.
+    pub(crate) fn answers(&self, rows: usize) -> View {
+        match self.head.split_last() {
+            None => self.hidden_view(Arena::Attended, rows),
+            Some((last, others)) => View::whole(Buffer::Arena(Arena::of_head(others.len())), rows, last.weights.n),
+        }
+    }
+
     /// Packs and uploads weight by weight, freeing what was packed unless somebody else holds it. No buffer becomes larger than
     /// `binding_bytes_max`.
     ///
@@ -94,6 +117,7 @@ impl Model {
     pub(crate) fn lower(
         norm: &LayerNorm,
         layers: Vec<Layer>,
+        head: &[Dense],
         binding_bytes_max: u64,
         upload: Upload<'_>,
     ) -> Result<Model, GpuError> {
@@ -110,7 +134,8 @@ impl Model {
             lowered.push(lowering.lower(layer)?);
         }
         let inner = lowered.iter().map(|layer| layer.up.n).max().unwrap_or(0);
-        Ok(Model { hidden, wide: inner.max(3 * hidden), embedding_norm, layers: lowered })
+        let head = lower_head(head, hidden, binding_bytes_max, upload)?;
+        Ok(Model { hidden, wide: inner.max(3 * hidden), embedding_norm, layers: lowered, head })
     }
 }
 
@@ -156,17 +181,8 @@ impl LayerLowering<'_> {
 
     /// Dense layers of the same input, side by side.
     fn linear(&mut self, op: &str, parts: &[Linear], [k, n]: [usize; 2]) -> Result<Weights, GpuError> {
-        let name = self.name(op);
-        let found = parts.iter().map(Linear::outputs).sum::<usize>();
-        if found != n || parts.iter().any(|part| part.inputs() != k) {
-            return Err(unable(&name, &format!("its weights are not {k} by {n}")));
-        }
-        if parts.iter().any(|part| part.bias.as_ref().is_some_and(|bias| bias.len() != part.outputs())) {
-            return Err(unable(&name, "its bias is not as long as its weights are wide"));
-        }
-        let layers: Vec<&Linear> = parts.iter().collect();
-        let packed = PackedWeights::pack(&name, &layers, self.binding_bytes_max)?;
-        packed.upload(|words| (self.upload)(name.clone(), words))
+        let parts: Vec<&Linear> = parts.iter().collect();
+        upload_linear(&self.name(op), &parts, [k, n], self.binding_bytes_max, self.upload)
     }
 
     fn attention(&mut self, attention: Attention, half: bool) -> Result<AttentionPlan, GpuError> {
@@ -219,6 +235,40 @@ impl RelativePlan {
 
 fn unable(step: &str, reason: &str) -> GpuError {
     GpuError::Lowering { step: step.to_owned(), reason: reason.to_owned() }
+}
+
+fn lower_head(
+    head: &[Dense],
+    hidden: usize,
+    binding_bytes_max: u64,
+    upload: Upload<'_>,
+) -> Result<Vec<DensePlan>, GpuError> {
+    let mut columns = hidden;
+    let mut lowered = Vec::with_capacity(head.len());
+    for (number, Dense { linear, activation }) in head.iter().enumerate() {
+        let (name, size) = (format!("head {number}"), [columns, linear.outputs()]);
+        let weights = upload_linear(&name, &[linear], size, binding_bytes_max, upload)?;
+        lowered.push(DensePlan { weights, activation: *activation });
+        columns = linear.outputs();
+    }
+    Ok(lowered)
+}
+
+fn upload_linear(
+    name: &str,
+    parts: &[&Linear],
+    [k, n]: [usize; 2],
+    binding_bytes_max: u64,
+    upload: Upload<'_>,
+) -> Result<Weights, GpuError> {
+    let found = parts.iter().map(|part| part.outputs()).sum::<usize>();
+    if found != n || parts.iter().any(|part| part.inputs() != k) {
+        return Err(unable(name, &format!("its weights are not {k} by {n}")));
+    }
+    if parts.iter().any(|part| part.bias.as_ref().is_some_and(|bias| bias.len() != part.outputs())) {
+        return Err(unable(name, "its bias is not as long as its weights are wide"));
+    }
+    PackedWeights::pack(name, parts, binding_bytes_max)?.upload(|words| upload(name.to_owned(), words))
 }
 
 fn upload_norm(name: &str, norm: &LayerNorm, columns: usize, upload: Upload<'_>) -> Result<NormPlan, GpuError> {

@@ -23,7 +23,8 @@ pub(crate) struct Inner {
     pub(crate) model: Model,
     /// Words stay with the processor: the table of a large vocabulary is wider than what many devices bind.
     pub(crate) lookup: Lookup,
-    pub(crate) head: Head,
+    /// Where it is something else than dense layers, and the processor runs it.
+    pub(crate) head: Option<Head>,
     pub(crate) precision: Precision,
     pub(crate) labels: usize,
     /// How each product is made.
@@ -49,14 +50,18 @@ impl GpuPlan {
     pub async fn new(gpu: &Gpu, program: Program, labels: usize) -> Result<GpuPlan, GpuError> {
         let (precision, weight_bytes) = (program.precision(), program.weight_bytes() as u64);
         let unable = |step: &str, reason: String| GpuError::Lowering { step: step.to_owned(), reason };
-        let head = Head::new(&program, labels).map_err(|error| unable("the head", error.to_string()))?;
-        let Program { embedding, layers, .. } = program;
+        let head = match &program.head_layers {
+            Ok(layers) if layers.last().is_some_and(|last| last.linear.outputs() == labels) => None,
+            _ => Some(Head::new(&program, labels).map_err(|error| unable("the head", error.to_string()))?),
+        };
+        let Program { embedding, layers, head_layers, .. } = program;
+        let head_layers = head_layers.ok().filter(|_| head.is_none()).unwrap_or_default();
         let lookup = Lookup::new(embedding).map_err(|error| unable("the embedding", error.to_string()))?;
         let limits = gpu.device().limits();
         let binding_bytes_max = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
         let mut uploaded = Uploaded::new(gpu);
         let mut upload = |name: String, words: Vec<u32>| uploaded.upload(&name, &words);
-        let lower = || Model::lower(lookup.norm(), layers, binding_bytes_max, &mut upload);
+        let lower = || Model::lower(lookup.norm(), layers, &head_layers, binding_bytes_max, &mut upload);
         let model = gpu.attempt("the weights", weight_bytes, lower).await?;
         release_free_memory();
         if lookup.columns() != model.hidden {
@@ -91,7 +96,7 @@ impl GpuPlan {
             step: "the head".to_owned(),
             reason: error.to_string(),
         };
-        let head = self.inner.head.runner().map_err(unable)?;
+        let head = self.inner.head.as_ref().map(Head::runner).transpose().map_err(unable)?;
         Ok(GpuEngine::new(self.clone(), head, Kernels::new(1)))
     }
 }

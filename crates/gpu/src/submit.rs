@@ -15,7 +15,7 @@ pub(crate) fn submit(
     uploaded: &Uploaded,
     buffers: &mut Buffers,
     recording: &Recording,
-    from: Arena,
+    from: Buffer,
     answer_bytes: u64,
     timing: Option<&Timing>,
 ) -> Result<(), GpuError> {
@@ -50,7 +50,7 @@ pub(crate) fn submit(
             timing.resolve(&mut encoder);
         }
     }
-    encoder.copy_buffer_to_buffer(buffers.arena(from)?, 0, buffers.arena(Arena::Answers)?, 0, answer_bytes);
+    encoder.copy_buffer_to_buffer(find(uploaded, buffers, from)?, 0, buffers.arena(Arena::Answers)?, 0, answer_bytes);
     gpu.queue().submit([encoder.finish()]);
     Ok(())
 }
@@ -63,6 +63,14 @@ fn uniform_bytes(recording: &Recording) -> Vec<u8> {
         block[..4 * words.len()].copy_from_slice(bytemuck::cast_slice(words));
     }
     bytes
+}
+
+fn find<'a>(uploaded: &'a Uploaded, buffers: &'a Buffers, buffer: Buffer) -> Result<&'a wgpu::Buffer, GpuError> {
+    match buffer {
+        Buffer::Weight(number) => uploaded.weight(number),
+        Buffer::Arena(arena) => buffers.arena(arena),
+        Buffer::Nothing => Ok(&uploaded.nothing),
+    }
 }
 
 fn bind(
@@ -78,11 +86,7 @@ fn bind(
     };
     let mut entries = vec![wgpu::BindGroupEntry { binding: 0, resource: wgpu::BindingResource::Buffer(block) }];
     for (index, buffer) in dispatch.buffers.iter().enumerate() {
-        let buffer = match *buffer {
-            Buffer::Weight(number) => uploaded.weight(number)?,
-            Buffer::Arena(arena) => buffers.arena(arena)?,
-            Buffer::Nothing => &uploaded.nothing,
-        };
+        let buffer = find(uploaded, buffers, *buffer)?;
         entries.push(wgpu::BindGroupEntry { binding: index as u32 + 1, resource: buffer.as_entire_binding() });
     }
     let label = Some(dispatch.pipeline.shader.name);

@@ -6,8 +6,8 @@ mod adapter;
 
 use adapter::{engine, open_gpu, open_gpu_with};
 use grice_cpu::CpuEngine;
-use grice_gpu::Settings;
-use grice_model::{Batch, Engine, EngineError, Logits, Network, Precision};
+use grice_gpu::{GpuPlan, Settings};
+use grice_model::{Batch, Engine, EngineError, Logits, Network, Precision, Unfused};
 use grice_testkit::fixtures::{Fixture, QuantizedByOnnxRuntime};
 use grice_testkit::{FP16_TOLERANCE, FP32_TOLERANCE, assert_close, conformance};
 
@@ -31,6 +31,23 @@ fn files_by_onnx_runtimes_quantizer() {
         assert_eq!(network.precision(), Precision::Int8);
         engine(&gpu, network)
     });
+}
+
+/// A head in other operators runs on the processor, and answers the same.
+#[test]
+fn heads_run_on_either_side() {
+    let Some(gpu) = open_gpu() else { return };
+    for fixture in Fixture::all() {
+        let network = Network::import(fixture.onnx(), 4).unwrap();
+        let mut on_device = engine(&gpu, network.clone());
+        let mut program = network.into_program().ok().unwrap();
+        program.head_layers = Err(Unfused { reason: "a test says so".to_owned() });
+        let mut on_processor = pollster::block_on(GpuPlan::new(&gpu, program, 4)).unwrap().engine().unwrap();
+        let batch = Batch::pack(&[vec![1, 2, 3], vec![4], vec![5; 40]]).unwrap();
+        let (one, other) = (on_device.forward(&batch).unwrap(), on_processor.forward(&batch).unwrap());
+        let (one, other): (Vec<f32>, Vec<f32>) = (values(&one).collect(), values(&other).collect());
+        assert_close(fixture.name, &one, &other, FP32_TOLERANCE);
+    }
 }
 
 /// Weights and tables rounded to f16 give nearly the logits of those that are not.

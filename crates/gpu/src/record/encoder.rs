@@ -1,15 +1,17 @@
-//! The encoder as dispatches: embedded tokens in `Hidden`, hidden states of token 0 of each sequence out in `Attended`.
+//! The encoder as dispatches: embedded tokens in `Hidden`, hidden states of token 0 of each sequence out in `Attended`, which the head
+//! goes on from.
 
 use super::geometry::Geometry;
+use super::head::record_head;
 use super::shaders::{ATTENTION, GATHER_ROWS, LAYER_NORM};
 use super::{Arena, Buffer, Dispatch, PipelineKey, Recording, Step, View};
 use crate::error::GpuError;
 use crate::gemm::{Product, Scratch, Weights};
 use crate::model::{AttentionPlan, LayerPlan, Model, NormPlan};
-use crate::tune::{Size, Tiles};
+use crate::tune::Tiles;
 use grice_kernels::Activation;
 
-const SCRATCH: Scratch = Scratch {
+pub(super) const SCRATCH: Scratch = Scratch {
     quantized: Buffer::Arena(Arena::Quantized),
     scales: Buffer::Arena(Arena::Scales),
     shares: Buffer::Arena(Arena::Shares),
@@ -32,6 +34,7 @@ pub(crate) fn record_forward(model: &Model, geometry: &Geometry, tiles: &Tiles) 
             Some(query) => run.run_first(query)?,
         }
     }
+    record_head(&mut recording, model, geometry.rows(), tiles)?;
     Ok(recording)
 }
 
@@ -104,11 +107,7 @@ impl LayerRun<'_> {
         y: View,
     ) -> Result<(), GpuError> {
         let product = Product { step: self.step(op), x, weights, activation, residual, y, scratch: SCRATCH };
-        let size = Size { m: x.rows, k: weights.k, n: weights.n };
-        let choice = self.tiles.choose(weights.precision, size)?;
-        self.recording.shares_bytes = self.recording.shares_bytes.max(product.shares_bytes(&choice));
-        self.recording.dispatches.extend(product.record(&choice)?);
-        Ok(())
+        self.recording.multiply(&product, self.tiles)
     }
 
     fn attend(&mut self, operands: &Operands, out: View) {

@@ -2,6 +2,7 @@
 
 mod encoder;
 mod geometry;
+mod head;
 #[cfg(all(test, not(target_arch = "wasm32")))]
 mod oracle;
 mod shaders;
@@ -10,6 +11,10 @@ mod tests;
 
 pub(crate) use encoder::record_forward;
 pub(crate) use geometry::{BLOCK_QUERIES, Geometry};
+
+use crate::error::GpuError;
+use crate::gemm::Product;
+use crate::tune::{Size, Tiles};
 
 /// A buffer by its role; `submit` knows which handle that is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +46,10 @@ pub(crate) enum Arena {
     Quantized,
     /// Their scales, f32 `[tokens]`.
     Scales,
+    /// What the head's layers 0, 2, 4 … make, f32 `[rows, their widest]`.
+    HeadEven,
+    /// What its layers 1, 3, 5 … make.
+    HeadOdd,
     /// Sums over shares of k, where products are cut along k.
     Shares,
     /// Where each sequence starts: u32 `[rows]`.
@@ -49,8 +58,15 @@ pub(crate) enum Arena {
     Blocks,
     /// A block of uniforms for each dispatch.
     Uniforms,
-    /// What is read back: f32 `[rows, hidden]`.
+    /// What is read back: f32 `[rows, labels]`, or `[rows, hidden]` for a head on the processor.
     Answers,
+}
+
+impl Arena {
+    /// Where layer `number` of the head puts what it makes.
+    pub(crate) fn of_head(number: usize) -> Arena {
+        if number.is_multiple_of(2) { Arena::HeadEven } else { Arena::HeadOdd }
+    }
 }
 
 /// A matrix inside a buffer: element `(i, j)` is at `offset + i · stride + j`, counted in elements. Stride and offset are
@@ -133,6 +149,15 @@ impl View {
 impl Recording {
     pub(crate) fn push(&mut self, dispatch: Dispatch) {
         self.dispatches.push(dispatch);
+    }
+
+    /// Adds a product in the way that is best for its size.
+    pub(crate) fn multiply(&mut self, product: &Product<'_>, tiles: &Tiles) -> Result<(), GpuError> {
+        let weights = product.weights;
+        let choice = tiles.choose(weights.precision, Size { m: product.x.rows, k: weights.k, n: weights.n })?;
+        self.shares_bytes = self.shares_bytes.max(product.shares_bytes(&choice));
+        self.dispatches.extend(product.record(&choice)?);
+        Ok(())
     }
 }
 

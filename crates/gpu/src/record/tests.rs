@@ -7,7 +7,7 @@ use crate::gemm::tests::validate::Translator;
 use crate::model::Model;
 use crate::tune::{Class, Tiles};
 use grice_kernels::{Activation, LayerNorm};
-use grice_model::{Attention, Layer, Linear, Matrix, Relative, Values};
+use grice_model::{Attention, Dense, Layer, Linear, Matrix, Relative, Values};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -99,6 +99,16 @@ impl Sizes {
         vec![layer; self.layers]
     }
 
+    /// Three layers for each of four labels, as branches side by side.
+    fn head(&self) -> Vec<Dense> {
+        let widths = [self.hidden(), 2 * self.hidden(), self.hidden(), 4];
+        let dense = |pair: &[usize]| Dense {
+            linear: Sizes { values: f32_zeros, ..*self }.linear(pair[0], pair[1]),
+            activation: if pair[1] == 4 { Activation::Identity } else { Activation::Gelu },
+        };
+        widths.windows(2).map(dense).collect()
+    }
+
     /// The model, and the bytes of its weights.
     fn lower(&self) -> (Model, u64) {
         let (mut count, mut bytes) = (0, 0);
@@ -107,7 +117,7 @@ impl Sizes {
             count += 1;
             Ok(Buffer::Weight(count - 1))
         };
-        let model = Model::lower(&self.norm(), self.layers(), BINDING_BYTES_MAX, &mut upload).unwrap();
+        let model = Model::lower(&self.norm(), self.layers(), &self.head(), BINDING_BYTES_MAX, &mut upload).unwrap();
         (model, bytes)
     }
 }
@@ -231,8 +241,9 @@ fn the_detector_fits_its_memory() {
         assert!(allocated <= 600_000_000, "{} tokens: {allocated} bytes", geometry.tokens);
         assert!(allocated * 10 <= exact * 13, "{} tokens: {allocated} bytes for {exact}", geometry.tokens);
     }
-    // Its layers' weights in two bytes each, and little beside.
-    let least = 2 * (12 * (4 * 768 * 768 + 2 * 768 * 3072) + 12 * 2 * 512 * 768);
+    // Its layers' weights in two bytes each, its head's in four, and little beside.
+    let head = 4 * (768 * 1536 + 1536 * 768 + 768 * 4);
+    let least = 2 * (12 * (4 * 768 * 768 + 2 * 768 * 3072) + 12 * 2 * 512 * 768) + head;
     assert!(
         (least..least + least / 50).contains(&weights),
         "{weights} bytes of weights, where numbers alone are {least}"
@@ -246,7 +257,8 @@ fn the_device_sets_aside_little_more_than_is_planned() {
     let Some(gpu) = crate::gemm::tests::device::gpu("memory") else { return };
     let mut uploaded = crate::plan::Uploaded::new(&gpu);
     let mut upload = |name: String, words: Vec<u32>| uploaded.upload(&name, &words);
-    let model = Model::lower(&DETECTOR.norm(), DETECTOR.layers(), BINDING_BYTES_MAX, &mut upload).unwrap();
+    let model =
+        Model::lower(&DETECTOR.norm(), DETECTOR.layers(), &DETECTOR.head(), BINDING_BYTES_MAX, &mut upload).unwrap();
     let lengths = [128; 64];
     let capacity = Capacity::of(&geometry(&lengths), &record(&model, &lengths), tokens_max(&model, BINDING_BYTES_MAX));
     let buffers = pollster::block_on(Buffers::allocate(&gpu, &model, capacity)).unwrap();
