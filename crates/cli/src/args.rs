@@ -88,6 +88,18 @@ The result is judged by --data, or by the calibration rows: rows as for `grice e
 after), else as for `grice detect` (decisions that stay the same). Below --floor the layers that hurt most are kept in fp32; if
 that does not help, nothing is written and the exit status is 1, unless --force is given.";
 
+const COMPILE_EXAMPLES: &str = "\
+Examples:
+  grice compile --device gpu --model bundle
+  grice compile --device gpu:1 --model bundle --precision int8 --json
+  grice detect --device gpu --model bundle --response \"Yes.\"
+
+Writes one file beside the ONNX file in the bundle's folder, onnx/model_int8.gpu say (beside a .tar bundle; in GRICE_CACHE_DIR for the
+model compiled in): the weights as this GPU holds them, the tiles chosen for it, its compiled shaders, and the CPU's answers to a few
+sequences, by which every start is checked. Commands with --device gpu or auto use it from then on. On another adapter, driver or
+release of grice, for another model, or if a byte of it changed, it is left aside with a note and the ONNX file is used; compile
+again then. docs/gpu.md says more.";
+
 const SERVE_EXAMPLES: &str = "\
 Examples:
   grice serve
@@ -160,6 +172,8 @@ pub(crate) enum Command {
     Eval(Eval),
     /// Make a smaller model of an fp32 one, within a floor of quality
     Quantize(Quantize),
+    /// Prepare a model for the GPU, so that later starts are fast
+    Compile(Compile),
     /// Show what a model is made of
     Inspect(Inspect),
     /// Measure time, memory or single steps
@@ -323,6 +337,18 @@ pub(crate) enum QuantizeMethod {
     Minmax,
     Entropy,
     Percentile,
+}
+
+/// Arguments of `compile`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = COMPILE_EXAMPLES)]
+pub(crate) struct Compile {
+    /// The GPU: gpu, or gpu:N for adapter N of `grice doctor`
+    #[arg(long, value_name = "DEVICE", default_value = "gpu")]
+    pub(crate) device: Device,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Arguments of `inspect`.

@@ -17,6 +17,9 @@ pub(crate) enum CliError {
     /// The model is at fault, or the turn given on the command line.
     #[error("{0}")]
     Core(#[from] grice_core::Error),
+    /// `compile` for the processor.
+    #[error("only a GPU has an engine to compile: say --device gpu, or gpu:N for adapter N of `grice doctor`")]
+    CompileDevice,
     /// The model made the importer panic.
     #[error("the model cannot be loaded; loading it gave up: {0}")]
     LoadPanic(String),
@@ -207,6 +210,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             CliError::NoModel
+            | CliError::CompileDevice
             | CliError::UnknownFormat(_)
             | CliError::CsvNoResponse { .. }
             | CliError::CsvHeader { .. }

@@ -59,6 +59,8 @@ struct RunsOn {
     device: &'static str,
     engine: &'static str,
     threads: usize,
+    /// The compiled engine that it was loaded from, if it was.
+    compiled: Option<String>,
 }
 
 /// Describes the model.
@@ -79,7 +81,10 @@ pub(crate) fn run(args: &Inspect, common: &Common) -> Result<()> {
 fn describe(bundle: &Bundle, common: &Common) -> Result<Description> {
     let manifest = bundle.manifest();
     // Loading checks that graph, tokenizer and manifest fit; a description of what does not fit would mislead.
-    let info = load_detector(bundle, common, &[])?.engine_info();
+    let detector = load_detector(bundle, common, &[])?;
+    let info = detector.engine_info();
+    let compiled = detector.compiled().map(|path| path.display().to_string());
+    drop(detector);
     Ok(Description {
         name: manifest.name.clone(),
         version: manifest.version.clone(),
@@ -92,7 +97,7 @@ fn describe(bundle: &Bundle, common: &Common) -> Result<Description> {
         thresholds: manifest.thresholds,
         files: list_files(bundle)?,
         graph: describe_graph(bundle, info.precision)?,
-        runs_on: RunsOn { device: info.device, engine: info.kernels, threads: info.threads },
+        runs_on: RunsOn { device: info.device, engine: info.kernels, threads: info.threads, compiled },
     })
 }
 
@@ -139,6 +144,9 @@ fn show_description(about: &Description, terminal: Terminal) -> String {
         "runs on     {} ({}), {} threads",
         about.runs_on.device, about.runs_on.engine, about.runs_on.threads
     );
+    if let Some(path) = &about.runs_on.compiled {
+        _ = writeln!(text, "compiled    {path}");
+    }
 
     _ = writeln!(text, "\n{}", strong("label     temperature  threshold"));
     for &maxim in &about.labels {

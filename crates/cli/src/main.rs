@@ -11,6 +11,7 @@ mod args;
 mod batch;
 mod bench;
 mod compare;
+mod compile;
 mod config;
 mod config_file;
 mod detect;
@@ -80,6 +81,7 @@ fn run(args: &Args) -> Result<(), CliError> {
         Command::Detect(detect) => detect::run(detect, &on(&detect.on)),
         Command::Eval(eval) => eval::run(eval, &on(&eval.on)),
         Command::Quantize(quantize) => quantize::run(quantize, common),
+        Command::Compile(compile) => compile::run(compile, &Common { device: compile.device, ..common.clone() }),
         Command::Inspect(inspect) => inspect::run(inspect, &on(&inspect.on)),
         Command::Profile(profile) => profile::run(profile, &on(profile.what.on())),
         Command::Bench(bench) => bench::run(bench, &on(&bench.on)),

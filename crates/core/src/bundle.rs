@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 const MANIFEST: &str = "grice.json";
 const CONFIG: &str = "config.json";
@@ -15,16 +16,18 @@ const TOKENIZER: &str = "tokenizer.json";
 const FILE_BYTES_MAX: u64 = 4 << 30;
 
 /// An opened bundle: the manifest is parsed and checked, the other files are read when they are asked for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Bundle {
     manifest: Manifest,
     files: Files,
+    /// The `.tar` that the files were read from.
+    archive: Option<PathBuf>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Files {
     Folder(PathBuf),
-    Held(BTreeMap<String, Cow<'static, [u8]>>),
+    Held(Arc<BTreeMap<String, Cow<'static, [u8]>>>),
 }
 
 impl Bundle {
@@ -38,12 +41,13 @@ impl Bundle {
             return Bundle::from_files(Files::Folder(path.to_owned()));
         }
         let bytes = std::fs::read(path).map_err(|error| unreadable(path.display(), &error))?;
-        Bundle::from_tar(&bytes).map_err(|error| match error {
+        let opened = Bundle::from_tar(&bytes).map_err(|error| match error {
             Error::BundleFile { path: inner, cause } => {
                 Error::BundleFile { path: path.display().to_string(), cause: format!("{inner}: {cause}") }
             }
             other => other,
-        })
+        })?;
+        Ok(Bundle { archive: Some(path.to_owned()), ..opened })
     }
 
     /// Opens the bytes of a `.tar` that holds a bundle, at its top or in one folder.
@@ -84,7 +88,7 @@ impl Bundle {
     /// # Errors
     /// As [`Bundle::open`].
     pub fn from_held(files: BTreeMap<String, Cow<'static, [u8]>>) -> Result<Bundle> {
-        Bundle::from_files(Files::Held(files))
+        Bundle::from_files(Files::Held(Arc::new(files)))
     }
 
     /// The default model, compiled into the binary.
@@ -153,6 +157,32 @@ impl Bundle {
         Ok(told.unwrap_or_else(|| format!("sha256:{}", hex(&Sha256::digest(&bytes)))))
     }
 
+    /// As [`Bundle::model_digest`], by the manifest's word if it has one: the file is not read then, nor need it be there.
+    ///
+    /// # Errors
+    /// As [`Bundle::model_digest`].
+    pub fn stated_digest(&self, precision: Precision) -> Result<String> {
+        let stated = self.manifest.digests.get(self.model_path(precision)?);
+        stated.map_or_else(|| self.model_digest(precision), |digest| Ok(digest.to_ascii_lowercase()))
+    }
+
+    /// Where the compiled engine of a precision lies: beside the ONNX file in a folder, `onnx/model_int8.gpu` say; beside a `.tar`,
+    /// `bundle.int8.gpu`; in `cache` for the model that is compiled in. `None` for other bytes, or without `cache`.
+    ///
+    /// # Errors
+    /// [`Error::NoPrecision`].
+    pub fn compiled_path(&self, precision: Precision, cache: Option<&Path>) -> Result<Option<PathBuf>> {
+        let path = self.model_path(precision)?;
+        Ok(match (&self.files, &self.archive) {
+            (Files::Folder(folder), _) => Some(folder.join(path).with_extension("gpu")),
+            (Files::Held(_), Some(archive)) => Some(archive.with_extension(format!("{precision}.gpu"))),
+            (Files::Held(_), None) if self.is_embedded() => {
+                cache.map(|folder| folder.join(format!("{}.{precision}.gpu", self.manifest.name)))
+            }
+            (Files::Held(_), None) => None,
+        })
+    }
+
     /// The bytes of any of its files by its path inside the bundle, the digest checked if the manifest has one.
     ///
     /// # Errors
@@ -165,7 +195,7 @@ impl Bundle {
         let bytes = files.read(MANIFEST)?;
         let manifest =
             Manifest::parse(&bytes).map_err(|source| Error::Model { path: files.place(MANIFEST), source })?;
-        Ok(Bundle { manifest, files })
+        Ok(Bundle { manifest, files, archive: None })
     }
 
     /// Files compiled in are not hashed again: the test suite does that once, a cold start need not.

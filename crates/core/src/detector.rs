@@ -1,10 +1,10 @@
 //! The detection task: turns in, verdicts out.
 
 use crate::engine::wait_for;
-use crate::text::{Encoded, Tokenizer};
-use crate::{AnyEngine, Bundle, Device, Error, Plan, Reader, Result, Turn, Verdict};
-use grice_model::{Batch, Engine, EngineInfo, Logits, Manifest, Network, PerMaxim, Precision};
-use std::path::PathBuf;
+use crate::text::Encoded;
+use crate::{AnyEngine, Bundle, Device, Error, Plan, Planner, Reader, Result, Turn, Verdict};
+use grice_model::{Batch, Engine, EngineInfo, Logits, Manifest, PerMaxim, Precision};
+use std::path::{Path, PathBuf};
 
 /// How a detector is to run.
 #[derive(Clone, Debug, Default)]
@@ -21,39 +21,10 @@ pub struct Options {
     pub gpu_cache: Option<PathBuf>,
 }
 
-/// A bundle read and checked, and not planned for any device yet.
-pub struct Unplanned {
-    /// Text in, verdict out.
-    pub reader: Reader,
-    /// The graph.
-    pub network: Network,
-    /// The precision of its file.
-    pub precision: Precision,
-}
-
 /// A bundle read, checked and planned: the two ends of a detector, and what engines are made from.
 pub struct Model {
     reader: Reader,
     plan: Plan,
-}
-
-impl Unplanned {
-    /// Reads a bundle: tokenizer and graph, checked to fit each other. [`Options::threads`] and [`Options::device`] have no say
-    /// here.
-    ///
-    /// # Errors
-    /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit.
-    pub fn read(bundle: &Bundle, options: &Options) -> Result<Unplanned> {
-        let manifest = bundle.manifest().clone();
-        let precision = options.precision.unwrap_or_else(|| manifest.default_precision());
-        let (path, onnx) = bundle.model(precision)?;
-        let network = Network::import(onnx, manifest.labels.len())
-            .map_err(|source| Error::Model { path: path.to_owned(), source })?;
-        let tokenizer = Tokenizer::from_json(&bundle.tokenizer()?)?;
-        check_ids(&tokenizer, network.embedding_rows())?;
-        check_positions(bundle)?;
-        Ok(Unplanned { reader: Reader::new(manifest, tokenizer, options.thresholds), network, precision })
-    }
 }
 
 impl Model {
@@ -64,8 +35,8 @@ impl Model {
     /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit; [`Error::Gpu`] if a GPU was asked for and
     /// cannot be used.
     pub async fn open(bundle: &Bundle, options: &Options) -> Result<Model> {
-        let Unplanned { reader, network, precision } = Unplanned::read(bundle, options)?;
-        Ok(Model { reader, plan: Plan::open(network, precision, options).await? })
+        let plan = Planner::new(bundle, options).open_last(options).await?;
+        Ok(Model { reader: Reader::read(bundle, options, plan.embedding_rows())?, plan })
     }
 
     /// As [`Model::open`], waiting for it. In a browser only the processor can be waited for.
@@ -111,6 +82,7 @@ pub struct Detector {
     engine: AnyEngine,
     fallback_reason: Option<String>,
     warnings: Vec<String>,
+    compiled: Option<PathBuf>,
 }
 
 impl Detector {
@@ -123,7 +95,8 @@ impl Detector {
         let engine = model.build_engine(options.threads.unwrap_or(1))?;
         let fallback_reason = model.plan.fallback_reason().map(str::to_owned);
         let warnings = model.plan.warnings();
-        Ok(Detector { reader: model.reader, engine, fallback_reason, warnings })
+        let compiled = model.plan.compiled().map(Path::to_owned);
+        Ok(Detector { reader: model.reader, engine, fallback_reason, warnings, compiled })
     }
 
     /// The verdict on one turn.
@@ -181,6 +154,11 @@ impl Detector {
         self.engine.info()
     }
 
+    /// As [`Plan::compiled`].
+    pub fn compiled(&self) -> Option<&Path> {
+        self.compiled.as_deref()
+    }
+
     /// As [`Plan::warnings`], of the time of loading.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
@@ -189,35 +167,5 @@ impl Detector {
     /// Why it runs on the processor where a GPU would have been welcome.
     pub fn fallback_reason(&self) -> Option<&str> {
         self.fallback_reason.as_deref()
-    }
-}
-
-fn check_ids(tokenizer: &Tokenizer, embedding_rows: Option<usize>) -> Result<()> {
-    let bound = tokenizer.id_bound();
-    match embedding_rows {
-        Some(rows) if bound > rows => Err(Error::Tokenizer(format!(
-            "it produces ids up to {}, but the model's embedding has only {rows} rows; tokenizer and model do not fit",
-            bound - 1
-        ))),
-        _ => Ok(()),
-    }
-}
-
-/// A model with one row a position cannot read past its last row.
-fn check_positions(bundle: &Bundle) -> Result<()> {
-    let manifest = bundle.manifest();
-    if !manifest.family.positions_are_rows() {
-        return Ok(());
-    }
-    let config = bundle.config()?;
-    match config.get("max_position_embeddings").and_then(serde_json::Value::as_u64) {
-        Some(rows) if (manifest.max_tokens as u64) > rows => Err(Error::BundleFile {
-            path: "grice.json".to_owned(),
-            cause: format!(
-                "`max_tokens` is {}, but config.json gives the encoder only {rows} positions; lower `max_tokens`",
-                manifest.max_tokens
-            ),
-        }),
-        _ => Ok(()),
     }
 }

@@ -3,10 +3,16 @@
 use crate::{Device, Error, Options, Result};
 use grice_cpu::{CpuEngine, CpuPlan};
 use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Precision, Trace};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+mod compiled;
 #[cfg(feature = "gpu")]
 mod self_test;
+
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+pub use compiled::{Compilation, compile};
 
 /// Of what blocks, in a browser.
 const NO_WAITING: &str = "a browser's GPU cannot be waited for; use what is asynchronous";
@@ -87,6 +93,8 @@ pub struct Plan {
     form: Form,
     embedding_rows: Option<usize>,
     fallback_reason: Option<String>,
+    compiled: Option<PathBuf>,
+    warnings: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -113,7 +121,7 @@ impl Plan {
                 Err(reason) => (Form::Cpu(CpuPlan::new(network, precision)?), Some(reason)),
             },
         };
-        Ok(Plan { form, embedding_rows, fallback_reason })
+        Ok(Plan { form, embedding_rows, fallback_reason, compiled: None, warnings: Vec::new() })
     }
 
     /// As [`Plan::open`], waiting for it. In a browser only [`Device::Cpu`] can be waited for.
@@ -162,13 +170,25 @@ impl Plan {
         }
     }
 
-    /// What went wrong on a GPU without stopping anybody, such as a cache that was left aside. Each for a log or a screen.
+    /// What went wrong on a GPU without stopping anybody, such as a cache or a compiled engine that was left aside. Each for a log
+    /// or a screen.
     pub fn warnings(&self) -> Vec<String> {
-        match &self.form {
+        let of_device = match &self.form {
             Form::Cpu(_) => Vec::new(),
             #[cfg(feature = "gpu")]
             Form::Gpu(gpu, _) => gpu.warnings(),
-        }
+        };
+        self.warnings.iter().cloned().chain(of_device).collect()
+    }
+
+    /// The same plan with more to warn of.
+    pub(crate) fn with_warnings(self, warnings: Vec<String>) -> Plan {
+        Plan { warnings, ..self }
+    }
+
+    /// The compiled engine that it came from, if it did.
+    pub fn compiled(&self) -> Option<&Path> {
+        self.compiled.as_deref()
     }
 
     /// Whether its device went away: then it has to be opened anew.
@@ -201,19 +221,26 @@ async fn open_gpu(
     options: &Options,
     index: Option<usize>,
 ) -> Result<Form, String> {
-    use grice_gpu::{Gpu, GpuPlan, Selector, Settings};
+    use grice_gpu::GpuPlan;
     let program =
         network.program().map_err(|unfused| format!("the GPU engine runs fused networks only: {}", unfused.reason))?;
+    let gpu = open_adapter(options, index).await?;
+    let plan = GpuPlan::new(&gpu, program.clone(), network.labels()).await.map_err(|error| error.to_string())?;
+    self_test::compare(network.clone(), precision, &plan).await?;
+    Ok(Form::Gpu(gpu, plan))
+}
+
+/// The adapter that the options mean.
+#[cfg(feature = "gpu")]
+async fn open_adapter(options: &Options, index: Option<usize>) -> Result<grice_gpu::Gpu, String> {
+    use grice_gpu::{Gpu, Selector, Settings};
     let selector = match (options.device, index) {
         (Device::Auto, _) => Selector::Index(find_hardware().await?),
         (_, Some(index)) => Selector::Index(index),
         (_, None) => Selector::Auto,
     };
     let settings = Settings { cache: options.gpu_cache.clone(), timestamps: true, ..Settings::default() };
-    let gpu = Gpu::open(selector, &settings).await.map_err(|error| error.to_string())?;
-    let plan = GpuPlan::new(&gpu, program.clone(), network.labels()).await.map_err(|error| error.to_string())?;
-    self_test::compare(network.clone(), precision, &plan).await?;
-    Ok(Form::Gpu(gpu, plan))
+    Gpu::open(selector, &settings).await.map_err(|error| error.to_string())
 }
 
 /// The best adapter that is no program on the processor: such a one is slower than the processor's own kernels.
@@ -236,6 +263,27 @@ async fn find_hardware() -> Result<usize, String> {
 #[cfg(not(feature = "gpu"))]
 async fn open_gpu(_: &Network, _: Precision, _: &Options, _: Option<usize>) -> Result<Form, String> {
     Err("this build has no GPU engine; build with the feature `gpu`".to_owned())
+}
+
+/// The plan out of the compiled engine of a bundle's model, where there is one that can be used on [`Options::device`], and why one
+/// was left aside. Neither the ONNX file is read then nor the processor's answers worked out anew.
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+pub(crate) async fn reuse_compiled(
+    bundle: &crate::Bundle,
+    precision: Precision,
+    options: &Options,
+) -> Result<(Option<Plan>, Vec<String>)> {
+    compiled::reuse(bundle, precision, options).await
+}
+
+/// None: there is no GPU here that an engine could have been compiled for.
+#[cfg(not(all(feature = "gpu", not(target_arch = "wasm32"))))]
+pub(crate) async fn reuse_compiled(
+    _: &crate::Bundle,
+    _: Precision,
+    _: &Options,
+) -> Result<(Option<Plan>, Vec<String>)> {
+    Ok((None, Vec::new()))
 }
 
 /// All adapters, in the order in which [`Device::Gpu`] counts them.

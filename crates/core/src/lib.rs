@@ -14,6 +14,7 @@ mod dialogue;
 mod embedded;
 mod engine;
 mod error;
+mod planner;
 mod reader;
 mod readout;
 pub mod schedule;
@@ -22,12 +23,12 @@ pub mod text;
 mod verdict;
 
 pub use bundle::{Bundle, file_digest};
-pub use detector::{Detector, Model, Options, Unplanned};
+pub use detector::{Detector, Model, Options};
 pub use device::Device;
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
-#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
-pub use engine::find_adapters;
 pub use engine::{AnyEngine, Plan, plan_engine};
+#[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
+pub use engine::{Compilation, compile, find_adapters};
 pub use error::{Error, ErrorKind, Result};
 pub use grice_cpu::{CpuEngine, CpuPlan};
 #[cfg(feature = "gpu")]
@@ -36,5 +37,6 @@ pub use grice_model::{
     Batch, Engine, EngineError, EngineInfo, Family, Logits, Manifest, Maxim, Network, NodeSummary, PerMaxim, Precision,
     Span, Task, Trace,
 };
+pub use planner::Planner;
 pub use reader::Reader;
 pub use verdict::Verdict;

@@ -2,7 +2,7 @@
 
 use crate::readout::read_verdict;
 use crate::text::{Encoded, Template, Tokenizer, encode_turn};
-use crate::{Result, Turn, Verdict};
+use crate::{Bundle, Error, Options, Result, Turn, Verdict};
 use grice_model::{Manifest, PerMaxim};
 
 /// The two ends of a detector, on either side of its engine. Changes nothing in itself, so any number of threads may share one.
@@ -14,7 +14,18 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(manifest: Manifest, tokenizer: Tokenizer, thresholds: Option<PerMaxim<f32>>) -> Reader {
+    /// Reads the tokenizer and manifest of a bundle, whose model has so many rows of words, if that is known.
+    ///
+    /// # Errors
+    /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit.
+    pub fn read(bundle: &Bundle, options: &Options, embedding_rows: Option<usize>) -> Result<Reader> {
+        let tokenizer = Tokenizer::from_json(&bundle.tokenizer()?)?;
+        check_ids(&tokenizer, embedding_rows)?;
+        check_positions(bundle)?;
+        Ok(Reader::new(bundle.manifest().clone(), tokenizer, options.thresholds))
+    }
+
+    fn new(manifest: Manifest, tokenizer: Tokenizer, thresholds: Option<PerMaxim<f32>>) -> Reader {
         let thresholds = thresholds.unwrap_or(manifest.thresholds);
         Reader { template: Template::new(&manifest), manifest, tokenizer, thresholds }
     }
@@ -52,5 +63,35 @@ impl Reader {
     /// The thresholds in force.
     pub fn thresholds(&self) -> &PerMaxim<f32> {
         &self.thresholds
+    }
+}
+
+fn check_ids(tokenizer: &Tokenizer, embedding_rows: Option<usize>) -> Result<()> {
+    let bound = tokenizer.id_bound();
+    match embedding_rows {
+        Some(rows) if bound > rows => Err(Error::Tokenizer(format!(
+            "it produces ids up to {}, but the model's embedding has only {rows} rows; tokenizer and model do not fit",
+            bound - 1
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// A model with one row a position cannot read past its last row.
+fn check_positions(bundle: &Bundle) -> Result<()> {
+    let manifest = bundle.manifest();
+    if !manifest.family.positions_are_rows() {
+        return Ok(());
+    }
+    let config = bundle.config()?;
+    match config.get("max_position_embeddings").and_then(serde_json::Value::as_u64) {
+        Some(rows) if (manifest.max_tokens as u64) > rows => Err(Error::BundleFile {
+            path: "grice.json".to_owned(),
+            cause: format!(
+                "`max_tokens` is {}, but config.json gives the encoder only {rows} positions; lower `max_tokens`",
+                manifest.max_tokens
+            ),
+        }),
+        _ => Ok(()),
     }
 }

@@ -71,6 +71,14 @@ pub enum GpuError {
         /// In its words.
         reason: String,
     },
+    /// A compiled engine that is not one for here.
+    #[error("{path}: {reason}")]
+    Compiled {
+        /// The file.
+        path: String,
+        /// What is wrong with it, or what it was made for.
+        reason: String,
+    },
     /// The device went away.
     #[error("the GPU was lost: {0}")]
     Lost(String),

@@ -11,6 +11,7 @@
 
 mod adapter;
 mod buffers;
+mod compiled;
 mod device;
 mod engine;
 mod error;
@@ -25,6 +26,8 @@ mod timing;
 mod tune;
 
 pub use adapter::{Adapter, AdapterKind, AdapterLimits, list_adapters};
+#[cfg(not(target_arch = "wasm32"))]
+pub use compiled::{Answers, CompiledPlan, Origin};
 pub use device::{Gpu, Selector, Settings};
 pub use engine::GpuEngine;
 pub use error::GpuError;

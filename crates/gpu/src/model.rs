@@ -5,14 +5,15 @@ use crate::gemm::{PackedWeights, Weights};
 use crate::record::{Arena, Buffer, View};
 use grice_kernels::{Activation, LayerNorm, SlotMap};
 use grice_model::{Attention, Dense, Layer, Linear, Precision, Relative, Values};
+use serde::{Deserialize, Serialize};
 
 /// The widest head that `attention` takes.
-const HEAD_DIM_MAX: usize = 128;
+pub(crate) const HEAD_DIM_MAX: usize = 128;
 /// The largest distance that is looked up; beyond it there is no slot of its own in any model.
-const REACH_MAX: i64 = 1 << 16;
+pub(crate) const REACH_MAX: i64 = 1 << 16;
 
 /// The encoder, and the head where it is dense layers, its weights uploaded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Model {
     /// Columns of a hidden state.
     pub(crate) hidden: usize,
@@ -25,13 +26,14 @@ pub(crate) struct Model {
 }
 
 /// `activation(x · weights + bias)`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct DensePlan {
     pub(crate) weights: Weights,
+    #[serde(with = "crate::compiled::ActivationName")]
     pub(crate) activation: Activation,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LayerPlan {
     /// Queries, keys and values side by side; in the last layer, which asks only for token 0, keys and values.
     pub(crate) projections: Weights,
@@ -41,20 +43,22 @@ pub(crate) struct LayerPlan {
     pub(crate) output: Weights,
     pub(crate) attention_norm: NormPlan,
     pub(crate) up: Weights,
+    #[serde(with = "crate::compiled::ActivationName")]
     pub(crate) activation: Activation,
     pub(crate) down: Weights,
     pub(crate) norm: NormPlan,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AttentionPlan {
     pub(crate) heads: usize,
     pub(crate) head_dim: usize,
+    #[serde(with = "crate::compiled::bits")]
     pub(crate) scale: f32,
     pub(crate) relative: Option<RelativePlan>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RelativePlan {
     /// Relative keys, then relative queries, of which one may be absent.
     pub(crate) tables: Buffer,
@@ -69,10 +73,11 @@ pub(crate) struct RelativePlan {
     pub(crate) reach: usize,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct NormPlan {
     /// Gamma, then beta.
     pub(crate) parameters: Buffer,
+    #[serde(with = "crate::compiled::bits")]
     pub(crate) epsilon: f32,
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The pipelines of a device.
 pub(crate) struct Pipelines {
     made: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
-    kept: Option<Kept>,
+    kept: Mutex<Option<Kept>>,
 }
 
 /// A pipeline, and what it binds.
@@ -22,25 +22,31 @@ pub(crate) struct Pipeline {
 struct Kept {
     cache: wgpu::PipelineCache,
     path: PathBuf,
+    /// Whether there was nothing at its start.
+    is_new: bool,
 }
 
 impl Pipelines {
     /// None yet; what `folder` keeps from an earlier time makes them quicker.
     pub(crate) fn new(device: &wgpu::Device, folder: Option<&Path>) -> Pipelines {
-        Pipelines { made: Mutex::default(), kept: folder.and_then(|folder| Kept::open(device, folder)) }
+        Pipelines { made: Mutex::default(), kept: Mutex::new(folder.and_then(|folder| Kept::open(device, folder))) }
     }
 
     /// The pipeline of a key. What the device has against it, an error scope says.
     pub(crate) fn get(&self, device: &wgpu::Device, key: &PipelineKey) -> Arc<Pipeline> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        let make = || Arc::new(make_pipeline(device, key, self.kept.as_ref().map(|kept| &kept.cache)));
+        let make = || {
+            let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::new(make_pipeline(device, key, kept.as_ref().map(|kept| &kept.cache)))
+        };
         made.entry(key.clone()).or_insert_with(make).clone()
     }
 
     /// Writes down what the driver made of all pipelines so far. A folder that cannot be written to costs time only, the next
     /// time.
     pub(crate) fn keep(&self) {
-        if let Some(kept) = &self.kept
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = &*kept
             && let Some(data) = kept.cache.get_data()
         {
             // Under another name first: whoever reads meanwhile finds a whole file.
@@ -48,6 +54,28 @@ impl Pipelines {
             if std::fs::write(&draft, data).is_ok() && std::fs::rename(&draft, &kept.path).is_err() {
                 let _ = std::fs::remove_file(&draft);
             }
+        }
+    }
+
+    /// The driver's own form of all pipelines so far, where there is one.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn data(&self) -> Option<Vec<u8>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.cache.get_data()
+    }
+
+    /// Starts from what [`Pipelines::data`] gave at another time, unless the folder had something already.
+    ///
+    /// # Safety
+    /// It must be just that.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn seed(&self, device: &wgpu::Device, data: &[u8]) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = kept.as_mut().filter(|kept| kept.is_new) {
+            let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: Some(data), fallback: true };
+            // SAFETY: the caller says so.
+            kept.cache = unsafe { device.create_pipeline_cache(&descriptor) };
+            kept.is_new = false;
         }
     }
 }
@@ -67,7 +95,7 @@ impl Kept {
         // can run programs as that user already.
         #[allow(unsafe_code)]
         let cache = unsafe { device.create_pipeline_cache(&descriptor) };
-        Some(Kept { cache, path })
+        Some(Kept { cache, path, is_new: data.is_none() })
     }
 }
 

@@ -33,6 +33,17 @@ pub(crate) struct Inner {
     pub(crate) tokens_max: usize,
 }
 
+/// What a plan is put together from.
+pub(crate) struct Parts {
+    pub(crate) uploaded: Uploaded,
+    pub(crate) model: Model,
+    pub(crate) lookup: Lookup,
+    pub(crate) head: Option<Head>,
+    pub(crate) precision: Precision,
+    pub(crate) labels: usize,
+    pub(crate) tiles: Tiles,
+}
+
 /// The weights, by number.
 pub(crate) struct Uploaded {
     pub(crate) gpu: Gpu,
@@ -57,19 +68,26 @@ impl GpuPlan {
         let Program { embedding, layers, head_layers, .. } = program;
         let head_layers = head_layers.ok().filter(|_| head.is_none()).unwrap_or_default();
         let lookup = Lookup::new(embedding).map_err(|error| unable("the embedding", error.to_string()))?;
-        let limits = gpu.device().limits();
-        let binding_bytes_max = limits.max_storage_buffer_binding_size.min(limits.max_buffer_size);
+        let binding_bytes_max = binding_bytes_max(gpu);
         let mut uploaded = Uploaded::new(gpu);
         let mut upload = |name: String, words: Vec<u32>| uploaded.upload(&name, &words);
         let lower = || Model::lower(lookup.norm(), layers, &head_layers, binding_bytes_max, &mut upload);
         let model = gpu.attempt("the weights", weight_bytes, lower).await?;
         release_free_memory();
-        if lookup.columns() != model.hidden {
-            return Err(unable("the embedding", "its rows are not as long as its norm".to_owned()));
-        }
-        let tokens_max = buffers::tokens_max(&model, binding_bytes_max);
         let tiles = Tiles::open(gpu, &model.layers.iter().flat_map(Model::products).collect::<Vec<_>>())?;
-        warm(gpu, &pipelines_of(&model, &tiles, tokens_max)?).await?;
+        GpuPlan::assemble(Parts { uploaded, model, lookup, head, precision, labels, tiles }).await
+    }
+
+    /// Checks that the parts fit each other, and makes the pipelines.
+    pub(crate) async fn assemble(parts: Parts) -> Result<GpuPlan, GpuError> {
+        let Parts { uploaded, model, lookup, head, precision, labels, tiles } = parts;
+        if lookup.columns() != model.hidden {
+            let reason = "its rows are not as long as its norm".to_owned();
+            return Err(GpuError::Lowering { step: "the embedding".to_owned(), reason });
+        }
+        let gpu = uploaded.gpu.clone();
+        let tokens_max = buffers::tokens_max(&model, binding_bytes_max(&gpu));
+        warm(&gpu, &pipelines_of(&model, &tiles, tokens_max)?).await?;
         let inner = Inner { uploaded, model, lookup, head, precision, labels, tiles, tokens_max };
         Ok(GpuPlan { inner: Arc::new(inner) })
     }
@@ -99,6 +117,12 @@ impl GpuPlan {
         let head = self.inner.head.as_ref().map(Head::runner).transpose().map_err(unable)?;
         Ok(GpuEngine::new(self.clone(), head, Kernels::new(1)))
     }
+}
+
+/// Bytes of the largest buffer that a shader sees as a whole.
+pub(crate) fn binding_bytes_max(gpu: &Gpu) -> u64 {
+    let limits = gpu.device().limits();
+    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
 }
 
 /// The pipelines that batches up to so many tokens ask for, each once: natively all of them; in a browser, which takes longer over

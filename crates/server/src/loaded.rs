@@ -1,6 +1,6 @@
 //! A model in memory, and how engines come from it.
 
-use grice_core::{Bundle, Device, Engine, Network, Options, Plan, Precision, Reader, Result, Unplanned};
+use grice_core::{Bundle, Device, Engine, Error, Options, Plan, Planner, Precision, Reader, Result};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Builds the engine of one replica, with so many threads. Called again when a replica has failed.
@@ -41,10 +41,12 @@ impl Loaded {
     /// # Errors
     /// What core says of the bundle, or of a device that was asked for and cannot be used.
     pub fn open(bundle: &Bundle, options: &Options, devices: &[Device]) -> Result<Loaded> {
-        let Unplanned { reader, network, precision } = Unplanned::read(bundle, options)?;
-        let digest = bundle.model_digest(precision)?;
-        let id_bound = network.embedding_rows();
-        let plans = Plans::load(network, precision, options, devices)?;
+        let planner = Planner::new(bundle, options);
+        let precision = planner.precision();
+        let digest = bundle.stated_digest(precision)?;
+        let plans = Plans::load(bundle, planner, &digest, options, devices)?;
+        let id_bound = plans.embedding_rows();
+        let reader = Reader::read(bundle, options, id_bound)?;
         let (device, fallback_reason) = (plans.device(), plans.fallback_reason());
         let build: BuildEngine = Arc::new(move |replica: &Replica| {
             let engine = plans.current(replica.index)?.engine(replica.threads)?;
@@ -60,8 +62,10 @@ struct Plans {
     slots: Vec<Slot>,
     /// The slot of each replica, in turn; at least one.
     turns: Vec<usize>,
-    /// What a lost GPU's plan is made from anew; not kept if no GPU is in use.
-    network: Option<Network>,
+    /// What a lost GPU's plan is made from anew.
+    bundle: Bundle,
+    /// Of its model, which must still be the same then.
+    digest: String,
     precision: Precision,
 }
 
@@ -71,40 +75,59 @@ struct Slot {
 }
 
 impl Plans {
-    fn load(network: Network, precision: Precision, options: &Options, devices: &[Device]) -> Result<Plans> {
+    fn load(
+        bundle: &Bundle,
+        mut planner: Planner<'_>,
+        digest: &str,
+        options: &Options,
+        devices: &[Device],
+    ) -> Result<Plans> {
+        let (bundle, digest, precision) = (bundle.clone(), digest.to_owned(), planner.precision());
         let on = |device: Device| Options { device, ..options.clone() };
         if devices.iter().all(|&device| device == Device::Cpu) {
             // Handed over, so that its weights are freed while they are packed.
             let options = on(Device::Cpu);
-            let plan = Mutex::new(Plan::load(network, precision, &options)?);
+            let plan = Mutex::new(planner.load_last(&options)?);
             let slots = vec![Slot { options, plan }];
-            return Ok(Plans { slots, turns: vec![0], network: None, precision });
+            return Ok(Plans { slots, turns: vec![0], bundle, digest, precision });
         }
         let (mut slots, mut turns): (Vec<Slot>, Vec<usize>) = Default::default();
-        let mut uses_gpu = false;
         for &device in devices {
             let found = slots.iter().position(|slot| slot.options.device == device);
             turns.push(found.unwrap_or(slots.len()));
             if found.is_none() {
                 let options = on(device);
-                let plan = Plan::load(network.clone(), precision, &options)?;
+                let plan = planner.load(&options)?;
                 log_device(&plan);
-                uses_gpu |= plan.device() == "gpu";
                 slots.push(Slot { options, plan: Mutex::new(plan) });
             }
         }
-        Ok(Plans { slots, turns, network: uses_gpu.then_some(network), precision })
+        Ok(Plans { slots, turns, bundle, digest, precision })
     }
 
     /// The plan of a replica, made anew if its device was lost.
     fn current(&self, replica: usize) -> Result<Plan> {
         let slot = &self.slots[self.turns[replica % self.turns.len()]];
         let mut plan = slot.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (true, Some(network)) = (plan.is_lost(), &self.network) {
-            *plan = Plan::load(network.clone(), self.precision, &slot.options)?;
+        if plan.is_lost() {
+            *plan = self.make_anew(&slot.options)?;
             log_device(&plan);
         }
         Ok(plan.clone())
+    }
+
+    /// Reads the bundle again: it is seldom, and until then the weights lie on the device only.
+    fn make_anew(&self, options: &Options) -> Result<Plan> {
+        let found = self.bundle.stated_digest(self.precision)?;
+        if found != self.digest {
+            let path = self.bundle.model_path(self.precision)?.to_owned();
+            return Err(Error::BundleDigest { path, found, expected: self.digest.clone() });
+        }
+        Planner::new(&self.bundle, &Options { precision: Some(self.precision), ..options.clone() }).load_last(options)
+    }
+
+    fn embedding_rows(&self) -> Option<usize> {
+        self.slots[0].plan.lock().unwrap_or_else(PoisonError::into_inner).embedding_rows()
     }
 
     fn device(&self) -> String {

@@ -4,7 +4,7 @@
 
 use grice_cpu::CpuPlan;
 use grice_gpu::GpuPlan;
-use grice_model::{Batch, Engine, Network, Precision};
+use grice_model::{Batch, Engine, Logits, Network, Precision};
 
 /// Of lengths around the edges of tiles, the longest within any model's positions.
 const LENGTHS: [usize; 4] = [1, 7, 33, 64];
@@ -12,10 +12,25 @@ const LENGTHS: [usize; 4] = [1, 7, 33, 64];
 /// Compares logits, and says by how much they differ if that is more than their precision explains.
 pub(super) async fn compare(network: Network, precision: Precision, plan: &GpuPlan) -> Result<(), String> {
     let batch = batch(&network)?;
+    let expected = answer(network, precision, &batch)?;
+    compare_answers(&batch, &expected, precision, plan).await
+}
+
+/// What the processor answers.
+pub(super) fn answer(network: Network, precision: Precision, batch: &Batch) -> Result<Logits, String> {
     let cpu = CpuPlan::new(network, precision).and_then(|plan| plan.engine(1));
-    let expected = cpu.and_then(|mut engine| engine.forward(&batch)).map_err(|error| error.to_string())?;
+    cpu.and_then(|mut engine| engine.forward(batch)).map_err(|error| error.to_string())
+}
+
+/// Compares with what the processor answered.
+pub(super) async fn compare_answers(
+    batch: &Batch,
+    expected: &Logits,
+    precision: Precision,
+    plan: &GpuPlan,
+) -> Result<(), String> {
     let mut engine = plan.engine().map_err(|error| error.to_string())?;
-    let found = engine.run(&batch).await.map_err(|error| error.to_string())?;
+    let found = engine.run(batch).await.map_err(|error| error.to_string())?;
     let tolerance = tolerance(precision);
     for row in 0..batch.rows() {
         for (found, expected) in found.row(row).iter().zip(expected.row(row)) {
@@ -43,7 +58,7 @@ fn tolerance(precision: Precision) -> f32 {
 }
 
 /// Ids spread over the vocabulary, the same each time, in sequences that the model has positions for.
-fn batch(network: &Network) -> Result<Batch, String> {
+pub(super) fn batch(network: &Network) -> Result<Batch, String> {
     let rows = network.embedding_rows().unwrap_or(1).max(1);
     let positions = network.program().ok().and_then(|program| program.embedding.positions.as_ref());
     let length_max = positions.map_or(usize::MAX, |positions| positions.table.rows().saturating_sub(positions.offset));

@@ -4,6 +4,7 @@ use super::method::WORKGROUPS_MAX;
 use crate::error::GpuError;
 use crate::record::Buffer;
 use grice_model::{Linear, Matrix, Precision, Values};
+use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
 /// The largest `k` whose sums of products of 8-bit integers, 127 · 128 each, stay below 2³¹.
@@ -34,7 +35,7 @@ pub(crate) struct PackedPart {
 }
 
 /// Weights on a device.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Weights {
     pub(crate) precision: Precision,
     pub(crate) k: usize,
@@ -43,7 +44,7 @@ pub(crate) struct Weights {
 }
 
 /// Some columns of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct WeightPart {
     /// Which ones; starts at a multiple of four.
     pub(crate) range: Range<usize>,

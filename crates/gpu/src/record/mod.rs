@@ -11,13 +11,16 @@ mod tests;
 
 pub(crate) use encoder::record_forward;
 pub(crate) use geometry::{BLOCK_QUERIES, Geometry};
+pub(crate) use shaders::ALL;
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::GpuError;
 use crate::gemm::Product;
 use crate::tune::{Size, Tiles};
 
 /// A buffer by its role; `submit` knows which handle that is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) enum Buffer {
     /// The n-th that was uploaded with the weights.
     Weight(usize),
@@ -28,7 +31,7 @@ pub(crate) enum Buffer {
 }
 
 /// The buffers of an engine. Planned for a number of tokens; rows follow each other without gaps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Arena {
     /// Hidden states, f32 `[tokens, hidden]`.
     Hidden,

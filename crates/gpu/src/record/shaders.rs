@@ -13,8 +13,7 @@ macro_rules! shaders {
         };)+
 
         /// All of them, to be looked at without a device.
-        #[cfg(test)]
-        pub(super) static ALL: &[&Shader] = &[$(&$constant),+];
+        pub(crate) static ALL: &[&Shader] = &[$(&$constant),+];
     };
 }
 

@@ -27,6 +27,7 @@ pub use measure::{TimedProduct, time_products};
 use crate::error::GpuError;
 use crate::gemm::{Abilities, Choice};
 use grice_model::Precision;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -35,7 +36,7 @@ use std::sync::{Mutex, PoisonError};
 const ROWS_MAX: usize = 4096;
 
 /// Products that want the same choice: up to `rows` rows, times weights of `[k, n]`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(crate) struct Shape {
     pub(crate) precision: Precision,
     /// A power of two.
@@ -87,6 +88,26 @@ impl Tiles {
     /// Choices by the table only. `abilities` without cooperative matrices that nobody checked.
     pub(crate) fn new(class: Class, abilities: Abilities) -> Tiles {
         Tiles { class, abilities, timed: HashMap::new(), guessed: Mutex::default() }
+    }
+
+    /// What was found out on the device: whether cooperative matrices make the right products, and what was timed.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn findings(&self) -> (bool, Vec<(Shape, Choice)>) {
+        let mut timed: Vec<_> = self.timed.iter().map(|(shape, choice)| (*shape, *choice)).collect();
+        timed.sort_by_key(|(shape, _)| (shape.k, shape.n, shape.rows, shape.precision));
+        (self.abilities.cooperative.is_some(), timed)
+    }
+
+    /// What was found out on the same device before, without what it cannot do.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn restore(gpu: &crate::device::Gpu, cooperative: bool, timed: &[(Shape, Choice)]) -> Tiles {
+        let found = gpu.abilities();
+        let abilities = Abilities { cooperative: found.cooperative.filter(|_| cooperative), ..found };
+        let sound = timed
+            .iter()
+            .filter(|(shape, choice)| choice.is_sound(&abilities) && choice.method.precision() == shape.precision);
+        let timed = sound.copied().collect();
+        Tiles { timed, ..Tiles::new(Class::of(gpu.adapter()), abilities) }
     }
 
     /// The way to make a product of `m` rows with weights of `[k, n]`.

@@ -1,0 +1,163 @@
+//! The compiled engine beside a bundle's model: made once for a device, and found again at every start on it.
+
+use super::{Form, Plan, open_adapter, self_test, wait_for};
+use crate::{Bundle, Device, Error, Options, Planner, Result};
+use grice_gpu::{Answers, CompiledPlan, GpuPlan, Origin};
+use grice_model::{Batch, Logits, Precision};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What was compiled, and how long its parts took.
+#[derive(Clone, Debug)]
+pub struct Compilation {
+    /// The file.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+    /// The adapter that it is for.
+    pub adapter: String,
+    /// Of the model.
+    pub precision: Precision,
+    /// Bytes of weights on the device.
+    pub weight_bytes: u64,
+    /// Reading and importing the ONNX file.
+    pub import: Duration,
+    /// Packing, uploading, choosing tiles, making pipelines and comparing with the processor.
+    pub plan: Duration,
+    /// Writing the file.
+    pub write: Duration,
+    /// Loading it again, compared with the processor's answers: what a later start takes instead of `import` and `plan`.
+    pub load: Duration,
+}
+
+/// Compiles a bundle's model for a GPU, writes the file and proves that it loads. `clock` tells the time since any fixed moment.
+///
+/// # Errors
+/// [`Error::Gpu`] for a bundle that has no place for it, a model that does not run on the GPU, or a file that cannot be written; what else the
+/// bundle is at fault of.
+pub fn compile(bundle: &Bundle, options: &Options, clock: fn() -> Duration) -> Result<Compilation> {
+    wait_for(options.device, compile_for(bundle, options, clock))?
+}
+
+async fn compile_for(bundle: &Bundle, options: &Options, clock: fn() -> Duration) -> Result<Compilation> {
+    let mut planner = Planner::new(bundle, options);
+    let precision = planner.precision();
+    let Some(path) = bundle.compiled_path(precision, options.gpu_cache.as_deref())? else {
+        let reason = "a compiled engine lies beside its bundle, and this bundle is neither a folder nor a .tar file; for the model \
+                      compiled in it lies in the cache folder: set GRICE_CACHE_DIR";
+        return Err(Error::Gpu(reason.to_owned()));
+    };
+    let start = clock();
+    let network = planner.take_network()?;
+    let imported = clock();
+    let (labels, embedding_rows) = (network.labels(), network.embedding_rows());
+    let origin = Origin { digest: bundle.stated_digest(precision)?, precision, labels, embedding_rows };
+    let unfused = |unfused: &grice_model::Unfused| {
+        Error::Gpu(format!("the GPU engine runs fused networks only: {}", unfused.reason))
+    };
+    let program = network.program().map_err(unfused)?.clone();
+    let index = if let Device::Gpu(index) = options.device { index } else { None };
+    let gpu = open_adapter(options, index).await.map_err(Error::Gpu)?;
+    let told = |error: grice_gpu::GpuError| Error::Gpu(error.to_string());
+    let planning = clock();
+    let plan = GpuPlan::new(&gpu, program.clone(), labels).await.map_err(told)?;
+    let batch = self_test::batch(&network).map_err(Error::Gpu)?;
+    let expected = self_test::answer(network, precision, &batch).map_err(Error::Gpu)?;
+    self_test::compare_answers(&batch, &expected, precision, &plan).await.map_err(Error::Gpu)?;
+    let writing = clock();
+    let bytes = plan.compile(&path, &program, origin, answers_of(&batch, &expected)).map_err(told)?;
+    let written = clock();
+    let weight_bytes = plan.weight_bytes();
+    let adapter = gpu.adapter().name.clone();
+    // Both on the device at once may be more than there is; and the pipelines of this one would make the other look quick.
+    drop((plan, program, gpu));
+    let gpu = open_adapter(options, index).await.map_err(Error::Gpu)?;
+    let loading = clock();
+    let compiled = CompiledPlan::open(&path).map_err(told)?;
+    load(&gpu, &compiled, precision).await.map_err(Error::Gpu)?;
+    Ok(Compilation {
+        adapter,
+        import: imported - start,
+        plan: writing - planning,
+        write: written - writing,
+        load: clock() - loading,
+        path,
+        bytes,
+        precision,
+        weight_bytes,
+    })
+}
+
+/// As [`super::reuse_compiled`].
+pub(super) async fn reuse(
+    bundle: &Bundle,
+    precision: Precision,
+    options: &Options,
+) -> Result<(Option<Plan>, Vec<String>)> {
+    let index = match options.device {
+        Device::Cpu => return Ok((None, Vec::new())),
+        Device::Gpu(index) => index,
+        Device::Auto => None,
+    };
+    let path = bundle.compiled_path(precision, options.gpu_cache.as_deref())?;
+    let Some(path) = path.filter(|path| path.exists()) else { return Ok((None, Vec::new())) };
+    let digest = bundle.stated_digest(precision)?;
+    let wanted = |origin: &Origin| {
+        origin.digest == digest && origin.precision == precision && origin.labels == bundle.manifest().labels.len()
+    };
+    match reopen(&path, wanted, precision, options, index).await {
+        Ok(plan) => Ok((Some(plan), Vec::new())),
+        Err(None) => Ok((None, Vec::new())),
+        Err(Some(reason)) => {
+            let advice = "the ONNX file is used instead; run `grice compile` again";
+            Ok((None, vec![format!("the compiled engine is left aside: {reason}; {advice}")]))
+        }
+    }
+}
+
+/// The plan in a file. An error without a reason is one that the file is not at fault of.
+async fn reopen(
+    path: &Path,
+    wanted: impl Fn(&Origin) -> bool,
+    precision: Precision,
+    options: &Options,
+    index: Option<usize>,
+) -> Result<Plan, Option<String>> {
+    let compiled = CompiledPlan::open(path).map_err(|error| Some(error.to_string()))?;
+    if !wanted(compiled.origin()) {
+        return Err(Some(format!("{}: it was made from another model than the bundle's", path.display())));
+    }
+    // Without a device there is nothing to say of the file; whoever asked hears of the device when it is opened for the model itself.
+    let gpu = open_adapter(options, index).await.map_err(|_| None)?;
+    let plan = load(&gpu, &compiled, precision).await.map_err(Some)?;
+    let embedding_rows = compiled.origin().embedding_rows;
+    let form = Form::Gpu(gpu, plan);
+    Ok(Plan { form, embedding_rows, fallback_reason: None, compiled: Some(path.to_owned()), warnings: Vec::new() })
+}
+
+/// Uploads it, and compares its answers with those that the processor gave.
+async fn load(gpu: &grice_gpu::Gpu, compiled: &CompiledPlan, precision: Precision) -> Result<GpuPlan, String> {
+    let plan = GpuPlan::load(gpu, compiled).await.map_err(|error| error.to_string())?;
+    let labels = compiled.origin().labels;
+    let Answers { sequences, logits } = compiled.answers();
+    let batch = Batch::pack(sequences).map_err(|error| error.to_string())?;
+    if logits.len() != batch.rows() * labels {
+        return Err("its recorded answers are not as many as its sequences".to_owned());
+    }
+    let mut expected = Logits::zeros(batch.rows(), labels);
+    for (row, bits) in logits.chunks_exact(labels.max(1)).enumerate() {
+        for (value, bits) in expected.row_mut(row).iter_mut().zip(bits) {
+            *value = f32::from_bits(*bits);
+        }
+    }
+    self_test::compare_answers(&batch, &expected, precision, &plan).await?;
+    Ok(plan)
+}
+
+fn answers_of(batch: &Batch, logits: &Logits) -> Answers {
+    let rows = 0..batch.rows();
+    Answers {
+        sequences: rows.clone().map(|row| batch.sequence(row).to_vec()).collect(),
+        logits: rows.flat_map(|row| logits.row(row).iter().map(|logit| logit.to_bits())).collect(),
+    }
+}

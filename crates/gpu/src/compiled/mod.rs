@@ -1,0 +1,54 @@
+//! A plan in a file: what the device was given, word for word, so that another start on the same device neither reads the ONNX file nor packs
+//! its weights.
+//!
+//! ```text
+//! GpuPlan, Program ─► header + blobs ─► file ─► checked ─► GpuPlan
+//! ```
+//!
+//! The file belongs to one model, one adapter with one driver, and one release. Whatever else it is, or if a byte of it changed, it is
+//! refused with a reason, and whoever asked makes the plan from the ONNX file.
+
+#[cfg(not(target_arch = "wasm32"))]
+mod check;
+#[cfg(not(target_arch = "wasm32"))]
+mod container;
+#[cfg(not(target_arch = "wasm32"))]
+mod embedding;
+#[cfg(not(target_arch = "wasm32"))]
+mod header;
+#[cfg(not(target_arch = "wasm32"))]
+mod plan;
+#[cfg(not(target_arch = "wasm32"))]
+mod seal;
+
+#[cfg(not(target_arch = "wasm32"))]
+pub use header::{Answers, Origin};
+#[cfg(not(target_arch = "wasm32"))]
+pub use plan::CompiledPlan;
+
+use grice_kernels::Activation;
+use serde::{Deserialize, Serialize};
+
+/// How an activation is written down.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Activation", rename_all = "kebab-case")]
+pub(crate) enum ActivationName {
+    Identity,
+    Gelu,
+    GeluTanh,
+    Relu,
+    Tanh,
+}
+
+/// Numbers as their bits: JSON has no NaN, and decimals may lose the last bit.
+pub(crate) mod bits {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(number: &f32, serializer: S) -> Result<S::Ok, S::Error> {
+        number.to_bits().serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
+        Ok(f32::from_bits(u32::deserialize(deserializer)?))
+    }
+}
