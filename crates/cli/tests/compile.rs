@@ -4,51 +4,35 @@
 
 mod support;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use support::{Ran, bare, good_rows, grice, run, tiny_bert};
+use support::{Ran, bare, copy_folder, good_rows, grice, has_adapter, run, tiny_bert};
 
-/// A copy of the fixture bundle, to be compiled.
+/// A copy of the fixture bundle, to be compiled, and a cache of its own.
 struct Bundle {
-    folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
+    model: PathBuf,
     rows: PathBuf,
-}
-
-/// `None`, said aloud, where there is no adapter.
-fn bundle() -> Option<Bundle> {
-    let findings: Value = serde_json::from_str(&run(&mut grice(["doctor", "--json"])).expect(0).out).unwrap();
-    if !findings["gpus"].as_array().unwrap().iter().any(|gpu| gpu["unfit"].is_null()) {
-        println!("skipped: no adapter");
-        return None;
-    }
-    let folder = tempfile::tempdir().unwrap();
-    copy(&tiny_bert(), folder.path());
-    let rows = folder.path().join("rows.jsonl");
-    std::fs::write(&rows, good_rows(12)).unwrap();
-    Some(Bundle { folder, rows })
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => _ = std::fs::copy(entry.path(), target).unwrap(),
-        }
-    }
+    cache: PathBuf,
 }
 
 impl Bundle {
+    /// `None`, said aloud, where there is no adapter.
+    fn new() -> Option<Bundle> {
+        if !has_adapter() {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let [model, rows, cache] = ["bundle", "rows.jsonl", "cache"].map(|name| folder.path().join(name));
+        copy_folder(&tiny_bert(), &model);
+        std::fs::write(&rows, good_rows(12)).unwrap();
+        Some(Bundle { _folder: folder, model, rows, cache })
+    }
+
     fn grice(&self, args: &[&str]) -> Command {
         let mut command = bare();
-        command
-            .arg("--model")
-            .arg(self.folder.path())
-            .args(args)
-            .env("GRICE_CACHE_DIR", self.folder.path().join("cache"));
+        command.arg("--model").arg(&self.model).args(args).env("GRICE_CACHE_DIR", &self.cache);
         command
     }
 
@@ -57,8 +41,8 @@ impl Bundle {
         serde_json::from_str(&ran.out).unwrap()
     }
 
-    fn detect(&self) -> Ran {
-        run(self.grice(&["detect", "--device", "gpu", "--input"]).arg(&self.rows)).expect(0)
+    fn detect(&self, device: &str) -> Ran {
+        run(self.grice(&["detect", "--device", device, "--input"]).arg(&self.rows))
     }
 
     /// The compiled engine that runs, by `inspect`.
@@ -68,35 +52,51 @@ impl Bundle {
         assert_eq!(about["runs_on"]["device"], "gpu");
         about["runs_on"]["compiled"].as_str().map(str::to_owned)
     }
+
+    /// Changes the ONNX file without a change to what it computes: the name of who produced it.
+    fn alter_model(&self) {
+        let path = self.model.join("onnx/model.onnx");
+        let mut onnx = std::fs::read(&path).unwrap();
+        onnx.extend(b"\x12\x04test");
+        std::fs::write(&path, &onnx).unwrap();
+        let manifest = self.model.join("grice.json");
+        let mut about: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+        about["digests"]["onnx/model.onnx"] = json!(grice_core::file_digest(&onnx));
+        std::fs::write(manifest, about.to_string()).unwrap();
+    }
 }
 
 #[test]
 fn a_compiled_engine_gives_the_same_verdicts() {
-    let Some(bundle) = bundle() else { return };
+    let Some(bundle) = Bundle::new() else { return };
     assert_eq!(bundle.compiled(), None);
-    let without = bundle.detect();
+    let without = bundle.detect("gpu").expect(0);
     let report = bundle.compile();
     let path = report["path"].as_str().unwrap();
     assert_eq!(report["bytes"].as_u64().unwrap(), std::fs::metadata(path).unwrap().len());
+    assert!(report["load_ms"].as_f64().unwrap() > 0.0, "{report}");
     assert_eq!(bundle.compiled().as_deref(), Some(path));
-    let with = bundle.detect();
-    assert_eq!((with.out, with.err.contains("left aside")), (without.out, false));
+    let with = bundle.detect("gpu").expect(0);
+    assert_eq!((with.out, with.err.contains("left aside")), (without.out.clone(), false));
     // No draft is left behind.
-    let folder = Path::new(path).parent().unwrap();
-    assert!(
-        std::fs::read_dir(folder).unwrap().all(|entry| !entry.unwrap().path().display().to_string().contains(".part"))
-    );
+    let entries = std::fs::read_dir(Path::new(path).parent().unwrap()).unwrap();
+    let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    // The ONNX file is not needed, except by the processor.
+    std::fs::remove_file(bundle.model.join("onnx/model.onnx")).unwrap();
+    assert_eq!(bundle.detect("gpu").expect(0).out, without.out);
+    assert!(bundle.detect("cpu").expect(1).err.contains("model.onnx"));
 }
 
 #[test]
 fn what_does_not_fit_is_left_aside() {
-    let Some(bundle) = bundle() else { return };
-    let without = bundle.detect().out;
+    let Some(bundle) = Bundle::new() else { return };
+    let without = bundle.detect("gpu").expect(0).out;
     let path = bundle.compile()["path"].as_str().unwrap().to_owned();
     let whole = std::fs::read(&path).unwrap();
     let check = |bytes: &[u8], words: &str| {
         std::fs::write(&path, bytes).unwrap();
-        let ran = bundle.detect();
+        let ran = bundle.detect("gpu").expect(0);
         assert!(ran.err.contains("left aside") && ran.err.contains(words), "{words}: {}", ran.err);
         assert_eq!(ran.out, without, "{words}");
     };
@@ -114,18 +114,45 @@ fn what_does_not_fit_is_left_aside() {
     check(&[], "no compiled engine");
     check(b"something else", "no compiled engine");
     std::fs::write(&path, &whole).unwrap();
+    bundle.alter_model();
+    check(&whole, "another model");
+    // And compiled again, it runs.
+    bundle.compile();
     assert_eq!(bundle.compiled(), Some(path));
 }
 
 #[test]
-fn only_folders_and_gpus_are_compiled_for() {
+fn an_archive_has_its_engine_beside_it_and_the_default_model_in_the_cache() {
+    let Some(mut bundle) = Bundle::new() else { return };
+    let archive = bundle.model.with_extension("tar");
+    let packed = Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(&bundle.model).arg(".").status();
+    assert!(packed.unwrap().success());
+    bundle.model = archive;
+    let path = bundle.compile()["path"].as_str().unwrap().to_owned();
+    assert_eq!(Path::new(&path), bundle.model.with_extension("fp32.gpu"));
+    assert_eq!(bundle.compiled(), Some(path));
+    if cfg!(feature = "embedded-model") {
+        let mut command = bare();
+        command.args(["compile", "--device", "gpu"]).env("GRICE_CACHE_DIR", &bundle.cache);
+        let told = run(&mut command).expect(0).out;
+        assert!(told.contains(&bundle.cache.join("detector-mini.int8.gpu").display().to_string()), "{told}");
+    }
+}
+
+#[test]
+fn what_cannot_be_compiled_says_why() {
     let check = |command: &mut Command, code: i32, words: &str| {
         let ran = run(command).expect(code);
         assert!(ran.err.contains(words), "{}", ran.err);
     };
     check(&mut grice(["compile", "--device", "cpu"]), 2, "only a GPU");
     check(&mut grice(["compile", "--device", "auto"]), 2, "only a GPU");
-    if cfg!(feature = "embedded-model") {
-        check(bare().args(["compile", "--device", "gpu"]), 1, "unpack it");
-    }
+    let Some(bundle) = Bundle::new() else { return };
+    check(&mut bundle.grice(&["compile", "--device", "gpu:99"]), 1, "99");
+    check(&mut bundle.grice(&["compile", "--precision", "int8"]), 1, "int8");
+    // What has its name already stays.
+    let path = bundle.model.join("onnx/model.gpu");
+    std::fs::write(&path, "a letter").unwrap();
+    check(&mut bundle.grice(&["compile"]), 1, "move it away");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "a letter");
 }

@@ -242,6 +242,35 @@ fn a_gpu_answers_as_the_cpu_does() {
     }
 }
 
+/// The ONNX file is gone, so that nothing but the compiled engine can answer.
+#[cfg(feature = "gpu")]
+#[test]
+fn a_compiled_engine_serves() {
+    if !support::has_adapter() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("bundle");
+    support::copy_folder(&tiny_bert(), &model);
+    let with = |command: &mut Command| {
+        command.env("GRICE_CACHE_DIR", folder.path().join("cache")).arg("--model").arg(&model);
+        run(command).expect(0)
+    };
+    with(bare().arg("compile"));
+    let told = with(bare().args(["detect", "--json", "--response", "I watched the film yesterday."])).out;
+    let detected: Value = serde_json::from_str(&told).unwrap();
+    std::fs::remove_file(model.join("onnx/model.onnx")).unwrap();
+    let mut command = bare();
+    command.args(["serve", "--listen", "127.0.0.1:0", "--device", "gpu", "--model"]).arg(&model);
+    let serving = Serving::start(command.env("GRICE_CACHE_DIR", folder.path().join("cache")));
+    let answer = ask(&mut connect(serving.address), "I watched the film yesterday.", "").unwrap();
+    let served: Value = serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap();
+    for maxim in ["quantity", "quality", "relation", "manner"] {
+        let [served, detected] = [&served, &detected].map(|row| row["probabilities"][maxim].as_f64().unwrap());
+        assert!((served - detected).abs() < 1e-4, "{maxim}: {served} {detected}");
+    }
+}
+
 #[test]
 fn the_health_check_tells_by_its_exit_status() {
     let mut serving = Serving::start(&mut serve(&[]));

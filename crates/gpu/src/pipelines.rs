@@ -22,8 +22,18 @@ pub(crate) struct Pipeline {
 struct Kept {
     cache: wgpu::PipelineCache,
     path: PathBuf,
-    /// Whether there was nothing at its start.
-    is_new: bool,
+    start: Start,
+}
+
+/// What the driver was given at first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Nothing,
+    /// What the folder kept.
+    Folder,
+    /// What came with a compiled engine.
+    #[cfg(not(target_arch = "wasm32"))]
+    Compiled,
 }
 
 impl Pipelines {
@@ -63,6 +73,16 @@ impl Pipelines {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).as_ref()?.cache.get_data()
     }
 
+    /// Whether [`Pipelines::seed`] gave the driver something.
+    #[cfg(all(test, not(target_arch = "wasm32")))]
+    pub(crate) fn was_seeded(&self) -> bool {
+        self.kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .is_some_and(|kept| kept.start == Start::Compiled)
+    }
+
     /// Starts from what [`Pipelines::data`] gave at another time, unless the folder had something already.
     ///
     /// # Safety
@@ -71,11 +91,11 @@ impl Pipelines {
     #[allow(unsafe_code)]
     pub(crate) unsafe fn seed(&self, device: &wgpu::Device, data: &[u8]) {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = kept.as_mut().filter(|kept| kept.is_new) {
+        if let Some(kept) = kept.as_mut().filter(|kept| kept.start == Start::Nothing) {
             let descriptor = wgpu::PipelineCacheDescriptor { label: None, data: Some(data), fallback: true };
             // SAFETY: the caller says so.
             kept.cache = unsafe { device.create_pipeline_cache(&descriptor) };
-            kept.is_new = false;
+            kept.start = Start::Compiled;
         }
     }
 }
@@ -95,7 +115,8 @@ impl Kept {
         // can run programs as that user already.
         #[allow(unsafe_code)]
         let cache = unsafe { device.create_pipeline_cache(&descriptor) };
-        Some(Kept { cache, path, is_new: data.is_none() })
+        let start = if data.is_some() { Start::Folder } else { Start::Nothing };
+        Some(Kept { cache, path, start })
     }
 }
 

@@ -20,6 +20,8 @@ mod header;
 mod plan;
 #[cfg(not(target_arch = "wasm32"))]
 mod seal;
+#[cfg(all(test, not(target_arch = "wasm32")))]
+mod tests;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use header::{Answers, Origin};
