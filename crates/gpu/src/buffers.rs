@@ -80,7 +80,12 @@ pub(crate) fn plan_arenas(model: &Model, capacity: &Capacity) -> BTreeMap<Arena,
     }
     if model.has_int8() {
         arenas.insert(Arena::Quantized, quantized_bytes(capacity.tokens, model.wide));
+    }
+    if model.has_int8() || model.embedding.form.has_scales() {
         arenas.insert(Arena::Scales, tokens * 4);
+    }
+    if model.embedding.positions.is_some() {
+        arenas.insert(Arena::Places, tokens * 4);
     }
     arenas
 }

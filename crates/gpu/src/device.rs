@@ -161,12 +161,7 @@ impl Gpu {
             (value, (memory, internal, validation.pop()))
         };
         let (memory, internal, validation) = (errors.0.await, errors.1.await, errors.2.await);
-        // Natively a device says that it is lost when it is asked for something.
-        #[cfg(not(target_arch = "wasm32"))]
-        let _ = self.inner.device.poll(wgpu::PollType::Poll);
-        if let Some(reason) = self.lost() {
-            return Err(GpuError::Lost(reason));
-        }
+        self.ask_whether_lost()?;
         if memory.is_some() {
             return Err(GpuError::OutOfMemory { what: what.to_owned(), bytes });
         }
@@ -174,6 +169,15 @@ impl Gpu {
             Some(error) => Err(GpuError::Refused { what: what.to_owned(), reason: error.to_string() }),
             None => value,
         }
+    }
+
+    /// # Errors
+    /// [`GpuError::Lost`].
+    pub(crate) fn ask_whether_lost(&self) -> Result<(), GpuError> {
+        // Natively a device says that it is lost when it is asked for something.
+        #[cfg(not(target_arch = "wasm32"))]
+        let _ = self.inner.device.poll(wgpu::PollType::Poll);
+        self.lost().map_or(Ok(()), |reason| Err(GpuError::Lost(reason)))
     }
 
     /// What the device has had against it since somebody last asked, outside of [`Gpu::attempt`].

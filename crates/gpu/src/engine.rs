@@ -3,12 +3,12 @@
 use crate::adapter::Adapter;
 use crate::buffers::{Buffers, Capacity};
 use crate::error::GpuError;
+use crate::gather::write_rows;
 use crate::plan::{GpuPlan, Inner};
 use crate::readback::{Waiting, read_bytes};
 use crate::record::{Arena, Geometry, Recording, record_forward};
 use crate::submit::submit;
 use crate::timing::Timing;
-use grice_kernels::Kernels;
 use grice_model::{Batch, EngineError, EngineInfo, HeadRunner, Logits, Span, Trace};
 use std::ops::Range;
 use std::time::Duration;
@@ -18,17 +18,13 @@ pub struct GpuEngine {
     plan: GpuPlan,
     /// None where the device runs it.
     head: Option<HeadRunner>,
-    /// For what stays with the processor.
-    kernels: Kernels,
     /// None before the first batch.
     buffers: Option<Buffers>,
-    /// Sums of embedding rows, on their way.
-    embedded: Vec<f32>,
 }
 
 impl GpuEngine {
-    pub(crate) fn new(plan: GpuPlan, head: Option<HeadRunner>, kernels: Kernels) -> GpuEngine {
-        GpuEngine { plan, head, kernels, buffers: None, embedded: Vec::new() }
+    pub(crate) fn new(plan: GpuPlan, head: Option<HeadRunner>) -> GpuEngine {
+        GpuEngine { plan, head, buffers: None }
     }
 
     /// Logits `[batch.rows(), labels]`, in the order of the batch's rows. Waits without blocking the thread; natively that
@@ -60,7 +56,7 @@ impl GpuEngine {
             "webgpu" => "wgpu webgpu",
             _ => "wgpu",
         };
-        EngineInfo { device: "gpu", precision: self.plan.precision(), threads: self.kernels.threads(), kernels }
+        EngineInfo { device: "gpu", precision: self.plan.precision(), threads: 1, kernels }
     }
 
     /// Bytes on the device: the plan's weights and the buffers of this engine.
@@ -121,18 +117,11 @@ impl GpuEngine {
         let recording = record_forward(&plan.model, &geometry, &plan.tiles)?;
         self.fit_buffers(plan, &geometry, &recording).await?;
         let Some(buffers) = &mut self.buffers else { return Ok(Vec::new()) };
-        let (hidden, stride) = (plan.model.hidden, plan.model.hidden.next_multiple_of(4));
-        self.embedded.resize(ids.len() * hidden, 0.0);
-        let gathered = plan.lookup.gather(&self.kernels, ids, &cu_seqlens, &mut self.embedded);
-        gathered.map_err(|error| GpuError::Refused { what: "the embedding".to_owned(), reason: error.to_string() })?;
+        write_rows(plan, buffers, ids, &cu_seqlens)?;
         let write = |arena, bytes: &[u8]| -> Result<(), GpuError> {
             gpu.queue().write_buffer(buffers.arena(arena)?, 0, bytes);
             Ok(())
         };
-        match stride == hidden {
-            true => write(Arena::Hidden, bytemuck::cast_slice(&self.embedded))?,
-            false => write(Arena::Hidden, bytemuck::cast_slice(&spread(&self.embedded, hidden, stride)))?,
-        }
         write(Arena::Starts, bytemuck::cast_slice(&geometry.starts))?;
         write(Arena::Blocks, bytemuck::cast_slice(&geometry.blocks))?;
         let timing = match &spans {
@@ -178,15 +167,6 @@ impl Inner {
             ))),
         }
     }
-}
-
-/// Rows of `columns` numbers, `stride` apart.
-fn spread(numbers: &[f32], columns: usize, stride: usize) -> Vec<f32> {
-    let mut out = vec![0.0; numbers.len() / columns * stride];
-    for (to, from) in out.chunks_exact_mut(stride).zip(numbers.chunks_exact(columns)) {
-        to[..columns].copy_from_slice(from);
-    }
-    out
 }
 
 fn failed(error: GpuError) -> EngineError {

@@ -15,6 +15,7 @@ mod compiled;
 mod device;
 mod engine;
 mod error;
+mod gather;
 mod gemm;
 mod model;
 mod pipelines;

@@ -4,7 +4,7 @@ use crate::error::GpuError;
 use crate::gemm::{PackedWeights, Weights};
 use crate::record::{Arena, Buffer, View};
 use grice_kernels::{Activation, LayerNorm, SlotMap};
-use grice_model::{Attention, Dense, Layer, Linear, Precision, Relative, Values};
+use grice_model::{Attention, Dense, Embedding, Layer, Linear, Positions, Precision, Relative, Values};
 use serde::{Deserialize, Serialize};
 
 /// The widest head that `attention` takes.
@@ -19,7 +19,7 @@ pub(crate) struct Model {
     pub(crate) hidden: usize,
     /// Columns of the widest matrix between two steps.
     pub(crate) wide: usize,
-    pub(crate) embedding_norm: NormPlan,
+    pub(crate) embedding: EmbeddingPlan,
     pub(crate) layers: Vec<LayerPlan>,
     /// From hidden states of token 0 to logits; none where the processor makes them.
     pub(crate) head: Vec<DensePlan>,
@@ -31,6 +31,69 @@ pub(crate) struct DensePlan {
     pub(crate) weights: Weights,
     #[serde(with = "crate::compiled::ActivationName")]
     pub(crate) activation: Activation,
+}
+
+/// What becomes of the rows that the processor gathers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct EmbeddingPlan {
+    pub(crate) form: Form,
+    pub(crate) positions: Option<PositionsPlan>,
+    /// Gamma, beta, then the row that is added to every token, if there is one.
+    pub(crate) parameters: Buffer,
+    pub(crate) constant: bool,
+    #[serde(with = "crate::compiled::bits")]
+    pub(crate) epsilon: f32,
+}
+
+/// Rows for positions, from that of a sequence's first token on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PositionsPlan {
+    /// F32 `[rows, hidden]`.
+    pub(crate) table: Buffer,
+    pub(crate) rows: usize,
+}
+
+/// How rows of words come to the device: as they are stored, which for most models is half the bytes or a quarter of f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Form {
+    F32,
+    F16,
+    Int8,
+}
+
+impl Form {
+    pub(crate) fn of(words: &Values) -> Form {
+        match words {
+            // Factors of columns are multiplied in by [`grice_model::Lookup`].
+            Values::F32(_) | Values::Int8Columns { .. } => Form::F32,
+            Values::F16(_) => Form::F16,
+            Values::Int8Rows { .. } => Form::Int8,
+        }
+    }
+
+    /// As `embed.wgsl` numbers them.
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            Form::F32 => 0,
+            Form::F16 => 1,
+            Form::Int8 => 2,
+        }
+    }
+
+    /// Whether each row has a factor.
+    pub(crate) fn has_scales(self) -> bool {
+        self == Form::Int8
+    }
+
+    /// From one row to the next, whole words of 32 bits.
+    pub(crate) fn row_bytes(self, columns: usize) -> usize {
+        let bytes = match self {
+            Form::F32 => 4 * columns,
+            Form::F16 => 2 * columns,
+            Form::Int8 => columns,
+        };
+        bytes.next_multiple_of(4)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,18 +183,18 @@ impl Model {
     /// # Errors
     /// [`GpuError::Lowering`] for what the shaders do not do, and what `upload` says.
     pub(crate) fn lower(
-        norm: &LayerNorm,
+        embedding: &Embedding,
         layers: Vec<Layer>,
         head: &[Dense],
         binding_bytes_max: u64,
         upload: Upload<'_>,
     ) -> Result<Model, GpuError> {
-        let hidden = norm.gamma.len();
+        let hidden = embedding.norm.gamma.len();
         let count = layers.len();
         if count == 0 {
             return Err(unable("the encoder", "it has no layers"));
         }
-        let embedding_norm = upload_norm("the embedding's norm", norm, hidden, upload)?;
+        let embedding = lower_embedding(embedding, hidden, upload)?;
         let mut lowered = Vec::with_capacity(count);
         for (number, layer) in layers.into_iter().enumerate() {
             let is_last = number + 1 == count;
@@ -140,7 +203,7 @@ impl Model {
         }
         let inner = lowered.iter().map(|layer| layer.up.n).max().unwrap_or(0);
         let head = lower_head(head, hidden, binding_bytes_max, upload)?;
-        Ok(Model { hidden, wide: inner.max(3 * hidden), embedding_norm, layers: lowered, head })
+        Ok(Model { hidden, wide: inner.max(3 * hidden), embedding, layers: lowered, head })
     }
 }
 
@@ -240,6 +303,28 @@ impl RelativePlan {
 
 fn unable(step: &str, reason: &str) -> GpuError {
     GpuError::Lowering { step: step.to_owned(), reason: reason.to_owned() }
+}
+
+fn lower_embedding(embedding: &Embedding, hidden: usize, upload: Upload<'_>) -> Result<EmbeddingPlan, GpuError> {
+    let Embedding { words, positions, constant, norm } = embedding;
+    let name = "the embedding";
+    let lengths = [words.columns(), norm.beta.len(), constant.as_ref().map_or(hidden, Vec::len)];
+    if lengths.iter().any(|length| *length != hidden) {
+        return Err(unable(name, "its rows are not as long as its norm"));
+    }
+    let positions = match positions {
+        None => None,
+        Some(Positions { table, offset }) if table.columns() == hidden && *offset < table.rows() => {
+            let numbers = &table.to_f32()[offset * hidden..];
+            let words = numbers.iter().map(|number| number.to_bits()).collect();
+            Some(PositionsPlan { table: upload("the positions".to_owned(), words)?, rows: table.rows() - offset })
+        }
+        Some(_) => return Err(unable("the positions", &format!("they are not rows of {hidden} columns"))),
+    };
+    let numbers = norm.gamma.iter().chain(&norm.beta).chain(constant.iter().flatten());
+    let parameters = upload(name.to_owned(), numbers.map(|number| number.to_bits()).collect())?;
+    let form = Form::of(words.values());
+    Ok(EmbeddingPlan { form, positions, parameters, constant: constant.is_some(), epsilon: norm.epsilon })
 }
 
 fn lower_head(

@@ -8,7 +8,7 @@ use crate::model::Model;
 use crate::pipelines::warm;
 use crate::record::{Buffer, Geometry, PipelineKey, record_forward};
 use crate::tune::Tiles;
-use grice_kernels::{Kernels, release_free_memory};
+use grice_kernels::release_free_memory;
 use grice_model::{Head, Lookup, Precision, Program};
 use std::sync::Arc;
 
@@ -67,12 +67,12 @@ impl GpuPlan {
         };
         let Program { embedding, layers, head_layers, .. } = program;
         let head_layers = head_layers.ok().filter(|_| head.is_none()).unwrap_or_default();
-        let lookup = Lookup::new(embedding).map_err(|error| unable("the embedding", error.to_string()))?;
         let binding_bytes_max = binding_bytes_max(gpu);
         let mut uploaded = Uploaded::new(gpu);
         let mut upload = |name: String, words: Vec<u32>| uploaded.upload(&name, &words);
-        let lower = || Model::lower(lookup.norm(), layers, &head_layers, binding_bytes_max, &mut upload);
+        let lower = || Model::lower(&embedding, layers, &head_layers, binding_bytes_max, &mut upload);
         let model = gpu.attempt("the weights", weight_bytes, lower).await?;
+        let lookup = Lookup::new(embedding).map_err(|error| unable("the embedding", error.to_string()))?;
         release_free_memory();
         let tiles = Tiles::open(gpu, &model.layers.iter().flat_map(Model::products).collect::<Vec<_>>())?;
         GpuPlan::assemble(Parts { uploaded, model, lookup, head, precision, labels, tiles }).await
@@ -115,7 +115,7 @@ impl GpuPlan {
             reason: error.to_string(),
         };
         let head = self.inner.head.as_ref().map(Head::runner).transpose().map_err(unable)?;
-        Ok(GpuEngine::new(self.clone(), head, Kernels::new(1)))
+        Ok(GpuEngine::new(self.clone(), head))
     }
 }
 

@@ -24,7 +24,7 @@ fn every_step_is_timed() {
     let ops = |layer: &str| -> Vec<&'static str> {
         spans.iter().filter(|span| span.name.starts_with(layer)).map(|span| span.op).collect()
     };
-    assert_eq!(spans[0].name, "embed_norm");
+    assert_eq!(spans[0].name, "embed");
     for op in ["qkv", "attention", "output", "norm", "feed_forward"] {
         assert!(ops("layer 0").contains(&op), "{op} in {:?}", ops("layer 0"));
     }

@@ -1,5 +1,5 @@
-//! The embedding of a fused program, made ready: token ids in, what the first layer reads out. Every engine gathers on the
-//! processor, since a table of words is larger than what many devices bind at once.
+//! The embedding of a fused program, made ready: token ids in, what the first layer reads out. Every engine gathers words on
+//! the processor, since their table is larger than what many devices bind at once.
 
 use crate::{Embedding, EngineError, Matrix, Values};
 use grice_kernels::{EmbeddingTable, Kernels, LayerNorm, ShapeError, Table};
@@ -36,6 +36,11 @@ impl Lookup {
     /// The norm that follows the sum.
     pub fn norm(&self) -> &LayerNorm {
         &self.norm
+    }
+
+    /// The rows of words.
+    pub fn words(&self) -> &EmbeddingTable {
+        &self.words
     }
 
     /// Columns of a row.

@@ -1,7 +1,7 @@
 //! Whether a model out of a file is one that could have been lowered: hashes tell damage, and this what was never right.
 
 use crate::gemm::{Weights, row_of_words};
-use crate::model::{AttentionPlan, DensePlan, HEAD_DIM_MAX, LayerPlan, Model, NormPlan, REACH_MAX};
+use crate::model::{AttentionPlan, DensePlan, EmbeddingPlan, HEAD_DIM_MAX, LayerPlan, Model, NormPlan, REACH_MAX};
 use crate::record::Buffer;
 
 /// More columns than any encoder has.
@@ -14,7 +14,7 @@ pub(super) fn check_model(model: &Model, labels: usize, words: &[u64]) -> Result
     let is_sound = || -> Option<()> {
         let hidden = model.hidden;
         ensure((1..=COLUMNS_MAX).contains(&hidden) && !model.layers.is_empty())?;
-        checker.norm(&model.embedding_norm)?;
+        checker.embedding(&model.embedding)?;
         let (last, others) = model.layers.split_last()?;
         ensure(last.query.is_some() && others.iter().all(|layer| layer.query.is_none()))?;
         model.layers.iter().try_for_each(|layer| checker.layer(layer))?;
@@ -45,6 +45,14 @@ impl Checker<'_> {
         self.norm(&layer.attention_norm)?;
         self.norm(&layer.norm)?;
         self.attention(&layer.attention)
+    }
+
+    fn embedding(&self, embedding: &EmbeddingPlan) -> Option<()> {
+        let rows = if embedding.constant { 3 } else { 2 };
+        self.holds(embedding.parameters, rows * self.hidden as u64)?;
+        let Some(positions) = embedding.positions else { return Some(()) };
+        ensure((1..=REACH_MAX as usize).contains(&positions.rows))?;
+        self.holds(positions.table, positions.rows as u64 * self.hidden as u64)
     }
 
     fn head(&self, head: &[DensePlan], labels: usize) -> Option<()> {

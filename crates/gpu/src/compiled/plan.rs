@@ -7,7 +7,7 @@ use super::header::{Answers, Device, Header, KeptPipelines, KeptTiles, KeptWeigh
 use super::seal::Key;
 use crate::device::Gpu;
 use crate::error::GpuError;
-use crate::model::Model;
+use crate::model::{Form, Model};
 use crate::plan::{GpuPlan, Parts, Uploaded, binding_bytes_max};
 use crate::record::Buffer;
 use crate::tune::Tiles;
@@ -98,6 +98,9 @@ impl GpuPlan {
         if header.origin.embedding_rows.is_some_and(|rows| rows != embedding.words.rows()) {
             return Err(refuse("it is damaged: its words are not as many as it says".to_owned()));
         }
+        if Form::of(embedding.words.values()) != header.model.embedding.form {
+            return Err(refuse("it is damaged: its words are not in the form that it says".to_owned()));
+        }
         let lookup = Lookup::new(embedding).map_err(|error| refuse(error.to_string()))?;
         compiled.seed_pipelines(gpu)?;
         let mut uploaded = Uploaded::new(gpu);
@@ -132,7 +135,7 @@ impl GpuPlan {
             Ok(Buffer::Weight(weights.len() - 1))
         };
         let (embedding, layers) = (&program.embedding, program.layers.clone());
-        let model = Model::lower(&embedding.norm, layers, head_layers, binding_bytes_max(gpu), &mut keep)?;
+        let model = Model::lower(embedding, layers, head_layers, binding_bytes_max(gpu), &mut keep)?;
         if model != self.inner.model {
             return refuse("the encoder", "the program is not the one that the plan was made from".to_owned());
         }

@@ -1,5 +1,7 @@
 //! Files that hold, and files that do not: damaged, of elsewhere, or never right.
 
+#![allow(clippy::unwrap_used)]
+
 use super::{Answers, CompiledPlan, Origin};
 use crate::GpuError;
 use crate::device::{Gpu, Selector, Settings};
@@ -182,7 +184,7 @@ fn lowered() -> (Value, Vec<u64>) {
         Ok(crate::record::Buffer::Weight(words.len() - 1))
     };
     let head = program.head_layers.unwrap();
-    let model = Model::lower(&program.embedding.norm, program.layers, &head, 128 << 20, &mut upload).unwrap();
+    let model = Model::lower(&program.embedding, program.layers, &head, 128 << 20, &mut upload).unwrap();
     (serde_json::to_value(&model).unwrap(), words)
 }
 

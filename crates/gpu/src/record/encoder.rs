@@ -1,6 +1,7 @@
-//! The encoder as dispatches: embedded tokens in `Hidden`, hidden states of token 0 of each sequence out in `Attended`, which the head
+//! The encoder as dispatches: rows of words in `Wide`, hidden states of token 0 of each sequence out in `Attended`, which the head
 //! goes on from.
 
+use super::embedding::record_embedding;
 use super::geometry::Geometry;
 use super::head::record_head;
 use super::shaders::{ATTENTION, GATHER_ROWS, LAYER_NORM};
@@ -17,16 +18,14 @@ pub(super) const SCRATCH: Scratch = Scratch {
     shares: Buffer::Arena(Arena::Shares),
 };
 
-/// Records a forward pass. `Hidden` holds the sums of embedding rows, `Starts` and `Blocks` what the geometry has under these
-/// names.
+/// Records a forward pass. `Starts` and `Blocks` hold what the geometry has under these names; what else is to be there, says
+/// [`record_embedding`].
 ///
 /// # Errors
 /// As [`Product::record`] and [`Tiles::choose`].
 pub(crate) fn record_forward(model: &Model, geometry: &Geometry, tiles: &Tiles) -> Result<Recording, GpuError> {
     let mut recording = Recording::default();
-    let tokens = geometry.tokens;
-    let hidden = model.hidden_view(Arena::Hidden, tokens);
-    record_norm(&mut recording, Step::new(None, "embed_norm"), hidden, &model.embedding_norm);
+    record_embedding(&mut recording, &model.embedding, model.hidden_view(Arena::Hidden, geometry.tokens));
     for (number, layer) in model.layers.iter().enumerate() {
         let mut run = LayerRun { model, layer, geometry, tiles, number, recording: &mut recording };
         match &layer.query {

@@ -1,5 +1,6 @@
 //! What a forward pass is, before any device sees it: a list of dispatches. Pure: nothing here holds a handle.
 
+mod embedding;
 mod encoder;
 mod geometry;
 mod head;
@@ -37,7 +38,8 @@ pub(crate) enum Arena {
     Hidden,
     /// After attention and its norm, f32 `[tokens, hidden]`.
     Attended,
-    /// Queries, keys and values side by side, then the inner half of the feed-forward network: f32 `[tokens, wide]`.
+    /// The rows of the tokens' words as the model's file has them, then queries, keys and values side by side, then the inner half of
+    /// the feed-forward network: f32 `[tokens, wide]`.
     Wide,
     /// What attention makes, f32 `[tokens, hidden]`.
     Context,
@@ -47,7 +49,7 @@ pub(crate) enum Arena {
     First,
     /// Rows in 8 bits, four to a word: u32 `[tokens, ⌈wide / 16⌉ · 4]`.
     Quantized,
-    /// Their scales, f32 `[tokens]`.
+    /// Their scales, and before that those of words in 8 bits: f32 `[tokens]`.
     Scales,
     /// What the head's layers 0, 2, 4 … make, f32 `[rows, their widest]`.
     HeadEven,
@@ -55,6 +57,8 @@ pub(crate) enum Arena {
     HeadOdd,
     /// Sums over shares of k, where products are cut along k.
     Shares,
+    /// The position of each token: u32 `[tokens]`.
+    Places,
     /// Where each sequence starts: u32 `[rows]`.
     Starts,
     /// The blocks of queries of [`Geometry`]: u32 `[blocks, 4]`.

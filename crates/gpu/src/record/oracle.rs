@@ -3,13 +3,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::embedding::record_embedding;
 use super::encoder::{Operands, record_attention, record_gather, record_norm};
 use super::{Arena, Buffer, Geometry, Recording, Step, View};
 use crate::device::Gpu;
+use crate::gather::row_of;
 use crate::gemm::tests::device::gpu;
-use crate::model::{AttentionPlan, NormPlan, pack_halves};
+use crate::model::{AttentionPlan, EmbeddingPlan, Form, NormPlan, PositionsPlan, pack_halves};
 use crate::tune::stand::Stand;
-use grice_kernels::{AttentionShape, LayerNorm, Queries, Rounding, Rows, SlotMap, reference};
+use grice_kernels::{
+    AttentionShape, Embedding, EmbeddingTable, LayerNorm, Queries, Rounding, Rows, SlotMap, Table, reference,
+};
 
 /// Sums of up to 512 products in f32, where the oracle's are in f64; numbers are about 1.
 const TOLERANCE: f32 = 2e-5;
@@ -76,6 +80,73 @@ fn layer_norm_is_the_references() {
     let Some(gpu) = gpu("layer_norm") else { return };
     for (rows, columns) in [(1, 1), (3, 7), (2, 64), (5, 65), (130, 30), (2, 768), (1, 3000)] {
         check_norm(&gpu, rows, columns);
+    }
+}
+
+/// Words of a few ids in every form, with positions and a row for all and without.
+fn check_embedding(gpu: &Gpu, columns: usize, table: Table, positions: bool, constant: bool) {
+    let (ids, places, vocabulary) = ([3u32, 0, 4, 3, 1], [0u32, 1, 2, 0, 6], 5);
+    let table = EmbeddingTable::new(vocabulary, columns, table).unwrap();
+    let norm = LayerNorm { gamma: numbers(columns, 1), beta: numbers(columns, 2), epsilon: 1e-5 };
+    let position_rows = EmbeddingTable::new(7, columns, Table::F32(numbers(7 * columns, 3))).unwrap();
+    let row = numbers(columns, 4);
+    let embedding =
+        Embedding { words: &table, positions: positions.then_some(&position_rows), constant: constant.then_some(&row) };
+    let sums = reference::embed(&ids, &places, &embedding);
+    let expected = reference::layer_norm(&sums, &norm);
+
+    let form = match table.table() {
+        Table::F32(_) => Form::F32,
+        Table::F16(_) => Form::F16,
+        Table::Int8 { .. } => Form::Int8,
+    };
+    let mut words = vec![0xff; ids.len() * form.row_bytes(columns)];
+    for (to, &id) in words.chunks_exact_mut(form.row_bytes(columns)).zip(&ids) {
+        let from = row_of(&table, id as usize).unwrap();
+        to[..from.len()].copy_from_slice(from);
+    }
+    let mut stand = Stand::new(gpu);
+    stand.put(arena(Arena::Wide), 0, &words).unwrap();
+    if let Table::Int8 { scales, .. } = table.table() {
+        put(&mut stand, arena(Arena::Scales), &ids.map(|id| scales[id as usize]));
+    }
+    stand.put(arena(Arena::Places), 0, bytemuck::cast_slice(&places)).unwrap();
+    stand.put(Buffer::Nothing, 16, &[]).unwrap();
+    put(&mut stand, Buffer::Weight(0), &numbers(7 * columns, 3));
+    let rows = if constant { &row[..] } else { &[] };
+    put(&mut stand, Buffer::Weight(1), &[&norm.gamma, &norm.beta, rows].concat());
+    let y = View::whole(arena(Arena::Hidden), ids.len(), columns);
+    put(&mut stand, y.buffer, &vec![FOREIGN; y.rows * y.stride]);
+    let plan = EmbeddingPlan {
+        form,
+        positions: positions.then_some(PositionsPlan { table: Buffer::Weight(0), rows: 7 }),
+        parameters: Buffer::Weight(1),
+        constant,
+        epsilon: norm.epsilon,
+    };
+    let mut recording = Recording::default();
+    record_embedding(&mut recording, &plan, y);
+    stand.run(&recording.dispatches, 1).unwrap();
+    let found = read(&stand, y.buffer);
+    let found: Vec<f32> = found.chunks_exact(y.stride).take(y.rows).flat_map(|row| row[..columns].to_vec()).collect();
+    let what = format!("{form:?} words of {columns}, positions {positions}, constant {constant}");
+    assert_near(&what, &found, &expected, TOLERANCE);
+}
+
+#[test]
+fn embed_adds_up_rows_and_normalises() {
+    let Some(gpu) = gpu("embed") else { return };
+    for columns in [1, 7, 30, 64, 65, 768] {
+        let words = numbers(5 * columns, 5);
+        let halves = words.iter().map(|&number| half::f16::from_f32(number).to_bits()).collect();
+        let values = words.iter().map(|number| (number * 127.0) as i8).collect();
+        let tables =
+            [Table::F32(words), Table::F16(halves), Table::Int8 { values, scales: vec![0.01, 0.02, 0.03, 0.04, 0.05] }];
+        for table in tables {
+            for (positions, constant) in [(false, false), (true, false), (false, true), (true, true)] {
+                check_embedding(&gpu, columns, table.clone(), positions, constant);
+            }
+        }
     }
 }
 

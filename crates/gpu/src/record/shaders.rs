@@ -19,6 +19,7 @@ macro_rules! shaders {
 
 shaders! {
     LAYER_NORM = "layer_norm": [Write, Read];
+    EMBED = "embed": [Read, Read, Read, Read, Read, Write];
     GATHER_ROWS = "gather_rows": [Read, Read, Write];
     ATTENTION = "attention": [Read, Read, Write, Read, Read, Read];
 }

@@ -7,7 +7,7 @@ use crate::gemm::tests::validate::Translator;
 use crate::model::Model;
 use crate::tune::{Class, Tiles};
 use grice_kernels::{Activation, LayerNorm};
-use grice_model::{Attention, Dense, Layer, Linear, Matrix, Relative, Values};
+use grice_model::{Attention, Dense, Embedding, Layer, Linear, Matrix, Positions, Relative, Values};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -66,6 +66,24 @@ impl Sizes {
         Linear { weights: Arc::new(weights), bias: Some(vec![0.0; n]) }
     }
 
+    /// A few words, and positions where there are no relative ones.
+    fn embedding(&self) -> Embedding {
+        let table =
+            |rows: usize| Matrix::new(rows, self.hidden(), Values::F32(vec![0.0; rows * self.hidden()])).unwrap();
+        let values = (self.values)(5, self.hidden());
+        let values = match values {
+            Values::Int8Columns { values, .. } => Values::Int8Rows { values, scales: vec![1.0; 5] },
+            values => values,
+        };
+        let is_plain = self.span == 0;
+        Embedding {
+            words: Arc::new(Matrix::new(5, self.hidden(), values).unwrap()),
+            positions: is_plain.then(|| Positions { table: Arc::new(table(9)), offset: 2 }),
+            constant: is_plain.then(|| vec![0.0; self.hidden()]),
+            norm: self.norm(),
+        }
+    }
+
     /// Layers that share their numbers, so that even large ones take little memory.
     fn layers(&self) -> Vec<Layer> {
         let hidden = self.hidden();
@@ -117,7 +135,8 @@ impl Sizes {
             count += 1;
             Ok(Buffer::Weight(count - 1))
         };
-        let model = Model::lower(&self.norm(), self.layers(), &self.head(), BINDING_BYTES_MAX, &mut upload).unwrap();
+        let model =
+            Model::lower(&self.embedding(), self.layers(), &self.head(), BINDING_BYTES_MAX, &mut upload).unwrap();
         (model, bytes)
     }
 }
@@ -185,6 +204,10 @@ fn recordings_are_those_written_down() {
 fn shaders_translate() {
     for shader in super::shaders::ALL {
         assert_eq!(Translator::new(shader).translate(&[]), [64, 1, 1], "{}", shader.name);
+    }
+    let embed = Translator::new(&super::shaders::EMBED);
+    for (form, positions, constant) in [(0, 1, 0), (1, 0, 0), (1, 1, 1), (2, 0, 1), (2, 1, 0)] {
+        embed.translate(&[("FORM", form), ("POSITIONS", positions), ("CONSTANT", constant)]);
     }
     let attention = Translator::new(&super::shaders::ATTENTION);
     for sides in 0..16 {
@@ -258,7 +281,8 @@ fn the_device_sets_aside_little_more_than_is_planned() {
     let mut uploaded = crate::plan::Uploaded::new(&gpu);
     let mut upload = |name: String, words: Vec<u32>| uploaded.upload(&name, &words);
     let model =
-        Model::lower(&DETECTOR.norm(), DETECTOR.layers(), &DETECTOR.head(), BINDING_BYTES_MAX, &mut upload).unwrap();
+        Model::lower(&DETECTOR.embedding(), DETECTOR.layers(), &DETECTOR.head(), BINDING_BYTES_MAX, &mut upload)
+            .unwrap();
     let lengths = [128; 64];
     let capacity = Capacity::of(&geometry(&lengths), &record(&model, &lengths), tokens_max(&model, BINDING_BYTES_MAX));
     let buffers = pollster::block_on(Buffers::allocate(&gpu, &model, capacity)).unwrap();

@@ -1,0 +1,33 @@
+//! The embedding as a dispatch: rows of words that the processor gathered in `Wide`, embedded tokens out in `Hidden`.
+
+use super::shaders::EMBED;
+use super::{Arena, Buffer, Dispatch, PipelineKey, Recording, Step, View};
+use crate::model::EmbeddingPlan;
+
+/// Records the sum of rows and its norm. `Wide` holds the rows of the tokens' words as [`Form`](crate::model::Form) says, `Scales` the
+/// factors of those in 8 bits, `Places` the position of each token if there are positions.
+pub(super) fn record_embedding(recording: &mut Recording, plan: &EmbeddingPlan, y: View) {
+    let EmbeddingPlan { form, positions, parameters, constant, epsilon } = plan;
+    let arena_if = |is: bool, arena: Arena| if is { Buffer::Arena(arena) } else { Buffer::Nothing };
+    let (table, rows) = positions.map_or((Buffer::Nothing, 1), |positions| (positions.table, positions.rows));
+    let sides = [("POSITIONS", positions.is_some()), ("CONSTANT", *constant)];
+    let mut constants = vec![("FORM", form.code())];
+    constants.extend(sides.map(|(name, is)| (name, u32::from(is))));
+    let sizes = [y.rows, y.columns, form.row_bytes(y.columns) / 4, y.stride, rows];
+    let mut uniforms: Vec<u32> = sizes.iter().map(|&size| size as u32).collect();
+    uniforms.push(epsilon.to_bits());
+    recording.push(Dispatch {
+        step: Step::new(None, "embed"),
+        pipeline: PipelineKey { shader: &EMBED, constants },
+        buffers: vec![
+            Buffer::Arena(Arena::Wide),
+            arena_if(form.has_scales(), Arena::Scales),
+            arena_if(positions.is_some(), Arena::Places),
+            table,
+            *parameters,
+            y.buffer,
+        ],
+        workgroups: [y.rows as u32, 1, 1],
+        uniforms,
+    });
+}
