@@ -180,6 +180,15 @@ impl Plan {
         }
     }
 
+    /// The GPU that it lies on.
+    #[cfg(feature = "gpu")]
+    pub fn gpu(&self) -> Option<&grice_gpu::Gpu> {
+        match &self.form {
+            Form::Cpu(_) => None,
+            Form::Gpu(gpu, _) => Some(gpu),
+        }
+    }
+
     /// Why it runs on the processor where a GPU would have been welcome.
     pub fn fallback_reason(&self) -> Option<&str> {
         self.fallback_reason.as_deref()

@@ -92,7 +92,7 @@ impl GpuEngine {
             let first = first.map_err(|error| {
                 // Nobody knows what state they are in.
                 self.buffers = None;
-                failed(error)
+                failed(plan.uploaded.gpu.explain(error))
             })?;
             let values = self.head.run(&first)?;
             for (row, values) in rows.zip(values.chunks_exact(plan.labels)) {
