@@ -5,6 +5,7 @@ use crate::error::{CliError, Result};
 use crate::model::{load_detector, open_bundle, quietly};
 use crate::output::write_stdout;
 use crate::terminal::Terminal;
+use crate::workers::Workers;
 use grice_core::{Bundle, Error, Maxim, Network, PerMaxim, Precision, Task};
 use serde::Serialize;
 use std::fmt::Write;
@@ -58,7 +59,8 @@ struct Operator {
 struct RunsOn {
     device: &'static str,
     engine: &'static str,
-    threads: usize,
+    #[serde(flatten)]
+    workers: Workers,
 }
 
 /// Describes the model.
@@ -79,7 +81,9 @@ pub(crate) fn run(args: &Inspect, common: &Common) -> Result<()> {
 fn describe(bundle: &Bundle, common: &Common) -> Result<Description> {
     let manifest = bundle.manifest();
     // Loading checks that graph, tokenizer and manifest fit; a description of what does not fit would mislead.
-    let info = load_detector(bundle, common, &[])?.engine_info();
+    let detector = load_detector(bundle, common, &[])?;
+    let info = detector.engine_info();
+    let workers = Workers::new(info.threads, detector.adapter());
     Ok(Description {
         name: manifest.name.clone(),
         version: manifest.version.clone(),
@@ -92,7 +96,7 @@ fn describe(bundle: &Bundle, common: &Common) -> Result<Description> {
         thresholds: manifest.thresholds,
         files: list_files(bundle)?,
         graph: describe_graph(bundle, info.precision)?,
-        runs_on: RunsOn { device: info.device, engine: info.kernels, threads: info.threads },
+        runs_on: RunsOn { device: info.device, engine: info.kernels, workers },
     })
 }
 
@@ -134,11 +138,8 @@ fn show_description(about: &Description, terminal: Terminal) -> String {
     _ = writeln!(text, "family      {}", about.family);
     _ = writeln!(text, "template    {}", about.template.escape_debug());
     _ = writeln!(text, "max tokens  {}", about.max_tokens);
-    _ = writeln!(
-        text,
-        "runs on     {} ({}), {} threads",
-        about.runs_on.device, about.runs_on.engine, about.runs_on.threads
-    );
+    let RunsOn { device, engine, workers } = &about.runs_on;
+    _ = writeln!(text, "runs on     {device} ({engine}), {workers}");
 
     _ = writeln!(text, "\n{}", strong("label     temperature  threshold"));
     for &maxim in &about.labels {

@@ -42,6 +42,15 @@ impl AnyEngine {
         }
     }
 
+    /// The name of the GPU that it runs on.
+    pub fn adapter(&self) -> Option<&str> {
+        match self {
+            AnyEngine::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            AnyEngine::Gpu(engine) => Some(&engine.adapter().name),
+        }
+    }
+
     /// As [`Engine::forward`], with the time of every step: `clock` tells the time since any fixed moment, and has no say on a GPU,
     /// which has its own.
     ///
