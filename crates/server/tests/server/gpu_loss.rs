@@ -73,6 +73,7 @@ fn check(model: &str, replicas: usize) {
     assert_eq!((now.device(), now.is_lost()), ("gpu", false));
     let about = server.client().get("/v1/models").expect(200).json();
     assert_eq!((&about["models"][0]["device"], &about["models"][0]["fallback_reason"]), (&json!("gpu"), &Value::Null));
+    assert_eq!(server.client().get("/health").expect(200).json()["gpu_available"], true);
     assert_eq!(metric("device_losses_total"), (LOSSES * replicas) as f64);
     assert_eq!(metric("replica_failures_total"), (LOSSES * replicas) as f64);
     assert!(metric("retried_total") >= (LOSSES * replicas) as f64);
