@@ -6,6 +6,7 @@ use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::profile::{Measured, counted, digits_for, load_subject, measure_latency};
 use crate::terminal::Terminal;
+use crate::workers::Workers;
 use grice_core::{Engine, Precision};
 use serde::Serialize;
 use std::fmt::Write;
@@ -30,7 +31,8 @@ struct ModelResult {
     model: String,
     precision: Precision,
     kernels: &'static str,
-    threads: usize,
+    #[serde(flatten)]
+    workers: Workers,
     load_ms: f64,
     results: Vec<Measured>,
     /// The smallest one within 3 % of the highest throughput.
@@ -82,7 +84,7 @@ fn measure(args: &Bench, common: &Common) -> Result<ModelResult> {
     Ok(ModelResult {
         precision: subject.precision,
         kernels: subject.engine.info().kernels,
-        threads: subject.threads,
+        workers: subject.workers,
         load_ms: (subject.load.as_secs_f64() * 1e3).round(),
         optimal_batch_size: optimal_batch_size(&results),
         model: subject.name,
@@ -99,10 +101,10 @@ fn optimal_batch_size(results: &[Measured]) -> usize {
 fn show(results: &Results, terminal: Terminal) -> String {
     let mut text = String::new();
     for (number, model) in results.models.iter().enumerate() {
-        let ModelResult { model: name, precision, kernels, threads, load_ms, results, optimal_batch_size } = model;
+        let ModelResult { model: name, precision, kernels, workers, load_ms, results, optimal_batch_size } = model;
         let gap = if number == 0 { "" } else { "\n" };
-        let threads = counted(*threads, "thread");
-        _ = writeln!(text, "{gap}{name} ({precision}), {kernels} with {threads}, loaded in {load_ms} ms\n");
+        let workers = workers.phrase();
+        _ = writeln!(text, "{gap}{name} ({precision}), {kernels} {workers}, loaded in {load_ms} ms\n");
         let columns = "batch  tokens    P50 ms    P95 ms    P99 ms  sequences/s";
         _ = writeln!(text, "{}", terminal.paint(terminal.strong(), columns));
         let digits = digits_for(results.iter().map(|result| result.times.min_ms));
@@ -134,9 +136,9 @@ fn report(results: &Results) -> String {
         counted(results.cores, "core")
     );
     for model in &results.models {
-        let threads = counted(model.threads, "thread");
+        let workers = model.workers.phrase();
         let digits = digits_for(model.results.iter().map(|result| result.times.min_ms));
-        _ = writeln!(text, "\n## {} ({}), {} with {threads}\n", model.model, model.precision, model.kernels);
+        _ = writeln!(text, "\n## {} ({}), {} {workers}\n", model.model, model.precision, model.kernels);
         text += "| batch | tokens | mean | std | P50 | P95 | P99 | sequences/s | GPU busy |\n|---|---|---|---|---|---|---|---|---|\n";
         for result in &model.results {
             let times = &result.times;

@@ -61,6 +61,8 @@ enum ModelHealth {
         device: &'static str,
         /// What computes: the instruction set, or `tract`.
         kernels: &'static str,
+        /// The GPU's name.
+        adapter: Option<String>,
         load_ms: f64,
         detect_ms: f64,
         verdict: String,
@@ -129,6 +131,7 @@ fn try_model(common: &Common) -> Result<ModelHealth> {
         precision: info.precision.name(),
         device: info.device,
         kernels: info.kernels,
+        adapter: detector.adapter().map(str::to_owned),
         load_ms,
         detect_ms,
         verdict: headline(&verdict),
@@ -144,13 +147,13 @@ fn choice(common: &Common, model: &ModelHealth) -> String {
     let threads = threads(common);
     let why = if common.threads.is_some() { "as asked for" } else { "one for each core available" };
     let cpu = format!("the CPU engine with {threads} threads ({why})");
-    let (device, fallback) = match model {
-        ModelHealth::Works { device, fallback_reason, .. } => (*device, fallback_reason.as_deref()),
-        _ => ("cpu", None),
+    let (adapter, fallback) = match model {
+        ModelHealth::Works { adapter, fallback_reason, .. } => (adapter.as_deref(), fallback_reason.as_deref()),
+        _ => (None, None),
     };
-    match (common.device, device, fallback) {
+    match (common.device, adapter, fallback) {
         (Device::Cpu, ..) => format!("{cpu}; --device auto or gpu would look for a GPU"),
-        (_, "gpu", _) => "the GPU engine: the GPU's answers agree with the CPU's".to_owned(),
+        (_, Some(adapter), _) => format!("the GPU engine on {adapter}: the GPU's answers agree with the CPU's"),
         (_, _, Some(reason)) => format!("{cpu}, because {reason}"),
         _ => cpu,
     }
@@ -227,11 +230,12 @@ fn show_findings(findings: &Findings, terminal: Terminal) -> String {
     }
     _ = writeln!(text, "embedded  {}", if findings.embedded_model { "a model is compiled in" } else { "no model" });
     match &findings.model {
-        ModelHealth::Works { name, precision, device, kernels, load_ms, detect_ms, verdict, .. } => {
+        ModelHealth::Works { name, precision, device, kernels, adapter, load_ms, detect_ms, verdict, .. } => {
             _ = writeln!(text, "model     {} {name} ({precision}): {verdict}", good("works:"));
+            let place = adapter.as_ref().map_or_else(String::new, |adapter| format!(" on {adapter}"));
             _ = writeln!(
                 text,
-                "          loaded in {load_ms} ms, one turn in {detect_ms} ms ({device}, {kernels} kernels)"
+                "          loaded in {load_ms} ms, one turn in {detect_ms} ms ({device}, {kernels} kernels{place})"
             );
         }
         ModelHealth::Absent { cause } => _ = writeln!(text, "model     {}", terminal.paint(terminal.note(), cause)),

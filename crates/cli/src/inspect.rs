@@ -5,6 +5,7 @@ use crate::error::{CliError, Result};
 use crate::model::{load_detector, open_bundle, quietly};
 use crate::output::write_stdout;
 use crate::terminal::Terminal;
+use crate::workers::Workers;
 use grice_core::{Bundle, Error, Maxim, Network, PerMaxim, Precision, Task};
 use serde::Serialize;
 use std::fmt::Write;
@@ -58,7 +59,8 @@ struct Operator {
 struct RunsOn {
     device: &'static str,
     engine: &'static str,
-    threads: usize,
+    #[serde(flatten)]
+    workers: Workers,
     /// The compiled engine that it was loaded from, if it was.
     compiled: Option<String>,
 }
@@ -83,6 +85,7 @@ fn describe(bundle: &Bundle, common: &Common) -> Result<Description> {
     // Loading checks that graph, tokenizer and manifest fit; a description of what does not fit would mislead.
     let detector = load_detector(bundle, common, &[])?;
     let info = detector.engine_info();
+    let workers = Workers::new(info.threads, detector.adapter());
     let compiled = detector.compiled().map(|path| path.display().to_string());
     drop(detector);
     Ok(Description {
@@ -97,7 +100,7 @@ fn describe(bundle: &Bundle, common: &Common) -> Result<Description> {
         thresholds: manifest.thresholds,
         files: list_files(bundle)?,
         graph: describe_graph(bundle, info.precision)?,
-        runs_on: RunsOn { device: info.device, engine: info.kernels, threads: info.threads, compiled },
+        runs_on: RunsOn { device: info.device, engine: info.kernels, workers, compiled },
     })
 }
 
@@ -139,12 +142,9 @@ fn show_description(about: &Description, terminal: Terminal) -> String {
     _ = writeln!(text, "family      {}", about.family);
     _ = writeln!(text, "template    {}", about.template.escape_debug());
     _ = writeln!(text, "max tokens  {}", about.max_tokens);
-    _ = writeln!(
-        text,
-        "runs on     {} ({}), {} threads",
-        about.runs_on.device, about.runs_on.engine, about.runs_on.threads
-    );
-    if let Some(path) = &about.runs_on.compiled {
+    let RunsOn { device, engine, workers, compiled } = &about.runs_on;
+    _ = writeln!(text, "runs on     {device} ({engine}), {workers}");
+    if let Some(path) = compiled {
         _ = writeln!(text, "compiled    {path}");
     }
 

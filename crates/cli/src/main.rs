@@ -34,6 +34,7 @@ mod rows;
 mod serve;
 mod serve_options;
 mod terminal;
+mod workers;
 
 use args::{Args, Command, Common, On};
 use clap::Parser;

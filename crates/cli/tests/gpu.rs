@@ -65,6 +65,45 @@ fn what_runs_says_so() {
     }
 }
 
+/// Threads are the processor's; of a GPU its name is told, in JSON and on the screen.
+#[test]
+fn a_gpu_is_named_in_place_of_threads() {
+    if !has_adapter() {
+        return;
+    }
+    let once = ["--runs", "1"];
+    let commands: [(&[&str], &[&str], &str); 5] = [
+        (&["profile", "latency", "--shapes", "1x5"], &once, ""),
+        (&["profile", "memory", "--shapes", "1x5"], &[], ""),
+        (&["profile", "ops", "--shape", "1x5"], &once, ""),
+        (&["bench", "--batch-sizes", "1", "--tokens", "5"], &once, "/models/0"),
+        (&["inspect"], &[], "/runs_on"),
+    ];
+    for (args, more, place) in commands {
+        let ask = |device: &str, last: &[&str]| {
+            run(grice(args).args(more).args(["--threads", "2", "--device", device]).args(last))
+        };
+        let report = |device| -> Value { serde_json::from_str(&ask(device, &["--json"]).expect(0).out).unwrap() };
+        let cpu = report("cpu");
+        let workers = |report: &Value| report.pointer(place).map(|at| (at["threads"].clone(), at["adapter"].clone()));
+        assert_eq!(workers(&cpu), Some((json!(2), Value::Null)), "{cpu}");
+        assert!(ask("cpu", &[]).expect(0).out.contains("2 threads"), "{args:?}");
+        if args.contains(&"ops") && ask("gpu", &[]).err.contains("timestamp") {
+            println!("skipped for ops: the adapter has no clock");
+            continue;
+        }
+        let (threads, adapter) = workers(&report("gpu")).unwrap();
+        let (text, name) = (ask("gpu", &[]).expect(0).out, adapter.as_str().unwrap());
+        assert_eq!(threads, Value::Null);
+        assert!(!name.is_empty() && text.contains(name) && !text.contains(" thread"), "{args:?}: {text}");
+    }
+    let doctor = |last: &[&str]| run(on_gpu(&mut grice(["doctor"])).args(last)).expect(0).out;
+    let findings: Value = serde_json::from_str(&doctor(&["--json"])).unwrap();
+    let name = findings["model"]["adapter"].as_str().unwrap();
+    assert!(findings["gpus"].as_array().unwrap().iter().any(|gpu| gpu["name"] == name), "{findings}");
+    assert!(doctor(&[]).contains(&format!("the GPU engine on {name}: ")));
+}
+
 #[test]
 fn automatic_choice_gives_its_reason() {
     let ran =

@@ -159,6 +159,11 @@ impl Detector {
         self.compiled.as_deref()
     }
 
+    /// The name of the GPU that runs it, if one does.
+    pub fn adapter(&self) -> Option<&str> {
+        self.engine.adapter()
+    }
+
     /// As [`Plan::warnings`], of the time of loading.
     pub fn warnings(&self) -> &[String] {
         &self.warnings

@@ -48,6 +48,15 @@ impl AnyEngine {
         }
     }
 
+    /// The name of the GPU that it runs on.
+    pub fn adapter(&self) -> Option<&str> {
+        match self {
+            AnyEngine::Cpu(_) => None,
+            #[cfg(feature = "gpu")]
+            AnyEngine::Gpu(engine) => Some(&engine.adapter().name),
+        }
+    }
+
     /// As [`Engine::forward`], with the time of every step: `clock` tells the time since any fixed moment, and has no say on a GPU,
     /// which has its own.
     ///
@@ -197,6 +206,15 @@ impl Plan {
             Form::Cpu(_) => false,
             #[cfg(feature = "gpu")]
             Form::Gpu(gpu, _) => gpu.lost().is_some(),
+        }
+    }
+
+    /// The GPU that it lies on.
+    #[cfg(feature = "gpu")]
+    pub fn gpu(&self) -> Option<&grice_gpu::Gpu> {
+        match &self.form {
+            Form::Cpu(_) => None,
+            Form::Gpu(gpu, _) => Some(gpu),
         }
     }
 

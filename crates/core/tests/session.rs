@@ -1,7 +1,7 @@
 //! A model and its schedule, driven as a browser drives them.
 #![allow(clippy::unwrap_used)]
 
-use grice_core::schedule::{Failure, Rejection, RequestId, Run, Time};
+use grice_core::schedule::{Failure, Rejection, RequestId, Retry, Run, Time};
 use grice_core::session::{Ask, Detection, Pushed, Refusal, Session, Settings, Step};
 use grice_core::{AnyEngine, Bundle, Engine, Error, ErrorKind, Model, Options, Turn};
 use grice_testkit::fixtures::fixtures_folder;
@@ -49,7 +49,7 @@ impl Driven {
         let outcome = self
             .engine
             .forward(&run.batch)
-            .map_err(|error| Failure { error: Arc::new(error.into()), retryable: false });
+            .map_err(|error| Failure { error: Arc::new(error.into()), retry: Retry::Never });
         self.now_ms += 10;
         assert!(self.session.complete(run.id, outcome, Time::from_micros(self.now_ms * 1000)));
     }
@@ -158,7 +158,7 @@ fn an_engine_that_fails_fails_its_turns_and_no_others() {
     let id = driven.request("a", "{}");
     let Step::Run(run) = driven.poll() else { panic!("nothing to run") };
     let error = Arc::new(Error::Tokenizer("broken".to_owned()));
-    assert!(driven.session.complete(run.id, Err(Failure { error, retryable: false }), Time::from_micros(50_000)));
+    assert!(driven.session.complete(run.id, Err(Failure { error, retry: Retry::Never }), Time::from_micros(50_000)));
     let answers = driven.finish();
     assert!(matches!(&answers[..], [(of, Err(Refusal::Rejection(Rejection::Failed(_))))] if *of == id));
     driven.request("a", "{}");

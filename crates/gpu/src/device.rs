@@ -6,7 +6,12 @@ use crate::gemm::{Abilities, Fragments, abilities_of, cooperative_features, frag
 use crate::pipelines::Pipelines;
 use crate::tune::Tuning;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Between a device's refusal of something because it is lost, and its saying so.
+#[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "a browser's thread may not wait"))]
+const NEWS_WAIT_MAX: Duration = Duration::from_millis(100);
 
 /// Which adapter to take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +58,8 @@ struct Inner {
 #[derive(Default)]
 struct State {
     lost: Mutex<Option<String>>,
+    /// Of `lost`.
+    news: Condvar,
     /// The first error that no scope caught since somebody last asked.
     trouble: Mutex<Option<String>>,
     /// What is worth knowing and stops nobody.
@@ -84,6 +91,7 @@ impl Gpu {
         device.set_device_lost_callback(move |reason, message| {
             let text = if message.is_empty() { format!("{reason:?}") } else { message };
             set_first(&told.lost, text);
+            told.news.notify_all();
         });
         let told = state.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| set_first(&told.trouble, error.to_string())));
@@ -189,6 +197,24 @@ impl Gpu {
             Some(reason) => Err(GpuError::Refused { what: what.to_owned(), reason }),
             None => Ok(()),
         }
+    }
+
+    /// The reason behind an error: a device that goes away refuses things before it says so.
+    pub(crate) fn explain(&self, error: GpuError) -> GpuError {
+        #[cfg(not(target_arch = "wasm32"))]
+        self.wait_for_news();
+        self.lost().map_or(error, GpuError::Lost)
+    }
+
+    /// Gives a device that is about to say that it is lost the time to do so.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn wait_for_news(&self) {
+        // It says so once all that was handed in has ended, one way or the other.
+        let _ = self.inner.device.poll(wgpu::PollType::wait_indefinitely());
+        // And on another thread, if that one asked first.
+        let state = &self.inner.state;
+        let lost = state.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(state.news.wait_timeout_while(lost, NEWS_WAIT_MAX, |lost| lost.is_none()));
     }
 
     /// Lets go of the device as a driver that crashes does. For tests of what follows.

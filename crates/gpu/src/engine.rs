@@ -89,7 +89,7 @@ impl GpuEngine {
             let answers = answers.map_err(|error| {
                 // Nobody knows what state they are in.
                 self.buffers = None;
-                failed(error)
+                failed(plan.uploaded.gpu.explain(error))
             })?;
             let values = match &mut self.head {
                 Some(head) => head.run(&answers)?,

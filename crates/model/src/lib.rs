@@ -16,6 +16,7 @@ mod maxim;
 mod observe;
 mod onnx;
 mod program;
+mod proto;
 mod rewrite;
 mod trace;
 mod weights;

@@ -69,15 +69,20 @@ impl Catalog {
             let mut current = self.models.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, Arc::clone(&models))
         };
-        self.metrics.set_models(models.iter().map(|served| served.info()));
+        self.report_models();
         // The replicas of the last release wait for their threads; not on this one.
         tokio::task::spawn_blocking(move || drop(old));
         Ok(())
     }
 
-    /// Brings the metrics up to date with what the schedules count for themselves.
+    /// Brings the metrics up to date with what the schedules count for themselves, and with where the models run.
     pub(crate) fn report(&self) {
         self.models().iter().for_each(|served| served.runner().report());
+        self.report_models();
+    }
+
+    fn report_models(&self) {
+        self.metrics.set_models(self.models().iter().map(|served| served.info()).collect());
     }
 
     fn load_all(&self) -> Result<Vec<Arc<Served>>, ServeError> {

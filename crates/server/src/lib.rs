@@ -28,7 +28,7 @@ mod texts;
 #[cfg(feature = "tls")]
 mod tls;
 
-pub use loaded::{BuildEngine, Loaded, Replica};
+pub use loaded::{BuildEngine, Loaded, Plans, Replica};
 pub use routes::fuzz;
 pub use server::{Handle, Server, check_health};
 pub use settings::{Access, BundleSource, Limits, Pool, ServeError, Settings, TlsFiles};

@@ -26,10 +26,8 @@ pub struct Loaded {
     pub id_bound: Option<usize>,
     /// What its logits are filed under in caches.
     pub digest: String,
-    /// `"cpu"`, `"gpu"`, or one for each replica if they differ.
-    pub device: String,
-    /// Why it runs on the processor where a GPU would have been welcome.
-    pub fallback_reason: Option<String>,
+    /// The model on the devices that its engines run on.
+    pub plans: Arc<Plans>,
     /// Builds engines; the model's own unless a test has another idea.
     pub build: BuildEngine,
 }
@@ -44,21 +42,20 @@ impl Loaded {
         let planner = Planner::new(bundle, options);
         let precision = planner.precision();
         let digest = bundle.stated_digest(precision)?;
-        let plans = Plans::load(bundle, planner, &digest, options, devices)?;
-        let id_bound = plans.embedding_rows();
+        let plans = Arc::new(Plans::load(bundle, planner, &digest, options, devices)?);
+        let id_bound = plans.of_replica(0).embedding_rows();
         let reader = Reader::read(bundle, options, id_bound)?;
-        let (device, fallback_reason) = (plans.device(), plans.fallback_reason());
+        let own = Arc::clone(&plans);
         let build: BuildEngine = Arc::new(move |replica: &Replica| {
-            let engine = plans.current(replica.index)?.engine(replica.threads)?;
+            let engine = own.renew(replica.index)?.engine(replica.threads)?;
             Ok::<Box<dyn Engine + Send>, _>(Box::new(engine))
         });
-        Ok(Loaded { reader: Arc::new(reader), precision, id_bound, digest, device, fallback_reason, build })
+        Ok(Loaded { reader: Arc::new(reader), precision, id_bound, digest, plans, build })
     }
 }
 
-/// The plans of one model.
-struct Plans {
-    /// One for each different device.
+/// The plans of one model, one for each different device, and what a lost one is made from anew.
+pub struct Plans {
     slots: Vec<Slot>,
     /// The slot of each replica, in turn; at least one.
     turns: Vec<usize>,
@@ -72,6 +69,8 @@ struct Plans {
 struct Slot {
     options: Options,
     plan: Mutex<Plan>,
+    /// Held while a lost device is opened anew, so that it is opened once; whoever only asks does not wait for that.
+    renewal: Mutex<()>,
 }
 
 impl Plans {
@@ -87,8 +86,8 @@ impl Plans {
         if devices.iter().all(|&device| device == Device::Cpu) {
             // Handed over, so that its weights are freed while they are packed.
             let options = on(Device::Cpu);
-            let plan = Mutex::new(planner.load_last(&options)?);
-            let slots = vec![Slot { options, plan }];
+            let plan = planner.load_last(&options)?;
+            let slots = vec![Slot::new(options, plan)];
             return Ok(Plans { slots, turns: vec![0], bundle, digest, precision });
         }
         let (mut slots, mut turns): (Vec<Slot>, Vec<usize>) = Default::default();
@@ -99,21 +98,25 @@ impl Plans {
                 let options = on(device);
                 let plan = planner.load(&options)?;
                 log_device(&plan);
-                slots.push(Slot { options, plan: Mutex::new(plan) });
+                slots.push(Slot::new(options, plan));
             }
         }
         Ok(Plans { slots, turns, bundle, digest, precision })
     }
 
     /// The plan of a replica, made anew if its device was lost.
-    fn current(&self, replica: usize) -> Result<Plan> {
-        let slot = &self.slots[self.turns[replica % self.turns.len()]];
-        let mut plan = slot.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        if plan.is_lost() {
-            *plan = self.make_anew(&slot.options)?;
-            log_device(&plan);
+    fn renew(&self, replica: usize) -> Result<Plan> {
+        let slot = self.slot(replica);
+        let _one_at_a_time = slot.renewal.lock().unwrap_or_else(PoisonError::into_inner);
+        let plan = slot.plan();
+        if !plan.is_lost() {
+            return Ok(plan);
         }
-        Ok(plan.clone())
+        let renewed = self.make_anew(&slot.options)?;
+        tracing::info!(device = renewed.device(), "the lost device was opened anew");
+        log_device(&renewed);
+        *slot.plan.lock().unwrap_or_else(PoisonError::into_inner) = renewed.clone();
+        Ok(renewed)
     }
 
     /// Reads the bundle again: it is seldom, and until then the weights lie on the device only.
@@ -126,23 +129,37 @@ impl Plans {
         Planner::new(&self.bundle, &Options { precision: Some(self.precision), ..options.clone() }).load_last(options)
     }
 
-    fn embedding_rows(&self) -> Option<usize> {
-        self.slots[0].plan.lock().unwrap_or_else(PoisonError::into_inner).embedding_rows()
+    /// The plan that engines of a replica come from now; those that it has may be of one before, whose device was lost.
+    pub fn of_replica(&self, replica: usize) -> Plan {
+        self.slot(replica).plan()
     }
 
-    fn device(&self) -> String {
-        let of_slot = |slot: &Slot| slot.plan.lock().unwrap_or_else(PoisonError::into_inner).device();
-        let devices: Vec<&str> = self.slots.iter().map(of_slot).collect();
+    /// `"cpu"`, `"gpu"`, or one for each replica if they differ; it changes when a lost device is opened anew elsewhere.
+    pub fn device(&self) -> String {
+        let devices: Vec<&str> = self.slots.iter().map(|slot| slot.plan().device()).collect();
         match devices.iter().all(|device| device == &devices[0]) {
             true => devices[0].to_owned(),
             false => self.turns.iter().map(|&turn| devices[turn]).collect::<Vec<_>>().join(","),
         }
     }
 
-    fn fallback_reason(&self) -> Option<String> {
-        let of_slot =
-            |slot: &Slot| slot.plan.lock().unwrap_or_else(PoisonError::into_inner).fallback_reason().map(str::to_owned);
-        self.slots.iter().find_map(of_slot)
+    /// Why it runs on the processor where a GPU would have been welcome.
+    pub fn fallback_reason(&self) -> Option<String> {
+        self.slots.iter().find_map(|slot| slot.plan().fallback_reason().map(str::to_owned))
+    }
+
+    fn slot(&self, replica: usize) -> &Slot {
+        &self.slots[self.turns[replica % self.turns.len()]]
+    }
+}
+
+impl Slot {
+    fn new(options: Options, plan: Plan) -> Slot {
+        Slot { options, plan: Mutex::new(plan), renewal: Mutex::new(()) }
+    }
+
+    fn plan(&self) -> Plan {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

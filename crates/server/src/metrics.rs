@@ -10,6 +10,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Everything that is counted. Names and labels are in `docs/serving.md`.
@@ -33,8 +34,11 @@ pub(crate) struct Metrics {
     pub(crate) shared_cache: Family<OutcomeLabels, Counter>,
     pub(crate) spans: Family<OutcomeLabels, Counter>,
     pub(crate) replica_failures: Family<ModelLabels, Counter>,
+    pub(crate) device_losses: Family<ModelLabels, Counter>,
     replicas: Family<ReplicaLabels, Gauge>,
     models: Family<InfoLabels, Gauge>,
+    /// The labels of `models`.
+    models_told: Mutex<Vec<InfoLabels>>,
     of_models: ModelFamilies,
 }
 
@@ -126,8 +130,10 @@ impl Metrics {
             shared_cache: Family::default(),
             spans: Family::default(),
             replica_failures: Family::default(),
+            device_losses: Family::default(),
             replicas: Family::default(),
             models: Family::default(),
+            models_told: Mutex::default(),
             of_models: ModelFamilies::default(),
         };
         // From zero on: a series that begins at one hides its first event from `increase` and `rate`.
@@ -162,9 +168,14 @@ impl Metrics {
     }
 
     /// Tells which models are served from now on.
-    pub(crate) fn set_models<'m>(&self, models: impl Iterator<Item = &'m InfoLabels>) {
-        self.models.clear();
-        models.for_each(|labels| _ = self.models.get_or_create(labels).set(1));
+    pub(crate) fn set_models(&self, models: Vec<InfoLabels>) {
+        let mut told = self.models_told.lock().unwrap_or_else(PoisonError::into_inner);
+        // Not needlessly: whoever reads in between would find none.
+        if *told != models {
+            self.models.clear();
+            models.iter().for_each(|labels| _ = self.models.get_or_create(labels).set(1));
+            *told = models;
+        }
     }
 
     pub(crate) fn set_replicas(&self, model: &str, in_use: usize, failed: usize) {
@@ -175,7 +186,9 @@ impl Metrics {
         set("in_use", in_use);
         set("failed", failed);
         // From zero on, as in `new`.
-        self.replica_failures.get_or_create_owned(&ModelLabels { model: model.to_owned() });
+        for failures in [&self.replica_failures, &self.device_losses] {
+            failures.get_or_create_owned(&ModelLabels { model: model.to_owned() });
+        }
     }
 
     /// Takes over what a schedule counted since `last`.
@@ -239,6 +252,8 @@ impl Metrics {
         registry.register("replicas", "Replicas by state", self.replicas.clone());
         let failures = "Failures of replicas that took them out of use";
         registry.register("replica_failures", failures, self.replica_failures.clone());
+        let losses = "Those of them that were due to a device that went away";
+        registry.register("device_losses", losses, self.device_losses.clone());
         let of = &self.of_models;
         registry.register("queue_size", "Turns that wait for a run", of.queue_size.clone());
         registry.register("queue_tokens", "Tokens that wait for a run", of.queue_tokens.clone());

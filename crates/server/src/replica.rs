@@ -3,7 +3,7 @@
 use crate::loaded::{BuildEngine, Replica};
 use crate::runner::Runner;
 use crate::settings::Pool;
-use grice_core::schedule::{Failure, Run};
+use grice_core::schedule::{Failure, Retry, Run};
 use grice_core::{Batch, Engine, EngineError, Error, Logits};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
@@ -66,14 +66,17 @@ impl Worker {
         let start = Instant::now();
         let outcome = guarded(|| engine.forward(&run.batch).map_err(Error::Engine));
         let took = start.elapsed();
-        // An id that the model does not know is the request's fault, whichever engine gets it.
-        let fit = matches!(&outcome, Ok(_) | Err(Error::Engine(EngineError::TokenId { .. })));
+        let fit = !matches!(&outcome, Err(error) if retry_after(error) != Retry::Never);
         if let (Err(error), false) = (&outcome, fit) {
             tracing::error!(model = self.model, replica = self.place.index, %error, "replica failed; it is taken out of use");
+            if retry_after(error) == Retry::OnceAnEngine {
+                self.runner.count_device_loss();
+            }
             // Before the batch is handed in, so that its second try goes elsewhere.
             self.runner.set_replica(self.place.index, false);
         }
-        self.runner.complete(run, outcome.map_err(|error| Failure { error: Arc::new(error), retryable: !fit }), took);
+        let failed = |error| Failure { retry: retry_after(&error), error: Arc::new(error) };
+        self.runner.complete(run, outcome.map_err(failed), took);
         fit
     }
 
@@ -92,6 +95,7 @@ impl Worker {
                     return Some(engine);
                 }
                 Err(error) => {
+                    self.runner.note_failed_build();
                     pause = (pause * 2).min(self.pool.rebuild_pause_max);
                     let again_ms = pause.as_millis() as u64;
                     tracing::error!(model = self.model, replica = self.place.index, %error, again_ms, "replica cannot be rebuilt");
@@ -107,6 +111,16 @@ impl Worker {
             debug_assert_eq!(logits.rows(), batch.rows());
         }
         Ok(engine)
+    }
+}
+
+/// Whether what failed in this way is worth another try; then the engine is built anew.
+fn retry_after(error: &Error) -> Retry {
+    match error {
+        // An id that the model does not know is the request's fault, whichever engine gets it.
+        Error::Engine(EngineError::TokenId { .. }) => Retry::Never,
+        Error::Engine(EngineError::DeviceLost(_)) => Retry::OnceAnEngine,
+        _ => Retry::Once,
     }
 }
 

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
-/// With no replica in use for this long, requests are turned away rather than queued.
+/// With no replica in use this long after one could not be built anew, requests are turned away rather than queued. While they
+/// are being built for the first time, requests wait: a GPU that was lost takes seconds to be opened anew.
 const DEAD_MAX: Duration = Duration::from_secs(1);
 
 /// One model's schedule and the way to its replicas.
@@ -37,7 +38,7 @@ struct State {
     /// One for each replica; none once the runner is closed.
     inboxes: Vec<mpsc::Sender<Run>>,
     in_use: Vec<bool>,
-    /// Since when no replica is in use.
+    /// Since when no replica is in use, and one could not be built anew.
     dead_since: Option<Time>,
     /// What metrics know of the schedule's counters.
     counted: Counters,
@@ -189,12 +190,28 @@ impl Runner {
             *told = in_use;
         }
         let count = state.in_use.iter().filter(|&&in_use| in_use).count();
-        state.dead_since = if count > 0 { None } else { state.dead_since.or(Some(now)) };
+        if count > 0 {
+            state.dead_since = None;
+        }
         self.metrics.set_replicas(&self.name, count, state.in_use.len() - count);
         if !in_use {
             self.metrics.replica_failures.get_or_create(&ModelLabels { model: self.name.clone() }).inc();
         }
         self.pump(state, now);
+    }
+
+    /// Of a replica that cannot be built anew: it may take longer than requests can wait.
+    pub(crate) fn note_failed_build(&self) {
+        let now = self.now();
+        let mut state = self.lock();
+        if !state.in_use.contains(&true) {
+            state.dead_since.get_or_insert(now);
+        }
+    }
+
+    /// Of a replica whose device went away, which fails for it.
+    pub(crate) fn count_device_loss(&self) {
+        self.metrics.device_losses.get_or_create(&ModelLabels { model: self.name.clone() }).inc();
     }
 
     /// Hands in what came of a batch.

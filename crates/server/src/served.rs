@@ -1,7 +1,7 @@
 //! One model as it is served: text to tokens, tokens to logits, logits to verdicts.
 
 use crate::cache::SharedCache;
-use crate::loaded::{Loaded, Replica};
+use crate::loaded::{Loaded, Plans, Replica};
 use crate::metrics::{InfoLabels, Metrics};
 use crate::problem::Problem;
 use crate::replica::{self, BUILD_MAX, Worker};
@@ -9,7 +9,7 @@ use crate::runner::{Runner, Submitted};
 use crate::texts::{TextKey, Texts, Tokenized};
 use crate::{ServeError, Settings};
 use grice_core::schedule::{Answer, Caching, Config, LogitsRow, Rejection, Source};
-use grice_core::{EngineError, Error, Reader, Turn};
+use grice_core::{EngineError, Error, Precision, Reader, Turn};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -27,8 +27,9 @@ pub(crate) struct Served {
     name: String,
     reader: Arc<Reader>,
     id_bound: Option<usize>,
-    fallback_reason: Option<String>,
-    labels: InfoLabels,
+    precision: Precision,
+    digest: String,
+    plans: Arc<Plans>,
     texts: Texts,
     runner: Arc<Runner>,
     shared: Option<Arc<SharedCache>>,
@@ -70,7 +71,7 @@ impl Served {
         let pool = &settings.pool;
         let config = Config {
             engines: pool.replicas.max(1),
-            batch_tokens_max: settings.batch_tokens_max.unwrap_or(match loaded.device.as_str() {
+            batch_tokens_max: settings.batch_tokens_max.unwrap_or(match loaded.plans.device().as_str() {
                 "gpu" => GPU_BATCH_TOKENS_MAX,
                 _ => CPU_BATCH_TOKENS_MAX,
             }),
@@ -82,23 +83,17 @@ impl Served {
         };
         let (runner, inboxes) =
             Runner::new(&name, config, &loaded.digest, precision, settings.queue_wait_max, Arc::clone(metrics));
-        let labels = InfoLabels {
-            model: name.clone(),
-            version: manifest.version.clone(),
-            precision: precision.name(),
-            device: loaded.device.clone(),
-            digest: loaded.digest.clone(),
-        };
         let served = Arc::new(Served {
             name,
-            labels,
+            precision,
+            digest: loaded.digest,
+            plans: loaded.plans,
             texts: Texts::new(settings.text_cache_bytes_max),
             runner: Arc::clone(&runner),
             shared,
             metrics: Arc::clone(metrics),
             long_texts: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get()))),
             id_bound: loaded.id_bound,
-            fallback_reason: loaded.fallback_reason,
             reader: loaded.reader,
         });
         // From here on dropping `served` ends whatever threads there are.
@@ -134,8 +129,19 @@ impl Served {
         &self.reader
     }
 
-    pub(crate) fn info(&self) -> &InfoLabels {
-        &self.labels
+    pub(crate) fn version(&self) -> &str {
+        &self.reader().manifest().version
+    }
+
+    /// What it is, and the device that it runs on now.
+    pub(crate) fn info(&self) -> InfoLabels {
+        InfoLabels {
+            model: self.name.clone(),
+            version: self.version().to_owned(),
+            precision: self.precision.name(),
+            device: self.plans.device(),
+            digest: self.digest.clone(),
+        }
     }
 
     pub(crate) fn id_bound(&self) -> Option<usize> {
@@ -143,8 +149,8 @@ impl Served {
     }
 
     /// Why it runs on the processor where a GPU would have been welcome.
-    pub(crate) fn fallback_reason(&self) -> Option<&str> {
-        self.fallback_reason.as_deref()
+    pub(crate) fn fallback_reason(&self) -> Option<String> {
+        self.plans.fallback_reason()
     }
 
     pub(crate) fn runner(&self) -> &Runner {

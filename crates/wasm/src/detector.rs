@@ -1,7 +1,7 @@
 //! A model with its schedule, driven by the page's event loop.
 
 use crate::values::{clock, coded, read_json, read_turn, refusal, to_js, write_json};
-use grice_core::schedule::{BatchId, Failure, RequestId, Run, Time};
+use grice_core::schedule::{BatchId, Failure, RequestId, Retry, Run, Time};
 use grice_core::session::{Pushed, Session, Settings, Step};
 use grice_core::{AnyEngine, Bundle, Device, Engine as _, EngineError, Logits, Model, Options};
 use js_sys::{Function, Promise, Uint8Array};
@@ -185,7 +185,7 @@ impl Detector {
 impl Desk {
     fn put_back(&mut self, engine: AnyEngine, run: &Run, outcome: Result<Logits, EngineError>) {
         // There is no other engine to try it on.
-        let failed = |error: EngineError| Failure { error: Arc::new(error.into()), retryable: false };
+        let failed = |error: EngineError| Failure { error: Arc::new(error.into()), retry: Retry::Never };
         self.engine = Some(engine);
         self.done = Some((run.id, outcome.map_err(failed)));
     }

@@ -6,6 +6,7 @@ use crate::args::{Common, ProfileLatency, Shape};
 use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::terminal::Terminal;
+use crate::workers::Workers;
 use grice_core::{AnyEngine, Batch, Engine, EngineError, Precision};
 use serde::Serialize;
 use std::fmt::Write;
@@ -18,7 +19,8 @@ struct Report {
     precision: Precision,
     device: &'static str,
     kernels: &'static str,
-    threads: usize,
+    #[serde(flatten)]
+    workers: Workers,
     load_ms: f64,
     warmup: usize,
     runs: usize,
@@ -54,7 +56,7 @@ pub(super) fn run(args: &ProfileLatency, common: &Common) -> Result<()> {
         precision: subject.precision,
         device: info.device,
         kernels: info.kernels,
-        threads: subject.threads,
+        workers: subject.workers,
         load_ms: rounded(subject.load.as_secs_f64() * 1e3),
         warmup: args.warmup,
         runs: args.runs.get(),
@@ -117,11 +119,11 @@ pub(super) fn time_batch(
 
 fn show_report(report: &Report, terminal: Terminal) -> String {
     let mut text = format!(
-        "{} ({}), {} with {}, {}, loaded in {:.0} ms\n\n",
+        "{} ({}), {} {}, {}, loaded in {:.0} ms\n\n",
         report.model,
         report.precision,
         report.kernels,
-        counted(report.threads, "thread"),
+        report.workers.phrase(),
         counted(report.runs, "run"),
         report.load_ms
     );

@@ -3,11 +3,12 @@
 //! A process's peak cannot be set back, so each measurement that is to stand alone runs in a process of its own.
 
 use super::statistics::rounded;
-use super::{counted, load_subject, synthetic_batch};
+use super::{load_subject, synthetic_batch};
 use crate::args::{Common, ProfileMemory, Shape};
 use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::terminal::Terminal;
+use crate::workers::Workers;
 use grice_core::{Engine, Precision};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
@@ -18,7 +19,8 @@ use std::process::{Command, Stdio};
 pub(crate) struct Footprint {
     pub(crate) model: String,
     pub(crate) precision: Precision,
-    pub(crate) threads: usize,
+    #[serde(flatten)]
+    pub(crate) workers: Workers,
     /// Of the ONNX file, where it is a file of its own.
     pub(crate) file_bytes: Option<u64>,
     /// Resident before anything was loaded.
@@ -77,7 +79,7 @@ fn measure(shapes: &[Shape], common: &Common) -> Result<Footprint> {
     Ok(Footprint {
         model: subject.name,
         precision: subject.precision,
-        threads: subject.threads,
+        workers: subject.workers,
         file_bytes: file.and_then(|path| std::fs::metadata(path).ok()).map(|metadata| metadata.len()),
         baseline_bytes: baseline.resident,
         load_peak_bytes: loaded.peak,
@@ -135,8 +137,7 @@ fn books() -> Result<Books> {
 
 fn show(footprint: &Footprint, terminal: Terminal) -> String {
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let threads = counted(footprint.threads, "thread");
-    let mut text = format!("{} ({}), {}\n\n", footprint.model, footprint.precision, threads);
+    let mut text = format!("{} ({}), {}\n\n", footprint.model, footprint.precision, footprint.workers);
     if let Some(bytes) = footprint.file_bytes {
         _ = writeln!(text, "file            {:>7.1} MiB", mebibytes(bytes));
     }

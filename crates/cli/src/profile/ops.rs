@@ -1,11 +1,12 @@
 //! `profile ops`: which steps of the model the time goes to.
 
 use super::statistics::rounded;
-use super::{counted, load_subject, synthetic_batch};
+use super::{load_subject, synthetic_batch};
 use crate::args::{Common, ProfileOps};
 use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::terminal::Terminal;
+use crate::workers::Workers;
 use grice_core::{Engine, Precision, Span};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -19,7 +20,8 @@ struct Report {
     model: String,
     precision: Precision,
     kernels: &'static str,
-    threads: usize,
+    #[serde(flatten)]
+    workers: Workers,
     batch_size: usize,
     sequence_length: usize,
     runs: usize,
@@ -65,7 +67,7 @@ pub(super) fn run(args: &ProfileOps, common: &Common) -> Result<()> {
         model: subject.name,
         precision: subject.precision,
         kernels: info.kernels,
-        threads: subject.threads,
+        workers: subject.workers,
         batch_size: args.shape.rows,
         sequence_length: args.shape.tokens,
         runs: spans.len(),
@@ -124,11 +126,11 @@ fn chrome_trace(spans: &[Span]) -> String {
 
 fn show_report(report: &Report, terminal: Terminal) -> String {
     let mut text = format!(
-        "{} ({}), {} with {}, {}×{} tokens: {:.2} ms\n\n",
+        "{} ({}), {} {}, {}×{} tokens: {:.2} ms\n\n",
         report.model,
         report.precision,
         report.kernels,
-        counted(report.threads, "thread"),
+        report.workers.phrase(),
         report.batch_size,
         report.sequence_length,
         report.total_ms

@@ -7,6 +7,7 @@ use super::{load_subject, synthetic_batch};
 use crate::args::{Common, SHAPE_TOKENS_MAX, Shape};
 use crate::error::{CliError, Result};
 use crate::output::write_stdout;
+use crate::workers::Workers;
 use grice_core::{Engine, Precision};
 use serde::Serialize;
 use std::io;
@@ -19,7 +20,8 @@ struct Ready<'a> {
     precision: Precision,
     device: &'static str,
     kernels: &'static str,
-    threads: usize,
+    #[serde(flatten)]
+    workers: &'a Workers,
     load_ms: f64,
 }
 
@@ -42,7 +44,7 @@ pub(super) fn run(common: &Common) -> Result<()> {
         precision: subject.precision,
         device: info.device,
         kernels: info.kernels,
-        threads: subject.threads,
+        workers: &subject.workers,
         load_ms: rounded(subject.load.as_secs_f64() * 1e3),
     })?;
     let place = || "standard input".to_owned();

@@ -3,6 +3,7 @@
 use crate::args::Common;
 use crate::error::{CliError, Result};
 use crate::model::{gpu_cache, open_bundle, quietly, tell_device, threads};
+use crate::workers::Workers;
 use grice_core::{AnyEngine, Batch, Error, Model, Network, Options, Plan, Precision};
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +16,7 @@ pub(crate) struct Subject {
     /// The bundle's name and version, or the file's path.
     pub(crate) name: String,
     pub(crate) precision: Precision,
-    pub(crate) threads: usize,
+    pub(crate) workers: Workers,
     pub(crate) engine: AnyEngine,
     /// One more than the highest token id.
     pub(crate) vocabulary: usize,
@@ -50,7 +51,8 @@ pub(crate) fn load_subject(common: &Common) -> Result<Subject> {
     tell_device(plan.fallback_reason(), &plan.warnings(), common);
     let engine = plan.engine(threads)?;
     let vocabulary = plan.embedding_rows().unwrap_or(1).max(1);
-    Ok(Subject { name, precision: plan.precision(), threads, engine, vocabulary, load: start.elapsed() })
+    let workers = Workers::new(threads, engine.adapter());
+    Ok(Subject { name, precision: plan.precision(), workers, engine, vocabulary, load: start.elapsed() })
 }
 
 fn plan_file(path: &Path, options: &Options) -> Result<Plan> {

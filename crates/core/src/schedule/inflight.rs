@@ -17,7 +17,12 @@ pub(super) struct Job {
     /// The highest of its owners'.
     pub(super) priority: Priority,
     pub(super) since: Time,
+    /// The last engine that it failed on, if it did.
     pub(super) failed_on: Option<EngineId>,
+    /// Tries that failed for an unknown reason.
+    pub(super) failures: usize,
+    /// Tries whose engine went away.
+    pub(super) losses: usize,
     pub(super) stage: Stage,
 }
 
@@ -101,6 +106,8 @@ impl Inflight {
             priority: request.priority,
             since: now,
             failed_on: None,
+            failures: 0,
+            losses: 0,
             stage: Stage::Queued,
         };
         self.jobs.insert(job, begun);

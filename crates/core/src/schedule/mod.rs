@@ -22,8 +22,8 @@ pub use cache::{CacheKey, Keyer, LogitsCache};
 pub use config::{Accumulate, Config};
 pub use counters::Counters;
 pub use request::{
-    Answer, BatchId, Caching, EngineId, Failure, LogitsRow, Priority, Pushed, Rejection, Request, RequestId, Run,
-    Source, Step,
+    Answer, BatchId, Caching, EngineId, Failure, LogitsRow, Priority, Pushed, Rejection, Request, RequestId, Retry,
+    Run, Source, Step,
 };
 pub use time::Time;
 
@@ -156,7 +156,7 @@ impl Schedule {
             Ok(logits) => {
                 let rows = (logits.rows(), run.jobs.len());
                 let error = EngineError::Run(format!("it answered {} rows for a batch of {}", rows.0, rows.1));
-                let failure = Failure { error: Arc::new(Error::Engine(error)), retryable: false };
+                let failure = Failure { error: Arc::new(Error::Engine(error)), retry: Retry::Never };
                 run.jobs.iter().for_each(|&job| self.fail(job, &failure, run.engine, now));
             }
             Err(failure) => run.jobs.iter().for_each(|&job| self.fail(job, &failure, run.engine, now)),
@@ -344,7 +344,7 @@ impl Schedule {
         let batch = match Batch::pack(&sequences) {
             Ok(batch) => batch,
             Err(error) => {
-                let failure = Failure { error: Arc::new(Error::Batch(error)), retryable: false };
+                let failure = Failure { error: Arc::new(Error::Batch(error)), retry: Retry::Never };
                 jobs.iter().for_each(|&job| self.fail(job, &failure, engine, now));
                 return None;
             }
@@ -403,7 +403,16 @@ impl Schedule {
 
     fn fail(&mut self, id: JobId, failure: &Failure, engine: EngineId, now: Time) {
         let Some(job) = self.inflight.job_mut(id) else { return };
-        if failure.retryable && job.failed_on.is_none() && !job.owners.is_empty() {
+        let may_retry = match failure.retry {
+            Retry::Never => false,
+            Retry::Once => job.failures == 0,
+            Retry::OnceAnEngine => job.losses < self.engines.len(),
+        };
+        if may_retry && !job.owners.is_empty() {
+            match failure.retry {
+                Retry::OnceAnEngine => job.losses += 1,
+                _ => job.failures += 1,
+            }
             job.failed_on = Some(engine);
             job.stage = Stage::Queued;
             self.queue.put_back(id, job.waiting(), job.priority);

@@ -176,6 +176,18 @@ pub enum Step {
 pub struct Failure {
     /// What went wrong.
     pub error: Arc<crate::Error>,
-    /// Whether another engine might do better: each sequence is tried once more.
-    pub retryable: bool,
+    /// Whether another try might do better.
+    pub retry: Retry,
+}
+
+/// How often the sequences of a batch that failed are tried again, on another engine where there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Retry {
+    /// The fault is theirs.
+    Never,
+    /// Once: nobody knows whether the fault is theirs.
+    Once,
+    /// As often as there are engines, for all that is known is that the engine went away: a batch may come upon one engine
+    /// after the other that was on the same device.
+    OnceAnEngine,
 }

@@ -2,8 +2,8 @@
 
 use super::world::{Ask, LABELS, World, logits_of};
 use grice_core::schedule::{
-    Accumulate, Caching, Config, EngineId, Failure, Priority, Pushed, Rejection, Request, RequestId, Run, Schedule,
-    Source, Step, Time,
+    Accumulate, Caching, Config, EngineId, Failure, Priority, Pushed, Rejection, Request, RequestId, Retry, Run,
+    Schedule, Source, Step, Time,
 };
 use grice_core::{EngineError, Error, Logits, Precision};
 use std::sync::Arc;
@@ -276,7 +276,7 @@ fn a_failed_batch_is_tried_once_more_elsewhere_and_goes_first() {
     }
     let second = run(&mut schedule, at(1));
     assert_eq!((first.engine, second.engine), (EngineId(0), EngineId(1)));
-    let failure = || Failure { error: broken(), retryable: true };
+    let failure = || Failure { error: broken(), retry: Retry::Once };
     assert!(schedule.complete(first.id, Err(failure()), at(2)));
     // The engine that failed goes on with others.
     let third = run(&mut schedule, at(2));
@@ -303,14 +303,14 @@ fn what_is_tried_again_is_not_passed_over_for_a_better_fit() {
     accept(&mut schedule, request(2, 500), at(0));
     let first = run(&mut schedule, at(0));
     accept(&mut schedule, request(3, 10), at(1));
-    assert!(schedule.complete(first.id, Err(Failure { error: broken(), retryable: true }), at(2)));
+    assert!(schedule.complete(first.id, Err(Failure { error: broken(), retry: Retry::Once }), at(2)));
     assert_eq!(firsts(&run(&mut schedule, at(2))), [1, 2]);
 }
 
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
 fn without_another_engine_in_use_the_same_one_tries_again() {
-    let failure = || Failure { error: broken(), retryable: true };
+    let failure = || Failure { error: broken(), retry: Retry::Once };
     let mut alone = schedule(Config::default());
     accept(&mut alone, request(1, 5), at(0));
     let first = run(&mut alone, at(0));
@@ -323,6 +323,31 @@ fn without_another_engine_in_use_the_same_one_tries_again() {
     assert!(left_alone.set_engine(EngineId(1), false));
     assert!(left_alone.complete(first.id, Err(failure()), at(1)));
     assert_eq!(run(&mut left_alone, at(1)).engine, EngineId(0));
+}
+
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
+fn an_engine_that_went_away_is_not_held_against_its_batch_until_all_have() {
+    for engines in 1..4 {
+        let mut schedule = schedule(Config { engines, ..Config::default() });
+        let lost = || Failure { error: broken(), retry: Retry::OnceAnEngine };
+        accept(&mut schedule, request(1, 5), at(0));
+        let mut last = None;
+        for moment in 0..engines as u64 {
+            let ran = run(&mut schedule, at(moment));
+            assert!(engines == 1 || last != Some(ran.engine), "again on {last:?}");
+            last = Some(ran.engine);
+            assert!(schedule.complete(ran.id, Err(lost()), at(moment)));
+        }
+        // Whatever else went wrong is counted by itself.
+        let ran = run(&mut schedule, at(10));
+        assert!(schedule.complete(ran.id, Err(Failure { error: broken(), retry: Retry::Once }), at(10)));
+        let ran = run(&mut schedule, at(11));
+        assert!(schedule.complete(ran.id, Err(lost()), at(11)));
+        let Step::Answer(answer) = schedule.poll(at(11)) else { panic!("its owner is not told") };
+        assert!(matches!(answer.outcome, Err(Rejection::Failed(_))));
+        assert_eq!(schedule.counters().retried_total, engines as u64 + 1);
+    }
 }
 
 #[cfg_attr(not(target_arch = "wasm32"), test)]

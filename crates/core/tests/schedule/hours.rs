@@ -1,7 +1,7 @@
 //! A day of traffic as a driver would see it: it polls when told to, and engines take their time.
 
 use super::world::{Ask, World};
-use grice_core::schedule::{Accumulate, BatchId, Config, Priority, Run, Time};
+use grice_core::schedule::{Accumulate, BatchId, Config, Priority, Retry, Run, Time};
 use std::collections::BTreeSet;
 use std::time::Duration;
 #[cfg(target_arch = "wasm32")]
@@ -149,8 +149,12 @@ impl Day {
 
     fn finish(&mut self, batch: BatchId) {
         if self.dice.below(self.engine_fails_one_in) == 0 {
-            let retryable = self.dice.below(4) > 0;
-            self.world.fail_batch(batch, retryable);
+            let retry = match self.dice.below(4) {
+                0 => Retry::Never,
+                1 => Retry::OnceAnEngine,
+                _ => Retry::Once,
+            };
+            self.world.fail_batch(batch, retry);
         } else {
             self.world.complete_batch(batch);
         }

@@ -1,7 +1,7 @@
 //! Any order of pushes, polls, completions, failures, cancellations and clock jumps, shrunk to the shortest that breaks something.
 
 use super::world::{Ask, World};
-use grice_core::schedule::{Accumulate, Config, Priority};
+use grice_core::schedule::{Accumulate, Config, Priority, Retry};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
@@ -17,7 +17,7 @@ enum Action {
     ClockStepsBack,
     Cancel(usize),
     Complete(usize),
-    Fail { place: usize, retryable: bool },
+    Fail { place: usize, retry: Retry },
     CompleteWrongly { place: usize, rows_off: isize },
     CompleteUnknown,
     Engine { engine: usize, in_use: bool },
@@ -67,7 +67,7 @@ fn act(world: &mut World, action: Action) {
         }
         Action::Cancel(place) => drop(world.cancel(place)),
         Action::Complete(place) => world.complete(place),
-        Action::Fail { place, retryable } => world.fail(place, retryable),
+        Action::Fail { place, retry } => world.fail(place, retry),
         Action::CompleteWrongly { place, rows_off } => world.complete_wrongly(place, rows_off),
         Action::CompleteUnknown => world.complete_unknown(),
         Action::Engine { engine, in_use } => world.set_engine(engine, in_use),
@@ -90,7 +90,7 @@ fn action(priority: BoxedStrategy<Priority>, engines_fail: bool) -> BoxedStrateg
         2 => any::<usize>().prop_map(Action::Cancel),
         4 => any::<usize>().prop_map(Action::Complete),
         1 => Just(Action::CompleteUnknown),
-        2 * fails => (any::<usize>(), any::<bool>()).prop_map(|(place, retryable)| Action::Fail { place, retryable }),
+        2 * fails => (any::<usize>(), retries()).prop_map(|(place, retry)| Action::Fail { place, retry }),
         fails => (any::<usize>(), prop_oneof![Just(-1_isize), Just(1)])
             .prop_map(|(place, rows_off)| Action::CompleteWrongly { place, rows_off }),
         fails => (0_usize..3, any::<bool>()).prop_map(|(engine, in_use)| Action::Engine { engine, in_use }),
@@ -100,6 +100,10 @@ fn action(priority: BoxedStrategy<Priority>, engines_fail: bool) -> BoxedStrateg
 
 fn priorities() -> BoxedStrategy<Priority> {
     prop_oneof![Just(Priority::Low), Just(Priority::Normal), Just(Priority::High)].boxed()
+}
+
+fn retries() -> impl Strategy<Value = Retry> {
+    prop_oneof![Just(Retry::Never), Just(Retry::Once), Just(Retry::OnceAnEngine)]
 }
 
 fn patience() -> impl Strategy<Value = Option<Duration>> {

@@ -2,7 +2,7 @@
 
 use grice_core::schedule::{
     Accumulate, Answer, BatchId, Caching, Config, Counters, EngineId, Failure, Priority, Pushed, Rejection, Request,
-    RequestId, Run, Schedule, Source, Step, Time,
+    RequestId, Retry, Run, Schedule, Source, Step, Time,
 };
 use grice_core::{EngineError, Error, Logits, Precision};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +29,8 @@ struct Job {
     owners: Vec<RequestId>,
     batch: Option<BatchId>,
     failed_on: Option<EngineId>,
+    failures: usize,
+    losses: usize,
     since: Time,
     number: u64,
     /// Those that went before it: waiting when it came, or put back since.
@@ -207,20 +209,26 @@ impl World {
     }
 
     /// Lets the run at this place fail.
-    pub(crate) fn fail(&mut self, place: usize, retryable: bool) {
+    pub(crate) fn fail(&mut self, place: usize, retry: Retry) {
         let Some(batch) = self.running_at(place) else { return };
-        self.fail_batch(batch, retryable);
+        self.fail_batch(batch, retry);
     }
 
-    pub(crate) fn fail_batch(&mut self, batch: BatchId, retryable: bool) {
+    pub(crate) fn fail_batch(&mut self, batch: BatchId, retry: Retry) {
         self.expire();
         let text = format!("batch {} failed", batch.0);
         let error = Arc::new(Error::Engine(EngineError::Run(text.clone())));
         let ran = self.running.remove(&batch).expect("it runs");
-        assert!(self.schedule.complete(batch, Err(Failure { error, retryable }), self.now));
+        assert!(self.schedule.complete(batch, Err(Failure { error, retry }), self.now));
         for ids in &ran.sequences {
             let job = self.jobs.get_mut(ids).expect("what runs is a job");
-            if retryable && job.failed_on.is_none() && !job.owners.is_empty() {
+            let (tried, tries_max) = match retry {
+                Retry::Never => (&mut 0, 0),
+                Retry::Once => (&mut job.failures, 1),
+                Retry::OnceAnEngine => (&mut job.losses, self.config.engines),
+            };
+            if *tried < tries_max && !job.owners.is_empty() {
+                *tried += 1;
                 job.failed_on = Some(ran.engine);
                 job.batch = None;
                 let number = job.number;
@@ -352,6 +360,8 @@ impl World {
             owners: vec![owner],
             batch: None,
             failed_on: None,
+            failures: 0,
+            losses: 0,
             since: self.now,
             number: self.jobs_ever,
             older,

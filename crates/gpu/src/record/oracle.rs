@@ -9,7 +9,7 @@ use super::{Arena, Buffer, Geometry, Recording, Step, View};
 use crate::device::Gpu;
 use crate::gather::row_of;
 use crate::gemm::tests::device::gpu;
-use crate::model::{AttentionPlan, EmbeddingPlan, Form, NormPlan, PositionsPlan, pack_halves};
+use crate::model::{AttentionPlan, EmbeddingPlan, Form, NormPlan, PositionsPlan, RelativePlan, pack_halves};
 use crate::tune::stand::Stand;
 use grice_kernels::{
     AttentionShape, Embedding, EmbeddingTable, LayerNorm, Queries, Rounding, Rows, SlotMap, Table, reference,
@@ -194,79 +194,121 @@ const PLAIN: Case = Case {
     first: false,
 };
 
-fn check_attention(gpu: &Gpu, case: Case) {
-    let Case { lengths, heads, head_dim, sides, slots, half, first } = case;
-    let width = heads * head_dim;
-    let mut offsets = vec![0u32];
-    offsets.extend(lengths.iter().scan(0, |end, length| {
-        *end += *length as u32;
-        Some(*end)
-    }));
-    let geometry = Geometry::new(&offsets);
-    let (tokens, rows) = (geometry.tokens, geometry.rows());
-    // Keys and values side by side, queries beside them or in a matrix of their own; rows at fours, and after each what must
-    // not matter.
-    let asking = if first { rows } else { tokens };
-    let q =
-        View { offset: 4, stride: width.next_multiple_of(4) + 8, ..View::whole(arena(Arena::Query), asking, width) };
-    let kv = View { stride: (2 * width).next_multiple_of(4) + 4, ..View::whole(arena(Arena::Wide), tokens, width) };
-    let v = View { offset: width, ..kv };
-    let out = View::whole(arena(Arena::Context), asking, width);
-    let fill = |numbers: &[f32], view: &View, columns: usize| {
-        let mut all = vec![FOREIGN; view.offset + view.rows * view.stride];
-        for (row, numbers) in numbers.chunks_exact(columns).enumerate() {
-            all[view.offset + row * view.stride..][..columns].copy_from_slice(numbers);
+/// What attention reads of a case, and where on a device it lies.
+struct Asked {
+    offsets: Vec<u32>,
+    geometry: Geometry,
+    q: View,
+    kv: View,
+    v: View,
+    out: View,
+    q_numbers: Vec<f32>,
+    kv_numbers: Vec<f32>,
+    map: SlotMap,
+    /// Relative keys and relative queries; empty where there are none.
+    tables: [Vec<f32>; 2],
+    scale: f32,
+}
+
+impl Asked {
+    /// Keys and values side by side, queries beside them or in a matrix of their own; rows at fours, and after each what must not
+    /// matter.
+    fn of(case: Case) -> Asked {
+        let Case { lengths, heads, head_dim, sides, slots, first, .. } = case;
+        let width = heads * head_dim;
+        let mut offsets = vec![0u32];
+        offsets.extend(lengths.iter().scan(0, |end, length| {
+            *end += *length as u32;
+            Some(*end)
+        }));
+        let geometry = Geometry::new(&offsets);
+        let tokens = geometry.tokens;
+        let asking = if first { geometry.rows() } else { tokens };
+        let whole = |place, rows| View::whole(arena(place), rows, width);
+        let q = View { offset: 4, stride: width.next_multiple_of(4) + 8, ..whole(Arena::Query, asking) };
+        let kv = View { stride: (2 * width).next_multiple_of(4) + 4, ..whole(Arena::Wide, tokens) };
+        let map = SlotMap::new(slots.0, slots.1, slots.2).unwrap();
+        let table = |has: bool| if has { numbers(map.slots() * width, 3 + usize::from(has)) } else { Vec::new() };
+        Asked {
+            q_numbers: fill(&numbers(asking * width, 1), &q, width),
+            kv_numbers: fill(&numbers(tokens * 2 * width, 2), &kv, 2 * width),
+            v: View { offset: width, ..kv },
+            out: whole(Arena::Context, asking),
+            tables: [table(sides.0), table(sides.1)],
+            scale: 1.0 / (head_dim as f32).sqrt(),
+            offsets,
+            geometry,
+            q,
+            kv,
+            map,
         }
-        all
-    };
-    let q_numbers = fill(&numbers(asking * width, 1), &q, width);
-    let kv_numbers = fill(&numbers(tokens * 2 * width, 2), &kv, 2 * width);
+    }
 
-    let map = SlotMap::new(slots.0, slots.1, slots.2).unwrap();
-    let tables =
-        [sides.0, sides.1].map(|has| if has { numbers(map.slots() * width, 3 + usize::from(has)) } else { Vec::new() });
-    let mut stand = Stand::new(gpu);
-    put(&mut stand, q.buffer, &q_numbers);
-    put(&mut stand, kv.buffer, &kv_numbers);
-    put(&mut stand, out.buffer, &vec![FOREIGN; asking * out.stride]);
-    stand.put(arena(Arena::Blocks), 0, bytemuck::cast_slice(&geometry.blocks)).unwrap();
-    stand.put(Buffer::Nothing, 0, &[]).unwrap();
-    let relative = (sides != (false, false)).then(|| {
-        let all = tables.concat();
-        let words: Vec<u32> =
-            if half { pack_halves(all.iter().copied()) } else { all.iter().map(|number| number.to_bits()).collect() };
-        stand.put(Buffer::Weight(0), 0, bytemuck::cast_slice(&words)).unwrap();
-        let (plan, slots) = crate::model::RelativePlan::of(&map, Buffer::Weight(0), Buffer::Weight(1), sides, width);
-        stand.put(Buffer::Weight(1), 0, bytemuck::cast_slice(&slots)).unwrap();
-        crate::model::RelativePlan { half, ..plan }
-    });
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    let plan = AttentionPlan { heads, head_dim, scale, relative };
-    let mut recording = Recording::default();
-    record_attention(&mut recording, STEP, &plan, &Operands { q, k: kv, v, first }, &geometry, out);
-    stand.run(&recording.dispatches, 1).unwrap();
+    /// What a device makes of it, without the padding.
+    fn run(&self, gpu: &Gpu, case: Case) -> Vec<f32> {
+        let Case { heads, head_dim, sides, half, first, .. } = case;
+        let Asked { q, kv, v, out, .. } = *self;
+        let mut stand = Stand::new(gpu);
+        put(&mut stand, q.buffer, &self.q_numbers);
+        put(&mut stand, kv.buffer, &self.kv_numbers);
+        put(&mut stand, out.buffer, &vec![FOREIGN; out.rows * out.stride]);
+        stand.put(arena(Arena::Blocks), 0, bytemuck::cast_slice(&self.geometry.blocks)).unwrap();
+        stand.put(Buffer::Nothing, 0, &[]).unwrap();
+        let relative = (sides != (false, false)).then(|| {
+            let all = self.tables.concat();
+            let words: Vec<u32> = match half {
+                true => pack_halves(all.iter().copied()),
+                false => all.iter().map(|number| number.to_bits()).collect(),
+            };
+            stand.put(Buffer::Weight(0), 0, bytemuck::cast_slice(&words)).unwrap();
+            let (table, places) = (Buffer::Weight(0), Buffer::Weight(1));
+            let (plan, slots) = RelativePlan::of(&self.map, table, places, sides, heads * head_dim);
+            stand.put(places, 0, bytemuck::cast_slice(&slots)).unwrap();
+            RelativePlan { half, ..plan }
+        });
+        let plan = AttentionPlan { heads, head_dim, scale: self.scale, relative };
+        let mut recording = Recording::default();
+        record_attention(&mut recording, STEP, &plan, &Operands { q, k: kv, v, first }, &self.geometry, out);
+        stand.run(&recording.dispatches, 1).unwrap();
+        let rows = read(&stand, out.buffer);
+        let rows = rows[..out.rows * out.stride].chunks_exact(out.stride);
+        rows.flat_map(|row| row[..heads * head_dim].to_vec()).collect()
+    }
 
-    let rows_of = |data, view: &View| Rows { data, stride: view.stride, offset: view.offset };
-    let queries = if first { Queries::First } else { Queries::All };
-    let relative = reference::RelativeRows {
-        keys: sides.0.then_some(&tables[0][..]),
-        queries: sides.1.then_some(&tables[1][..]),
-        slots: &map,
-    };
-    let expected = reference::attention(
-        &rows_of(&q_numbers, &q),
-        &rows_of(&kv_numbers, &kv),
-        &rows_of(&kv_numbers, &v),
-        &offsets,
-        queries,
-        &AttentionShape { heads, head_dim, scale, rounding: Rounding::Fused },
-        Some(&relative),
-    );
-    let found: Vec<f32> = read(&stand, out.buffer)[..asking * out.stride]
-        .chunks_exact(out.stride)
-        .flat_map(|row| row[..width].to_vec())
-        .collect();
-    assert_near(&format!("{case:?}"), &found, &expected, if half { HALF_TOLERANCE } else { TOLERANCE });
+    /// What is right.
+    fn expected(&self, case: Case) -> Vec<f32> {
+        let Case { heads, head_dim, sides, first, .. } = case;
+        let rows_of = |data, view: &View| Rows { data, stride: view.stride, offset: view.offset };
+        let relative = reference::RelativeRows {
+            keys: sides.0.then_some(&self.tables[0][..]),
+            queries: sides.1.then_some(&self.tables[1][..]),
+            slots: &self.map,
+        };
+        reference::attention(
+            &rows_of(&self.q_numbers, &self.q),
+            &rows_of(&self.kv_numbers, &self.kv),
+            &rows_of(&self.kv_numbers, &self.v),
+            &self.offsets,
+            if first { Queries::First } else { Queries::All },
+            &AttentionShape { heads, head_dim, scale: self.scale, rounding: Rounding::Fused },
+            Some(&relative),
+        )
+    }
+}
+
+/// Rows of numbers where a view has them, and around them what must not matter.
+fn fill(numbers: &[f32], view: &View, columns: usize) -> Vec<f32> {
+    let mut all = vec![FOREIGN; view.offset + view.rows * view.stride];
+    for (row, numbers) in numbers.chunks_exact(columns).enumerate() {
+        all[view.offset + row * view.stride..][..columns].copy_from_slice(numbers);
+    }
+    all
+}
+
+fn check_attention(gpu: &Gpu, case: Case) {
+    let asked = Asked::of(case);
+    let tolerance = if case.half { HALF_TOLERANCE } else { TOLERANCE };
+    assert_near(&format!("{case:?}"), &asked.run(gpu, case), &asked.expected(case), tolerance);
 }
 
 #[test]

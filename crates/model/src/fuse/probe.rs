@@ -5,6 +5,7 @@
 use super::anchors::{Anchor, Anchors};
 use super::graph::{Graph, is};
 use super::region::{Region, Step};
+use crate::proto::{float_tensor, node_of};
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
 use tract_onnx::prelude::*;
@@ -98,23 +99,9 @@ impl<'a, 'p> Probe<'a, 'p> {
         graph.initializer.push(float_tensor(&weights_name, &dims, &matrix.to_f32()));
         graph.initializer.push(float_tensor(&bias_name, &dims[1..], &bias));
         let input = self.graph.resolve(input).to_owned();
-        graph.node.push(node("MatMul", vec![input, weights_name], product.clone()));
-        graph.node.push(node("Add", vec![product, bias_name], output.to_owned()));
+        graph.node.push(node_of("MatMul", vec![input, weights_name], product.clone()));
+        graph.node.push(node_of("Add", vec![product, bias_name], output.to_owned()));
         Ok(())
-    }
-}
-
-fn node(op: &str, input: Vec<String>, output: String) -> NodeProto {
-    NodeProto { op_type: op.to_owned(), name: output.clone(), input, output: vec![output], ..NodeProto::default() }
-}
-
-fn float_tensor(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
-    TensorProto {
-        name: name.to_owned(),
-        dims: dims.to_vec(),
-        data_type: super::constants::FLOAT,
-        raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        ..TensorProto::default()
     }
 }
 

@@ -2,10 +2,9 @@
 //!
 //! For graphs that do not fuse. tract runs `MatMulInteger` some forty times slower than the fp32 product.
 
+use crate::proto::{float_tensor, node_of};
 use std::collections::HashSet;
-use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
-
-const FLOAT: i32 = 1;
+use tract_onnx::pb::GraphProto;
 
 pub(super) fn rewrite(graph: &mut GraphProto) {
     let layers = crate::fuse::stored_in_fewer_bits(graph);
@@ -26,28 +25,14 @@ pub(super) fn rewrite(graph: &mut GraphProto) {
         let dims = [layer.weights.rows() as i64, layer.weights.columns() as i64];
         graph.initializer.push(float_tensor(&weights, &dims, &layer.weights.to_f32()));
         match &layer.bias {
-            None => nodes.push(new_node("Gather", vec![weights, layer.input.clone()], layer.output.clone())),
+            None => nodes.push(node_of("Gather", vec![weights, layer.input.clone()], layer.output.clone())),
             Some(bias) => {
                 let (bias_name, product) = (format!("{}.bias", layer.output), format!("{}.product", layer.output));
                 graph.initializer.push(float_tensor(&bias_name, &dims[1..], bias));
-                nodes.push(new_node("MatMul", vec![layer.input.clone(), weights], product.clone()));
-                nodes.push(new_node("Add", vec![product, bias_name], layer.output.clone()));
+                nodes.push(node_of("MatMul", vec![layer.input.clone(), weights], product.clone()));
+                nodes.push(node_of("Add", vec![product, bias_name], layer.output.clone()));
             }
         }
     }
     graph.node = nodes;
-}
-
-fn new_node(op: &str, input: Vec<String>, output: String) -> NodeProto {
-    NodeProto { op_type: op.to_owned(), name: output.clone(), input, output: vec![output], ..NodeProto::default() }
-}
-
-fn float_tensor(name: &str, dims: &[i64], values: &[f32]) -> TensorProto {
-    TensorProto {
-        name: name.to_owned(),
-        dims: dims.to_vec(),
-        data_type: FLOAT,
-        raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        ..TensorProto::default()
-    }
 }

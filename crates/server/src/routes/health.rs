@@ -36,7 +36,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response<Body> {
     let body = json!({
         "status": if ready { "healthy" } else { "unhealthy" },
         "models_loaded": { "detector": app.catalog.is_ready(), "repair": false, "generator": false },
-        "gpu_available": false,
+        "gpu_available": app.catalog.models().iter().any(|served| served.info().device.contains("gpu")),
     });
     json_response(status, &body)
 }

@@ -41,7 +41,7 @@ pub(crate) async fn repository_index(State(app): State<Arc<App>>) -> Response<Bo
     let models = app.catalog.models();
     let entries = models.iter().map(|served| {
         let state = if served.is_ready() { "READY" } else { "UNAVAILABLE" };
-        json!({ "name": served.name(), "version": served.info().version, "state": state, "reason": "" })
+        json!({ "name": served.name(), "version": served.version(), "state": state, "reason": "" })
     });
     json_response(StatusCode::OK, &entries.collect::<Vec<_>>())
 }
@@ -56,7 +56,7 @@ pub(crate) async fn model_metadata(State(app): State<Arc<App>>, asked: Asked) ->
         OutputKind::ALL.map(|kind| json!({ "name": kind.name(), "datatype": "FP32", "shape": [-1, labels.len()] }));
     let body = json!({
         "name": served.name(),
-        "versions": [served.info().version],
+        "versions": [served.version()],
         "platform": "grice",
         "inputs": [text("context"), text("evidence"), text("response"), tokens("input_ids"), tokens("attention_mask")],
         "outputs": outputs,
@@ -117,7 +117,7 @@ pub(crate) async fn infer(
     let inferred = served.infer(&sequences, arrival.deadline, caching_of(&head.headers)).await?;
     inferred.iter().for_each(|inferred| timing.add(inferred));
     let values = read_outputs(&app, &served, &request.outputs, &inferred, &truncated)?;
-    let model = (served.name(), served.info().version.as_str());
+    let model = (served.name(), served.version());
     let answer = write_answer(model, &request, inferred.len(), &values)
         .map_err(|error| Problem::internal(format!("writing an answer: {error}")))?;
     let content_type = if answer.head_bytes.is_some() { "application/octet-stream" } else { "application/json" };
@@ -133,8 +133,8 @@ fn find(app: &App, asked: Asked) -> Result<Arc<Served>, Problem> {
     let Path(asked) = asked.map_err(|error| Problem::malformed(format!("the path cannot be read: {error}")))?;
     let served = app.catalog.find(Some(&asked.model))?;
     match asked.version {
-        Some(version) if version != served.info().version => {
-            let has = &served.info().version;
+        Some(version) if version != served.version() => {
+            let has = served.version();
             let detail = format!("the model `{}` has the version `{has}`, not `{version}`", served.name());
             Err(Problem::new(StatusCode::NOT_FOUND, "no-such-version", detail))
         }

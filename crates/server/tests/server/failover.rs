@@ -80,6 +80,22 @@ fn a_lone_replica_that_fails_is_waited_for() {
 }
 
 #[test]
+fn a_replica_that_is_long_in_coming_back_is_waited_for() {
+    let plan = Arc::new(Plan::default());
+    let server = Started::new(settings(vec![faked(&plan)]));
+    plan.rebuild_millis.store(2_000, Ordering::Relaxed);
+    plan.fail(1, Failure::Error);
+    let ask = |response: &str| server.client().post("/v1/detect", &json!({ "response": response })).expect(200);
+    std::thread::scope(|scope| {
+        scope.spawn(|| ask("a"));
+        wait_until("the replica to fail", || in_use(&server) == 0.0);
+        std::thread::sleep(Duration::from_millis(1_500));
+        ask("b");
+    });
+    assert_eq!(plan.builds.load(Ordering::Relaxed), 2);
+}
+
+#[test]
 fn readiness_tells_the_truth() {
     let plan = Arc::new(Plan::default());
     let server = Started::new(settings(vec![faked(&plan)]));

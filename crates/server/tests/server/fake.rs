@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     /// So many of the next builds fail.
     pub(crate) build_failures: AtomicUsize,
     pub(crate) builds: AtomicUsize,
+    /// Of each engine but the first.
+    pub(crate) rebuild_millis: AtomicU64,
     /// Rows of each batch that was run.
     pub(crate) batches: Mutex<Vec<usize>>,
     /// Which replica ran it, or failed to.
@@ -58,7 +60,9 @@ impl Plan {
     pub(crate) fn replace(self: &Arc<Plan>, own: Loaded) -> Loaded {
         let plan = Arc::clone(self);
         let build = move |replica: &grice_server::Replica| {
-            plan.builds.fetch_add(1, Ordering::Relaxed);
+            if plan.builds.fetch_add(1, Ordering::Relaxed) > 0 {
+                std::thread::sleep(Duration::from_millis(plan.rebuild_millis.load(Ordering::Relaxed)));
+            }
             let left = plan.build_failures.load(Ordering::Relaxed);
             if left > 0 {
                 plan.build_failures.store(left - 1, Ordering::Relaxed);

@@ -5,6 +5,8 @@ mod access;
 mod answers;
 mod failover;
 mod fake;
+#[cfg(feature = "gpu")]
+mod gpu_loss;
 mod http;
 mod malformed;
 mod memory;

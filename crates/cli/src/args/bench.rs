@@ -1,0 +1,47 @@
+//! `bench`.
+
+use super::common::On;
+use super::values::parse_count;
+use clap::Args as ClapArgs;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  grice bench
+  grice bench --models mini.tar,detector.onnx --batch-sizes 1,8,64 --output report
+  grice bench --model mini.tar --write-config grice.toml
+
+For each model the optimal batch size is named: the smallest one within 3 % of the highest throughput, on a quiet machine the one to \
+serve with.";
+
+/// Arguments of `bench`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = BENCH_EXAMPLES)]
+pub(crate) struct Bench {
+    /// Models to measure: bundles or ONNX files [default: the one of --model]
+    #[arg(long, value_name = "PATH,…", value_delimiter = ',')]
+    pub(crate) models: Vec<PathBuf>,
+    /// Sequences in a batch
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8,16,32,64", value_parser = parse_count)]
+    pub(crate) batch_sizes: Vec<NonZeroUsize>,
+    /// Tokens in a sequence
+    #[arg(long, value_name = "N", default_value = "128", value_parser = parse_count)]
+    pub(crate) tokens: NonZeroUsize,
+    /// Runs of each batch size that count
+    #[arg(long, value_name = "N", default_value = "5", value_parser = parse_count)]
+    pub(crate) runs: NonZeroUsize,
+    /// Write the optimal batch size of the one model into this file, as `batch-rows-max` of its section [serve]; all else in
+    /// it stays as it is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_config: Option<PathBuf>,
+    /// Write results.json, report.md and its plot into this folder
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
+}

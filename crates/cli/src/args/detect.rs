@@ -1,0 +1,92 @@
+//! `detect`.
+
+use super::common::On;
+use super::values::{Format, Shard, Threshold, parse_count};
+use clap::{ArgGroup, Args as ClapArgs};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+const DETECT_EXAMPLES: &str = "\
+Examples:
+  One turn:
+    grice detect --context \"What did you think of the film?\" --response \"Yes.\"
+    grice detect --context \"Where is the station?\" --response \"Two streets on.\" --json
+
+  A file, one row a line; the input's fields are kept and the verdict's are added:
+    grice detect --input turns.jsonl --output verdicts.jsonl
+    grice detect --input turns.csv --output verdicts.jsonl --thresholds quantity=0.6,manner=0.4
+
+  Go on after an interruption, with the same options as before:
+    grice detect --input turns.jsonl --output verdicts.jsonl --resume
+
+  A third of the rows on each of three machines:
+    grice detect --input turns.jsonl --output part1.jsonl --shard 1/3
+
+  In a pipe, row by row as they come:
+    tail -f turns.jsonl | grice detect --input - --batch-size 1
+
+Rows: `response` (text), and optionally `context` (text, or a list of texts or of {\"speaker\", \"text\"}, oldest first) and \
+`evidence` (text). Output rows add `probabilities`, `violations`, `cooperative` and `truncated`. A row that cannot be judged \
+is reported with its line number and becomes a row with `line` and `error`; the rest is judged, and the exit status is 1.";
+
+/// Arguments of `detect`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = DETECT_EXAMPLES)]
+#[command(group = ArgGroup::new("what").required(true).args(["response", "input"]))]
+pub(crate) struct Detect {
+    /// The response to judge
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, help_heading = "One turn")]
+    pub(crate) response: Option<String>,
+    /// What was said before it
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, requires = "response", conflicts_with = "input")]
+    #[arg(help_heading = "One turn")]
+    pub(crate) context: Option<String>,
+    /// Knowledge that the response may rest on
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, requires = "response", conflicts_with = "input")]
+    #[arg(help_heading = "One turn")]
+    pub(crate) evidence: Option<String>,
+    /// Print the verdict as one JSON object
+    #[arg(long, conflicts_with = "input", help_heading = "One turn")]
+    pub(crate) json: bool,
+
+    /// Options for files.
+    #[command(flatten)]
+    pub(crate) files: DetectFiles,
+
+    /// Thresholds in place of the model's: quantity=0.6,manner=0.4
+    #[arg(long, value_name = "MAXIM=P,…", value_delimiter = ',')]
+    pub(crate) thresholds: Vec<Threshold>,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
+}
+
+/// Arguments of `detect` that concern files.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Files")]
+pub(crate) struct DetectFiles {
+    /// Judge the rows of this file; `-` is standard input
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Write to this file; `-` is standard output
+    #[arg(long, short, value_name = "FILE", default_value = "-", conflicts_with = "response")]
+    pub(crate) output: PathBuf,
+    /// Format of the input; `auto` goes by the file's name, and standard input is JSONL
+    #[arg(long, default_value = "auto", conflicts_with = "response")]
+    pub(crate) format: Format,
+    /// Replace the output file if it exists
+    #[arg(long, conflicts_with_all = ["response", "resume"])]
+    pub(crate) overwrite: bool,
+    /// Go on where an interrupted run into the same output file stopped
+    #[arg(long, conflicts_with = "response")]
+    pub(crate) resume: bool,
+    /// Only every n-th row, starting with the i-th
+    #[arg(long, value_name = "I/N", conflicts_with = "response")]
+    pub(crate) shard: Option<Shard>,
+    /// Stop at the first row that cannot be judged
+    #[arg(long, conflicts_with = "response")]
+    pub(crate) strict: bool,
+    /// Rows that are judged and written together
+    #[arg(long, value_name = "ROWS", default_value = "64", conflicts_with = "response", value_parser = parse_count)]
+    pub(crate) batch_size: NonZeroUsize,
+}

@@ -1,0 +1,99 @@
+//! What can be typed after `grice`: a file a command, and what their options take in `values`.
+
+mod bench;
+mod common;
+mod compile;
+mod detect;
+mod doctor;
+mod eval;
+mod inspect;
+mod profile;
+mod quantize;
+mod serve;
+mod values;
+
+pub(crate) use crate::serve_options::{LogFormat, ServeOptions};
+pub(crate) use bench::Bench;
+pub(crate) use common::{Color, Common, On};
+pub(crate) use compile::Compile;
+pub(crate) use detect::{Detect, DetectFiles};
+pub(crate) use doctor::Doctor;
+pub(crate) use eval::Eval;
+pub(crate) use inspect::Inspect;
+pub(crate) use profile::{Profile, ProfileLatency, ProfileMemory, ProfileOps, ProfileWhat};
+pub(crate) use quantize::{Quantize, QuantizeMethod, QuantizeMode};
+pub(crate) use serve::Serve;
+pub(crate) use values::{Format, SHAPE_TOKENS_MAX, Shape, Shard, Threshold};
+
+use clap::{Args as ClapArgs, Parser, Subcommand};
+use clap_complete::Shell;
+
+const EXAMPLES: &str = "\
+Examples:
+  grice detect --context \"What did you think of the film?\" --response \"Yes.\"
+  grice detect --input turns.jsonl --output verdicts.jsonl
+  grice eval --input labelled.jsonl
+  grice quantize --model bundle --mode dynamic --data turns.jsonl --output smaller
+  grice serve
+  grice doctor
+
+Exit status: 0 all went well, 1 something failed (a row that cannot be judged, a broken model), 2 wrong usage.";
+
+/// Says which of Grice's four maxims of conversation a response violates.
+#[derive(Debug, Parser)]
+#[command(name = "grice", version, about, after_help = EXAMPLES, max_term_width = 100, subcommand_required = true)]
+pub(crate) struct Args {
+    /// Options of every command.
+    #[command(flatten)]
+    pub(crate) common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Judge one turn, or every row of a file
+    Detect(Detect),
+    /// Compare verdicts with labels
+    Eval(Eval),
+    /// Make a smaller model of an fp32 one, within a floor of quality
+    Quantize(Quantize),
+    /// Prepare a model for the GPU, so that later starts are fast
+    Compile(Compile),
+    /// Show what a model is made of
+    Inspect(Inspect),
+    /// Measure time, memory or single steps
+    Profile(Profile),
+    /// Measure a model over batch sizes and write a report
+    Bench(Bench),
+    /// Judge over HTTP
+    Serve(Box<Serve>),
+    /// Check this machine and this build
+    Doctor(Doctor),
+    /// Print a completion script for a shell
+    Completions(Completions),
+    /// Print the manual page
+    #[command(hide = true)]
+    Man,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: Shell,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+}

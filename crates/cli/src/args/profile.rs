@@ -1,0 +1,114 @@
+//! `profile`.
+
+use super::common::On;
+use super::values::{Shape, parse_count};
+use clap::{Args as ClapArgs, Subcommand};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+const PROFILE_EXAMPLES: &str = "\
+Examples:
+  grice profile latency --shapes 1x32,1x128 --runs 50
+  grice profile latency --model model.onnx --precision int8 --threads 2 --json
+  grice profile memory --shapes 1x128,64x128
+  grice profile ops --shape 8x128 --trace trace.json
+
+Measures the model compiled in, a bundle, or a bare ONNX file, on synthetic tokens.";
+
+/// Arguments of `profile`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = PROFILE_EXAMPLES)]
+pub(crate) struct Profile {
+    /// What to measure.
+    #[command(subcommand)]
+    pub(crate) what: ProfileWhat,
+}
+
+/// What can be measured.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProfileWhat {
+    /// Times of whole batches: mean, deviation, P50, P95, P99, throughput
+    Latency(ProfileLatency),
+    /// What the process holds after loading and after each batch
+    Memory(ProfileMemory),
+    /// The time of each step, as a table and as a trace
+    Ops(ProfileOps),
+}
+
+impl ProfileWhat {
+    /// Where to run.
+    pub(crate) fn on(&self) -> &On {
+        match self {
+            ProfileWhat::Latency(latency) => &latency.on,
+            ProfileWhat::Memory(memory) => &memory.on,
+            ProfileWhat::Ops(ops) => &ops.on,
+        }
+    }
+}
+
+/// Arguments of `profile latency`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ProfileLatency {
+    /// Batches to run, as rows x tokens
+    #[arg(long, value_name = "ROWSxTOKENS,…", value_delimiter = ',', default_value = "1x32,1x128,8x128")]
+    pub(crate) shapes: Vec<Shape>,
+    /// Runs of each shape that count
+    #[arg(long, value_name = "N", default_value = "20", value_parser = parse_count)]
+    pub(crate) runs: NonZeroUsize,
+    /// Runs before them that do not
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) warmup: usize,
+    /// For scripts: read batches from standard input, one a line as `8x128 5` or `31,17,90 5` (lengths, and how often to
+    /// run), and answer each with its times as one JSON line
+    #[arg(long, conflicts_with_all = ["shapes", "runs", "warmup", "json", "output"])]
+    pub(crate) stdin: bool,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the JSON object to this file as well
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Arguments of `profile memory`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ProfileMemory {
+    /// Batches to run, as rows x tokens, one after the other
+    #[arg(long, value_name = "ROWSxTOKENS,…", value_delimiter = ',', default_value = "1x32,1x128,8x128,64x128")]
+    pub(crate) shapes: Vec<Shape>,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the JSON object to this file as well
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Arguments of `profile ops`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ProfileOps {
+    /// The batch to run, as rows x tokens
+    #[arg(long, value_name = "ROWSxTOKENS", default_value = "1x128")]
+    pub(crate) shape: Shape,
+    /// Runs that count
+    #[arg(long, value_name = "N", default_value = "10", value_parser = parse_count)]
+    pub(crate) runs: NonZeroUsize,
+    /// Runs before them that do not
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) warmup: usize,
+    /// Where to run.
+    #[command(flatten)]
+    pub(crate) on: On,
+    /// Write the steps of the last run to this file, for chrome://tracing or Perfetto
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+}
