@@ -18,6 +18,7 @@ it then prints says nothing about speed.
 import argparse
 import contextlib
 import datetime
+import functools
 import json
 import platform
 import shutil
@@ -58,8 +59,8 @@ class Grice:
         self.process.stdin.write(f"{request}\n")
         return self._read()
 
-    def times_ms(self, shape, runs):
-        return self.ask(f"run {shape} {runs}")["times_ms"]
+    def times_ms(self, shape, runs, engines=1):
+        return self.ask(f"run {shape} {runs} {engines}")["times_ms"]
 
     def close(self):
         self.process.stdin.close()
@@ -252,21 +253,24 @@ def torch_memory(settings, shape):
 
 def measure_busy(settings):
     rows = [["engine", "batch", "device busy, %", "turns/s"]]
-    jobs = [(f"grice {name}", grice) for name, grice in each_ours(settings)]
-    jobs.append(("PyTorch eager", Torch(settings, False)))
-    for name, engine in jobs:
+    ours = list(each_ours(settings))
+    jobs = [(f"grice {name}", grice.times_ms) for name, grice in ours]
+    jobs += [(f"grice {name}, 2 replicas", functools.partial(grice.times_ms, engines=2)) for name, grice in ours]
+    jobs.append(("PyTorch eager", Torch(settings, False).times_ms))
+    for name, times_ms in jobs:
         for shape in settings.shapes:
-            runs = max(1, round(settings.busy_s * 1e3 / max(min(engine.times_ms(shape, 2)), 1e-3)))
+            runs = max(1, round(settings.busy_s * 1e3 / max(min(times_ms(shape, 2)), 1e-3)))
             with busy_samples() as samples:
                 start = time.perf_counter()
-                engine.times_ms(shape, runs)
-                rate = int(shape.split("x")[0]) * runs / (time.perf_counter() - start)
+                batches = len(times_ms(shape, runs))
+                rate = int(shape.split("x")[0]) * batches / (time.perf_counter() - start)
             busy = f"{statistics.mean(samples):.0f}" if samples else "–"
             rows.append([name, shape.replace("x", "×"), busy, f"{rate:.0f}"])
             say("  ".join(map(str, rows[-1])))
-    for _, engine in jobs[:-1]:
-        engine.close()
-    return table(rows), "One batch after another for a few seconds, each engine by itself; `utilization.gpu` of nvidia-smi, every 100 ms."
+    for _, grice in ours:
+        grice.close()
+    note = "One batch after another for a few seconds, each engine by itself; two replicas, as `grice serve --device gpu:0,gpu:0` has, work at once. "
+    return table(rows), note + "`utilization.gpu` of nvidia-smi, every 100 ms."
 
 
 def smi(*arguments):

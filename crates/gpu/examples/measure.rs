@@ -1,15 +1,17 @@
 //! What `benches/gpu.py` drives: one model on one GPU, answering a request a line.
 //!
 //! `measure --model FILE [--precision fp16] [--adapter N] [--portable] [--cache FOLDER]` says in a line of JSON what it runs on. Then each line of
-//! its input gets a line of JSON: `run 8x128 5` times five batches of 8 sequences of 128 tokens, from ids to logits in the processor's memory;
+//! its input gets a line of JSON: `run 8x128 5` times five batches of 8 sequences of 128 tokens, from ids to logits in the processor's memory,
+//! and `run 8x128 5 2` ten, five on each of two engines at once, as two replicas of a server do;
 //! `memory` says how many bytes it holds on the device; `product 1024 768 3072` times every way to multiply `[1024, 768]` by `[768, 3072]`.
 //! `--adapters` lists adapters instead.
 
 use grice_gpu::{Gpu, GpuEngine, GpuPlan, Selector, Settings, list_adapters, time_products};
-use grice_model::{Batch, Network, Precision};
+use grice_model::{Batch, Engine, EngineError, Network, Precision};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::io::BufRead;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -36,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let selector = arguments.adapter.map_or(Selector::Auto, Selector::Index);
     let gpu = pollster::block_on(Gpu::open(selector, &settings))?;
     let plan = pollster::block_on(GpuPlan::new(&gpu, program, LABELS))?;
-    let mut engine = plan.engine()?;
+    let mut engines = vec![plan.engine()?];
     let adapter = gpu.adapter();
     let hello = json!({
         "adapter": adapter.to_string(), "driver": adapter.driver, "software": adapter.is_software(), "precision": plan.precision().name(),
@@ -46,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for line in std::io::stdin().lock().lines() {
         let words = line?;
         let words: Vec<&str> = words.split_whitespace().collect();
-        println!("{}", answer(&words, &gpu, &mut engine, plan.precision(), vocabulary)?);
+        println!("{}", answer(&words, &gpu, &plan, &mut engines, vocabulary)?);
     }
     Ok(())
 }
@@ -54,26 +56,30 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn answer(
     words: &[&str],
     gpu: &Gpu,
-    engine: &mut GpuEngine,
-    precision: Precision,
+    plan: &GpuPlan,
+    engines: &mut Vec<GpuEngine>,
     vocabulary: usize,
 ) -> Result<Value, Box<dyn Error>> {
     match words {
-        ["run", shape, runs] => {
+        ["run", shape, runs, more @ ..] => {
             let (rows, tokens) = shape.split_once('x').ok_or("a shape is ROWSxTOKENS")?;
             let batch = batch_of(rows.parse()?, tokens.parse()?, vocabulary)?;
-            let mut times = Vec::new();
-            for _ in 0..runs.parse::<usize>()? {
-                let start = Instant::now();
-                pollster::block_on(engine.run(&batch))?;
-                times.push(milliseconds(start));
+            let count = more.first().map_or(Ok(1), |count| count.parse::<usize>())?;
+            while engines.len() < count {
+                engines.push(plan.engine()?);
             }
-            Ok(json!({ "times_ms": times }))
+            let runs = runs.parse()?;
+            let times: Result<Vec<Vec<f64>>, EngineError> = std::thread::scope(|scope| {
+                let time = |engine| scope.spawn(|| time_runs(engine, &batch, runs));
+                let timing: Vec<_> = engines.iter_mut().take(count).map(time).collect();
+                timing.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
+            });
+            Ok(json!({ "times_ms": times?.concat() }))
         }
-        ["memory"] => Ok(json!({ "bytes": engine.memory() })),
+        ["memory"] => Ok(json!({ "bytes": engines[0].memory() })),
         ["product", m, k, n] => {
             let size = [m.parse()?, k.parse()?, n.parse()?];
-            let timed = time_products(gpu, precision, size, std::time::Duration::from_millis(PRODUCTS_MS))?;
+            let timed = time_products(gpu, plan.precision(), size, std::time::Duration::from_millis(PRODUCTS_MS))?;
             let products = timed.iter().map(|product| {
                 json!({ "method": product.method, "cooperative": product.is_cooperative, "seconds": product.time.as_secs_f64() })
             });
@@ -81,6 +87,15 @@ fn answer(
         }
         _ => Err(format!("{words:?}: not run, memory or product").into()),
     }
+}
+
+fn time_runs(engine: &mut GpuEngine, batch: &Batch, runs: usize) -> Result<Vec<f64>, EngineError> {
+    let mut time = || {
+        let start = Instant::now();
+        engine.forward(batch)?;
+        Ok(milliseconds(start))
+    };
+    (0..runs).map(|_| time()).collect()
 }
 
 fn batch_of(rows: usize, tokens: usize, vocabulary: usize) -> Result<Batch, Box<dyn Error>> {
