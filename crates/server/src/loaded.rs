@@ -59,8 +59,8 @@ pub struct Plans {
     slots: Vec<Slot>,
     /// The slot of each replica, in turn; at least one.
     turns: Vec<usize>,
-    /// What a lost GPU's plan is made from anew.
-    bundle: Bundle,
+    /// What a lost GPU's plan is made from anew; not kept if no GPU is in use, since an archive is held in memory.
+    bundle: Option<Bundle>,
     /// Of its model, which must still be the same then.
     digest: String,
     precision: Precision,
@@ -81,14 +81,14 @@ impl Plans {
         options: &Options,
         devices: &[Device],
     ) -> Result<Plans> {
-        let (bundle, digest, precision) = (bundle.clone(), digest.to_owned(), planner.precision());
+        let (digest, precision) = (digest.to_owned(), planner.precision());
         let on = |device: Device| Options { device, ..options.clone() };
         if devices.iter().all(|&device| device == Device::Cpu) {
             // Handed over, so that its weights are freed while they are packed.
             let options = on(Device::Cpu);
             let plan = planner.load_last(&options)?;
             let slots = vec![Slot::new(options, plan)];
-            return Ok(Plans { slots, turns: vec![0], bundle, digest, precision });
+            return Ok(Plans { slots, turns: vec![0], bundle: None, digest, precision });
         }
         let (mut slots, mut turns): (Vec<Slot>, Vec<usize>) = Default::default();
         for &device in devices {
@@ -101,7 +101,8 @@ impl Plans {
                 slots.push(Slot::new(options, plan));
             }
         }
-        Ok(Plans { slots, turns, bundle, digest, precision })
+        let uses_gpu = slots.iter().any(|slot| slot.plan().device() == "gpu");
+        Ok(Plans { slots, turns, bundle: uses_gpu.then(|| bundle.clone()), digest, precision })
     }
 
     /// The plan of a replica, made anew if its device was lost.
@@ -109,10 +110,8 @@ impl Plans {
         let slot = self.slot(replica);
         let _one_at_a_time = slot.renewal.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = slot.plan();
-        if !plan.is_lost() {
-            return Ok(plan);
-        }
-        let renewed = self.make_anew(&slot.options)?;
+        let (true, Some(bundle)) = (plan.is_lost(), &self.bundle) else { return Ok(plan) };
+        let renewed = self.make_anew(bundle, &slot.options)?;
         tracing::info!(device = renewed.device(), "the lost device was opened anew");
         log_device(&renewed);
         *slot.plan.lock().unwrap_or_else(PoisonError::into_inner) = renewed.clone();
@@ -120,13 +119,13 @@ impl Plans {
     }
 
     /// Reads the bundle again: it is seldom, and until then the weights lie on the device only.
-    fn make_anew(&self, options: &Options) -> Result<Plan> {
-        let found = self.bundle.stated_digest(self.precision)?;
+    fn make_anew(&self, bundle: &Bundle, options: &Options) -> Result<Plan> {
+        let found = bundle.stated_digest(self.precision)?;
         if found != self.digest {
-            let path = self.bundle.model_path(self.precision)?.to_owned();
+            let path = bundle.model_path(self.precision)?.to_owned();
             return Err(Error::BundleDigest { path, found, expected: self.digest.clone() });
         }
-        Planner::new(&self.bundle, &Options { precision: Some(self.precision), ..options.clone() }).load_last(options)
+        Planner::new(bundle, &Options { precision: Some(self.precision), ..options.clone() }).load_last(options)
     }
 
     /// The plan that engines of a replica come from now; those that it has may be of one before, whose device was lost.

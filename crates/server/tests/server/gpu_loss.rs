@@ -1,13 +1,15 @@
 //! A GPU that goes away under a server, on whatever adapter there is: clients notice nothing, and a new device takes over.
 
+use crate::reload::copy_bundle;
 use crate::started::{Started, settings, skip, wait_until};
-use grice_core::{Bundle, Detector, Device, Options, Turn, Verdict, find_adapters};
-use grice_server::{BundleSource, Loaded, Plans};
+use grice_core::{Batch, Bundle, Detector, Device, Engine, Error, Options, Turn, Verdict, find_adapters};
+use grice_server::{BundleSource, Loaded, Plans, Replica};
 use grice_testkit::fixtures::fixtures_folder;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 const CLIENTS: usize = 4;
 /// Devices lost in a test, one after the other.
@@ -80,6 +82,49 @@ fn check(model: &str, replicas: usize) {
     drop(server);
     let failures = log.0.lines(&["replica failed", "the device was lost", model]);
     assert_eq!(failures.len(), LOSSES * replicas, "{failures:?}");
+}
+
+/// What a lost plan is made anew from lies on the disk: the compiled engine, without the ONNX file; but no model that took its place.
+#[test]
+fn a_lost_plan_comes_from_the_same_bundle() {
+    if find_adapters().iter().all(|adapter| adapter.unfit.is_some()) {
+        return skip("no adapter");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    copy_bundle(&fixtures_folder().join("tiny-bert"), folder.path());
+    let bundle = Bundle::open(folder.path()).unwrap();
+    let on_gpu = Options { device: Device::Gpu(None), ..Options::default() };
+    grice_core::compile(&bundle, &on_gpu, || Duration::ZERO).unwrap();
+    let onnx = folder.path().join("onnx/model.onnx");
+    std::fs::remove_file(&onnx).unwrap();
+    let loaded = Loaded::open(&bundle, &Options::default(), &[Device::Gpu(None)]).unwrap();
+    let batch = Batch::pack(&[vec![1, 2, 3]]).unwrap();
+    let lose = || loaded.plans.of_replica(0).gpu().unwrap().destroy();
+    let answer = || (loaded.build)(&Replica { index: 0, threads: 1 })?.forward(&batch).map_err(Error::Engine);
+    let expected = answer().unwrap();
+    lose();
+    assert!(answer().is_err(), "nobody asked the device yet");
+    assert_eq!(answer().unwrap(), expected);
+    assert!(loaded.plans.of_replica(0).compiled().is_some());
+
+    // Without its digest in the manifest, the file itself is compared.
+    let manifest = folder.path().join("grice.json");
+    let mut about: Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    about.as_object_mut().unwrap().remove("digests");
+    std::fs::write(&manifest, about.to_string()).unwrap();
+    std::fs::copy(fixtures_folder().join("tiny-bert/onnx/model.onnx"), &onnx).unwrap();
+    let loaded =
+        Loaded::open(&Bundle::open(folder.path()).unwrap(), &Options::default(), &[Device::Gpu(None)]).unwrap();
+    std::fs::copy(fixtures_folder().join("tiny-deberta/onnx/model.onnx"), &onnx).unwrap();
+    let lost = loaded.plans.of_replica(0);
+    lost.gpu().unwrap().destroy();
+    wait_until("the loss", || {
+        lost.engine(1).and_then(|mut engine| Ok(engine.forward(&batch)?)).is_err() && lost.is_lost()
+    });
+    match (loaded.build)(&Replica { index: 0, threads: 1 }) {
+        Err(Error::BundleDigest { path, .. }) => assert_eq!(path, "onnx/model.onnx"),
+        other => panic!("{:?}", other.err()),
+    }
 }
 
 /// A tiny model on the best adapter, and where its plans can be had.

@@ -69,7 +69,7 @@ fn a_folder_that_was_changed_is_read_anew_and_a_broken_one_is_not_taken() {
     assert_eq!(text.lines().filter(|line| line.starts_with("grice_model_info{model=\"m\"")).count(), 1, "{text}");
 }
 
-fn copy_bundle(from: &Path, to: &Path) {
+pub(crate) fn copy_bundle(from: &Path, to: &Path) {
     std::fs::create_dir_all(to.join("onnx")).unwrap();
     for file in ["grice.json", "config.json", "tokenizer.json", "onnx/model.onnx"] {
         std::fs::copy(from.join(file), to.join(file)).unwrap();
