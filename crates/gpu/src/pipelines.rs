@@ -22,17 +22,18 @@ pub(crate) struct Pipeline {
 struct Kept {
     cache: wgpu::PipelineCache,
     path: PathBuf,
+    #[cfg(not(target_arch = "wasm32"))]
     start: Start,
 }
 
 /// What the driver was given at first.
+#[cfg(not(target_arch = "wasm32"))]
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Start {
     Nothing,
     /// What the folder kept.
     Folder,
     /// What came with a compiled engine.
-    #[cfg(not(target_arch = "wasm32"))]
     Compiled,
 }
 
@@ -115,8 +116,12 @@ impl Kept {
         // can run programs as that user already.
         #[allow(unsafe_code)]
         let cache = unsafe { device.create_pipeline_cache(&descriptor) };
-        let start = if data.is_some() { Start::Folder } else { Start::Nothing };
-        Some(Kept { cache, path, start })
+        Some(Kept {
+            cache,
+            path,
+            #[cfg(not(target_arch = "wasm32"))]
+            start: if data.is_some() { Start::Folder } else { Start::Nothing },
+        })
     }
 }
 

@@ -12,6 +12,7 @@ mod tests;
 
 pub(crate) use encoder::record_forward;
 pub(crate) use geometry::{BLOCK_QUERIES, Geometry};
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) use shaders::ALL;
 
 use serde::{Deserialize, Serialize};

@@ -13,6 +13,7 @@ macro_rules! shaders {
         };)+
 
         /// All of them, to be looked at without a device.
+        #[cfg(any(test, not(target_arch = "wasm32")))]
         pub(crate) static ALL: &[&Shader] = &[$(&$constant),+];
     };
 }
