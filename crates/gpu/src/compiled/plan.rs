@@ -104,7 +104,9 @@ impl GpuPlan {
         let lookup = Lookup::new(embedding).map_err(|error| refuse(error.to_string()))?;
         compiled.seed_pipelines(gpu)?;
         let mut uploaded = Uploaded::new(gpu);
-        gpu.attempt("the weights", 4 * words.iter().sum::<u64>(), || compiled.upload(&mut uploaded)).await?;
+        // Weights that the model does not name may claim to be of any length.
+        let bytes = header.weights.iter().fold(0_u64, |sum, weight| sum.saturating_add(weight.words.bytes));
+        gpu.attempt("the weights", bytes, || compiled.upload(&mut uploaded)).await?;
         let (model, precision) = (header.model.clone(), header.precision);
         let tiles = Tiles::restore(gpu, header.tiles.cooperative, &header.tiles.timed);
         GpuPlan::assemble(Parts { uploaded, model, lookup, head: None, precision, labels, tiles }).await
