@@ -146,24 +146,16 @@ impl Bundle {
         Ok(path)
     }
 
-    /// `sha256:<hex>` of the ONNX file of a precision: what logits in a cache are filed under.
+    /// `sha256:<hex>` of the ONNX file of a precision: what logits in a cache are filed under. By the manifest's word if it has one:
+    /// the file is not read then, nor need it be there, and [`Bundle::model`] holds it to that word.
     ///
     /// # Errors
     /// As [`Bundle::model`].
     pub fn model_digest(&self, precision: Precision) -> Result<String> {
-        let (path, bytes) = self.model(precision)?;
-        // One in the manifest was compared with the file just now.
-        let told = self.manifest.digests.get(path).map(|digest| digest.to_ascii_lowercase());
-        Ok(told.unwrap_or_else(|| format!("sha256:{}", hex(&Sha256::digest(&bytes)))))
-    }
-
-    /// As [`Bundle::model_digest`], by the manifest's word if it has one: the file is not read then, nor need it be there.
-    ///
-    /// # Errors
-    /// As [`Bundle::model_digest`].
-    pub fn stated_digest(&self, precision: Precision) -> Result<String> {
-        let stated = self.manifest.digests.get(self.model_path(precision)?);
-        stated.map_or_else(|| self.model_digest(precision), |digest| Ok(digest.to_ascii_lowercase()))
+        match self.manifest.digests.get(self.model_path(precision)?) {
+            Some(digest) => Ok(digest.to_ascii_lowercase()),
+            None => Ok(file_digest(&self.model(precision)?.1)),
+        }
     }
 
     /// Where the compiled engine of a precision lies: beside the ONNX file in a folder, `onnx/model_int8.gpu` say; beside a `.tar`,

@@ -33,17 +33,6 @@ pub(crate) struct Inner {
     pub(crate) tokens_max: usize,
 }
 
-/// What a plan is put together from.
-pub(crate) struct Parts {
-    pub(crate) uploaded: Uploaded,
-    pub(crate) model: Model,
-    pub(crate) lookup: Lookup,
-    pub(crate) head: Option<Head>,
-    pub(crate) precision: Precision,
-    pub(crate) labels: usize,
-    pub(crate) tiles: Tiles,
-}
-
 /// The weights, by number.
 pub(crate) struct Uploaded {
     pub(crate) gpu: Gpu,
@@ -75,20 +64,17 @@ impl GpuPlan {
         let lookup = Lookup::new(embedding).map_err(|error| unable("the embedding", error.to_string()))?;
         release_free_memory();
         let tiles = Tiles::open(gpu, &model.layers.iter().flat_map(Model::products).collect::<Vec<_>>())?;
-        GpuPlan::assemble(Parts { uploaded, model, lookup, head, precision, labels, tiles }).await
+        let tokens_max = buffers::tokens_max(&model, binding_bytes_max);
+        GpuPlan::assemble(Inner { uploaded, model, lookup, head, precision, labels, tiles, tokens_max }).await
     }
 
     /// Checks that the parts fit each other, and makes the pipelines.
-    pub(crate) async fn assemble(parts: Parts) -> Result<GpuPlan, GpuError> {
-        let Parts { uploaded, model, lookup, head, precision, labels, tiles } = parts;
-        if lookup.columns() != model.hidden {
+    pub(crate) async fn assemble(inner: Inner) -> Result<GpuPlan, GpuError> {
+        if inner.lookup.columns() != inner.model.hidden {
             let reason = "its rows are not as long as its norm".to_owned();
             return Err(GpuError::Lowering { step: "the embedding".to_owned(), reason });
         }
-        let gpu = uploaded.gpu.clone();
-        let tokens_max = buffers::tokens_max(&model, binding_bytes_max(&gpu));
-        warm(&gpu, &pipelines_of(&model, &tiles, tokens_max)?).await?;
-        let inner = Inner { uploaded, model, lookup, head, precision, labels, tiles, tokens_max };
+        warm(&inner.uploaded.gpu, &pipelines_of(&inner.model, &inner.tiles, inner.tokens_max)?).await?;
         Ok(GpuPlan { inner: Arc::new(inner) })
     }
 

@@ -41,7 +41,7 @@ impl Loaded {
     pub fn open(bundle: &Bundle, options: &Options, devices: &[Device]) -> Result<Loaded> {
         let planner = Planner::new(bundle, options);
         let precision = planner.precision();
-        let digest = bundle.stated_digest(precision)?;
+        let digest = bundle.model_digest(precision)?;
         let plans = Arc::new(Plans::load(bundle, planner, &digest, options, devices)?);
         let id_bound = plans.of_replica(0).embedding_rows();
         let reader = Reader::read(bundle, options, id_bound)?;
@@ -120,7 +120,7 @@ impl Plans {
 
     /// Reads the bundle again: it is seldom, and until then the weights lie on the device only.
     fn make_anew(&self, bundle: &Bundle, options: &Options) -> Result<Plan> {
-        let found = bundle.stated_digest(self.precision)?;
+        let found = bundle.model_digest(self.precision)?;
         if found != self.digest {
             let path = bundle.model_path(self.precision)?.to_owned();
             return Err(Error::BundleDigest { path, found, expected: self.digest.clone() });

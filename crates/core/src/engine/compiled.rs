@@ -51,7 +51,7 @@ async fn compile_for(bundle: &Bundle, options: &Options, clock: fn() -> Duration
     let network = planner.take_network()?;
     let imported = clock();
     let (labels, embedding_rows) = (network.labels(), network.embedding_rows());
-    let origin = Origin { digest: bundle.stated_digest(precision)?, precision, labels, embedding_rows };
+    let origin = Origin { digest: bundle.model_digest(precision)?, precision, labels, embedding_rows };
     let unfused = |unfused: &grice_model::Unfused| {
         Error::Gpu(format!("the GPU engine runs fused networks only: {}", unfused.reason))
     };
@@ -101,7 +101,7 @@ pub(super) async fn reuse(
     };
     let path = bundle.compiled_path(precision, options.gpu_cache.as_deref())?;
     let Some(path) = path.filter(|path| path.exists()) else { return Ok((None, Vec::new())) };
-    let digest = bundle.stated_digest(precision)?;
+    let digest = bundle.model_digest(precision)?;
     let wanted = |origin: &Origin| {
         origin.digest == digest && origin.precision == precision && origin.labels == bundle.manifest().labels.len()
     };

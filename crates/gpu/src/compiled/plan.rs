@@ -5,10 +5,11 @@ use super::container::{Draft, Opened};
 use super::embedding::KeptEmbedding;
 use super::header::{Answers, Device, Header, KeptPipelines, KeptTiles, KeptWeight, Origin, Stamp};
 use super::seal::Key;
+use crate::buffers::tokens_max;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::model::{Form, Model};
-use crate::plan::{GpuPlan, Parts, Uploaded, binding_bytes_max};
+use crate::plan::{GpuPlan, Inner, Uploaded, binding_bytes_max};
 use crate::record::Buffer;
 use crate::tune::Tiles;
 use grice_model::{Lookup, Program};
@@ -109,7 +110,8 @@ impl GpuPlan {
         gpu.attempt("the weights", bytes, || compiled.upload(&mut uploaded)).await?;
         let (model, precision) = (header.model.clone(), header.precision);
         let tiles = Tiles::restore(gpu, header.tiles.cooperative, &header.tiles.timed);
-        GpuPlan::assemble(Parts { uploaded, model, lookup, head: None, precision, labels, tiles }).await
+        let tokens_max = tokens_max(&model, binding_bytes_max(gpu));
+        GpuPlan::assemble(Inner { uploaded, model, lookup, head: None, precision, labels, tiles, tokens_max }).await
     }
 
     /// Writes a file that [`GpuPlan::load`] makes this plan from, which was made from `program`; answers its length in bytes. It

@@ -1,13 +1,16 @@
-//! The shaders that are plain files, with what they bind.
+//! The shaders that are a plain file each, some with a second one that they share, and what they bind.
 
 use super::Access::{Read, Write};
 use super::Shader;
 
 macro_rules! shaders {
-    ($($constant:ident = $name:literal: [$($access:ident),*];)+) => {
+    ($($constant:ident = $name:literal $(with $shared:literal)?: [$($access:ident),*];)+) => {
         $(pub(super) static $constant: Shader = Shader {
             name: $name,
-            source: include_str!(concat!("../shaders/", $name, ".wgsl")),
+            source: concat!(
+                include_str!(concat!("../shaders/", $name, ".wgsl")),
+                $("\n", include_str!(concat!("../shaders/", $shared, ".wgsl")))?
+            ),
             entry: "main",
             bindings: &[$($access),*],
         };)+
@@ -19,8 +22,8 @@ macro_rules! shaders {
 }
 
 shaders! {
-    LAYER_NORM = "layer_norm": [Write, Read];
-    EMBED = "embed": [Read, Read, Read, Read, Read, Write];
+    LAYER_NORM = "layer_norm" with "row_sum": [Write, Read];
+    EMBED = "embed" with "row_sum": [Read, Read, Read, Read, Read, Write];
     GATHER_ROWS = "gather_rows": [Read, Read, Write];
     ATTENTION = "attention": [Read, Read, Write, Read, Read, Read];
 }

@@ -31,8 +31,6 @@ struct Shape {
 @group(0) @binding(5) var<storage, read> parameters: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
-var<workgroup> sums: array<f32, 64>;
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     // Were there a workgroup too many, it would write what another writes as well.
@@ -76,19 +74,4 @@ fn word(token: u32, column: u32) -> f32 {
     }
     let four = bitcast<i32>(words[row + column / 4u]);
     return f32(extractBits(four, 8u * (column % 4u), 8u)) * scales[token];
-}
-
-/// Of all invocations' parts.
-fn sum_of(part: f32, thread: u32) -> f32 {
-    // Somebody may still read the sum before.
-    workgroupBarrier();
-    sums[thread] = part;
-    for (var half = 32u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if thread < half {
-            sums[thread] += sums[thread + half];
-        }
-    }
-    workgroupBarrier();
-    return sums[0];
 }

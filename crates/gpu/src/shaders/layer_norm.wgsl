@@ -13,8 +13,6 @@ struct Shape {
 /// Gamma, then beta: [2, columns].
 @group(0) @binding(2) var<storage, read> parameters: array<f32>;
 
-var<workgroup> sums: array<f32, 64>;
-
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     // Were there a workgroup too many, it would write what another writes as well.
@@ -34,18 +32,4 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var column = thread; column < columns; column += 64u) {
         x[first + column] = (x[first + column] - mean) * factor * parameters[column] + parameters[columns + column];
     }
-}
-
-/// Of all invocations' parts.
-fn sum_of(part: f32, thread: u32) -> f32 {
-    // Somebody may still read the sum before.
-    workgroupBarrier();
-    sums[thread] = part;
-    for (var half = 32u; half > 0u; half /= 2u) {
-        workgroupBarrier();
-        if thread < half {
-            sums[thread] += sums[thread + half];
-        }
-    }
-    return workgroupUniformLoad(&sums[0]);
 }
