@@ -63,6 +63,18 @@ pub enum Error {
         /// `operator (node)` for each.
         ops: Vec<String>,
     },
+    /// An attribute of a node holds a value that has no meaning.
+    #[error("the ONNX graph cannot be used: `{attribute}` of {op} (node `{node}`) {problem}")]
+    GraphAttribute {
+        /// The operator.
+        op: String,
+        /// Name of the node.
+        node: String,
+        /// Name of the attribute.
+        attribute: String,
+        /// What is wrong with its value.
+        problem: String,
+    },
     /// The graph does not type-check.
     #[error("the ONNX graph cannot be used: {0}")]
     Graph(String),

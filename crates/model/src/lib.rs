@@ -2,11 +2,13 @@
 //!
 //! Knows nothing of text, of devices or of where files come from; tract is its only importer.
 
+mod attributes;
 mod batch;
 mod engine;
 mod error;
 mod family;
 mod fold;
+mod framework;
 mod fuse;
 mod head;
 mod logits;

@@ -1,5 +1,6 @@
 //! A graph whose inner values are read while it runs: what calibration needs.
 
+use crate::framework::framework;
 use crate::onnx::{self, LOGITS, causes};
 use crate::{Error, Result};
 use tract_onnx::pb::ModelProto;
@@ -26,9 +27,9 @@ impl Observed {
 }
 
 fn import(mut model: ModelProto, values: &[String]) -> Result<Observed> {
-    let takes_token_types = onnx::check_signature(&model)?;
+    let takes_token_types = onnx::check_proto(&model)?;
     crate::rewrite::rewrite_for_types(&mut model, LOGITS);
-    let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+    let framework = framework();
     let mut inference = framework.model_for_proto_model(&model).map_err(|error| Error::Graph(causes(&error)))?;
     drop(model);
     onnx::check_operators(&inference)?;

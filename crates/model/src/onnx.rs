@@ -2,6 +2,7 @@
 //!
 //! The only importer: every engine starts from the [`Network`] made here.
 
+use crate::framework::framework;
 use crate::{Error, Precision, Program, Result, Unfused};
 use prost::Message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -182,11 +183,10 @@ fn constant_bytes(model: &TypedModel) -> usize {
 }
 
 fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: bool) -> Result<Network> {
-    // Exported shape hints are often stale after a quantizer has rewritten the file; tract infers them anyway.
-    let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+    let framework = framework();
     let mut proto = pb::ModelProto::decode(onnx.as_ref()).map_err(|error| Error::OnnxSyntax(error.to_string()))?;
     drop(onnx);
-    let takes_token_types = check_signature(&proto)?;
+    let takes_token_types = check_proto(&proto)?;
     let unfused = match fused {
         true => match fuse_proto(&mut proto, labels)? {
             Ok(program) => {
@@ -222,8 +222,8 @@ fn fuse_proto(proto: &mut pb::ModelProto, labels: usize) -> Result<std::result::
     }
 }
 
-/// Checks the names of inputs and outputs; whether `token_type_ids` is among the inputs.
-pub(crate) fn check_signature(proto: &pb::ModelProto) -> Result<bool> {
+/// Checks the names of inputs and outputs, and the attributes of nodes; whether `token_type_ids` is among the inputs.
+pub(crate) fn check_proto(proto: &pb::ModelProto) -> Result<bool> {
     let Some(graph) = &proto.graph else {
         return Err(Error::OnnxSyntax("it holds no graph".to_owned()));
     };
@@ -241,6 +241,7 @@ pub(crate) fn check_signature(proto: &pb::ModelProto) -> Result<bool> {
     if !outputs.iter().any(|name| name == LOGITS) {
         return Err(Error::GraphOutputs { found: outputs });
     }
+    crate::attributes::check(graph)?;
     Ok(inputs.iter().any(|name| name == TOKEN_TYPE_IDS))
 }
 

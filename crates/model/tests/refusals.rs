@@ -3,8 +3,11 @@
 
 use grice_model::{Batch, Error, Manifest, Maxim, Network, Precision};
 use grice_testkit::fixtures::{Fixture, fixtures_folder, read};
+use grice_testkit::that_ends;
 use proptest::prelude::*;
+use prost::Message;
 use serde_json::{Value, json};
+use tract_onnx::pb::{AttributeProto, ModelProto};
 
 fn manifest() -> Value {
     json!({
@@ -87,6 +90,60 @@ fn graphs_that_are_no_detector_are_refused_by_name() {
     assert!(labels.contains("4 labels") && labels.contains('3'), "{labels}");
 }
 
+/// Imports a fixture after `change` was made to one attribute of one node, as often as there are attributes that it changes.
+fn imports_with(name: &str, mut change: impl FnMut(&mut AttributeProto) -> bool) -> Vec<String> {
+    let mut told = Vec::new();
+    for fixture in Fixture::all() {
+        let model = ModelProto::decode(fixture.onnx().as_slice()).unwrap();
+        for node in 0..model.graph.as_ref().unwrap().node.len() {
+            let mut changed = model.clone();
+            let node = &mut changed.graph.as_mut().unwrap().node[node];
+            let attribute = node.attribute.iter_mut().find(|attribute| attribute.name == name);
+            if !attribute.is_some_and(&mut change) {
+                continue;
+            }
+            let what = format!("{}: `{name}` of {} changed", fixture.name, node.name);
+            let refused = that_ends(&what, move || Network::import(changed.encode_to_vec(), 4)).err();
+            told.push(refused.unwrap_or_else(|| panic!("{what}, and it is taken")).to_string());
+        }
+    }
+    assert!(told.len() > 10, "{name}: {} changes", told.len());
+    told
+}
+
+#[test]
+fn permutations_that_are_none_are_refused_by_name() {
+    for perm in [vec![0, 2, 3, 2], vec![0, 1, 2, 4], vec![-1, 0, 1, 2], vec![i64::MIN, 0, i64::MAX, 1]] {
+        for told in imports_with("perm", |attribute| {
+            attribute.ints = perm.clone();
+            true
+        }) {
+            assert!(told.contains("`perm` of Transpose (node `/") && told.contains(&format!("{perm:?}")), "{told}");
+        }
+    }
+}
+
+#[test]
+fn axes_that_no_tensor_has_are_refused() {
+    for axis in [i64::MIN, -1 << 40, -65, 64, i64::MAX] {
+        for told in imports_with("axis", |attribute| {
+            attribute.i = axis;
+            true
+        }) {
+            assert!(told.contains("`axis` of ") && told.contains(&axis.to_string()), "{told}");
+        }
+    }
+    // Few enough for some tensor, too many for those that are normalised here.
+    for fixture in Fixture::all() {
+        let mut model = ModelProto::decode(fixture.onnx().as_slice()).unwrap();
+        let nodes = &mut model.graph.as_mut().unwrap().node;
+        let norm = nodes.iter_mut().find(|node| node.op_type == "LayerNormalization").unwrap();
+        norm.attribute.iter_mut().find(|attribute| attribute.name == "axis").unwrap().i = -4;
+        let told = that_ends(fixture.name, move || Network::import(model.encode_to_vec(), 4)).unwrap_err().to_string();
+        assert!(told.contains("axis -4 of a tensor with 3 axes"), "{told}");
+    }
+}
+
 #[test]
 fn a_truncated_file_is_refused_wherever_it_ends() {
     let onnx = Fixture::all()[0].onnx();
@@ -115,7 +172,7 @@ proptest! {
         let mut onnx = Fixture::all()[0].onnx();
         let at = (at * onnx.len() as f64) as usize;
         onnx[at] = byte;
-        let _ = Network::import(&onnx, 4);
+        let _ = that_ends(&format!("the import with {byte} at {at}"), || Network::import(onnx, 4));
     }
 
     #[test]

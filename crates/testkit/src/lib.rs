@@ -18,6 +18,20 @@ pub const FP16_TOLERANCE: f32 = 2e-2;
 /// differs from its fp32 by up to 0.24 on them.
 pub const INT8_TOLERANCE: f32 = 0.2;
 
+/// What `work` returns. Panics, naming `what`, if that takes longer than a minute: a loop without end is a failure, and says of what.
+pub fn that_ends<T: Send + 'static>(what: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || sender.send(work()));
+    match receiver.recv_timeout(std::time::Duration::from_secs(60)) {
+        Ok(value) => value,
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("{what} does not end"),
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(cause) => std::panic::resume_unwind(cause),
+            Ok(_) => unreachable!("the sender is dropped by a panic only"),
+        },
+    }
+}
+
 /// Panics unless two rows of logits agree to `tolerance`.
 pub fn assert_close(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(found.len(), expected.len(), "{what}: number of logits");

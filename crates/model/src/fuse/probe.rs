@@ -5,6 +5,7 @@
 use super::anchors::{Anchor, Anchors};
 use super::graph::{Graph, is};
 use super::region::{Region, Step};
+use crate::framework::framework;
 use crate::proto::{float_tensor, node_of};
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, OperatorSetIdProto, TensorProto, ValueInfoProto};
@@ -21,7 +22,7 @@ pub(super) struct Probe<'a, 'p> {
 
 impl<'a, 'p> Probe<'a, 'p> {
     pub(super) fn new(graph: &'a Graph<'p>, anchors: &'a Anchors<'p>, opsets: &'a [OperatorSetIdProto]) -> Self {
-        let framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
+        let framework = framework();
         Probe { graph, anchors, framework, opsets }
     }
 
