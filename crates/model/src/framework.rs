@@ -6,38 +6,64 @@ use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::infer::rules::{InferenceResult, Solver, TensorProxy};
-use tract_onnx::tract_hir::internal::{Expansion, InferenceOp, StaticName, TypedModel, bail, expand, format_err};
+use tract_onnx::tract_hir::internal::{
+    Expansion, InferenceOp, StaticName, TypedModel, bail, ensure, expand, format_err,
+};
 
-const LAYER_NORM: &str = "LayerNormalization";
+/// Beyond the positions of any sequence, and near enough to count to.
+const FARTHEST: i64 = 1 << 20;
 
 /// The importer.
 ///
 /// Exported shape hints are often stale after a quantizer has rewritten the file; it infers them anyway.
 pub(crate) fn framework() -> Onnx {
     let mut framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    framework.op_register.insert(LAYER_NORM, layer_norm);
+    framework.op_register.insert("LayerNormalization", layer_norm);
+    framework.op_register.insert("Range", range);
     framework
 }
 
 /// tract's layer norm, whose shape rules count 2⁶⁴ axes if the attribute `axis` lies before the first one.
 fn layer_norm(context: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    static TRACT: LazyLock<Onnx> = LazyLock::new(tract_onnx::onnx);
-    let build = TRACT.op_register.0.get(LAYER_NORM).ok_or_else(|| format_err!("no {LAYER_NORM}"))?;
-    let (op, closures) = build(context, node)?;
-    let inner =
-        op.as_op().downcast_ref::<Box<dyn Expansion>>().ok_or_else(|| format_err!("{LAYER_NORM} is no expansion"))?;
-    let axis = node.get_attr_opt("axis")?.unwrap_or(-1);
-    Ok((expand(AxisInRank { axis, inner: inner.clone() }), closures))
+    guarded(context, node, Guard::Axis(node.get_attr_opt("axis")?.unwrap_or(-1)))
 }
 
-/// An operator whose attribute `axis` must name an axis of its first input.
+/// tract's range, which is written out while shapes are inferred, whatever its length, and whose shape rules take a step for
+/// unsigned.
+fn range(context: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    guarded(context, node, Guard::Range)
+}
+
+fn guarded(
+    context: &ParsingContext,
+    node: &NodeProto,
+    guard: Guard,
+) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    static TRACT: LazyLock<Onnx> = LazyLock::new(tract_onnx::onnx);
+    let name = &node.op_type;
+    let build = TRACT.op_register.0.get(name).ok_or_else(|| format_err!("{name} is unknown"))?;
+    let (op, closures) = build(context, node)?;
+    let inner = op.as_op().downcast_ref::<Box<dyn Expansion>>();
+    let inner = inner.ok_or_else(|| format_err!("{name} is no expansion"))?.clone();
+    Ok((expand(Guarded { guard, inner }), closures))
+}
+
+/// An operator of tract's, with a check that it lacks.
 #[derive(Clone, Debug)]
-struct AxisInRank {
-    axis: i64,
+struct Guarded {
+    guard: Guard,
     inner: Box<dyn Expansion>,
 }
 
-impl Expansion for AxisInRank {
+#[derive(Clone, Debug)]
+enum Guard {
+    /// This is an axis of the first input.
+    Axis(i64),
+    /// Start and limit, where they are numbers, are near enough, and the step is a positive whole one.
+    Range,
+}
+
+impl Expansion for Guarded {
     fn name(&self) -> StaticName {
         self.inner.name()
     }
@@ -52,16 +78,36 @@ impl Expansion for AxisInRank {
         inputs: &'p [TensorProxy],
         outputs: &'p [TensorProxy],
     ) -> InferenceResult {
-        let first = inputs.first().ok_or_else(|| format_err!("{} has no input", self.name()))?;
-        // Rules are applied in their order, so this one comes before the loop.
-        solver.given(&first.rank, |_, rank| match (-rank..rank).contains(&self.axis) {
-            true => Ok(()),
-            false => bail!("axis {} of a tensor with {rank} axes", self.axis),
-        })?;
+        // Rules are applied in their order, so these come before what they guard.
+        match (&self.guard, inputs) {
+            (Guard::Axis(axis), [tensor, ..]) => solver.given(&tensor.rank, move |_, rank| {
+                ensure!((-rank..rank).contains(axis), "axis {axis} of a tensor with {rank} axes");
+                Ok(())
+            })?,
+            (Guard::Range, [start, limit, step]) => {
+                for bound in [start, limit] {
+                    solver.given(&bound.value, |_, bound| {
+                        let far = whole(&bound).filter(|bound| !(-FARTHEST..=FARTHEST).contains(bound));
+                        far.map_or(Ok(()), |bound| bail!("a range as far as {bound}; the farthest is {FARTHEST}"))
+                    })?;
+                }
+                solver.given(&step.value, |_, step| {
+                    let step = whole(&step).unwrap_or(0);
+                    ensure!((1..=FARTHEST).contains(&step), "a range in steps of {step}; one to {FARTHEST} will do");
+                    Ok(())
+                })?;
+            }
+            _ => {}
+        }
         self.inner.rules(solver, inputs, outputs)
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
         self.inner.wire(prefix, model, inputs)
     }
+}
+
+/// A scalar as a whole number; `None` of one that depends on the batch.
+fn whole(tensor: &Tensor) -> Option<i64> {
+    tensor.cast_to::<TDim>().ok()?.cast_to_scalar::<i64>().ok()
 }

@@ -145,6 +145,35 @@ fn axes_that_no_tensor_has_are_refused() {
 }
 
 #[test]
+fn ranges_too_long_to_count_are_refused() {
+    let fixture = &Fixture::all()[1];
+    let model = ModelProto::decode(fixture.onnx().as_slice()).unwrap();
+    let nodes = &model.graph.as_ref().unwrap().node;
+    let ranges = nodes.iter().filter(|node| node.op_type == "Range");
+    let bounds: Vec<&String> = ranges.flat_map(|range| [&range.input[0], &range.input[2]]).collect();
+    let constants = (0..nodes.len()).filter(|&index| nodes[index].output.iter().any(|name| bounds.contains(&name)));
+    let constants: Vec<usize> = constants.collect();
+    assert!(constants.len() >= 2, "{} counts no positions", fixture.name);
+    for index in constants {
+        let with = |value: i64| {
+            let mut changed = model.clone();
+            let constant = &mut changed.graph.as_mut().unwrap().node[index];
+            constant.attribute[0].t.as_mut().unwrap().raw_data = value.to_le_bytes().into();
+            let what = format!("{} of {value}", constant.name);
+            that_ends(&what, move || Network::import(changed.encode_to_vec(), 4))
+        };
+        for value in [i32::MIN, -1 << 30, 1 << 30, i32::MAX] {
+            let told = with(i64::from(value)).expect_err("too far").to_string();
+            assert!(told.contains("Range") && told.contains(&format!(" {value}; ")), "{value}: {told}");
+        }
+        // tract keeps 32 bits of these, so what remains may be harmless.
+        for value in [i64::MIN, -1 << 40, 1 << 32, i64::MAX] {
+            let _ = with(value);
+        }
+    }
+}
+
+#[test]
 fn a_truncated_file_is_refused_wherever_it_ends() {
     let onnx = Fixture::all()[0].onnx();
     for end in (0..onnx.len()).step_by(onnx.len() / 97) {
