@@ -71,7 +71,7 @@ test("detectors that were disposed of leave no worker and no memory behind", asy
       await detector.dispose();
     };
     const sizes = [];
-    for (let round = 0; round < 10; round++) {
+    for (let round = 0; round < 30; round++) {
       await once(true);
       // All detectors of a page's thread share one module, whose memory never shrinks.
       await once(false);
@@ -79,7 +79,8 @@ test("detectors that were disposed of leave no worker and no memory behind", asy
     }
     return sizes;
   });
-  assert.equal(sizes.at(-1), sizes[2], sizes.join());
+  // The allocator settles in the first rounds. From there on a leak of 4 KiB a round would claim another page of 64 KiB.
+  assert.equal(sizes.at(-1), sizes[9], sizes.join());
   assert.equal(page.workers().length, 0);
   await page.close();
 });
