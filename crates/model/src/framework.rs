@@ -1,5 +1,6 @@
 //! tract's ONNX importer, as every piece of a file goes through it.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
@@ -13,14 +14,23 @@ use tract_onnx::tract_hir::internal::{
 /// Beyond the positions of any sequence, and near enough to count to.
 const FARTHEST: i64 = 1 << 20;
 
-/// The importer.
-///
-/// Exported shape hints are often stale after a quantizer has rewritten the file; it infers them anyway.
-pub(crate) fn framework() -> Onnx {
+/// Makes an operator of a node.
+type Builder = fn(&ParsingContext, &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
+
+/// tract's own builders of the operators that are guarded here stand beside the importer.
+static IMPORTER: LazyLock<(Onnx, HashMap<&str, Builder>)> = LazyLock::new(|| {
+    // Exported shape hints are often stale after a quantizer has rewritten the file; tract infers them anyway.
     let mut framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    framework.op_register.insert("LayerNormalization", layer_norm);
-    framework.op_register.insert("Range", range);
-    framework
+    let guards: [(&str, Builder); 2] = [("LayerNormalization", layer_norm), ("Range", range)];
+    let replace =
+        |(name, guard): (&'static str, Builder)| Some((name, framework.op_register.0.insert(name.to_owned(), guard)?));
+    let unguarded = guards.into_iter().filter_map(replace).collect();
+    (framework, unguarded)
+});
+
+/// The importer.
+pub(crate) fn framework() -> &'static Onnx {
+    &IMPORTER.0
 }
 
 /// tract's layer norm, whose shape rules count 2⁶⁴ axes if the attribute `axis` lies before the first one.
@@ -39,9 +49,8 @@ fn guarded(
     node: &NodeProto,
     guard: Guard,
 ) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
-    static TRACT: LazyLock<Onnx> = LazyLock::new(tract_onnx::onnx);
-    let name = &node.op_type;
-    let build = TRACT.op_register.0.get(name).ok_or_else(|| format_err!("{name} is unknown"))?;
+    let name = node.op_type.as_str();
+    let build = IMPORTER.1.get(name).ok_or_else(|| format_err!("{name} is unknown"))?;
     let (op, closures) = build(context, node)?;
     let inner = op.as_op().downcast_ref::<Box<dyn Expansion>>();
     let inner = inner.ok_or_else(|| format_err!("{name} is no expansion"))?.clone();
@@ -92,9 +101,8 @@ impl Expansion for Guarded {
                     })?;
                 }
                 solver.given(&step.value, |_, step| {
-                    let step = whole(&step).unwrap_or(0);
-                    ensure!((1..=FARTHEST).contains(&step), "a range in steps of {step}; one to {FARTHEST} will do");
-                    Ok(())
+                    let wrong = whole(&step).filter(|step| !(1..=FARTHEST).contains(step));
+                    wrong.map_or(Ok(()), |step| bail!("a range in steps of {step}; one to {FARTHEST} will do"))
                 })?;
             }
             _ => {}
@@ -109,5 +117,5 @@ impl Expansion for Guarded {
 
 /// A scalar as a whole number; `None` of one that depends on the batch.
 fn whole(tensor: &Tensor) -> Option<i64> {
-    tensor.cast_to::<TDim>().ok()?.cast_to_scalar::<i64>().ok()
+    tensor.cast_to_scalar().ok()
 }

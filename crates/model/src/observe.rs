@@ -29,8 +29,7 @@ impl Observed {
 fn import(mut model: ModelProto, values: &[String]) -> Result<Observed> {
     let takes_token_types = onnx::check_proto(&model)?;
     crate::rewrite::rewrite_for_types(&mut model, LOGITS);
-    let framework = framework();
-    let mut inference = framework.model_for_proto_model(&model).map_err(|error| Error::Graph(causes(&error)))?;
+    let mut inference = framework().model_for_proto_model(&model).map_err(|error| Error::Graph(causes(&error)))?;
     drop(model);
     onnx::check_operators(&inference)?;
     let typed = onnx::type_check(&mut inference, takes_token_types, values);

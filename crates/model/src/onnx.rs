@@ -183,7 +183,6 @@ fn constant_bytes(model: &TypedModel) -> usize {
 }
 
 fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: bool) -> Result<Network> {
-    let framework = framework();
     let mut proto = pb::ModelProto::decode(onnx.as_ref()).map_err(|error| Error::OnnxSyntax(error.to_string()))?;
     drop(onnx);
     let takes_token_types = check_proto(&proto)?;
@@ -199,7 +198,7 @@ fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: bool) -> Result<Network>
         false => Unfused { reason: "nobody asked for it".to_owned() },
     };
     crate::rewrite::rewrite(&mut proto, LOGITS);
-    let mut inference = framework.model_for_proto_model(&proto).map_err(|error| Error::Graph(causes(&error)))?;
+    let mut inference = framework().model_for_proto_model(&proto).map_err(|error| Error::Graph(causes(&error)))?;
     drop(proto);
     check_operators(&inference)?;
     let typed =

@@ -16,14 +16,12 @@ use tract_onnx::tract_core::internal::{bail, format_err};
 pub(super) struct Probe<'a, 'p> {
     graph: &'a Graph<'p>,
     anchors: &'a Anchors<'p>,
-    framework: tract_onnx::Onnx,
     opsets: &'a [OperatorSetIdProto],
 }
 
 impl<'a, 'p> Probe<'a, 'p> {
     pub(super) fn new(graph: &'a Graph<'p>, anchors: &'a Anchors<'p>, opsets: &'a [OperatorSetIdProto]) -> Self {
-        let framework = framework();
-        Probe { graph, anchors, framework, opsets }
+        Probe { graph, anchors, opsets }
     }
 
     /// The value that a region ends in, when its sources are `feeds`.
@@ -31,7 +29,7 @@ impl<'a, 'p> Probe<'a, 'p> {
         if let Some(fed) = feeds.get(region.value) {
             return Ok(fed.clone());
         }
-        let parsed = self.framework.parse(&self.model_of(region)?, None)?;
+        let parsed = framework().parse(&self.model_of(region)?, None)?;
         let mut model = parsed.model;
         let mut values: TVec<TValue> = tvec!();
         let mut inputs = Vec::new();
@@ -49,7 +47,7 @@ impl<'a, 'p> Probe<'a, 'p> {
 
     /// A region as a typed graph of its own, from its only source, `[rows, columns]` with symbolic rows.
     pub(super) fn typed(&self, region: &Region<'p>, columns: usize) -> TractResult<TypedModel> {
-        let parsed = self.framework.parse(&self.model_of(region)?, None)?;
+        let parsed = framework().parse(&self.model_of(region)?, None)?;
         let mut model = parsed.model;
         let &[source] = region.sources.as_slice() else { bail!("it reads {}", region.sources.join(", ")) };
         let outlet = *parsed.outlets_by_name.get(source).ok_or_else(|| format_err!("`{source}` is not used"))?;
