@@ -10,9 +10,11 @@
 
 mod cache;
 mod catalog;
+mod encoding;
 mod envelope;
 mod guard;
 mod ids;
+mod lanes;
 mod listen;
 mod loaded;
 mod metrics;
@@ -24,7 +26,9 @@ mod runner;
 mod served;
 mod server;
 mod settings;
+mod statistics;
 mod texts;
+mod timing;
 #[cfg(feature = "tls")]
 mod tls;
 

@@ -2,13 +2,17 @@
 //! Inference Protocol.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use grice_core::schedule::Rejection;
 use grice_core::{Error, ErrorKind};
 use serde::Serialize;
+use serde_json::value::RawValue;
+use std::sync::Arc;
 use std::time::Duration;
+
+const UNKNOWN_ENCODING: &str = "unknown-encoding";
 
 /// Why a request got no answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +27,8 @@ pub(crate) struct Problem {
     pub(crate) retry_after: Option<Duration>,
     /// Which items of an array are at fault.
     pub(crate) items: Vec<ItemProblem>,
+    /// The answers to the others, as JSON; `null` at the place of each that is at fault.
+    pub(crate) answers: Vec<String>,
 }
 
 /// What is wrong with one item of an array.
@@ -43,11 +49,13 @@ struct Body9457<'p> {
     error: &'p str,
     #[serde(skip_serializing_if = "<[ItemProblem]>::is_empty")]
     errors: &'p [ItemProblem],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    answers: Vec<&'p RawValue>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
-        Problem { status, code, detail: detail.into(), retry_after: None, items: Vec::new() }
+        Problem { status, code, detail: detail.into(), retry_after: None, items: Vec::new(), answers: Vec::new() }
     }
 
     /// 400: not what the protocol calls a request.
@@ -63,6 +71,22 @@ impl Problem {
     /// 413.
     pub(crate) fn too_large(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
+    }
+
+    /// 415 for a body of another kind than the route reads.
+    pub(crate) fn unknown_media_type(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown-media-type", detail)
+    }
+
+    /// 408.
+    pub(crate) fn slow_body() -> Problem {
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "slow-body", "the body comes too slowly")
+    }
+
+    /// 415 for a body that is packed in a way that is not known.
+    pub(crate) fn unknown_encoding(detail: impl std::fmt::Display) -> Problem {
+        let detail = format!("{detail}; use one of: {}", crate::encoding::ACCEPTED);
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, UNKNOWN_ENCODING, detail)
     }
 
     /// 404 for a model.
@@ -103,6 +127,11 @@ impl Problem {
         }
     }
 
+    /// Whether it says something of the server now, rather than of what was asked.
+    pub(crate) fn is_of_the_moment(&self) -> bool {
+        matches!(self.status.as_u16(), 429 | 503 | 504)
+    }
+
     /// The answer's outcome label in metrics.
     pub(crate) fn outcome_of(status: StatusCode) -> &'static str {
         match status.as_u16() {
@@ -139,6 +168,7 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             error: &self.detail,
             errors: &self.items,
+            answers: self.answers.iter().filter_map(|answer| serde_json::from_str(answer).ok()).collect(),
         };
         let mut response = Response::new(Body::from(serde_json::to_vec(&body).unwrap_or_default()));
         *response.status_mut() = self.status;
@@ -152,11 +182,17 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"grice\""));
         }
-        response.extensions_mut().insert(ProblemCode(self.code));
+        if self.code == UNKNOWN_ENCODING {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(crate::encoding::ACCEPTED));
+        }
+        response.extensions_mut().insert(ProblemTold { code: self.code, detail: self.detail.into() });
         response
     }
 }
 
-/// Left in the response for metrics.
-#[derive(Clone, Copy)]
-pub(crate) struct ProblemCode(pub(crate) &'static str);
+/// Left in the response for metrics, and for clients that are told in another way.
+#[derive(Clone)]
+pub(crate) struct ProblemTold {
+    pub(crate) code: &'static str,
+    pub(crate) detail: Arc<str>,
+}

@@ -1,7 +1,9 @@
 //! The parsers of request bodies, for a fuzzer: whatever the bytes are, they return.
 
 use super::input::{AliasItem, Items, parse_json};
-use super::tensors::{Bounds, InferRequest, write_answer};
+use super::outputs::Column;
+use super::tensors::{Bounds, InferRequest};
+use super::tensors_json::write_answer;
 
 /// Reads bytes as the body of `/v1/detect` and of `/detect`. The status of the refusal, if they are refused.
 pub fn parse_turns(body: &[u8]) -> (Option<u16>, Option<u16>) {
@@ -18,10 +20,10 @@ pub fn parse_tensors(bytes: &[u8]) -> Option<u16> {
         [a, b, rest @ ..] => (Some(usize::from(u16::from_le_bytes([*a, *b]))), rest),
         short => (None, short),
     };
-    match InferRequest::parse(body, head_bytes, Bounds { rows_max: 64, tokens_max: 512 }) {
+    match InferRequest::parse(body, head_bytes, Bounds { rows_max: 64, tokens_max: 512, labels: 4 }) {
         Ok(request) => {
-            let values = vec![vec![0.5; 4]; request.outputs.len()];
-            let answer = write_answer(("model", "1"), &request, 1, &values);
+            let columns = vec![Column::Numbers { rows: 1, values: vec![0.5; 4] }; request.outputs.len()];
+            let answer = write_answer(("model", "1"), request.id.as_deref(), &request.outputs, &columns);
             assert!(answer.is_ok_and(|answer| answer.head_bytes.is_none_or(|head| head <= answer.bytes.len())));
             None
         }

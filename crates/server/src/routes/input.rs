@@ -139,8 +139,8 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// One problem for all the items at fault.
-pub(crate) fn items_problem(items: Vec<(usize, Problem)>) -> Option<Problem> {
+/// One problem for all the items at fault, with the answers to the others.
+pub(crate) fn items_problem(items: Vec<(usize, Problem)>, answers: &[String]) -> Option<Problem> {
     let count = items.len();
     let errors: Vec<ItemProblem> =
         items.iter().map(|(index, problem)| ItemProblem { index: *index, detail: problem.detail.clone() }).collect();
@@ -151,6 +151,7 @@ pub(crate) fn items_problem(items: Vec<(usize, Problem)>) -> Option<Problem> {
         problem.detail = format!("item {first}: {}", problem.detail);
     }
     problem.items = errors;
+    problem.answers = answers.to_vec();
     Some(problem)
 }
 

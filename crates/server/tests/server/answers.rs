@@ -172,12 +172,20 @@ fn refusals_name_what_is_wrong() {
     check(json!(vec![json!({ "response": "a" }); 257]), 413, "257 turns");
     let several = json!([{ "response": "a" }, { "response": "" }, { "response": "a" }, { "response": "\u{0}" }]);
     let problem = client.post("/v1/detect", &several).expect(422).json();
+    // The others have their verdicts, at their places.
+    let answers = problem["answers"].as_array().unwrap();
+    assert_eq!(answers.len(), several.as_array().unwrap().len());
+    for (place, answer) in answers.iter().enumerate() {
+        let is_refused = problem["errors"].as_array().unwrap().iter().any(|error| error["index"] == place);
+        assert_eq!(answer.is_null(), is_refused, "{place}");
+        assert!(is_refused || answer["probabilities"]["manner"].is_number(), "{answer}");
+    }
     let places: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|error| error["index"].clone()).collect();
     assert_eq!(places, [json!(1), json!(3)]);
     let send = |headers: &[(&str, &str)], body: &[u8]| client.send("POST", "/v1/detect", headers, body).unwrap();
     assert!(send(&[], b"{\"response\": ").expect(400).detail().contains("not JSON"));
     assert!(send(&[("content-type", "text/csv")], b"a").expect(415).detail().contains("text/csv"));
-    send(&[("content-encoding", "gzip"), ("content-type", "application/json")], b"x").expect(415);
+    send(&[("content-encoding", "br"), ("content-type", "application/json")], b"x").expect(415);
     send(&[("x-deadline-ms", "soon")], b"{\"response\": \"a\"}").expect(400);
     send(&[], &vec![b' '; (2 << 20) + 1]).expect(413);
     client.get("/nowhere").expect(404);
