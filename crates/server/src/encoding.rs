@@ -60,7 +60,7 @@ impl Coding {
     }
 
     /// At most `bytes_max` bytes; never takes more memory than that and a window.
-    fn unpack(self, packed: &[u8], bytes_max: usize) -> Result<Vec<u8>, Unpacked> {
+    pub(crate) fn unpack(self, packed: &[u8], bytes_max: usize) -> Result<Vec<u8>, Unpacked> {
         match self {
             Coding::Gzip => unpack_gzip(packed, bytes_max),
             Coding::Deflate => inflate(packed, is_zlib(packed), bytes_max),

@@ -3,7 +3,7 @@
 //! ```text
 //! socket ─► listen ─► envelope ─► routes ─► served ─► runner ─► replicas
 //!           TLS,      ids, keys,  JSON,     text to    schedule  one engine
-//!           limits    metrics     v2        tokens     and back  a thread
+//!           limits    metrics     v2, gRPC  tokens     and back  a thread
 //! ```
 //!
 //! Leaves out: what a verdict is, when a batch leaves, what is cached (all `grice-core`'s), and the command line.

@@ -130,7 +130,8 @@ def check_numbers(side, model, expected):
     """The numbers of the command line, in every way that tensors travel."""
     turns = [row["turn"] for row in expected]
     probabilities = np.array([row["probabilities"] for row in expected], dtype=np.float32)
-    infer = lambda *given, **more: side.client.infer(*given, headers=side.headers, **more)
+    # A copy: the HTTP client adds to what it is given.
+    infer = lambda *given, **more: side.client.infer(*given, headers=dict(side.headers), **more)
 
     # One at a time: to the last bit.
     for row, turn in enumerate(turns):
@@ -183,7 +184,8 @@ def check_numbers(side, model, expected):
 
 def check_refusals(side, model):
     text = lambda name, value: [texts(side, name, [value], side.travels[0])]
-    infer = lambda *given, **more: side.client.infer(*given, headers=side.headers, **more)
+    # A copy: the HTTP client adds to what it is given.
+    infer = lambda *given, **more: side.client.infer(*given, headers=dict(side.headers), **more)
     shared = side.triton.InferInput("response", [1, 1], "BYTES")
     shared.set_shared_memory("a region", 16)
     for what, words, call in [
@@ -210,7 +212,7 @@ def check_statistics(side, model, expected):
     count = lambda found, name: int(found["inference_stats"][name].get("count", 0))
     before = side.statistics(model)[0]
     new = [{"response": f"{row['turn']['response']} By {side.name} at {time.time()}."} for row in expected]
-    infer = lambda turns: side.client.infer(model, fields(side, turns, side.travels[0]), headers=side.headers)
+    infer = lambda turns: side.client.infer(model, fields(side, turns, side.travels[0]), headers=dict(side.headers))
     infer(new[:1])
     infer(new[1:])
     infer(new)

@@ -14,7 +14,7 @@ pub(super) use stream::infer_stream;
 use super::describe::{self, TensorInfo};
 use super::detect::caching_of;
 use super::judge::judge;
-use super::tensors::InferRequest;
+use super::tensors::{Bounds, InferRequest};
 use crate::envelope::Arrival;
 use crate::problem::Problem;
 use crate::served::Served;
@@ -286,6 +286,12 @@ async fn read_infer(app: &App, arrival: &Arrival, message: Bytes) -> Result<mess
         decode(message)
     };
     app.lanes.run(bytes, arrival.deadline, read).await?
+}
+
+/// Reads one message, for a fuzzer.
+pub(super) fn parse(message: Bytes, bounds: Bounds) -> Result<InferRequest, Problem> {
+    infer::check_counts(&message)?;
+    InferRequest::from_message(decode(message)?, bounds)
 }
 
 /// Judges what one message asks for.
