@@ -154,6 +154,9 @@ fn every_refusal_has_its_number_and_its_words() {
         // The same path without gRPC's media type.
         let plain = server.client().post("/inference.GRPCInferenceService/ModelInfer", &json!({})).expect(415);
         assert!(plain.detail().contains("application/grpc"));
+        let old = [("content-type", "application/grpc")];
+        let old = server.client().send("POST", "/inference.GRPCInferenceService/ModelInfer", &old, b"").unwrap();
+        assert!(old.expect(400).detail().contains("needs HTTP/2"));
     });
     let grpc = "grice_requests_total{route=\"/inference.GRPCInferenceService/ModelInfer\",outcome=\"failed\"}";
     assert_eq!(server.metric(grpc), 1.0);

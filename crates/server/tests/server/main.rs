@@ -10,7 +10,6 @@ mod fake;
 mod gpu_loss;
 mod grpc;
 mod grpc_client;
-mod hostile;
 mod http;
 mod malformed;
 mod memory;

@@ -1,7 +1,17 @@
 //! Sixty-four texts of a megabyte at once, made to be slow to read: each is answered, and requests of usual size do not wait.
+//!
+//! A process of its own: it fills this machine and its memory for a while, which other tests would notice.
+#![allow(clippy::unwrap_used, dead_code)]
 
-use crate::started::{Started, settings, tiny};
+#[path = "../server/fake.rs"]
+mod fake;
+#[path = "../server/http.rs"]
+mod http;
+#[path = "../server/started.rs"]
+mod started;
+
 use serde_json::json;
+use started::{Started, settings, tiny};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
