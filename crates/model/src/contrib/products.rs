@@ -76,7 +76,8 @@ pub(super) fn mat_mul_integer_to_float(source: &Source<'_>, node: &NodeProto, to
 
 /// What `DynamicQuantizeLinear` was given to make input `slot`. Rounding it to bytes is the engine's affair.
 pub(super) fn before_quantization<'g>(source: &Source<'g>, node: &NodeProto, slot: usize) -> Expanded<&'g str> {
-    let quantize = source.producer(node, slot).filter(|node| node.op_type == "DynamicQuantizeLinear");
+    let is_value = |made_by: &&NodeProto| made_by.output.first().map(String::as_str) == input(node, slot);
+    let quantize = source.producer(node, slot).filter(|node| node.op_type == "DynamicQuantizeLinear").filter(is_value);
     let quantize = quantize.ok_or_else(|| format!("needs its input {slot} from a DynamicQuantizeLinear"))?;
     required(quantize, 0, "input")
 }
