@@ -8,7 +8,6 @@ use axum::response::IntoResponse;
 use grice_core::schedule::Rejection;
 use grice_core::{Error, ErrorKind};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,8 +26,6 @@ pub(crate) struct Problem {
     pub(crate) retry_after: Option<Duration>,
     /// Which items of an array are at fault.
     pub(crate) items: Vec<ItemProblem>,
-    /// The answers to the others, as JSON; `null` at the place of each that is at fault.
-    pub(crate) answers: Vec<String>,
 }
 
 /// What is wrong with one item of an array.
@@ -49,13 +46,11 @@ struct Body9457<'p> {
     error: &'p str,
     #[serde(skip_serializing_if = "<[ItemProblem]>::is_empty")]
     errors: &'p [ItemProblem],
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    answers: Vec<&'p RawValue>,
 }
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Problem {
-        Problem { status, code, detail: detail.into(), retry_after: None, items: Vec::new(), answers: Vec::new() }
+        Problem { status, code, detail: detail.into(), retry_after: None, items: Vec::new() }
     }
 
     /// 400: not what the protocol calls a request.
@@ -168,7 +163,6 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             error: &self.detail,
             errors: &self.items,
-            answers: self.answers.iter().filter_map(|answer| serde_json::from_str(answer).ok()).collect(),
         };
         let mut response = Response::new(Body::from(serde_json::to_vec(&body).unwrap_or_default()));
         *response.status_mut() = self.status;

@@ -31,6 +31,15 @@ struct Answer<'a> {
     model: &'a str,
 }
 
+/// In the place of an answer, why there is none.
+#[derive(Serialize)]
+struct NoAnswer<'a> {
+    error: &'a str,
+    /// The status that the turn would have had alone.
+    status: u16,
+    index: usize,
+}
+
 /// A body made ready to run.
 struct Asked {
     is_array: bool,
@@ -98,12 +107,12 @@ async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Re
 impl Asked {
     fn read(app: &App, body: &[u8], arrival: &Arrival) -> Result<Asked, Problem> {
         let (is_array, items) = match Items::parse(body, app.settings.limits.items_max)? {
-            Items::One(item) => (false, vec![*item]),
+            Items::One(item) => (false, vec![Ok(*item)]),
             Items::Many(items) => (true, items),
         };
         let mut asked = Asked { is_array, items: Vec::with_capacity(items.len()), shares: Vec::new() };
         for item in items {
-            let prepared = asked.prepare(app, item, arrival);
+            let prepared = item.and_then(|item| asked.prepare(app, item, arrival));
             asked.items.push(prepared);
             if Instant::now() >= arrival.deadline {
                 return Err(Problem::deadline());
@@ -130,8 +139,7 @@ impl Asked {
         self.shares.iter_mut().find(|share| share.attempt.is_of(served)).map(|share| &mut share.timing)
     }
 
-    /// The turns that can be judged are, whatever becomes of the others. But with one of those the answer as a whole is a
-    /// refusal that has the verdicts in it: a client that has to look for errors among answers will not.
+    /// Judges what can be judged, whatever becomes of the others.
     async fn answer(mut self, app: &App, arrival: &Arrival, caching: Caching) -> Result<Response<Body>, Problem> {
         let mut answers = Vec::with_capacity(self.items.len());
         let mut items = std::mem::take(&mut self.items).into_iter().peekable();
@@ -178,29 +186,41 @@ impl Asked {
         Ok(())
     }
 
+    /// One that cannot be judged gets its error in its place, and the others their answers. Where there is no answer at all, the
+    /// errors are the request's.
     fn write(self, answers: Vec<Result<String, Problem>>, arrival: &Arrival) -> Result<Response<Body>, Problem> {
-        let mut written = Vec::with_capacity(answers.len());
+        if !self.is_array {
+            let answer = answers.into_iter().next().ok_or_else(|| Problem::internal("an item without an outcome"))?;
+            return Ok(self.finish(answer?, arrival));
+        }
+        let count = answers.len();
+        let mut written = Vec::with_capacity(count);
         let mut refused = Vec::new();
         for (index, answer) in answers.into_iter().enumerate() {
             match answer {
                 Ok(answer) => written.push(answer),
-                Err(problem) if !self.is_array => return Err(problem),
                 Err(problem) => {
+                    let none = NoAnswer { error: &problem.detail, status: problem.status.as_u16(), index };
+                    written.push(to_json(&none)?);
                     refused.push((index, problem));
-                    written.push("null".to_owned());
                 }
             }
         }
-        if let Some(problem) = items_problem(refused, &written) {
+        if refused.len() == count
+            && let Some(problem) = items_problem(refused)
+        {
             return Err(problem);
         }
-        let body = if self.is_array { format!("[{}]", written.join(",")) } else { written.concat() };
+        Ok(self.finish(format!("[{}]", written.join(",")), arrival))
+    }
+
+    fn finish(self, body: String, arrival: &Arrival) -> Response<Body> {
         let mut response = bytes_response(StatusCode::OK, "application/json", body);
         let mut whole = Timing::default();
         self.shares.iter().for_each(|share| whole.join(&share.timing));
         whole.write(response.headers_mut(), arrival.start.elapsed());
         self.shares.into_iter().for_each(|share| share.attempt.succeed(&share.timing));
-        Ok(response)
+        response
     }
 }
 
@@ -217,7 +237,11 @@ fn judge_one(app: &App, item: &Prepared, inferred: &Inferred) -> Result<String, 
         truncated: verdict.truncated,
         model: item.served.name(),
     };
-    serde_json::to_string(&answer).map_err(|error| Problem::internal(format!("writing an answer: {error}")))
+    to_json(&answer)
+}
+
+fn to_json(value: &impl Serialize) -> Result<String, Problem> {
+    serde_json::to_string(value).map_err(|error| Problem::internal(format!("writing an answer: {error}")))
 }
 
 /// `Cache-Control: no-store` asks for a run of its own that leaves no trace; `no-cache` too, which comes to the same here.
