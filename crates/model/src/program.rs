@@ -135,6 +135,12 @@ impl Program {
         self.embedding.norm.gamma.len()
     }
 
+    /// The most tokens of a sequence, where each position has a row of its own.
+    pub fn longest(&self) -> Option<usize> {
+        let positions = self.embedding.positions.as_ref()?;
+        Some(positions.table.rows().saturating_sub(positions.offset))
+    }
+
     /// How the weights of dense layers are stored.
     pub fn precision(&self) -> Precision {
         self.layers.first().map_or(Precision::Fp32, |layer| layer.up.weights.precision())
