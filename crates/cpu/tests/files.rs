@@ -44,7 +44,7 @@ fn every_form_computes_what_onnx_runtime_does() {
 #[test]
 fn forms_that_say_the_same_fuse() {
     for fixture in FileFixture::all() {
-        let other = ["fixed", "fixed-batch", "fixed-sequence", "roberta"].contains(&fixture.name.as_str());
+        let other = ["fixed", "fixed-batch", "fixed-sequence"].contains(&fixture.name.as_str());
         let network = import(&fixture);
         let program = network.program();
         assert!(other || program.is_ok(), "{}: {:?}", fixture.name, program.err());

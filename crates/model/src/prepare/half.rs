@@ -77,12 +77,17 @@ fn widen_node(node: &mut NodeProto, types: &HashMap<String, i32>) {
 
 /// Matrices go behind a `Cast`; other initializers become fp32 where they stand.
 fn widen_constants(graph: &mut GraphProto) {
-    let only_cast = |name: &str| {
-        let mut readers = graph.node.iter().filter(|node| node.input.iter().any(|input| input == name)).peekable();
-        readers.peek().is_some() && readers.all(|node| node.op_type == "Cast" && is_standard(node))
+    let readers = |name: &str| {
+        let name = name.to_owned();
+        graph.node.iter().filter(move |node| node.input.contains(&name))
     };
+    let only_cast = |name: &str| readers(name).all(|node| node.op_type == "Cast" && is_standard(node));
+    // What reads them otherwise may want to see a constant.
+    let usual = ["MatMul", "Gemm", "Gather", "Transpose", "Cast"];
+    let is_weight = |name: &str| readers(name).all(|node| usual.contains(&node.op_type.as_str()) && is_standard(node));
     let is_matrix = |tensor: &TensorProto| {
-        tensor.data_type == FLOAT16 && tensor.dims.len() == 2 && tensor.dims.iter().all(|&dim| dim > 1)
+        let is_matrix = tensor.dims.len() == 2 && tensor.dims.iter().all(|&dim| dim > 1);
+        tensor.data_type == FLOAT16 && is_matrix && is_weight(&tensor.name)
     };
     let matrices: Vec<(usize, bool)> = graph
         .initializer
