@@ -27,7 +27,7 @@ async function provoke(page, script, given, entry = "/grice/index.js") {
       const grice = await import(entry);
       const create = (options) => grice.createDetector({ model: "/models/tiny-bert.tar", ...options });
       const turn = { context: "How was the film?", response: "It was a film." };
-      const late = new Promise((resolve) => setTimeout(() => resolve("it never settled"), 60_000));
+      const late = new Promise((resolve) => setTimeout(() => resolve("it never settled"), 280_000));
       try {
         const work = (0, eval)(`(${script})`)({ create, turn, grice, given });
         return { value: String(await Promise.race([work, late])) };
