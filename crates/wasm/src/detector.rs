@@ -1,10 +1,11 @@
 //! A model with its schedule, driven by the page's event loop.
 
+use crate::task::Task;
 use crate::values::{clock, coded, read_json, read_turn, refusal, to_js, write_json};
 use grice_core::schedule::{BatchId, Failure, RequestId, Retry, Run, Time};
 use grice_core::session::{Pushed, Session, Settings, Step};
 use grice_core::{AnyEngine, Bundle, Device, Engine as _, EngineError, Logits, Model, Options};
-use js_sys::{Function, Promise, Uint8Array};
+use js_sys::{Function, Uint8Array};
 use serde_json::json;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -48,17 +49,17 @@ impl Detector {
         Detector::new(bundle, model, &settings, options)
     }
 
-    /// The same on another device: `"auto"`, `"cpu"` or `"gpu"`. Does not block while a GPU works.
-    ///
-    /// # Errors
-    /// As `load`, and `code: "unsupported"` if a GPU was asked for and cannot be used.
+    /// The same on another device: `"auto"`, `"cpu"` or `"gpu"`. The task ends with a `Detector`, or an error as of `load`, or one with
+    /// `code: "unsupported"` if a GPU was asked for and cannot be used.
     #[cfg(feature = "gpu")]
-    pub async fn open(bundle_tar: Uint8Array, settings: String, device: String) -> Result<Detector, JsValue> {
-        let bundle = Bundle::from_tar_bytes(bundle_tar.to_vec()).map_err(to_js)?;
-        let device = device.parse().map_err(|problem: String| coded("bad_input", &problem))?;
-        let (settings, options) = read_settings(&settings, device)?;
-        let model = Model::open(&bundle, &options).await.map_err(to_js)?;
-        Detector::new(bundle, model, &settings, options)
+    pub fn open(bundle_tar: Uint8Array, settings: String, device: String) -> Task {
+        Task(Box::pin(async move {
+            let bundle = Bundle::from_tar_bytes(bundle_tar.to_vec()).map_err(to_js)?;
+            let device = device.parse().map_err(|problem: String| coded("bad_input", &problem))?;
+            let (settings, options) = read_settings(&settings, device)?;
+            let model = Model::open(&bundle, &options).await.map_err(to_js)?;
+            Detector::new(bundle, model, &settings, options).map(JsValue::from)
+        }))
     }
 
     /// Loads the model compiled into this module.
@@ -113,19 +114,18 @@ impl Detector {
         write_json(&step)
     }
 
-    /// Runs the batch that `poll` told of: on the processor at once, blocking for as long as that takes; on a GPU it gives a promise of
-    /// the end. Nothing happens if there is none. A GPU that goes away is replaced by the processor, as `info` then says.
-    pub fn run(&mut self) -> Option<Promise> {
+    /// Runs the batch that `poll` told of: on the processor at once, blocking for as long as that takes; on a GPU it gives a task, which
+    /// ends with `true`. Nothing happens if there is none. A GPU that goes away is replaced by the processor, as `info` then says.
+    pub fn run(&mut self) -> Option<Task> {
         let run = self.next.take()?;
         let mut engine = self.desk.borrow_mut().engine.take()?;
         if engine.info().device == "cpu" {
-            // Not in a promise: a trap in one is heard by nobody.
             let outcome = engine.forward(&run.batch);
             self.desk.borrow_mut().put_back(engine, &run, outcome);
             return None;
         }
         let (desk, spare) = (Rc::clone(&self.desk), self.spare.clone());
-        Some(wasm_bindgen_futures::future_to_promise(async move {
+        Some(Task(Box::pin(async move {
             let mut outcome = engine.run(&run.batch).await;
             if let (Err(EngineError::DeviceLost(reason)), Some(spare)) = (&outcome, spare) {
                 let options = Options { device: Device::Cpu, ..spare.1.clone() };
@@ -135,8 +135,8 @@ impl Detector {
                 outcome = engine.run(&run.batch).await;
             }
             desk.borrow_mut().put_back(engine, &run, outcome);
-            Ok(JsValue::UNDEFINED)
-        }))
+            Ok(JsValue::TRUE)
+        })))
     }
 
     /// Takes in what came of `run`. `false` if nothing did.
