@@ -4,6 +4,7 @@ use crate::args::{Common, LogFormat, Serve, ServeOptions};
 use crate::config;
 use crate::error::{CliError, Result};
 use crate::model::{gpu_cache, open_bundle};
+use crate::text_file::read_text;
 use grice_core::{Bundle, Device, Options, PerMaxim};
 use grice_server::{BundleSource, Handle, ServeError, Server, Settings, TlsFiles};
 use std::io::IsTerminal;
@@ -167,8 +168,7 @@ fn keys(variable: &str, file: Option<&Path>) -> Result<Vec<String>> {
         Err(_) => Vec::new(),
     };
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| CliError::Read { place: path.display().to_string(), source })?;
+        let text = read_text(path)?;
         keys.extend(text.lines().map(str::trim).filter(|line| !line.starts_with('#')).map(str::to_owned));
     }
     keys.retain(|key| !key.is_empty());

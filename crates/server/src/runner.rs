@@ -4,11 +4,11 @@
 //! completes and polls, on its own thread; a timer polls when the schedule says that a moment has come.
 
 use crate::metrics::{Metrics, ModelLabels};
+use grice_core::Precision;
 use grice_core::schedule::{
     Answer, CacheKey, Caching, Config, Counters, EngineId, Failure, LogitsRow, Pushed, Rejection, Request, RequestId,
     Run, Schedule, Step, Time,
 };
-use grice_core::{Logits, Precision};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
@@ -43,6 +43,9 @@ struct State {
     /// What metrics know of the schedule's counters.
     counted: Counters,
 }
+
+/// What came of a batch: of each of its sequences, or of all.
+pub(crate) type Outcome = Result<Vec<Result<LogitsRow, Failure>>, Failure>;
 
 /// What came of a request.
 pub(crate) enum Submitted {
@@ -215,14 +218,14 @@ impl Runner {
     }
 
     /// Hands in what came of a batch.
-    pub(crate) fn complete(&self, run: &Run, outcome: Result<Logits, Failure>, took: Duration) {
+    pub(crate) fn complete(&self, run: &Run, outcome: Outcome, took: Duration) {
         self.metrics.infer.observe(took.as_secs_f64());
         self.metrics.batch_size.observe(run.batch.rows() as f64);
         self.metrics.batch_tokens.observe(run.batch.tokens() as f64);
         self.metrics.batch_padding.observe(run.padding_ratio());
         let now = self.now();
         let mut state = self.lock();
-        state.schedule.complete(run.id, outcome, now);
+        state.schedule.complete_rows(run.id, outcome, now);
         self.pump(state, now);
     }
 

@@ -167,40 +167,42 @@ impl Served {
     /// # Errors
     /// [`Problem`] of a turn that cannot be judged.
     pub(crate) async fn tokenize(self: &Arc<Served>, turn: Turn) -> Result<Tokenized, Problem> {
+        if turn_bytes(&turn) <= LONG_TEXT_BYTES {
+            return self.tokenize_here(&turn);
+        }
+        let permit = Arc::clone(&self.long_texts).acquire_owned().await;
+        let served = Arc::clone(self);
+        let work = tokio::task::spawn_blocking(move || {
+            let tokenized = served.tokenize_here(&turn);
+            drop(permit);
+            tokenized
+        });
+        work.await.map_err(|error| Problem::internal(format!("tokenizing: {error}")))?
+    }
+
+    fn tokenize_here(&self, turn: &Turn) -> Result<Tokenized, Problem> {
         let start = Instant::now();
-        let key = TextKey::of(&turn);
+        let key = TextKey::of(turn);
         if let Some(known) = self.texts.get(&key) {
             return Ok(known);
         }
-        let encoded = if turn_bytes(&turn) <= LONG_TEXT_BYTES {
-            self.reader().encode(&turn)
-        } else {
-            let permit = Arc::clone(&self.long_texts).acquire_owned().await;
-            let served = Arc::clone(self);
-            let work = tokio::task::spawn_blocking(move || {
-                let encoded = served.reader().encode(&turn);
-                drop(permit);
-                encoded
-            });
-            work.await.map_err(|error| Problem::internal(format!("tokenizing: {error}")))?
-        };
-        let encoded = encoded.map_err(|error| Problem::from(&error))?;
-        let tokenized = Tokenized { ids: encoded.ids.into(), truncated: encoded.truncated };
+        let encoded = self.reader().encode(turn).map_err(|error| Problem::from(&error))?;
+        let tokenized = Tokenized { reading: encoded.reading(), ids: encoded.ids.into() };
         self.texts.insert(key, tokenized.clone());
         self.metrics.tokenize.observe(start.elapsed().as_secs_f64());
         Ok(tokenized)
     }
 
-    /// The logits of some sequences, in their order: all of them, or the first reason why not.
+    /// The logits of some sequences, in their order. One on which the model fails has a problem of its own.
     ///
     /// # Errors
-    /// [`Problem`] of a schedule that is full, of a deadline that passed, or of an engine that failed.
+    /// [`Problem`] of all of them: of a schedule that is full, or of a deadline that passed.
     pub(crate) async fn infer(
         &self,
         sequences: &[Arc<[u32]>],
         deadline: Instant,
         caching: Caching,
-    ) -> Result<Vec<Inferred>, Problem> {
+    ) -> Result<Vec<Result<Inferred, Problem>>, Problem> {
         if self.runner.is_dead() {
             let detail = "no replica of the model is in use; they are being rebuilt";
             return Err(Problem::unavailable(detail, Duration::from_secs(1)));
@@ -217,25 +219,32 @@ impl Served {
             let answer = match submitted {
                 Submitted::Known(row) => {
                     let none = Duration::ZERO;
-                    inferred.push(Inferred { row, cached: Cached::Hit, queued: none, ran: none });
+                    inferred.push(Ok(Inferred { row, cached: Cached::Hit, queued: none, ran: none }));
                     continue;
                 }
                 Submitted::Waits(ticket) => ticket.answer().await,
             };
             let answer = answer.ok_or_else(|| Problem::rejected(&Rejection::ShuttingDown))?;
-            let answered = self.take_answer(answer)?;
+            let answered = match self.take_answer(answer) {
+                Ok(answered) => answered,
+                Err(rejection @ Rejection::Failed(_)) => {
+                    inferred.push(Err(Problem::rejected(&rejection)));
+                    continue;
+                }
+                Err(rejection) => return Err(Problem::rejected(&rejection)),
+            };
             if let Some(shared) = shared.filter(|_| answered.cached == Cached::Miss) {
                 let (shared, key, row) = (Arc::clone(shared), self.runner.key(ids), Arc::clone(&answered.row));
                 tokio::spawn(async move { shared.put(key, row).await });
             }
-            inferred.push(answered);
+            inferred.push(Ok(answered));
         }
         Ok(inferred)
     }
 
-    fn take_answer(&self, answer: Answer) -> Result<Inferred, Problem> {
+    fn take_answer(&self, answer: Answer) -> Result<Inferred, Rejection> {
         self.metrics.queue.observe(answer.queued.as_secs_f64());
-        let row = answer.outcome.map_err(|rejection| Problem::rejected(&rejection))?;
+        let row = answer.outcome?;
         let cached = match answer.source {
             Source::Miss => Cached::Miss,
             Source::Coalesced => Cached::Coalesced,

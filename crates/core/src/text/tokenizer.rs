@@ -1,17 +1,24 @@
 //! Text → token ids, by the `tokenizers` library with the same regex engine on every target.
 
 use crate::{Error, Result};
+use serde::Deserialize;
+use tokenizers::models::ModelWrapper;
 
 /// A tokenizer read from `tokenizer.json`, with its own truncation and padding switched off.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    unknown: Option<u32>,
 }
 
 /// Token ids, special tokens included, and where each stands in the text, in bytes (0..0 for special tokens).
 pub(crate) struct Tokens {
     pub(crate) ids: Vec<u32>,
     pub(crate) offsets: Vec<(usize, usize)>,
+    /// Which of them the text did not ask for.
+    pub(crate) special: Vec<bool>,
+    /// The id that stands for whatever the vocabulary has no token for, if there is one.
+    pub(crate) unknown: Option<u32>,
 }
 
 impl Tokenizer {
@@ -25,7 +32,8 @@ impl Tokenizer {
         inner.with_padding(None);
         // A user who writes "[SEP]" means those five characters.
         inner.set_encode_special_tokens(true);
-        Ok(Tokenizer { inner })
+        let unknown = unknown_id(&inner, json);
+        Ok(Tokenizer { inner, unknown })
     }
 
     /// The ids of a text, special tokens included.
@@ -44,6 +52,30 @@ impl Tokenizer {
 
     pub(crate) fn encode(&self, text: &str) -> Result<Tokens> {
         let encoding = self.inner.encode(text, true).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        Ok(Tokens { ids: encoding.get_ids().to_vec(), offsets: encoding.get_offsets().to_vec() })
+        let (ids, offsets) = (encoding.get_ids().to_vec(), encoding.get_offsets().to_vec());
+        let special = encoding.get_special_tokens_mask().iter().map(|&mask| mask != 0).collect();
+        Ok(Tokens { ids, offsets, special, unknown: self.unknown })
     }
+}
+
+/// The id of the token for what is not in the vocabulary. A vocabulary of bytes needs none.
+fn unknown_id(tokenizer: &tokenizers::Tokenizer, json: &[u8]) -> Option<u32> {
+    let token = match tokenizer.get_model() {
+        ModelWrapper::WordPiece(model) => Some(&model.unk_token),
+        ModelWrapper::WordLevel(model) => Some(&model.unk_token),
+        ModelWrapper::BPE(model) => model.unk_token.as_ref(),
+        // The library does not give it away.
+        ModelWrapper::Unigram(_) => return serde_json::from_slice::<UnigramFile>(json).ok()?.model.unk_id,
+    };
+    tokenizer.token_to_id(token?)
+}
+
+#[derive(Deserialize)]
+struct UnigramFile {
+    model: UnigramModel,
+}
+
+#[derive(Deserialize)]
+struct UnigramModel {
+    unk_id: Option<u32>,
 }

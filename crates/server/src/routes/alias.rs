@@ -11,7 +11,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
-use grice_core::PerMaxim;
+use grice_core::{PerMaxim, THRESHOLD_EXPECTED};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -54,15 +54,15 @@ async fn judge(app: &App, arrival: &Arrival, request: Request) -> Result<Respons
     let thresholds = match item.threshold {
         Some(value) => Thresholds::all(value)
             .over(served.reader().thresholds())
-            .map_err(|_| Problem::unusable("`threshold` must lie between 0 and 1, both excluded"))?,
+            .map_err(|_| Problem::unusable(format!("`threshold` must be {THRESHOLD_EXPECTED}")))?,
         None => *served.reader().thresholds(),
     };
     let tokenized = served.tokenize(item.turn()).await?;
     let mut timing = Timing::new(start.elapsed());
     let inferred = served.infer(&[tokenized.ids], arrival.deadline, caching_of(&head.headers)).await?;
-    let inferred = inferred.first().ok_or_else(|| Problem::internal("no logits for a turn"))?;
-    timing.add(inferred);
-    let verdict = served.reader().verdict_above(&thresholds, &inferred.row, tokenized.truncated);
+    let inferred = inferred.into_iter().next().ok_or_else(|| Problem::internal("no logits for a turn"))??;
+    timing.add(&inferred);
+    let verdict = served.reader().verdict_above(&thresholds, &inferred.row, tokenized.reading);
     let verdict = verdict.map_err(|error| Problem::from(&error))?;
     app.metrics.count_verdict(&verdict);
     let took = arrival.start.elapsed();

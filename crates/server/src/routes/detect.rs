@@ -16,6 +16,7 @@ use axum::response::IntoResponse;
 use grice_core::schedule::Caching;
 use grice_core::{PerMaxim, Verdict};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,11 +24,17 @@ use std::time::{Duration, Instant};
 /// An answer to one turn: the verdict, and who gave it.
 #[derive(Serialize)]
 struct Answer<'a> {
-    probabilities: &'a PerMaxim<f32>,
-    violations: &'a PerMaxim<bool>,
-    cooperative: bool,
-    truncated: bool,
+    #[serde(flatten)]
+    verdict: &'a Verdict,
     model: &'a str,
+}
+
+/// What stands in an array in place of the answer to a turn that has none.
+#[derive(Serialize)]
+struct NoAnswer<'a> {
+    error: &'a str,
+    status: u16,
+    index: usize,
 }
 
 /// A turn made ready to run.
@@ -81,9 +88,9 @@ async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Re
             let mut timing = Timing::new(start.elapsed());
             let ids = [Arc::clone(&prepared.tokenized.ids)];
             let inferred = prepared.served.infer(&ids, arrival.deadline, caching).await?;
-            let inferred = inferred.first().ok_or_else(|| Problem::internal("no logits for a turn"))?;
-            timing.add(inferred);
-            let verdict = read(app, &prepared, inferred)?;
+            let inferred = inferred.into_iter().next().ok_or_else(|| Problem::internal("no logits for a turn"))??;
+            timing.add(&inferred);
+            let verdict = read(app, &prepared, &inferred)?;
             let mut out = Vec::with_capacity(256);
             write_answer(&mut out, &verdict, prepared.served.name())?;
             finish(out, &timing, arrival)
@@ -96,47 +103,80 @@ async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Re
     Ok(response)
 }
 
-/// All of them, or none: a client that has to look for errors among answers will not.
+/// One that cannot be judged gets its error in its place, and the others their answers. Where there is no answer at all, the errors are
+/// the request's.
 async fn judge_many(
     app: &Arc<App>,
     arrival: &Arrival,
-    items: Vec<Item>,
+    items: Vec<Result<Item, Problem>>,
     caching: Caching,
 ) -> Result<Response<Body>, Problem> {
     let start = Instant::now();
-    let mut prepared = Vec::with_capacity(items.len());
-    let mut refused = Vec::new();
+    let count = items.len();
+    let mut prepared = Vec::with_capacity(count);
+    let mut refused = BTreeMap::new();
     for (index, item) in items.into_iter().enumerate() {
-        match prepare(app, item).await {
-            Ok(item) => prepared.push(item),
-            Err(problem) => refused.push((index, problem)),
+        let item = match item {
+            Ok(item) => prepare(app, item).await,
+            Err(problem) => Err(problem),
+        };
+        match item {
+            Ok(item) => prepared.push((index, item)),
+            Err(problem) => _ = refused.insert(index, problem),
         }
         if Instant::now() >= arrival.deadline {
             return Err(Problem::deadline());
         }
     }
-    if let Some(problem) = items_problem(refused) {
+    let mut timing = Timing::new(start.elapsed());
+    let mut judged = BTreeMap::new();
+    // Runs of items for one model go to it together; nearly always that is all of them.
+    for run in prepared.chunk_by(|(_, a), (_, b)| Arc::ptr_eq(&a.served, &b.served)) {
+        let served = &run[0].1.served;
+        let sequences: Vec<Arc<[u32]>> = run.iter().map(|(_, item)| Arc::clone(&item.tokenized.ids)).collect();
+        let inferred = served.infer(&sequences, arrival.deadline, caching).await?;
+        for ((index, item), inferred) in run.iter().zip(inferred) {
+            let verdict = inferred.and_then(|inferred| {
+                timing.add(&inferred);
+                read(app, item, &inferred)
+            });
+            match verdict {
+                Ok(verdict) => _ = judged.insert(*index, (verdict, served.name())),
+                Err(problem) => _ = refused.insert(*index, problem),
+            }
+        }
+    }
+    if judged.is_empty()
+        && let Some(problem) = items_problem(std::mem::take(&mut refused).into_iter().collect())
+    {
         return Err(problem);
     }
-    let mut timing = Timing::new(start.elapsed());
-    let mut out = Vec::with_capacity(256 * prepared.len() + 2);
+    Ok(finish(write_answers(count, &judged, &refused)?, &timing, arrival))
+}
+
+/// The array of answers, each in the place of its turn.
+fn write_answers(
+    count: usize,
+    judged: &BTreeMap<usize, (Verdict, &str)>,
+    refused: &BTreeMap<usize, Problem>,
+) -> Result<Vec<u8>, Problem> {
+    let mut out = Vec::with_capacity(256 * count + 2);
     out.push(b'[');
-    // Runs of items for one model go to it together; nearly always that is all of them.
-    for run in prepared.chunk_by(|a, b| Arc::ptr_eq(&a.served, &b.served)) {
-        let served = &run[0].served;
-        let sequences: Vec<Arc<[u32]>> = run.iter().map(|item| Arc::clone(&item.tokenized.ids)).collect();
-        let inferred = served.infer(&sequences, arrival.deadline, caching).await?;
-        for (item, inferred) in run.iter().zip(&inferred) {
-            timing.add(inferred);
-            let verdict = read(app, item, inferred)?;
-            if out.len() > 1 {
-                out.push(b',');
+    for index in 0..count {
+        if index > 0 {
+            out.push(b',');
+        }
+        match (judged.get(&index), refused.get(&index)) {
+            (Some((verdict, model)), _) => write_answer(&mut out, verdict, model)?,
+            (None, Some(problem)) => {
+                let none = NoAnswer { error: &problem.detail, status: problem.status.as_u16(), index };
+                write_json(&mut out, &none)?;
             }
-            write_answer(&mut out, &verdict, served.name())?;
+            (None, None) => return Err(Problem::internal("an item without an outcome")),
         }
     }
     out.push(b']');
-    Ok(finish(out, &timing, arrival))
+    Ok(out)
 }
 
 async fn prepare(app: &App, mut item: Item) -> Result<Prepared, Problem> {
@@ -149,16 +189,18 @@ async fn prepare(app: &App, mut item: Item) -> Result<Prepared, Problem> {
 fn read(app: &App, item: &Prepared, inferred: &Inferred) -> Result<Verdict, Problem> {
     let reader = item.served.reader();
     let thresholds = item.thresholds.as_ref().unwrap_or(reader.thresholds());
-    let verdict = reader.verdict_above(thresholds, &inferred.row, item.tokenized.truncated);
+    let verdict = reader.verdict_above(thresholds, &inferred.row, item.tokenized.reading);
     let verdict = verdict.map_err(|error| Problem::from(&error))?;
     app.metrics.count_verdict(&verdict);
     Ok(verdict)
 }
 
 fn write_answer(out: &mut Vec<u8>, verdict: &Verdict, model: &str) -> Result<(), Problem> {
-    let Verdict { probabilities, violations, cooperative, truncated } = verdict;
-    let answer = Answer { probabilities, violations, cooperative: *cooperative, truncated: *truncated, model };
-    serde_json::to_writer(out, &answer).map_err(|error| Problem::internal(format!("writing an answer: {error}")))
+    write_json(out, &Answer { verdict, model })
+}
+
+fn write_json(out: &mut Vec<u8>, value: &impl Serialize) -> Result<(), Problem> {
+    serde_json::to_writer(out, value).map_err(|error| Problem::internal(format!("writing an answer: {error}")))
 }
 
 fn finish(out: Vec<u8>, timing: &Timing, arrival: &Arrival) -> Response<Body> {

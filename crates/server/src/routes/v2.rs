@@ -13,6 +13,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 
+use grice_core::Reading;
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
@@ -112,11 +113,15 @@ pub(crate) async fn infer(
     let mut request = InferRequest::parse(&body, head_bytes, bounds)?;
     let start = Instant::now();
     let inputs = std::mem::replace(&mut request.inputs, Inputs::Tokens(Vec::new()));
-    let (sequences, truncated) = sequences(&served, inputs, &arrival).await?;
+    let (sequences, readings) = sequences(&served, inputs, &arrival).await?;
     let mut timing = Timing::new(start.elapsed());
     let inferred = served.infer(&sequences, arrival.deadline, caching_of(&head.headers)).await?;
+    // The protocol has no words for a row without an answer.
+    let inferred =
+        inferred.into_iter().enumerate().map(|(row, inferred)| inferred.map_err(|problem| of_row(row, problem)));
+    let inferred = inferred.collect::<Result<Vec<Inferred>, Problem>>()?;
     inferred.iter().for_each(|inferred| timing.add(inferred));
-    let values = read_outputs(&app, &served, &request.outputs, &inferred, &truncated)?;
+    let values = read_outputs(&app, &served, &request.outputs, &inferred, &readings)?;
     let model = (served.name(), served.version());
     let answer = write_answer(model, &request, inferred.len(), &values)
         .map_err(|error| Problem::internal(format!("writing an answer: {error}")))?;
@@ -148,12 +153,12 @@ fn head_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
     length.map(Some).ok_or_else(|| Problem::malformed("Inference-Header-Content-Length must be a number of bytes"))
 }
 
-/// Token ids of each row, and whether some of its text was left out.
+/// Token ids of each row, and what its verdict is to say of it.
 async fn sequences(
     served: &Arc<Served>,
     inputs: Inputs,
     arrival: &Arrival,
-) -> Result<(Vec<Arc<[u32]>>, Vec<bool>), Problem> {
+) -> Result<(Vec<Arc<[u32]>>, Vec<Reading>), Problem> {
     match inputs {
         Inputs::Tokens(rows) => {
             let bound = served.id_bound().unwrap_or(usize::MAX);
@@ -164,26 +169,27 @@ async fn sequences(
                     )));
                 }
             }
-            let truncated = vec![false; rows.len()];
-            Ok((rows.into_iter().map(Into::into).collect(), truncated))
+            let readings = vec![Reading::default(); rows.len()];
+            Ok((rows.into_iter().map(Into::into).collect(), readings))
         }
         Inputs::Texts(turns) => {
             let mut sequences = Vec::with_capacity(turns.len());
-            let mut truncated = Vec::with_capacity(turns.len());
+            let mut readings = Vec::with_capacity(turns.len());
             for (row, turn) in turns.into_iter().enumerate() {
-                let tokenized = served
-                    .tokenize(turn)
-                    .await
-                    .map_err(|problem| Problem { detail: format!("row {row}: {}", problem.detail), ..problem })?;
+                let tokenized = served.tokenize(turn).await.map_err(|problem| of_row(row, problem))?;
                 sequences.push(tokenized.ids);
-                truncated.push(tokenized.truncated);
+                readings.push(tokenized.reading);
                 if Instant::now() >= arrival.deadline {
                     return Err(Problem::deadline());
                 }
             }
-            Ok((sequences, truncated))
+            Ok((sequences, readings))
         }
     }
+}
+
+fn of_row(row: usize, problem: Problem) -> Problem {
+    Problem { detail: format!("row {row}: {}", problem.detail), ..problem }
 }
 
 /// The values of each output asked for, row by row, in the order of the manifest's labels.
@@ -192,12 +198,13 @@ fn read_outputs(
     served: &Served,
     outputs: &[Output],
     inferred: &[Inferred],
-    truncated: &[bool],
+    readings: &[Reading],
 ) -> Result<Vec<Vec<f32>>, Problem> {
     let labels = &served.reader().manifest().labels;
     let mut probabilities = Vec::with_capacity(inferred.len() * labels.len());
-    for (inferred, &truncated) in inferred.iter().zip(truncated) {
-        let verdict = served.reader().verdict(&inferred.row, truncated).map_err(|error| Problem::from(&error))?;
+    for (row, (inferred, &reading)) in inferred.iter().zip(readings).enumerate() {
+        let verdict = served.reader().verdict(&inferred.row, reading);
+        let verdict = verdict.map_err(|error| of_row(row, Problem::from(&error)))?;
         app.metrics.count_verdict(&verdict);
         probabilities.extend(labels.iter().map(|&label| *verdict.probabilities.get(label)));
     }

@@ -177,6 +177,12 @@ fn domain_answers_are_as_described() {
     }
     described.plain("post", "/v1/detect", &json!({}), 422);
     described.plain("post", "/v1/detect", &json!([{ "response": "" }]), 422);
+    described.plain(
+        "post",
+        "/v1/detect",
+        &json!([{ "response": "Yes." }, { "response": "" }, { "response": "ᚠᚢᚦ" }]),
+        200,
+    );
     described.plain("post", "/v1/detect", &json!({ "response": "a", "model": "b" }), 404);
     described.plain("post", "/v1/detect", &json!("x".repeat(5000)), 413);
     for path in ["/v1/repair", "/v1/generate", "/v1/pipeline", "/repair", "/generate"] {
