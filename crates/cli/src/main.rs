@@ -29,6 +29,7 @@ mod present;
 mod profile;
 mod progress;
 mod quantize;
+mod questions;
 mod resume;
 mod rows;
 mod serve;

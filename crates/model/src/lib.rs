@@ -4,6 +4,7 @@
 
 mod attributes;
 mod batch;
+mod contrib;
 mod encoding;
 mod engine;
 mod error;

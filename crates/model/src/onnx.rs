@@ -186,6 +186,7 @@ fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: bool) -> Result<Network>
     let mut proto = pb::ModelProto::decode(onnx.as_ref()).map_err(|error| Error::OnnxSyntax(error.to_string()))?;
     drop(onnx);
     let takes_token_types = check_proto(&proto)?;
+    crate::contrib::expand(&mut proto)?;
     let unfused = match fused {
         true => match fuse_proto(&mut proto, labels)? {
             Ok(program) => {
