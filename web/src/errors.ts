@@ -27,7 +27,7 @@ export type ErrorCode =
 export class GriceError extends Error {
   override readonly name = "GriceError";
   readonly code: ErrorCode;
-  /** In `detectBatch`: which of the items it is about, from 0. */
+  /** In `detectBatch` and `detectSettled`: which of the items it is about, from 0. */
   readonly index: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: { cause?: unknown; index?: number } = {}) {

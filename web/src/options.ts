@@ -52,14 +52,14 @@ export interface DetectorOptions {
   integrity?: string;
   /** Which of the bundle's precisions; the most exact one. */
   precision?: Precision;
-  /** Thresholds in place of the bundle's, 0 to 1. */
+  /** Thresholds in place of the bundle's: numbers from 0 to 1, both included. */
   thresholds?: Partial<PerMaxim<number>>;
 }
 
 export interface DetectOptions {
   /** Gives the turn up: it leaves the queue, unless it runs already. */
   signal?: AbortSignal;
-  /** Thresholds in place of the detector's, 0 to 1. */
+  /** Thresholds in place of the detector's: numbers from 0 to 1, both included. */
   thresholds?: Partial<PerMaxim<number>>;
   /** Milliseconds after which an answer is of no use. */
   timeoutMs?: number;

@@ -2,6 +2,7 @@
 //! answers everybody.
 
 use crate::error::{CliError, Result};
+use crate::text_file::read_text;
 use std::env::VarError;
 use std::path::Path;
 
@@ -50,9 +51,7 @@ fn from_file(option: &str, path: &Path) -> Result<Vec<String>> {
         return Err(CliError::ServeOption(format!("{option} names no file; name one, or leave the option out")));
     }
     let place = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|source| CliError::Read { place: place.clone(), source })?;
-    // Editors on Windows begin files with it.
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = read_text(path)?;
     let keys = keys_of(text.lines().filter(|line| !line.trim_start().starts_with('#')));
     if keys.is_empty() {
         let cause = "holds no key; put one on each line, or leave the option out to answer everybody";

@@ -6,7 +6,7 @@ use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENT
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use grice_core::schedule::Rejection;
-use grice_core::{Error, ErrorKind};
+use grice_core::{EngineError, Error, ErrorKind};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,6 +147,9 @@ impl From<&Error> for Problem {
         match (error.kind(), error) {
             // What the tokenizer cannot read is the text's fault: the tokenizer itself was tried at the start.
             (ErrorKind::BadInput, _) | (_, Error::Tokenizer(_)) => Problem::unusable(error.to_string()),
+            (_, Error::Engine(EngineError::TokenId { .. } | EngineError::Positions { .. })) => {
+                Problem::unusable(error.to_string())
+            }
             // A replica that lost its device is being built anew.
             (ErrorKind::Device, _) => Problem::unavailable(error.to_string(), Duration::from_secs(1)),
             _ => Problem::internal(error),

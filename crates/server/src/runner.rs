@@ -5,11 +5,11 @@
 
 use crate::metrics::{Metrics, ModelLabels};
 use crate::statistics::Statistics;
+use grice_core::Precision;
 use grice_core::schedule::{
     Answer, BatchId, CacheKey, Caching, Config, Counters, EngineId, Failure, LogitsRow, Pushed, Rejection, Request,
     RequestId, Run, Schedule, Step, Time,
 };
-use grice_core::{Logits, Precision};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
@@ -47,6 +47,9 @@ struct State {
     /// What metrics know of the schedule's counters.
     counted: Counters,
 }
+
+/// What came of a batch: of each of its sequences, or of all.
+pub(crate) type Outcome = Result<Vec<Result<LogitsRow, Failure>>, Failure>;
 
 /// What came of a request.
 pub(crate) enum Submitted {
@@ -226,7 +229,7 @@ impl Runner {
     }
 
     /// Hands in what came of a batch.
-    pub(crate) fn complete(&self, run: &Run, outcome: Result<Logits, Failure>, took: Duration) {
+    pub(crate) fn complete(&self, run: &Run, outcome: Outcome, took: Duration) {
         self.metrics.infer.observe(took.as_secs_f64());
         self.metrics.batch_size.observe(run.batch.rows() as f64);
         self.metrics.batch_tokens.observe(run.batch.tokens() as f64);
@@ -236,7 +239,7 @@ impl Runner {
         let mut state = self.lock();
         let put_together = state.put_together.remove(&run.id).unwrap_or_default();
         let start = Instant::now();
-        state.schedule.complete(run.id, outcome, now);
+        state.schedule.complete_rows(run.id, outcome, now);
         if has_run {
             self.statistics.add_batch(run.batch.rows(), put_together, took, start.elapsed());
         }

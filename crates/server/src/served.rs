@@ -182,7 +182,7 @@ impl Served {
             return Ok(known);
         }
         let encoded = self.reader().encode(turn).map_err(|error| Problem::from(&error))?;
-        let tokenized = Tokenized { ids: encoded.ids.into(), truncated: encoded.truncated };
+        let tokenized = Tokenized { reading: encoded.reading(), ids: encoded.ids.into() };
         self.texts.insert(key, tokenized.clone());
         self.metrics.tokenize.observe(start.elapsed().as_secs_f64());
         Ok(tokenized)

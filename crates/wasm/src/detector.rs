@@ -2,14 +2,15 @@
 
 use crate::task::Task;
 use crate::values::{clock, coded, read_json, read_turn, refusal, to_js, write_json};
-use grice_core::schedule::{BatchId, Failure, RequestId, Retry, Run, Time};
+use grice_core::schedule::{BatchId, RequestId, Run, Time};
 use grice_core::session::{Pushed, Session, Settings, Step};
-use grice_core::{AnyEngine, Bundle, Device, Engine as _, EngineError, Logits, Model, Options};
+use grice_core::{
+    AnyEngine, Batch, Bundle, Device, Engine as _, EngineError, Model, Options, Rows, run_rows, run_rows_blocking,
+};
 use js_sys::{Function, Uint8Array};
 use serde_json::json;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use wasm_bindgen::prelude::*;
 
 /// A loaded model that judges turns. A driver calls `push`, then `poll` until it says `wait` or `idle`, and `run` and `complete`
@@ -29,7 +30,7 @@ struct Desk {
     /// Not there while it runs.
     engine: Option<AnyEngine>,
     /// What came of the last run, until `complete`.
-    done: Option<(BatchId, Result<Logits, Failure>)>,
+    done: Option<(BatchId, Result<Rows, EngineError>)>,
     /// The model on another device, and why.
     moved: Option<(Model, String)>,
 }
@@ -120,19 +121,20 @@ impl Detector {
         let run = self.next.take()?;
         let mut engine = self.desk.borrow_mut().engine.take()?;
         if engine.info().device == "cpu" {
-            let outcome = engine.forward(&run.batch);
+            // Not in a promise: a trap in one is heard by nobody.
+            let outcome = run_rows_blocking(&run.batch, |part| engine.forward(part));
             self.desk.borrow_mut().put_back(engine, &run, outcome);
             return None;
         }
         let (desk, spare) = (Rc::clone(&self.desk), self.spare.clone());
         Some(Task(Box::pin(async move {
-            let mut outcome = engine.run(&run.batch).await;
+            let mut outcome = run_rows(&run.batch, async |part: &Batch| engine.run(part).await).await;
             if let (Err(EngineError::DeviceLost(reason)), Some(spare)) = (&outcome, spare) {
                 let options = Options { device: Device::Cpu, ..spare.1.clone() };
                 let model = Model::open(&spare.0, &options).await.map_err(to_js)?;
                 engine = model.build_engine(1).map_err(to_js)?;
                 desk.borrow_mut().moved = Some((model, format!("the GPU went away: {reason}")));
-                outcome = engine.run(&run.batch).await;
+                outcome = run_rows(&run.batch, async |part: &Batch| engine.run(part).await).await;
             }
             desk.borrow_mut().put_back(engine, &run, outcome);
             Ok(JsValue::TRUE)
@@ -147,7 +149,7 @@ impl Detector {
             self.spare = None;
         }
         let Some((batch, outcome)) = desk.done.take() else { return false };
-        self.session.complete(batch, outcome, moment(now_ms))
+        self.session.complete_rows(batch, outcome, moment(now_ms))
     }
 
     /// Forgets a request: no answer follows. `false` if it has, or is about to get, its answer.
@@ -178,11 +180,9 @@ impl Detector {
 }
 
 impl Desk {
-    fn put_back(&mut self, engine: AnyEngine, run: &Run, outcome: Result<Logits, EngineError>) {
-        // There is no other engine to try it on.
-        let failed = |error: EngineError| Failure { error: Arc::new(error.into()), retry: Retry::Never };
+    fn put_back(&mut self, engine: AnyEngine, run: &Run, outcome: Result<Rows, EngineError>) {
         self.engine = Some(engine);
-        self.done = Some((run.id, outcome.map_err(failed)));
+        self.done = Some((run.id, outcome));
     }
 }
 

@@ -15,7 +15,7 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
-use grice_core::PerMaxim;
+use grice_core::{PerMaxim, THRESHOLD_EXPECTED};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Re
     let mut timing = Timing::new(tokenize);
     timing.add(&inferred);
     let start = Instant::now();
-    let verdict = served.reader().verdict_above(&thresholds, &inferred.row, tokenized.truncated);
+    let verdict = served.reader().verdict_above(&thresholds, &inferred.row, tokenized.reading);
     let verdict = verdict.map_err(|error| Problem::from(&error))?;
     app.metrics.count_verdict(&verdict);
     let took = arrival.start.elapsed();
@@ -93,7 +93,7 @@ impl Prepared {
         let thresholds = match item.threshold {
             Some(value) => Thresholds::all(value)
                 .over(served.reader().thresholds())
-                .map_err(|_| Problem::unusable("`threshold` must lie between 0 and 1, both excluded"))?,
+                .map_err(|_| Problem::unusable(format!("`threshold` must be {THRESHOLD_EXPECTED}")))?,
             None => *served.reader().thresholds(),
         };
         let start = Instant::now();

@@ -15,8 +15,8 @@ use axum::extract::{Request, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, Response, StatusCode};
 use axum::response::IntoResponse;
-use grice_core::PerMaxim;
 use grice_core::schedule::Caching;
+use grice_core::{PerMaxim, Verdict};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,10 +24,8 @@ use std::time::Instant;
 /// An answer to one turn: the verdict, and who gave it.
 #[derive(Serialize)]
 struct Answer<'a> {
-    probabilities: &'a PerMaxim<f32>,
-    violations: &'a PerMaxim<bool>,
-    cooperative: bool,
-    truncated: bool,
+    #[serde(flatten)]
+    verdict: &'a Verdict,
     model: &'a str,
 }
 
@@ -227,17 +225,10 @@ impl Asked {
 fn judge_one(app: &App, item: &Prepared, inferred: &Inferred) -> Result<String, Problem> {
     let reader = item.served.reader();
     let thresholds = item.thresholds.as_ref().unwrap_or(reader.thresholds());
-    let verdict = reader.verdict_above(thresholds, &inferred.row, item.tokenized.truncated);
+    let verdict = reader.verdict_above(thresholds, &inferred.row, item.tokenized.reading);
     let verdict = verdict.map_err(|error| Problem::from(&error))?;
     app.metrics.count_verdict(&verdict);
-    let answer = Answer {
-        probabilities: &verdict.probabilities,
-        violations: &verdict.violations,
-        cooperative: verdict.cooperative,
-        truncated: verdict.truncated,
-        model: item.served.name(),
-    };
-    to_json(&answer)
+    to_json(&Answer { verdict: &verdict, model: item.served.name() })
 }
 
 fn to_json(value: &impl Serialize) -> Result<String, Problem> {

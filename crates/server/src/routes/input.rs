@@ -1,7 +1,7 @@
 //! Bodies of the domain routes, read. No state and no I/O, so that a fuzzer can have it.
 
 use crate::problem::{ItemProblem, Problem};
-use grice_core::{Context, Maxim, PerMaxim, Turn};
+use grice_core::{Context, Error, PerMaxim, THRESHOLD_EXPECTED, Turn, merge_thresholds};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -101,17 +101,14 @@ impl Thresholds {
     /// These, and the model's where there is none.
     ///
     /// # Errors
-    /// 422 naming the maxim of one that is not between 0 and 1.
+    /// 422 naming the maxim of one that is no threshold.
     pub(crate) fn over(&self, model: &PerMaxim<f32>) -> Result<PerMaxim<f32>, Problem> {
         let given =
             PerMaxim { quantity: self.quantity, quality: self.quality, relation: self.relation, manner: self.manner };
-        let outside = |maxim: &Maxim| given.get(*maxim).is_some_and(|value| !(value > 0.0 && value < 1.0));
-        match Maxim::ALL.into_iter().find(outside) {
-            Some(maxim) => {
-                Err(Problem::unusable(format!("`thresholds.{maxim}` must lie between 0 and 1, both excluded")))
-            }
-            None => Ok(PerMaxim::from_fn(|maxim| given.get(maxim).unwrap_or(*model.get(maxim)))),
-        }
+        merge_thresholds(model, &given).map_err(|error| match error {
+            Error::Threshold(maxim) => Problem::unusable(format!("`thresholds.{maxim}` must be {THRESHOLD_EXPECTED}")),
+            other => Problem::from(&other),
+        })
     }
 }
 
@@ -200,11 +197,12 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_lie_between_0_and_1() {
+    fn thresholds_are_numbers_from_0_to_1() {
         let model = PerMaxim::from_fn(|_| 0.5);
         let over = |json: &str| serde_json::from_str::<Thresholds>(json).unwrap().over(&model);
         assert_eq!(over("{\"manner\": 0.25}").unwrap(), PerMaxim { manner: 0.25, ..model });
-        for outside in ["{\"manner\": 0}", "{\"manner\": 1}", "{\"manner\": -1}", "{\"manner\": 1e30}"] {
+        assert_eq!(over("{\"manner\": 0, \"quality\": 1}").unwrap(), PerMaxim { manner: 0.0, quality: 1.0, ..model });
+        for outside in ["{\"manner\": 1.001}", "{\"manner\": -1}", "{\"manner\": 1e30}"] {
             assert!(over(outside).unwrap_err().detail.contains("thresholds.manner"), "{outside}");
         }
     }

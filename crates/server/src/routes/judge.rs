@@ -8,6 +8,7 @@ use crate::served::{Inferred, Served};
 use crate::server::App;
 use crate::statistics::Attempt;
 use crate::timing::Timing;
+use grice_core::Reading;
 use grice_core::schedule::Caching;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,8 +30,8 @@ struct Prepared {
     deadline: Instant,
     /// Token ids of each row.
     sequences: Vec<Arc<[u32]>>,
-    /// Whether some of its text was left out.
-    truncated: Vec<bool>,
+    /// What its verdict is to say of it.
+    readings: Vec<Reading>,
     tokenize: Duration,
 }
 
@@ -63,7 +64,7 @@ pub(crate) async fn judge(
     let inferred: Vec<Inferred> = inferred.collect::<Result<_, _>>()?;
     inferred.iter().for_each(|inferred| timing.add(inferred));
     let start = Instant::now();
-    let columns = read_outputs(app, served, &prepared.outputs, &inferred, &prepared.truncated)?;
+    let columns = read_outputs(app, served, &prepared.outputs, &inferred, &prepared.readings)?;
     timing.output = start.elapsed();
     attempt.succeed(&timing);
     Ok(Judged { id: prepared.id, outputs: prepared.outputs, columns, timing })
@@ -77,26 +78,26 @@ fn prepare(served: &Served, request: InferRequest, arrival: &Arrival) -> Result<
     let InferRequest { id, inputs, outputs, timeout } = request;
     let deadline = timeout.map_or(arrival.deadline, |timeout| arrival.deadline.min(arrival.start + timeout));
     let start = Instant::now();
-    let (sequences, truncated) = match inputs {
+    let (sequences, readings) = match inputs {
         Inputs::Tokens(rows) => {
             check_ids(served, &rows)?;
-            let truncated = vec![false; rows.len()];
-            (rows.into_iter().map(Into::into).collect(), truncated)
+            let readings = vec![Reading::default(); rows.len()];
+            (rows.into_iter().map(Into::into).collect(), readings)
         }
         Inputs::Texts(turns) => {
-            let (mut sequences, mut truncated) = (Vec::with_capacity(turns.len()), Vec::with_capacity(turns.len()));
+            let (mut sequences, mut readings) = (Vec::with_capacity(turns.len()), Vec::with_capacity(turns.len()));
             for (row, turn) in turns.iter().enumerate() {
                 let tokenized = served.tokenize(turn).map_err(|problem| of_row(row, problem))?;
                 sequences.push(tokenized.ids);
-                truncated.push(tokenized.truncated);
+                readings.push(tokenized.reading);
                 if Instant::now() >= deadline {
                     return Err(Problem::deadline());
                 }
             }
-            (sequences, truncated)
+            (sequences, readings)
         }
     };
-    Ok(Prepared { id, outputs, deadline, sequences, truncated, tokenize: start.elapsed() })
+    Ok(Prepared { id, outputs, deadline, sequences, readings, tokenize: start.elapsed() })
 }
 
 fn check_ids(served: &Served, rows: &[Vec<u32>]) -> Result<(), Problem> {
@@ -116,12 +117,12 @@ fn read_outputs(
     served: &Served,
     outputs: &[Output],
     inferred: &[Inferred],
-    truncated: &[bool],
+    readings: &[Reading],
 ) -> Result<Vec<Column>, Problem> {
     let labels = &served.reader().manifest().labels;
     let mut probabilities = Vec::with_capacity(inferred.len() * labels.len());
-    for (row, (inferred, &truncated)) in inferred.iter().zip(truncated).enumerate() {
-        let verdict = served.reader().verdict(&inferred.row, truncated);
+    for (row, (inferred, &reading)) in inferred.iter().zip(readings).enumerate() {
+        let verdict = served.reader().verdict(&inferred.row, reading);
         let verdict = verdict.map_err(|error| of_row(row, Problem::from(&error)))?;
         app.metrics.count_verdict(&verdict);
         probabilities.extend(labels.iter().map(|&label| *verdict.probabilities.get(label)));

@@ -168,7 +168,10 @@ fn refusals_name_what_is_wrong() {
     check(json!({ "response": "a\u{0}b" }), 422, "NUL character at byte 1");
     check(json!({ "response": 1 }), 422, "`response`: invalid type");
     check(json!({ "response": "a", "model": "other" }), 404, "no model is called `other`; there is: tiny-bert");
-    check(json!({ "response": "a", "thresholds": { "manner": 1 } }), 422, "`thresholds.manner`");
+    let outside = json!({ "response": "a", "thresholds": { "manner": 1.5 } });
+    check(outside, 422, "`thresholds.manner` must be a number from 0 to 1");
+    check(json!({ "response": "\u{200b}\u{fe0f}" }), 422, "`response` is empty");
+    check(json!({ "response": "\u{fffd}" }), 422, "nothing that the model's tokenizer reads");
     check(json!(vec![json!({ "response": "a" }); 257]), 413, "257 turns");
     let several = json!([{ "response": "a" }, { "response": "" }, { "response": "a" }, { "response": "\u{0}" }]);
     let answers = client.post("/v1/detect", &several).expect(200).json();
@@ -179,6 +182,17 @@ fn refusals_name_what_is_wrong() {
     let problem = client.post("/v1/detect", &none).expect(422).json();
     let places: Vec<_> = problem["errors"].as_array().unwrap().iter().map(|error| error["index"].clone()).collect();
     assert_eq!(places, [json!(0), json!(1), json!(2)]);
+    for (threshold, cooperative) in [(0, false), (1, true)] {
+        let all = json!({ "quantity": threshold, "quality": threshold, "relation": threshold, "manner": threshold });
+        let answer = client.post("/v1/detect", &json!({ "response": "Yes.", "thresholds": all })).expect(200).json();
+        assert_eq!(answer["cooperative"], cooperative);
+        let answer = client.post("/detect", &json!({ "response": "Yes.", "threshold": threshold })).expect(200).json();
+        assert_eq!(answer["cooperative"], cooperative);
+    }
+    let unknown = client.post("/v1/detect", &json!({ "response": "ᚠᚢᚦ ᚨᚱᚲ" })).expect(200).json();
+    assert_eq!(unknown["unknown_share"], 1.0);
+    let known = client.post("/v1/detect", &json!({ "response": "Yes." })).expect(200).json();
+    assert!(known.get("unknown_share").is_none());
     let send = |headers: &[(&str, &str)], body: &[u8]| client.send("POST", "/v1/detect", headers, body).unwrap();
     assert!(send(&[], b"{\"response\": ").expect(400).detail().contains("not JSON"));
     assert!(send(&[("content-type", "text/csv")], b"a").expect(415).detail().contains("text/csv"));

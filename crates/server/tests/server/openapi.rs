@@ -175,6 +175,12 @@ fn domain_answers_are_as_described() {
         described.plain("post", "/v1/detect", &example["value"], 200);
         check(&described.api, &body["schema"], &example["value"], "turn").unwrap();
     }
+    described.plain(
+        "post",
+        "/v1/detect",
+        &json!([{ "response": "Yes." }, { "response": "" }, { "response": "ᚠᚢᚦ" }]),
+        200,
+    );
     described.plain("post", "/v1/detect", &json!({}), 422);
     described.plain("post", "/v1/detect", &json!([{ "response": "" }]), 422);
     described.plain("post", "/v1/detect", &json!([{ "response": "" }, turn]), 200);
