@@ -28,6 +28,7 @@ mod output;
 mod present;
 mod profile;
 mod progress;
+mod prove;
 mod quantize;
 mod resume;
 mod rows;

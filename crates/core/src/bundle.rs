@@ -1,7 +1,7 @@
 //! A model's files: from a folder, from the bytes of a `.tar` of one, or from the copy compiled into the binary.
 
 use crate::{Error, Result};
-use grice_model::{Manifest, Precision};
+use grice_model::{Lengths, Manifest, Precision};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -156,6 +156,20 @@ impl Bundle {
             Some(digest) => Ok(digest.to_ascii_lowercase()),
             None => Ok(file_digest(&self.model(precision)?.1)),
         }
+    }
+
+    /// The lengths of sequences for which the fused program of a precision must equal its graph, and the manifest's word on that, if it is
+    /// one for this very file.
+    ///
+    /// # Errors
+    /// As [`Bundle::model`].
+    pub fn lengths(&self, precision: Precision) -> Result<Lengths> {
+        let proof = self.manifest.fused.get(self.model_path(precision)?);
+        let proof = match proof {
+            Some(proof) if proof.is_of(&self.model_digest(precision)?) => Some(proof.clone()),
+            _ => None,
+        };
+        Ok(Lengths { up_to: self.manifest.max_tokens, proof })
     }
 
     /// Where the compiled engine of a precision lies: beside the ONNX file in a folder, `onnx/model_int8.gpu` say; beside a `.tar`,

@@ -75,7 +75,8 @@ impl<'a> Planner<'a> {
             return Ok(network);
         }
         let (path, onnx) = self.bundle.model(self.precision)?;
-        let imported = Network::import(onnx, self.bundle.manifest().labels.len());
+        let lengths = self.bundle.lengths(self.precision)?;
+        let imported = Network::import_for(onnx, self.bundle.manifest().labels.len(), &lengths);
         imported.map_err(|source| Error::Model { path: path.to_owned(), source })
     }
 }

@@ -3,8 +3,10 @@
 //! The only importer: every engine starts from the [`Network`] made here.
 
 use crate::framework::framework;
-use crate::{Error, Precision, Program, Result, Unfused};
+use crate::fuse::FusedForm;
+use crate::{Error, Lengths, Precision, Program, Proof, Result, Unfused};
 use prost::Message;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tract_onnx::pb;
@@ -25,6 +27,14 @@ pub struct Network {
     labels: usize,
     embedding_rows: Option<usize>,
     takes_token_types: bool,
+    compared: Option<Compared>,
+}
+
+/// In which sequences the fused form was compared with the graph.
+#[derive(Clone, Debug)]
+struct Compared {
+    up_to: usize,
+    pieces: BTreeSet<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,7 +60,15 @@ impl Network {
     /// # Errors
     /// One of [`Error`]'s `Onnx…` and `Graph…` variants, naming the input, output, node or operator at fault.
     pub fn import(onnx: impl AsRef<[u8]>, labels: usize) -> Result<Network> {
-        catch(|| import(onnx, labels, true))
+        Network::import_for(onnx, labels, &Lengths::default())
+    }
+
+    /// As [`Network::import`], fused only if that computes the same in sequences of all these lengths.
+    ///
+    /// # Errors
+    /// As [`Network::import`].
+    pub fn import_for(onnx: impl AsRef<[u8]>, labels: usize, lengths: &Lengths) -> Result<Network> {
+        catch(|| import(onnx, labels, Some(lengths)))
     }
 
     /// As [`Network::import`], as tract's graph even where it could be fused: the second opinion for tests, and the form in
@@ -59,7 +77,7 @@ impl Network {
     /// # Errors
     /// As [`Network::import`].
     pub fn import_graph(onnx: impl AsRef<[u8]>, labels: usize) -> Result<Network> {
-        catch(|| import(onnx, labels, false))
+        catch(|| import(onnx, labels, None))
     }
 
     /// The graph, after declutter and before any engine's optimisation; `None` for a fused network.
@@ -98,7 +116,7 @@ impl Network {
         if stored == precision {
             return Ok(self);
         }
-        let Network { form, labels, embedding_rows, takes_token_types } = self;
+        let Network { form, labels, embedding_rows, takes_token_types, compared } = self;
         let error = |reason: &str| Error::Precision { stored, asked: precision, reason: reason.to_owned() };
         let program = match form {
             Form::Fused(program) => Arc::unwrap_or_clone(program),
@@ -106,7 +124,7 @@ impl Network {
         };
         let program =
             program.to_precision(precision).ok_or_else(|| error("what was rounded away cannot be made up"))?;
-        Ok(Network { form: Form::Fused(Arc::new(program)), labels, embedding_rows, takes_token_types })
+        Ok(Network { form: Form::Fused(Arc::new(program)), labels, embedding_rows, takes_token_types, compared })
     }
 
     /// The fused program by value, copied only if it is held elsewhere.
@@ -133,6 +151,16 @@ impl Network {
     /// Whether the graph has a third input, `token_type_ids`, to be fed zeros.
     pub fn takes_token_types(&self) -> bool {
         self.takes_token_types
+    }
+
+    /// The longest sequence in which the fused program is known to equal its graph, in tokens; `None` of a graph that did not fuse.
+    pub fn compared_up_to(&self) -> Option<usize> {
+        self.compared.as_ref().map(|compared| compared.up_to)
+    }
+
+    /// The record of that, for the file with this digest.
+    pub fn proof(&self, digest: String) -> Option<Proof> {
+        self.compared.as_ref().map(|compared| Proof::new(digest, compared.up_to, &compared.pieces))
     }
 
     /// Bytes of weights and other constants.
@@ -182,20 +210,20 @@ fn constant_bytes(model: &TypedModel) -> usize {
         .sum()
 }
 
-fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: bool) -> Result<Network> {
+fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: Option<&Lengths>) -> Result<Network> {
     let mut proto = pb::ModelProto::decode(onnx.as_ref()).map_err(|error| Error::OnnxSyntax(error.to_string()))?;
     drop(onnx);
     let takes_token_types = check_proto(&proto)?;
     let unfused = match fused {
-        true => match fuse_proto(&mut proto, labels)? {
-            Ok(program) => {
+        Some(lengths) => match fuse_proto(&mut proto, labels, lengths)? {
+            Ok(FusedForm { program, up_to, pieces }) => {
                 let embedding_rows = Some(program.embedding.words.rows());
-                let form = Form::Fused(Arc::new(program));
-                return Ok(Network { form, labels, embedding_rows, takes_token_types });
+                let (form, compared) = (Form::Fused(Arc::new(program)), Some(Compared { up_to, pieces }));
+                return Ok(Network { form, labels, embedding_rows, takes_token_types, compared });
             }
             Err(unfused) => unfused,
         },
-        false => Unfused { reason: "nobody asked for it".to_owned() },
+        None => Unfused { reason: "nobody asked for it".to_owned() },
     };
     crate::rewrite::rewrite(&mut proto, LOGITS);
     let mut inference = framework().model_for_proto_model(&proto).map_err(|error| Error::Graph(causes(&error)))?;
@@ -205,17 +233,22 @@ fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: bool) -> Result<Network>
         type_check(&mut inference, takes_token_types, &[LOGITS]).map_err(|error| Error::Graph(causes(&error)))?;
     check_logits(&typed, labels)?;
     let embedding_rows = find_embedding_rows(&typed);
-    Ok(Network { form: Form::Graph(Arc::new(typed), unfused), labels, embedding_rows, takes_token_types })
+    let form = Form::Graph(Arc::new(typed), unfused);
+    Ok(Network { form, labels, embedding_rows, takes_token_types, compared: None })
 }
 
 /// The program, if the graph has a fused form. A panic of tract's in a small piece of the graph is a reason not to fuse.
-fn fuse_proto(proto: &mut pb::ModelProto, labels: usize) -> Result<std::result::Result<Program, Unfused>> {
-    let fused = catch_unwind(AssertUnwindSafe(|| crate::fuse::fuse(proto, LOGITS)));
+fn fuse_proto(
+    proto: &mut pb::ModelProto,
+    labels: usize,
+    lengths: &Lengths,
+) -> Result<std::result::Result<FusedForm, Unfused>> {
+    let fused = catch_unwind(AssertUnwindSafe(|| crate::fuse::fuse(proto, LOGITS, lengths)));
     let gave_up = || Unfused { reason: "the importer gave up on a piece of it".to_owned() };
     match fused.unwrap_or_else(|_| Err(gave_up())) {
-        Ok(program) => {
-            check_logits(&program.head, labels)?;
-            Ok(Ok(program))
+        Ok(fused) => {
+            check_logits(&fused.program.head, labels)?;
+            Ok(Ok(fused))
         }
         Err(unfused) => Ok(Err(unfused)),
     }
@@ -265,6 +298,9 @@ pub(crate) fn type_check(
     model.select_outputs_by_name(outputs)?;
     let batch = model.symbols.sym("batch");
     let sequence = model.symbols.sym("sequence");
+    // What a comparison of sizes with -1 hangs on.
+    model.symbols.add_assertion("batch >= 1")?;
+    model.symbols.add_assertion("sequence >= 1")?;
     for input in 0..model.inputs.len() {
         let fact = i64::fact([batch.to_dim(), sequence.to_dim()]);
         model.set_input_fact(input, fact.into())?;

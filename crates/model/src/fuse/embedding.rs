@@ -2,6 +2,7 @@
 
 use super::anchors::{Anchor, Stored, Weights};
 use super::glue::{Feeds, Glue, IDS, MASK, ROWS, TOKENS, TYPES, elements, random, tensor};
+use super::ladder::Sample;
 use super::region::{Region, Step};
 use super::{Fused, Unfused};
 use crate::program::{Embedding, Positions};
@@ -9,7 +10,7 @@ use grice_kernels::LayerNorm;
 use std::sync::Arc;
 use tract_onnx::pb::GraphProto;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::format_err;
+use tract_onnx::tract_core::internal::{ensure, format_err};
 
 /// Rows that position tables leave free at their start, at most: RoBERTa's begins at 2.
 const OFFSET_MAX: usize = 2;
@@ -54,6 +55,7 @@ pub(super) fn fuse_embedding<'p>(glue: &Glue<'_, 'p>) -> Fused<(Draft, &'p str)>
     }
     let sum = Sum { glue, region: &region, word_rows, columns };
     let (positions, constant) = sum.split()?;
+    sum.check_lengths(positions.as_ref(), constant.as_deref())?;
     let words = table.stored().ok_or_else(|| Unfused::new(format!("the table of `{word_rows}` cannot be read")))?;
     Ok((Draft { words, positions, constant, norm: norm.clone() }, output))
 }
@@ -96,10 +98,11 @@ impl<'p> Sum<'_, 'p> {
     fn split(&self) -> Fused<(Option<Positions>, Option<Vec<f32>>)> {
         let (rows, columns) = (ROWS, self.columns);
         let zeros = vec![0.0; rows * TOKENS * columns];
-        let added = self.run(&zeros)?;
+        let run = |words: &[f32]| self.run(words, Sample::SMALL).map_err(|error| self.cannot(&error));
+        let added = run(&zeros)?;
         let words = random(&[rows, TOKENS, columns], 5);
         let expected: Vec<f32> = words.iter().zip(&added).map(|(word, added)| word + added).collect();
-        let found = self.run(&words)?;
+        let found = run(&words)?;
         if !super::glue::all_close(&found, &expected) || added[..TOKENS * columns] != added[TOKENS * columns..] {
             return Err(Unfused::new(format!("`{}` is not a sum of embeddings", self.region.value)));
         }
@@ -119,24 +122,52 @@ impl<'p> Sum<'_, 'p> {
         Err(Unfused::new(format!("`{}` depends on positions in an unknown way", self.region.value)))
     }
 
-    fn run(&self, words: &[f32]) -> Fused<Vec<f32>> {
-        let cannot = |error: TractError| Unfused::new(format!("`{}` cannot be computed: {error:#}", self.region.value));
-        let mut feeds = self.feeds().map_err(cannot)?;
-        feeds.insert(self.word_rows, tensor(&[ROWS, TOKENS, self.columns], words).map_err(cannot)?);
-        let sum = self.glue.probe.run(self.region, &feeds).map_err(cannot)?;
-        let values = elements(&sum).map_err(cannot)?;
-        let whole = values.len() == ROWS * TOKENS * self.columns;
-        whole.then_some(values).ok_or_else(|| Unfused::new(format!("`{}` has an odd shape", self.region.value)))
+    /// The same sum at every length that the positions reach to.
+    fn check_lengths(&self, positions: Option<&Positions>, constant: Option<&[f32]>) -> Fused<()> {
+        let (glue, columns) = (self.glue, self.columns);
+        if let Some(positions) = positions {
+            glue.ladder.limit(positions.table.rows().saturating_sub(positions.offset));
+        }
+        let table = positions.map(|positions| (positions.table.to_f32(), positions.offset));
+        let text = format!("embedding {:?} {}", table.as_ref().map(|table| table.1), glue.signature(self.region));
+        glue.ladder.climb(&text, self.region.value, glue.regions.is_token_wise(self.region), |sample| {
+            let words = random(&[sample.rows, sample.tokens, columns], 5);
+            let found = self.run(&words, sample)?;
+            let mut expected = words;
+            for (row, sum) in expected.chunks_exact_mut(columns).enumerate() {
+                let position = table.as_ref().map(|(values, offset)| {
+                    values.chunks_exact(columns).nth(row % sample.tokens + offset).unwrap_or_default()
+                });
+                for part in position.into_iter().chain(constant) {
+                    sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+                }
+            }
+            let unmasked = |values: &[f32]| sample.unmasked(values, sample.tokens, columns).concat();
+            Ok(super::glue::all_close(&unmasked(&found), &unmasked(&expected)))
+        })
+    }
+
+    fn cannot(&self, error: &TractError) -> Unfused {
+        Unfused::new(format!("`{}` cannot be computed: {error:#}", self.region.value))
+    }
+
+    fn run(&self, words: &[f32], sample: Sample) -> TractResult<Vec<f32>> {
+        let shape = [sample.rows, sample.tokens, self.columns];
+        let mut feeds = self.feeds(sample)?;
+        feeds.insert(self.word_rows, tensor(&shape, words)?);
+        let values = elements(&self.glue.probe.run(self.region, &feeds)?)?;
+        ensure!(values.len() == shape.iter().product::<usize>(), "it makes {} elements", values.len());
+        Ok(values)
     }
 
     /// Token type 0 for every token.
-    fn feeds(&self) -> TractResult<Feeds<'p>> {
-        let mut feeds = self.glue.standard_feeds(self.region, ROWS, TOKENS, self.columns);
+    fn feeds(&self, sample: Sample) -> TractResult<Feeds<'p>> {
+        let mut feeds = self.glue.feeds(self.region, sample, self.columns)?;
         for source in self.region.data().filter(|source| *source != self.word_rows) {
             if let Some(Anchor::Embedding { table, .. }) = self.glue.regions.anchors.get(source) {
                 let matrix = table.read().ok_or_else(|| format_err!("the table of `{source}` cannot be read"))?;
-                let row = matrix.to_f32()[..matrix.columns()].repeat(ROWS * TOKENS);
-                feeds.insert(source, tensor(&[ROWS, TOKENS, matrix.columns()], &row)?);
+                let row = matrix.to_f32()[..matrix.columns()].repeat(sample.rows * sample.tokens);
+                feeds.insert(source, tensor(&[sample.rows, sample.tokens, matrix.columns()], &row)?);
             }
         }
         Ok(feeds)
