@@ -178,7 +178,9 @@ pub(crate) enum CliError {
         expected: &'static str,
     },
     /// `inspect --prove` has no manifest to write into.
-    #[error("{0}: --prove writes into a bundle's grice.json; name a bundle's folder with --model (unpack a .tar first)")]
+    #[error(
+        "{0}: --prove writes into a bundle's grice.json; name a bundle's folder with --model (unpack a .tar first)"
+    )]
     ProofPlace(String),
     /// The manifest to write cannot be made of the old one.
     #[error("grice.json: {0}")]

@@ -3,11 +3,12 @@
 use crate::args::{Common, Eval, Format};
 use crate::error::{CliError, Result};
 use crate::judge::judge_rows;
-use crate::labels::{Labels, read_labels};
+use crate::labels::{Known, Labels, read_known};
 use crate::metrics::{BinaryScores, Outcome, mean, score_binary, share};
 use crate::model::{load_detector, open_bundle};
 use crate::output::write_stdout;
 use crate::progress::Progress;
+use crate::questions::{QuestionsReport, report_questions, show_questions};
 use crate::rows::RowReader;
 use crate::terminal::Terminal;
 use grice_core::{Detector, Maxim, PerMaxim, Verdict};
@@ -17,8 +18,14 @@ use std::fmt::Write;
 
 /// What is known of one row.
 pub(crate) struct Compared {
-    labels: Labels,
+    known: Known,
     verdict: Verdict,
+}
+
+/// A row with all four labels.
+struct Labelled<'a> {
+    labels: &'a Labels,
+    verdict: &'a Verdict,
 }
 
 /// The figures, as `--json` prints them.
@@ -36,6 +43,9 @@ pub(crate) struct Report {
     exact_match: Option<f64>,
     cooperative_accuracy: Option<f64>,
     violation_types: BTreeMap<String, TypeReport>,
+    /// Of the rows that answer one question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    judgements: Option<QuestionsReport>,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,7 +113,7 @@ pub(crate) fn compare_rows(
         }
         let count = rows.len();
         for judged in judge_rows(detector, rows)? {
-            match judged.verdict.and_then(|verdict| Ok(Compared { labels: read_labels(&judged.fields)?, verdict })) {
+            match judged.verdict.and_then(|verdict| Ok(Compared { known: read_known(&judged.fields)?, verdict })) {
                 Ok(row) => compared.push(row),
                 Err(error) => {
                     bad += 1;
@@ -118,6 +128,15 @@ pub(crate) fn compare_rows(
 }
 
 pub(crate) fn build_report(compared: &[Compared], bad_rows: usize, detector: &Detector) -> Report {
+    let judgements = report_questions(compared.iter().filter_map(|row| match &row.known {
+        Known::Question(question) => Some((question, &row.verdict)),
+        Known::Labels(_) => None,
+    }));
+    let labelled = compared.iter().filter_map(|row| match &row.known {
+        Known::Labels(labels) => Some(Labelled { labels, verdict: &row.verdict }),
+        Known::Question(_) => None,
+    });
+    let compared: Vec<Labelled<'_>> = labelled.collect();
     let maxims = PerMaxim::from_fn(|maxim| {
         let outcomes: Vec<Outcome> = compared.iter().map(|row| row.outcome(maxim)).collect();
         MaximReport { scores: score_binary(&outcomes), threshold: *detector.thresholds().get(maxim) }
@@ -125,7 +144,7 @@ pub(crate) fn build_report(compared: &[Compared], bad_rows: usize, detector: &De
     let f1s: Vec<f64> = maxims.iter().filter_map(|(_, report)| report.scores.f1).collect();
     let left_out = maxims.iter().filter(|(_, report)| report.scores.f1.is_none()).map(|(maxim, _)| maxim).collect();
     let rows_where =
-        |right: fn(&Compared) -> bool| share(compared.iter().filter(|row| right(row)).count(), compared.len());
+        |right: fn(&Labelled<'_>) -> bool| share(compared.iter().filter(|row| right(row)).count(), compared.len());
     Report {
         model: format!("{} {}", detector.manifest().name, detector.manifest().version).trim_end().to_owned(),
         precision: detector.engine_info().precision.name(),
@@ -137,13 +156,14 @@ pub(crate) fn build_report(compared: &[Compared], bad_rows: usize, detector: &De
         cooperative_accuracy: rows_where(|row| {
             row.verdict.cooperative == row.labels.violated.iter().all(|(_, violated)| !violated)
         }),
-        violation_types: build_type_reports(compared),
+        violation_types: build_type_reports(&compared),
+        judgements,
         maxims,
     }
 }
 
-fn build_type_reports(compared: &[Compared]) -> BTreeMap<String, TypeReport> {
-    let mut groups: BTreeMap<&str, Vec<&Compared>> = BTreeMap::new();
+fn build_type_reports(compared: &[Labelled<'_>]) -> BTreeMap<String, TypeReport> {
+    let mut groups: BTreeMap<&str, Vec<&Labelled<'_>>> = BTreeMap::new();
     for row in compared {
         if let Some(name) = &row.labels.violation_type {
             groups.entry(name).or_default().push(row);
@@ -163,7 +183,7 @@ fn build_type_reports(compared: &[Compared]) -> BTreeMap<String, TypeReport> {
     reports.collect()
 }
 
-impl Compared {
+impl Labelled<'_> {
     fn outcome(&self, maxim: Maxim) -> Outcome {
         Outcome {
             label: *self.labels.violated.get(maxim),
@@ -175,7 +195,15 @@ impl Compared {
 
 fn show_report(report: &Report, terminal: Terminal) -> String {
     let heading = |text: &str| terminal.paint(terminal.strong(), text);
-    let mut text = format!("{} ({}), {} rows\n\n", report.model, report.precision, report.rows);
+    let judged = report.judgements.as_ref().map_or(0, |judgements| judgements.rows);
+    let mut text = format!("{} ({}), {} rows\n\n", report.model, report.precision, report.rows + judged);
+    if let Some(judgements) = &report.judgements {
+        show_questions(&mut text, judgements, terminal);
+        if report.rows == 0 {
+            return text;
+        }
+        text.push('\n');
+    }
     let columns = "maxim     precision  recall      F1     AUC     ECE  support  threshold";
     _ = writeln!(text, "{}", heading(columns));
     for (maxim, MaximReport { scores, threshold }) in report.maxims.iter() {

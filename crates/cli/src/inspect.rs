@@ -176,7 +176,9 @@ fn show_description(about: &Description, terminal: Terminal) -> String {
     _ = match (&graph.unfused_because, graph.compared_up_to) {
         (Some(reason), _) => writeln!(text, "fused       no: {reason}"),
         (None, None) => writeln!(text, "fused       yes"),
-        (None, Some(tokens)) => writeln!(text, "fused       yes, equal to the graph in sequences of up to {tokens} tokens"),
+        (None, Some(tokens)) => {
+            writeln!(text, "fused       yes, equal to the graph in sequences of up to {tokens} tokens")
+        }
     };
     _ = writeln!(text, "steps       {}", graph.nodes);
     for operator in &graph.operators {

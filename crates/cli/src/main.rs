@@ -30,6 +30,7 @@ mod profile;
 mod progress;
 mod prove;
 mod quantize;
+mod questions;
 mod resume;
 mod rows;
 mod serve;

@@ -61,7 +61,7 @@ pub(crate) fn mean(values: &[f64]) -> Option<f64> {
 
 /// The chance that an outcome labelled yes has the higher probability than one labelled no, ties counted half: the Mann-Whitney
 /// statistic, from ranks with ties sharing their mean rank.
-fn area_under_roc(outcomes: &[Outcome]) -> Option<f64> {
+pub(crate) fn area_under_roc(outcomes: &[Outcome]) -> Option<f64> {
     let mut sorted: Vec<(f64, bool)> = outcomes.iter().map(|outcome| (outcome.probability, outcome.label)).collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     let yes = sorted.iter().filter(|(_, label)| *label).count();

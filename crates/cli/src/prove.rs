@@ -15,7 +15,8 @@ const LABELS: usize = 4;
 /// [`CliError::ProofPlace`] for what is no folder; what the bundle is at fault of; [`CliError::Write`].
 pub(crate) fn prove(common: &Common) -> Result<()> {
     let folder = common.model.as_deref().filter(|path| path.is_dir()).ok_or_else(|| {
-        let place = common.model.as_ref().map_or_else(|| "the model compiled in".to_owned(), |path| path.display().to_string());
+        let place =
+            common.model.as_ref().map_or_else(|| "the model compiled in".to_owned(), |path| path.display().to_string());
         CliError::ProofPlace(place)
     })?;
     let bundle = open_bundle(common)?;

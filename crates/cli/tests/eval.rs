@@ -121,6 +121,52 @@ fn check_type(report: &Value, verdicts: &[Value], rest: usize) {
 }
 
 #[test]
+fn rows_that_answer_one_question_are_scored_question_by_question() {
+    let plain = good_rows(40);
+    let rows = plain.lines().enumerate().map(|(number, line)| {
+        let mut row: Value = serde_json::from_str(line).unwrap();
+        row["set"] = json!("people");
+        row["question"] = json!(if number % 2 == 0 { "clear" } else { "anything" });
+        row["maxim"] = if number % 2 == 0 { json!("manner") } else { Value::Null };
+        row["violated"] = json!(label(number, number % 2));
+        row["group"] = json!(format!("dialogue {}", number / 4));
+        row.to_string() + "\n"
+    });
+    let input: String = rows.collect();
+    let verdicts = run_with_stdin(&mut grice(["detect", "-i", "-"]), input.as_bytes()).expect(0).rows();
+    let ran = run_with_stdin(&mut grice(["eval", "-i", "-", "--json"]), input.as_bytes()).expect(0);
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    let judgements = &report["judgements"];
+    assert_eq!((&report["rows"], &judgements["rows"]), (&json!(0), &json!(40)));
+    for (place, (name, maxim)) in
+        [("people/anything", Value::Null), ("people/clear", json!("manner"))].iter().enumerate()
+    {
+        let rest = 1 - place;
+        let rows: Vec<(bool, f64)> = (rest..40)
+            .step_by(2)
+            .map(|row| {
+                let all = MAXIMS.map(|maxim| verdicts[row]["probabilities"][maxim].as_f64().unwrap());
+                (label(row, row % 2), if rest == 0 { all[3] } else { all.into_iter().fold(0.0, f64::max) })
+            })
+            .collect();
+        let question = &judgements["questions"][place];
+        assert_eq!((&question["name"], &question["maxim"], &question["rows"]), (&json!(name), maxim, &json!(20)));
+        close(&question["auc"], auc(&rows));
+        let [low, high] = [0, 1].map(|end| question["auc_95"][end].as_f64().unwrap());
+        assert!(low <= auc(&rows) && auc(&rows) <= high, "{question}");
+        if rest == 0 {
+            close(&judgements["mean_auc"]["manner"], auc(&rows));
+        }
+    }
+    assert!(judgements["mean_auc"]["relation"].is_null());
+    let table = run_with_stdin(&mut grice(["eval", "-i", "-"]), input.as_bytes()).expect(0).out;
+    for part in ["40 rows", "people/clear", "mean AUC over the questions of a maxim: manner "] {
+        assert!(table.contains(part), "{table}");
+    }
+    assert!(!table.contains("macro F1"), "{table}");
+}
+
+#[test]
 fn the_table_is_plain_when_piped() {
     let ran = run_with_stdin(&mut grice(["eval", "-i", "-"]), labelled(8).as_bytes()).expect(0);
     assert!(ran.out.is_ascii() && !ran.out.contains('\u{1b}'));

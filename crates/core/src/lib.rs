@@ -34,8 +34,8 @@ pub use grice_cpu::{CpuEngine, CpuPlan};
 #[cfg(feature = "gpu")]
 pub use grice_gpu::Adapter;
 pub use grice_model::{
-    Batch, Engine, EngineError, EngineInfo, Family, Lengths, Logits, Manifest, Maxim, Network, NodeSummary, PerMaxim, Precision, Proof,
-    Span, Task, Trace,
+    Batch, Engine, EngineError, EngineInfo, Family, Lengths, Logits, Manifest, Maxim, Network, NodeSummary, PerMaxim,
+    Precision, Proof, Span, Task, Trace,
 };
 pub use planner::Planner;
 pub use reader::Reader;

@@ -27,6 +27,8 @@ pub(crate) struct Weights {
     /// What the weights are packed for.
     isa: Isa,
     lookup: Lookup,
+    /// From the width of the embedding to that of the layers, where these differ.
+    projection: Option<PackedLinear>,
     layers: Vec<PackedLayer>,
     head: Head,
     columns: usize,
@@ -104,7 +106,7 @@ impl Run<'_> {
     fn encode(&self, buffers: &mut Buffers, trace: &mut Option<&mut Trace>) -> Result<(), ShapeError> {
         let (tokens, columns) = (self.ids.len(), self.weights.columns);
         buffers.resize(tokens, columns);
-        record(trace, None, "embed", 0, || self.embed(&mut buffers.hidden))?;
+        record(trace, None, "embed", 0, || self.embed(buffers))?;
         for (number, layer) in self.weights.layers.iter().enumerate() {
             let step = LayerRun { run: self, layer, number };
             match &layer.query {
@@ -115,10 +117,22 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn embed(&self, hidden: &mut [f32]) -> Result<(), ShapeError> {
+    fn embed(&self, buffers: &mut Buffers) -> Result<(), ShapeError> {
+        let (lookup, tokens) = (&self.weights.lookup, self.ids.len());
+        let Some(projection) = &self.weights.projection else {
+            return self.embed_words(&mut buffers.hidden);
+        };
+        let Buffers { hidden, projected, .. } = buffers;
+        let words = &mut projected[..tokens * lookup.columns()];
+        self.embed_words(words)?;
+        let epilogue = Epilogue { activation: Activation::Identity, residual: None, norm: None };
+        self.kernels.linear(words, tokens, projection, &epilogue, hidden)
+    }
+
+    fn embed_words(&self, out: &mut [f32]) -> Result<(), ShapeError> {
         let lookup = &self.weights.lookup;
-        lookup.gather(self.kernels, self.ids, self.cu_seqlens, hidden)?;
-        self.kernels.layer_norm_in_place(hidden, self.ids.len(), lookup.norm())
+        lookup.gather(self.kernels, self.ids, self.cu_seqlens, out)?;
+        self.kernels.layer_norm_in_place(out, self.ids.len(), lookup.norm())
     }
 }
 
@@ -252,12 +266,14 @@ impl Weights {
     pub(crate) fn pack(program: Program, labels: usize, isa: Isa) -> Result<Weights, EngineError> {
         let target = Target { isa, rounding: rounding_for(&program) };
         let (columns, head) = (program.hidden(), Head::new(&program, labels)?);
-        let Program { embedding, layers, .. } = program;
+        let Program { mut embedding, layers, .. } = program;
         let last = layers.len().saturating_sub(1);
         let layers = layers.into_iter().enumerate().map(|(number, layer)| pack_layer(layer, number == last, target));
         let unfit = |error: ShapeError| EngineError::Plan(error.to_string());
+        let projection = embedding.projection.take().map(|linear| pack(target, &[linear]));
+        let projection = projection.transpose().map_err(unfit)?;
         let layers = layers.collect::<Result<_, _>>().map_err(unfit)?;
-        Ok(Weights { isa, lookup: Lookup::new(embedding).map_err(unfit)?, layers, head, columns })
+        Ok(Weights { isa, lookup: Lookup::new(embedding).map_err(unfit)?, projection, layers, head, columns })
     }
 }
 
@@ -276,7 +292,9 @@ fn rounding_for(program: &Program) -> Rounding {
         let mut linears = [query, key, value, output, up, down].into_iter();
         linears.any(|linear| linear.weights.precision() == Precision::Int8)
     };
-    if program.layers.iter().any(is_int8) { Rounding::Stepwise } else { Rounding::Fused }
+    let projection = program.embedding.projection.as_ref();
+    let projects_int8 = projection.is_some_and(|linear| linear.weights.precision() == Precision::Int8);
+    if projects_int8 || program.layers.iter().any(is_int8) { Rounding::Stepwise } else { Rounding::Fused }
 }
 
 fn pack_layer(layer: Layer, is_last: bool, target: Target) -> Result<PackedLayer, ShapeError> {

@@ -133,17 +133,19 @@ fn check(stage: &str, found: &Values, expected: &Values, tolerance: f32) -> Resu
 #[test]
 fn random_encoders_answer_what_onnx_runtime_answers_at_every_length() {
     let mut wrong = Vec::new();
-    let (mut fused, mut graphs) = (0, 0);
+    let (mut fused, mut graphs, mut later) = (0, 0, 0);
     for encoder in Encoder::all() {
         let network = Network::import_for(&encoder.onnx, 4, &Lengths::up_to(encoder.longest));
         let network = network.unwrap_or_else(|error| panic!("{}: {error}", encoder.name));
         let is_fused = network.program().is_ok();
         *(if is_fused { &mut fused } else { &mut graphs }) += 1;
+        later += usize::from(network.program().is_err_and(|unfused| unfused.reason.contains("in sequences of")));
         let mut engine = CpuEngine::new(network, Precision::Fp32, 1).unwrap();
         if let Err(text) = encoder.compare(&mut engine, is_fused) {
             wrong.push(format!("{} (fused: {is_fused}): {text}", encoder.name));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(fused >= 3 && graphs >= 3, "{fused} fused, {graphs} did not");
+    // Windows, positions and biases that begin beyond five tokens are among those that did not.
+    assert!(fused >= 3 && graphs >= 3 && later >= 3, "{fused} fused, {graphs} did not, {later} for what begins later");
 }

@@ -12,10 +12,10 @@ use grice_kernels::{EmbeddingTable, Table};
 /// # Errors
 /// [`GpuError::Refused`] where a buffer is missing or an id is beyond the table, [`GpuError::Lost`].
 pub(crate) fn write_rows(plan: &Inner, buffers: &Buffers, ids: &[u32], cu_seqlens: &[u32]) -> Result<(), GpuError> {
-    let Model { hidden, embedding, .. } = &plan.model;
+    let Model { embedding, .. } = &plan.model;
     let (queue, words) = (plan.uploaded.gpu.queue(), plan.lookup.words());
     let refused = |reason: &str| GpuError::Refused { what: "the embedding".to_owned(), reason: reason.to_owned() };
-    let row_bytes = embedding.form.row_bytes(*hidden);
+    let row_bytes = embedding.form.row_bytes(embedding.columns);
     let size = wgpu::BufferSize::new((ids.len() * row_bytes) as u64);
     let size = size.ok_or_else(|| refused("a batch without tokens"))?;
     let Some(mut rows) = queue.write_buffer_with(buffers.arena(Arena::Wide)?, 0, size) else {
@@ -34,7 +34,7 @@ pub(crate) fn write_rows(plan: &Inner, buffers: &Buffers, ids: &[u32], cu_seqlen
         queue.write_buffer(buffers.arena(Arena::Scales)?, 0, bytemuck::cast_slice(&of_tokens));
     }
     if embedding.positions.is_some() {
-        let places: Vec<u32> = cu_seqlens.windows(2).flat_map(|ends| 0..ends[1] - ends[0]).collect();
+        let places = plan.lookup.places(ids, cu_seqlens);
         queue.write_buffer(buffers.arena(Arena::Places)?, 0, bytemuck::cast_slice(&places));
     }
     Ok(())

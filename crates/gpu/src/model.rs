@@ -4,7 +4,7 @@ use crate::error::GpuError;
 use crate::gemm::{PackedWeights, Weights};
 use crate::record::{Arena, Buffer, View};
 use grice_kernels::{Activation, LayerNorm, SlotMap};
-use grice_model::{Attention, Dense, Embedding, Layer, Linear, Positions, Precision, Relative, Values};
+use grice_model::{Attention, Dense, Embedding, Layer, Linear, Precision, Relative, Values};
 use serde::{Deserialize, Serialize};
 
 /// The widest head that `attention` takes.
@@ -36,6 +36,8 @@ pub(crate) struct DensePlan {
 /// What becomes of the rows that the processor gathers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct EmbeddingPlan {
+    /// Of the tables and the norm.
+    pub(crate) columns: usize,
     pub(crate) form: Form,
     pub(crate) positions: Option<PositionsPlan>,
     /// Gamma, beta, then the row that is added to every token, if there is one.
@@ -43,9 +45,11 @@ pub(crate) struct EmbeddingPlan {
     pub(crate) constant: bool,
     #[serde(with = "crate::compiled::bits")]
     pub(crate) epsilon: f32,
+    /// From `columns` to the columns of hidden states, where these are more.
+    pub(crate) projection: Option<Weights>,
 }
 
-/// Rows for positions, from that of a sequence's first token on.
+/// Rows for positions, from the lowest that any token takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PositionsPlan {
     /// F32 `[rows, hidden]`.
@@ -153,6 +157,11 @@ impl Model {
         View::whole(Buffer::Arena(arena), rows, self.hidden)
     }
 
+    /// All products but those of the head.
+    pub(crate) fn all_products(&self) -> impl Iterator<Item = &Weights> {
+        self.layers.iter().flat_map(Model::products).chain(&self.embedding.projection)
+    }
+
     /// All products of a layer.
     pub(crate) fn products(layer: &LayerPlan) -> impl Iterator<Item = &Weights> {
         [&layer.projections, &layer.output, &layer.up, &layer.down].into_iter().chain(&layer.query)
@@ -160,7 +169,7 @@ impl Model {
 
     /// Whether any product is of 8-bit integers.
     pub(crate) fn has_int8(&self) -> bool {
-        self.layers.iter().flat_map(Model::products).any(|weights| weights.precision == Precision::Int8)
+        self.all_products().any(|weights| weights.precision == Precision::Int8)
     }
 
     /// The widest matrices of the head, after its even layers and after its odd ones, counting from zero.
@@ -189,12 +198,13 @@ impl Model {
         binding_bytes_max: u64,
         upload: Upload<'_>,
     ) -> Result<Model, GpuError> {
-        let hidden = embedding.norm.gamma.len();
+        let columns = embedding.norm.gamma.len();
+        let hidden = embedding.projection.as_ref().map_or(columns, Linear::outputs);
         let count = layers.len();
         if count == 0 {
             return Err(unable("the encoder", "it has no layers"));
         }
-        let embedding = lower_embedding(embedding, hidden, upload)?;
+        let embedding = lower_embedding(embedding, hidden, binding_bytes_max, upload)?;
         let mut lowered = Vec::with_capacity(count);
         for (number, layer) in layers.into_iter().enumerate() {
             let is_last = number + 1 == count;
@@ -305,26 +315,43 @@ fn unable(step: &str, reason: &str) -> GpuError {
     GpuError::Lowering { step: step.to_owned(), reason: reason.to_owned() }
 }
 
-fn lower_embedding(embedding: &Embedding, hidden: usize, upload: Upload<'_>) -> Result<EmbeddingPlan, GpuError> {
-    let Embedding { words, positions, constant, norm } = embedding;
-    let name = "the embedding";
-    let lengths = [words.columns(), norm.beta.len(), constant.as_ref().map_or(hidden, Vec::len)];
-    if lengths.iter().any(|length| *length != hidden) {
+fn lower_embedding(
+    embedding: &Embedding,
+    hidden: usize,
+    binding_bytes_max: u64,
+    upload: Upload<'_>,
+) -> Result<EmbeddingPlan, GpuError> {
+    let Embedding { words, positions, constant, norm, projection } = embedding;
+    let (name, columns) = ("the embedding", norm.gamma.len());
+    let lengths = [words.columns(), norm.beta.len(), constant.as_ref().map_or(columns, Vec::len)];
+    if lengths.iter().any(|length| *length != columns) {
         return Err(unable(name, "its rows are not as long as its norm"));
+    }
+    // Embedded tokens wait for their projection in a buffer of hidden states.
+    if columns > hidden || (projection.is_none() && columns != hidden) {
+        return Err(unable(name, &format!("its rows of {columns} do not become hidden states of {hidden}")));
     }
     let positions = match positions {
         None => None,
-        Some(Positions { table, offset }) if table.columns() == hidden && *offset < table.rows() => {
-            let numbers = &table.to_f32()[offset * hidden..];
+        Some(positions) if positions.table.columns() == columns && positions.tokens_max() > 0 => {
+            let numbers = &positions.table.to_f32()[positions.first_row() * columns..];
             let words = numbers.iter().map(|number| number.to_bits()).collect();
-            Some(PositionsPlan { table: upload("the positions".to_owned(), words)?, rows: table.rows() - offset })
+            Some(PositionsPlan { table: upload("the positions".to_owned(), words)?, rows: positions.rows() })
         }
-        Some(_) => return Err(unable("the positions", &format!("they are not rows of {hidden} columns"))),
+        Some(_) => return Err(unable("the positions", &format!("they are not rows of {columns} columns"))),
     };
     let numbers = norm.gamma.iter().chain(&norm.beta).chain(constant.iter().flatten());
     let parameters = upload(name.to_owned(), numbers.map(|number| number.to_bits()).collect())?;
     let form = Form::of(words.values());
-    Ok(EmbeddingPlan { form, positions, parameters, constant: constant.is_some(), epsilon: norm.epsilon })
+    let projection = match projection {
+        None => None,
+        Some(linear) => {
+            let name = "the embedding's projection";
+            Some(upload_linear(name, &[linear], [columns, hidden], binding_bytes_max, upload)?)
+        }
+    };
+    let (constant, epsilon) = (constant.is_some(), norm.epsilon);
+    Ok(EmbeddingPlan { columns, form, positions, parameters, constant, epsilon, projection })
 }
 
 fn lower_head(

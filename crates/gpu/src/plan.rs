@@ -63,14 +63,14 @@ impl GpuPlan {
         let model = gpu.attempt("the weights", weight_bytes, lower).await?;
         let lookup = Lookup::new(embedding).map_err(|error| unable("the embedding", error.to_string()))?;
         release_free_memory();
-        let tiles = Tiles::open(gpu, &model.layers.iter().flat_map(Model::products).collect::<Vec<_>>())?;
+        let tiles = Tiles::open(gpu, &model.all_products().collect::<Vec<_>>())?;
         let tokens_max = buffers::tokens_max(&model, binding_bytes_max);
         GpuPlan::assemble(Inner { uploaded, model, lookup, head, precision, labels, tiles, tokens_max }).await
     }
 
     /// Checks that the parts fit each other, and makes the pipelines.
     pub(crate) async fn assemble(inner: Inner) -> Result<GpuPlan, GpuError> {
-        if inner.lookup.columns() != inner.model.hidden {
+        if inner.lookup.columns() != inner.model.embedding.columns {
             let reason = "its rows are not as long as its norm".to_owned();
             return Err(GpuError::Lowering { step: "the embedding".to_owned(), reason });
         }

@@ -33,6 +33,13 @@ fn files_by_onnx_runtimes_quantizer() {
     });
 }
 
+/// Encoders of other families and from other tools.
+#[test]
+fn exports_meet_their_references() {
+    let Some(gpu) = open_gpu() else { return };
+    conformance::check_exports(|_, network| engine(&gpu, network));
+}
+
 /// A head in other operators runs on the processor, and answers the same.
 #[test]
 fn heads_run_on_either_side() {

@@ -75,6 +75,16 @@ pub enum Error {
         /// What is wrong with its value.
         problem: String,
     },
+    /// A node asks for something that grice does not support.
+    #[error("the ONNX graph cannot be used: {op} (node `{node}`) {problem}")]
+    GraphNode {
+        /// The operator.
+        op: String,
+        /// Name of the node, or of the value that it makes.
+        node: String,
+        /// What it has or lacks.
+        problem: String,
+    },
     /// The graph does not type-check.
     #[error("the ONNX graph cannot be used: {0}")]
     Graph(String),

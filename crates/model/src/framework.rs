@@ -8,10 +8,10 @@ use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::infer::rules::{InferenceResult, Solver, TensorProxy};
-use tract_onnx::tract_hir::ops::binary::BinIntoHir;
 use tract_onnx::tract_hir::internal::{
     Expansion, InferenceOp, StaticName, TypedModel, bail, ensure, expand, format_err,
 };
+use tract_onnx::tract_hir::ops::binary::BinIntoHir;
 
 /// Beyond the positions of any sequence, and near enough to count to.
 const FARTHEST: i64 = 1 << 20;

@@ -4,6 +4,7 @@
 
 mod attributes;
 mod batch;
+mod contrib;
 mod engine;
 mod equal;
 mod error;

@@ -8,12 +8,19 @@ use std::sync::Arc;
 /// The tables of an embedding.
 pub struct Lookup {
     words: EmbeddingTable,
-    /// The table, and how many positions it has.
-    positions: Option<(EmbeddingTable, usize)>,
-    /// The table's row of the first token.
-    offset: usize,
+    positions: Option<PositionRows>,
     constant: Option<Vec<f32>>,
     norm: LayerNorm,
+}
+
+/// The table of positions, and which of its rows a token takes.
+struct PositionRows {
+    table: EmbeddingTable,
+    /// The lowest row that any token takes.
+    first: usize,
+    /// The longest sequence.
+    tokens_max: usize,
+    uncounted: Option<u32>,
 }
 
 impl Lookup {
@@ -22,15 +29,12 @@ impl Lookup {
     /// # Errors
     /// Tables of other sizes than they say.
     pub fn new(embedding: Embedding) -> Result<Lookup, ShapeError> {
-        let (positions, offset) = match embedding.positions {
-            None => (None, 0),
-            Some(positions) => {
-                let count = positions.table.rows().saturating_sub(positions.offset);
-                (Some((table(positions.table)?, count)), positions.offset)
-            }
-        };
-        let words = table(embedding.words)?;
-        Ok(Lookup { words, positions, offset, constant: embedding.constant, norm: embedding.norm })
+        let positions = embedding.positions.map(|positions| {
+            let (first, tokens_max, uncounted) = (positions.first_row(), positions.tokens_max(), positions.uncounted);
+            Ok(PositionRows { table: table(positions.table)?, first, tokens_max, uncounted })
+        });
+        let (words, positions) = (table(embedding.words)?, positions.transpose()?);
+        Ok(Lookup { words, positions, constant: embedding.constant, norm: embedding.norm })
     }
 
     /// The norm that follows the sum.
@@ -50,7 +54,7 @@ impl Lookup {
 
     /// Bytes of the tables.
     pub fn bytes(&self) -> usize {
-        self.words.bytes() + self.positions.as_ref().map_or(0, |(table, _)| table.bytes())
+        self.words.bytes() + self.positions.as_ref().map_or(0, |positions| positions.table.bytes())
     }
 
     /// Says whether every sequence fits the positions and every id the words.
@@ -62,11 +66,32 @@ impl Lookup {
         if let Some(&id) = batch.ids().iter().find(|&&id| id as usize >= rows) {
             return Err(EngineError::TokenId { id, rows });
         }
-        let Some((_, positions)) = self.positions else { return Ok(()) };
+        let Some(PositionRows { tokens_max: positions, .. }) = self.positions else { return Ok(()) };
         match (0..batch.rows()).map(|row| batch.sequence(row).len()).max() {
             Some(tokens) if tokens > positions => Err(EngineError::Positions { tokens, positions }),
             _ => Ok(()),
         }
+    }
+
+    /// Which row each token takes of the position table, counted from the lowest that any token takes; none where there is no table.
+    /// `cu_seqlens` as in [`Batch::cu_seqlens`](crate::Batch::cu_seqlens).
+    pub fn places(&self, ids: &[u32], cu_seqlens: &[u32]) -> Vec<u32> {
+        let Some(positions) = &self.positions else { return Vec::new() };
+        let mut places = Vec::with_capacity(ids.len());
+        for ends in cu_seqlens.windows(2) {
+            match positions.uncounted {
+                None => places.extend(0..ends[1] - ends[0]),
+                Some(uncounted) => {
+                    let mut counted = 0;
+                    places.extend(ids[ends[0] as usize..ends[1] as usize].iter().map(|&id| {
+                        let is_counted = u32::from(id != uncounted);
+                        counted += is_counted;
+                        counted * is_counted
+                    }));
+                }
+            }
+        }
+        places
     }
 
     /// Sums of rows, `[tokens, columns]`, before the norm. `cu_seqlens` as in [`Batch::cu_seqlens`](crate::Batch::cu_seqlens).
@@ -80,12 +105,12 @@ impl Lookup {
         cu_seqlens: &[u32],
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
-        let lengths = cu_seqlens.windows(2).map(|pair| pair[1] - pair[0]);
-        let first = self.offset as u32;
-        let positions: Vec<u32> = lengths.flat_map(|length| first..first + length).collect();
+        let mut positions = self.places(ids, cu_seqlens);
+        let first = self.positions.as_ref().map_or(0, |positions| positions.first as u32);
+        positions.iter_mut().for_each(|place| *place += first);
         let rows = grice_kernels::Embedding {
             words: &self.words,
-            positions: self.positions.as_ref().map(|(table, _)| table),
+            positions: self.positions.as_ref().map(|positions| &positions.table),
             constant: self.constant.as_deref(),
         };
         kernels.embed(ids, &positions, &rows, out)

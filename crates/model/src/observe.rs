@@ -28,6 +28,7 @@ impl Observed {
 
 fn import(mut model: ModelProto, values: &[String]) -> Result<Observed> {
     let takes_token_types = onnx::check_proto(&model)?;
+    crate::contrib::expand(&mut model)?;
     crate::rewrite::rewrite_for_types(&mut model, LOGITS);
     let mut inference = framework().model_for_proto_model(&model).map_err(|error| Error::Graph(causes(&error)))?;
     drop(model);

@@ -214,6 +214,7 @@ fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: Option<&Lengths>) -> Res
     let mut proto = pb::ModelProto::decode(onnx.as_ref()).map_err(|error| Error::OnnxSyntax(error.to_string()))?;
     drop(onnx);
     let takes_token_types = check_proto(&proto)?;
+    crate::contrib::expand(&mut proto)?;
     let unfused = match fused {
         Some(lengths) => match fuse_proto(&mut proto, labels, lengths)? {
             Ok(FusedForm { program, up_to, pieces }) => {

@@ -28,7 +28,7 @@ pub struct Dense {
     pub activation: Activation,
 }
 
-/// `norm(words[id] + positions[offset + i] + constant)`.
+/// `norm(words[id] + positions[offset + i] + constant)`, projected to the width of the layers where that is another.
 #[derive(Clone, Debug)]
 pub struct Embedding {
     /// `[vocabulary, hidden]`.
@@ -39,6 +39,8 @@ pub struct Embedding {
     pub constant: Option<Vec<f32>>,
     /// Normalisation after the sum.
     pub norm: LayerNorm,
+    /// From the width of the tables to that of the layers: ELECTRA's.
+    pub projection: Option<Linear>,
 }
 
 /// One row for each position of a sequence.
@@ -48,6 +50,25 @@ pub struct Positions {
     pub table: Arc<Matrix>,
     /// The row of the first token.
     pub offset: usize,
+    /// The id of tokens that are not counted, and take the row before the first one's: RoBERTa's padding.
+    pub uncounted: Option<u32>,
+}
+
+impl Positions {
+    /// The lowest row that any token takes.
+    pub fn first_row(&self) -> usize {
+        self.offset - usize::from(self.uncounted.is_some() && self.offset > 0)
+    }
+
+    /// Rows that tokens can take, from [`Self::first_row`] on.
+    pub fn rows(&self) -> usize {
+        self.table.rows().saturating_sub(self.first_row())
+    }
+
+    /// The longest sequence that there are rows for.
+    pub fn tokens_max(&self) -> usize {
+        self.table.rows().saturating_sub(self.offset)
+    }
 }
 
 /// One post-norm encoder layer:
@@ -132,7 +153,8 @@ impl Relative {
 impl Program {
     /// Columns of a hidden state.
     pub fn hidden(&self) -> usize {
-        self.embedding.norm.gamma.len()
+        let columns = self.embedding.norm.gamma.len();
+        self.embedding.projection.as_ref().map_or(columns, Linear::outputs)
     }
 
     /// How the weights of dense layers are stored.
@@ -151,6 +173,9 @@ impl Program {
             for linear in [query, key, value, output, up, down] {
                 convert(&mut linear.weights, Along::Columns)?;
             }
+        }
+        if let Some(projection) = &mut self.embedding.projection {
+            convert(&mut projection.weights, Along::Columns)?;
         }
         convert(&mut self.embedding.words, Along::Rows)?;
         if let Some(positions) = &mut self.embedding.positions {
@@ -172,7 +197,12 @@ impl Program {
             [linear.clone(), attention.to_owned(), linear, format!("fused feed-forward ({precision})")]
         };
         let embedding = format!("fused embedding ({})", self.embedding.words.precision());
-        std::iter::once(embedding).chain(self.layers.iter().flat_map(layer)).chain(["fused token 0".to_owned()])
+        let projection = self.embedding.projection.as_ref();
+        let projection = projection.map(|linear| format!("fused linear ({})", linear.weights.precision()));
+        std::iter::once(embedding)
+            .chain(projection)
+            .chain(self.layers.iter().flat_map(layer))
+            .chain(["fused token 0".to_owned()])
     }
 
     /// Bytes of all weights.
@@ -186,6 +216,7 @@ impl Program {
             all.into_iter().map(linear).sum::<usize>() + tables
         };
         let positions = self.embedding.positions.as_ref().map_or(0, |positions| positions.table.bytes());
-        self.embedding.words.bytes() + positions + self.layers.iter().map(layer).sum::<usize>()
+        let projection = self.embedding.projection.as_ref().map_or(0, linear);
+        self.embedding.words.bytes() + positions + projection + self.layers.iter().map(layer).sum::<usize>()
     }
 }

@@ -1,6 +1,7 @@
 //! Parts of an ONNX graph, for those who write some.
 
-use tract_onnx::pb::{NodeProto, TensorProto};
+use tract_onnx::pb::attribute_proto::AttributeType;
+use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};
 
 /// ONNX's number for f32.
 const FLOAT: i32 = 1;
@@ -19,4 +20,20 @@ pub(crate) fn float_tensor(name: &str, dims: &[i64], values: &[f32]) -> TensorPr
         raw_data: values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         ..TensorProto::default()
     }
+}
+
+/// An attribute that is one integer.
+pub(crate) fn integer_attribute(name: &str, value: i64) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: AttributeType::Int.into(), i: value, ..AttributeProto::default() }
+}
+
+/// An attribute that is a list of integers.
+pub(crate) fn integers_attribute(name: &str, values: &[i64]) -> AttributeProto {
+    let ints = values.to_vec();
+    AttributeProto { name: name.to_owned(), r#type: AttributeType::Ints.into(), ints, ..AttributeProto::default() }
+}
+
+/// An attribute that is one number.
+pub(crate) fn float_attribute(name: &str, value: f32) -> AttributeProto {
+    AttributeProto { name: name.to_owned(), r#type: AttributeType::Float.into(), f: value, ..AttributeProto::default() }
 }

@@ -11,8 +11,8 @@ use tract_onnx::tract_core::ops::element_wise::{ElementWiseMiniOp, ElementWiseOp
 use tract_onnx::tract_core::ops::math::{add, div, max, min, mul, round_half_to_even, sub};
 use tract_onnx::tract_hir::infer::rules::{InferenceResult, Solver, TensorProxy};
 use tract_onnx::tract_hir::internal::{
-    AxisOp, Expansion, InferenceOp, StaticName, TypedModel, bail, ensure, expand, format_err, rctensor0,
-    tensor0, wire_rank_broadcast,
+    AxisOp, Expansion, InferenceOp, StaticName, TypedModel, bail, ensure, expand, format_err, rctensor0, tensor0,
+    wire_rank_broadcast,
 };
 
 type Built = TractResult<(Box<dyn InferenceOp>, Vec<String>)>;
@@ -44,7 +44,9 @@ fn build(node: &NodeProto, direction: Direction) -> Built {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
     /// To this type, or to the zero point's.
-    Quantize { target: Option<DatumType> },
+    Quantize {
+        target: Option<DatumType>,
+    },
     Dequantize,
 }
 

@@ -1,6 +1,6 @@
 //! The suite that every engine must pass.
 
-use crate::fixtures::{Fixture, QuantizedByOnnxRuntime, Reference};
+use crate::fixtures::{Export, Fixture, QuantizedByOnnxRuntime, Reference};
 use crate::{FP32_TOLERANCE, assert_close};
 use grice_model::{Batch, Engine, EngineError, Network};
 
@@ -55,6 +55,26 @@ fn refuses_unknown_ids<E: Engine>(fixture: &Fixture, network: &Network, engine: 
         other => panic!("{}: id {rows} of {rows} gave {other:?}", fixture.name),
     }
     engine.forward(&Batch::pack(&[vec![1, rows as u32 - 1]]).unwrap()).unwrap();
+}
+
+/// Encoders of other families and from other tools give ONNX Runtime's logits.
+pub fn check_exports<E: Engine>(build: impl Fn(&Export, Network) -> E) {
+    for export in Export::all() {
+        let network = Network::import(export.onnx(), 4).unwrap_or_else(|error| panic!("{}: {error}", export.name));
+        check_export(&export, &mut build(&export, network));
+    }
+}
+
+/// Compares an engine's logits of an export with ONNX Runtime's.
+pub fn check_export(export: &Export, engine: &mut impl Engine) {
+    for (number, case) in export.cases.iter().enumerate() {
+        let logits = engine.forward(&Batch::pack(&case.sequences()).unwrap()).unwrap();
+        assert_eq!(logits.rows(), case.logits_onnxruntime.len());
+        for (row, expected) in case.logits_onnxruntime.iter().enumerate() {
+            let what = format!("{} case {number} row {row}", export.name);
+            assert_close(&what, logits.row(row), expected, export.tolerance);
+        }
+    }
 }
 
 /// Files by ONNX Runtime's own quantizer give its logits, as near as the arithmetic of int8 is defined.

@@ -103,6 +103,44 @@ impl QuantizedByOnnxRuntime {
     }
 }
 
+/// A tiny encoder of another family, or as another tool left it: made by `training/make_export_fixtures.py`.
+pub struct Export {
+    /// Name of the file, without its ending.
+    pub name: String,
+    /// How far logits may lie from ONNX Runtime's without optimizations.
+    pub tolerance: f32,
+    /// Batches and ONNX Runtime's logits.
+    pub cases: Vec<Reference>,
+}
+
+impl Export {
+    /// All of them, in the order of their names.
+    pub fn all() -> Vec<Export> {
+        #[derive(Deserialize)]
+        struct Answers {
+            tolerance: f32,
+            cases: Vec<Reference>,
+        }
+        let folder = fixtures_folder().join("exports");
+        let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let mut paths: Vec<PathBuf> = paths.filter(|path| path.extension().is_some_and(|end| end == "onnx")).collect();
+        paths.sort();
+        assert!(!paths.is_empty(), "{}: no models", folder.display());
+        let read = |path: PathBuf| {
+            let Answers { tolerance, cases } = parse(&path.with_extension("json"));
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            Export { name, tolerance, cases }
+        };
+        paths.into_iter().map(read).collect()
+    }
+
+    /// The bytes of the model.
+    pub fn onnx(&self) -> Vec<u8> {
+        read(&fixtures_folder().join("exports").join(format!("{}.onnx", self.name)))
+    }
+}
+
 /// ONNX Runtime's logits, for each reference `[rows, 4]`, in a file that holds nothing else to compare with.
 pub fn answers_at(path: &Path) -> Vec<Vec<Vec<f32>>> {
     #[derive(Deserialize)]

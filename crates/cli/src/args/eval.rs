@@ -14,13 +14,15 @@ Examples:
   grice eval --input labelled.jsonl --model BUNDLE --compare fp32,fp16,int8
 
 Rows are those of `grice detect` plus `labels` {\"quantity\", \"quality\", \"relation\", \"manner\"}, each 0, 1, true or false, \
-and optionally `violation_type`, a name to group rows by.";
+and optionally `violation_type`, a name to group rows by. A row may instead hold what people answered to one question: `violated` \
+(0, 1, true or false), `maxim` (the one that the question is about; null or absent for any violation), and optionally `set` and \
+`question`, which name it, and `group` (a dialogue, say), by which intervals are drawn.";
 
 /// Arguments of `eval`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EVAL_EXAMPLES)]
 pub(crate) struct Eval {
-    /// Labelled rows, one JSON object a line; `-` is standard input
+    /// Rows with `labels`, or with `violated` and `maxim` where people answered one question; one JSON object a line; `-` is standard input
     #[arg(long, short, value_name = "FILE")]
     pub(crate) input: PathBuf,
     /// Print the figures as one JSON object

@@ -61,7 +61,7 @@ fn tolerance(precision: Precision) -> f32 {
 pub(super) fn batch(network: &Network) -> Result<Batch, String> {
     let rows = network.embedding_rows().unwrap_or(1).max(1);
     let positions = network.program().ok().and_then(|program| program.embedding.positions.as_ref());
-    let length_max = positions.map_or(usize::MAX, |positions| positions.table.rows().saturating_sub(positions.offset));
+    let length_max = positions.map_or(usize::MAX, |positions| positions.tokens_max());
     let ids = |length: usize| (0..length).map(|place| ((place * 7_919 + length) % rows) as u32).collect();
     let lengths = LENGTHS.into_iter().chain(network.compared_up_to());
     let sequences: Vec<Vec<u32>> = lengths.map(|length| ids(length.min(length_max))).collect();

@@ -49,10 +49,18 @@ impl Checker<'_> {
 
     fn embedding(&self, embedding: &EmbeddingPlan) -> Option<()> {
         let rows = if embedding.constant { 3 } else { 2 };
-        self.holds(embedding.parameters, rows * self.hidden as u64)?;
+        let columns = embedding.columns;
+        match &embedding.projection {
+            None => ensure(columns == self.hidden)?,
+            Some(projection) => {
+                ensure((1..=self.hidden).contains(&columns))?;
+                self.weights(projection, [columns, self.hidden])?;
+            }
+        }
+        self.holds(embedding.parameters, rows * columns as u64)?;
         let Some(positions) = embedding.positions else { return Some(()) };
         ensure((1..=REACH_MAX as usize).contains(&positions.rows))?;
-        self.holds(positions.table, positions.rows as u64 * self.hidden as u64)
+        self.holds(positions.table, positions.rows as u64 * columns as u64)
     }
 
     fn head(&self, head: &[DensePlan], labels: usize) -> Option<()> {

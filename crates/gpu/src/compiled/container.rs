@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"gricegpu";
 /// The form of the file: to be raised when prefix, header or the order of packed weights changes.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 const PREFIX_BYTES: usize = 64;
 const ALIGNMENT: u64 = 64;
 /// Names and numbers of the largest models fit many times over.

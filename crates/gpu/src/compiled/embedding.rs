@@ -22,6 +22,7 @@ pub(super) struct KeptEmbedding {
 struct KeptPositions {
     table: KeptMatrix,
     offset: usize,
+    uncounted: Option<u32>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,8 +45,8 @@ impl KeptEmbedding {
     pub(super) fn write(embedding: &Embedding, draft: &mut Draft) -> io::Result<KeptEmbedding> {
         let positions = match &embedding.positions {
             None => None,
-            Some(Positions { table, offset }) => {
-                Some(KeptPositions { table: KeptMatrix::write(table, draft)?, offset: *offset })
+            Some(Positions { table, offset, uncounted }) => {
+                Some(KeptPositions { table: KeptMatrix::write(table, draft)?, offset: *offset, uncounted: *uncounted })
             }
         };
         let mut numbers = |numbers: &[f32]| draft.push(bytemuck::cast_slice(numbers));
@@ -63,7 +64,10 @@ impl KeptEmbedding {
     pub(super) fn read(&self, opened: &Opened) -> Result<Embedding, String> {
         let positions = match &self.positions {
             None => None,
-            Some(kept) => Some(Positions { table: Arc::new(kept.table.read(opened)?), offset: kept.offset }),
+            Some(kept) => {
+                let table = Arc::new(kept.table.read(opened)?);
+                Some(Positions { table, offset: kept.offset, uncounted: kept.uncounted })
+            }
         };
         let constant: Option<Vec<f32>> = self.constant.as_ref().map(|blob| opened.read(blob)).transpose()?;
         let norm =
@@ -77,7 +81,8 @@ impl KeptEmbedding {
         if lengths.iter().any(|length| *length != columns) || !table_fits {
             return Err("it is damaged: the parts of its embedding do not fit each other".to_owned());
         }
-        Ok(Embedding { words: Arc::new(words), positions, constant, norm })
+        // The projection runs on the device, from the weights that lie there.
+        Ok(Embedding { words: Arc::new(words), positions, constant, norm, projection: None })
     }
 }
 

@@ -18,14 +18,14 @@ pub(super) const SCRATCH: Scratch = Scratch {
     shares: Buffer::Arena(Arena::Shares),
 };
 
-/// Records a forward pass. `Starts` and `Blocks` hold what the geometry has under these names; what else is to be there, says
-/// [`record_embedding`].
+/// Records a forward pass. `Starts` and `Blocks` hold what the geometry has under these names; see [`record_embedding`]
+/// for the other inputs.
 ///
 /// # Errors
 /// As [`Product::record`] and [`Tiles::choose`].
 pub(crate) fn record_forward(model: &Model, geometry: &Geometry, tiles: &Tiles) -> Result<Recording, GpuError> {
     let mut recording = Recording::default();
-    record_embedding(&mut recording, &model.embedding, model.hidden_view(Arena::Hidden, geometry.tokens));
+    record_embedding(&mut recording, model, geometry.tokens, tiles)?;
     for (number, layer) in model.layers.iter().enumerate() {
         let mut run = LayerRun { model, layer, geometry, tiles, number, recording: &mut recording };
         match &layer.query {

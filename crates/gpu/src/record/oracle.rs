@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::embedding::record_embedding;
+use super::embedding::record_sum;
 use super::encoder::{Operands, record_attention, record_gather, record_norm};
 use super::{Arena, Buffer, Geometry, Recording, Step, View};
 use crate::device::Gpu;
@@ -118,14 +118,16 @@ fn check_embedding(gpu: &Gpu, columns: usize, table: Table, positions: bool, con
     let y = View::whole(arena(Arena::Hidden), ids.len(), columns);
     put(&mut stand, y.buffer, &vec![FOREIGN; y.rows * y.stride]);
     let plan = EmbeddingPlan {
+        columns,
         form,
         positions: positions.then_some(PositionsPlan { table: Buffer::Weight(0), rows: 7 }),
         parameters: Buffer::Weight(1),
         constant,
         epsilon: norm.epsilon,
+        projection: None,
     };
     let mut recording = Recording::default();
-    record_embedding(&mut recording, &plan, y);
+    record_sum(&mut recording, &plan, y);
     stand.run(&recording.dispatches, 1).unwrap();
     let found = read(&stand, y.buffer);
     let found: Vec<f32> = found.chunks_exact(y.stride).take(y.rows).flat_map(|row| row[..columns].to_vec()).collect();

@@ -78,9 +78,10 @@ impl Sizes {
         let is_plain = self.span == 0;
         Embedding {
             words: Arc::new(Matrix::new(5, self.hidden(), values).unwrap()),
-            positions: is_plain.then(|| Positions { table: Arc::new(table(9)), offset: 2 }),
+            positions: is_plain.then(|| Positions { table: Arc::new(table(9)), offset: 2, uncounted: None }),
             constant: is_plain.then(|| vec![0.0; self.hidden()]),
             norm: self.norm(),
+            projection: None,
         }
     }
 

@@ -5,8 +5,8 @@
 //! found must hold in sequences of every length, so that attention to neighbours only is not taken for attention to all.
 
 use super::encoder::Encoder;
-use super::glue::{TOKENS, elements, random, scaled, tensor};
 use super::glue::{MASK, all_close};
+use super::glue::{TOKENS, elements, random, scaled, tensor};
 use super::ladder::Sample;
 use super::region::Region;
 use super::{Fused, Unfused};
@@ -160,9 +160,8 @@ impl<'p> Trial<'_, 'p> {
                 })
             })
         });
-        let mut recipe = recipes
-            .find(|recipe| self.fits(&kernels, recipe, &run))
-            .ok_or_else(|| unknown(" in heads and scale"))?;
+        let mut recipe =
+            recipes.find(|recipe| self.fits(&kernels, recipe, &run)).ok_or_else(|| unknown(" in heads and scale"))?;
         let Some(relative) = recipe.relative else { return Ok(recipe) };
         let slots = self.tables[0].len() / columns;
         // Far enough for distances beyond the middle of the buckets.

@@ -3,12 +3,12 @@
 use crate::weights::{Matrix, Values};
 use tract_onnx::pb::TensorProto;
 
-pub(super) const FLOAT: i32 = 1;
-pub(super) const UINT8: i32 = 2;
-pub(super) const INT8: i32 = 3;
+pub(crate) const FLOAT: i32 = 1;
+pub(crate) const UINT8: i32 = 2;
+pub(crate) const INT8: i32 = 3;
 pub(super) const INT32: i32 = 6;
-pub(super) const INT64: i32 = 7;
-pub(super) const FLOAT16: i32 = 10;
+pub(crate) const INT64: i32 = 7;
+pub(crate) const FLOAT16: i32 = 10;
 
 /// The dims, if none is negative.
 pub(super) fn dims(tensor: &TensorProto) -> Option<Vec<usize>> {
@@ -25,7 +25,7 @@ pub(super) fn matrix_dims(tensor: &TensorProto) -> Option<Vec<usize>> {
 }
 
 /// How many elements the dims ask for.
-pub(super) fn count(tensor: &TensorProto) -> Option<usize> {
+pub(crate) fn count(tensor: &TensorProto) -> Option<usize> {
     dims(tensor)?.into_iter().try_fold(1usize, usize::checked_mul)
 }
 
@@ -47,7 +47,7 @@ pub(super) fn floats(tensor: &TensorProto) -> Option<Vec<f32>> {
 }
 
 /// The single element of a scalar or one-element tensor.
-pub(super) fn float(tensor: &TensorProto) -> Option<f32> {
+pub(crate) fn float(tensor: &TensorProto) -> Option<f32> {
     match floats(tensor)?.as_slice() {
         [value] => Some(*value),
         _ => None,
@@ -55,7 +55,7 @@ pub(super) fn float(tensor: &TensorProto) -> Option<f32> {
 }
 
 /// Integers of any width up to 64 bits.
-pub(super) fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
+pub(crate) fn integers(tensor: &TensorProto) -> Option<Vec<i64>> {
     if is_external(tensor) {
         return None;
     }

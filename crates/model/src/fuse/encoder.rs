@@ -33,8 +33,13 @@ impl Draft {
 
 /// The whole program that makes `output`.
 pub(super) fn fuse_encoder<'p>(glue: &Glue<'_, 'p>, output: &'p str) -> Fused<Draft> {
-    let (embedding, mut hidden) = fuse_embedding(glue)?;
-    let encoder = Encoder::new(glue, embedding.norm.gamma.len());
+    let (mut embedding, mut hidden) = fuse_embedding(glue)?;
+    let mut encoder = Encoder::new(glue, embedding.norm.gamma.len());
+    if let Some((projection, projected)) = encoder.projection_of(hidden)? {
+        encoder = Encoder::new(glue, projection.outputs());
+        embedding.projection = Some(projection);
+        hidden = projected;
+    }
     let mut layers = Vec::new();
     while let Some((layer, next)) = encoder.fuse_layer(hidden)? {
         layers.push(layer);
@@ -135,6 +140,14 @@ impl<'a, 'p> Encoder<'a, 'p> {
         };
         self.check_shapes(&layer, hidden)?;
         Ok(Some((layer, next)))
+    }
+
+    /// The one dense layer that reads the embedding and makes it wider, and the value it makes.
+    fn projection_of(&self, hidden: &'p str) -> Fused<Option<(Linear, &'p str)>> {
+        let &[output] = self.dense_readers(hidden).as_slice() else { return Ok(None) };
+        let projection = self.linear(output)?;
+        let widens = projection.inputs() == self.columns && projection.outputs() > self.columns;
+        Ok(widens.then_some((projection, output)))
     }
 
     /// Dense layers applied to `value` as it is.

@@ -158,12 +158,7 @@ impl<'a, 'p> Glue<'a, 'p> {
 
     /// The answer to a question about a piece; one that cannot be run has the answer no. What tells by a few tokens must hold for all
     /// lengths.
-    fn ask(
-        &self,
-        question: &'static str,
-        region: &Region<'p>,
-        answer: impl Fn(Sample) -> TractResult<bool>,
-    ) -> bool {
+    fn ask(&self, question: &'static str, region: &Region<'p>, answer: impl Fn(Sample) -> TractResult<bool>) -> bool {
         let key = (question, self.signature(region));
         if let Some(&known) = self.known.borrow().get(&key) {
             return known;

@@ -15,7 +15,7 @@
 
 mod anchors;
 mod attention;
-mod constants;
+pub(crate) mod constants;
 mod embedding;
 mod encoder;
 mod glue;

@@ -10,8 +10,28 @@ use tract_onnx::pb::TensorProto;
 
 /// Operators that make each element out of the elements at the same place.
 const ELEMENT_WISE: [&str; 22] = [
-    "Abs", "Add", "Cast", "Clip", "Div", "Erf", "Exp", "Gelu", "Identity", "LeakyRelu", "Max", "Min", "Mul", "Neg", "Pow", "Relu",
-    "Sigmoid", "Softplus", "Sqrt", "Sub", "Tanh", "Where",
+    "Abs",
+    "Add",
+    "Cast",
+    "Clip",
+    "Div",
+    "Erf",
+    "Exp",
+    "Gelu",
+    "Identity",
+    "LeakyRelu",
+    "Max",
+    "Min",
+    "Mul",
+    "Neg",
+    "Pow",
+    "Relu",
+    "Sigmoid",
+    "Softplus",
+    "Sqrt",
+    "Sub",
+    "Tanh",
+    "Where",
 ];
 
 /// One piece.
@@ -192,7 +212,8 @@ impl<'a, 'p> Regions<'a, 'p> {
 fn fingerprint(tensor: &TensorProto) -> u64 {
     let mut fingerprint = Fingerprint::new();
     fingerprint.mix(tensor.data_type as u64);
-    let lists = [&tensor.dims, &tensor.int64_data].into_iter().map(|list| list.iter().map(|item| *item as u64).collect());
+    let lists =
+        [&tensor.dims, &tensor.int64_data].into_iter().map(|list| list.iter().map(|item| *item as u64).collect());
     let narrow = [
         tensor.int32_data.iter().map(|item| *item as u64).collect::<Vec<u64>>(),
         tensor.float_data.iter().map(|item| u64::from(item.to_bits())).collect(),

@@ -5,15 +5,13 @@
 //! `Unsqueeze(mask, [1, 2])`, without the products of symbolic sizes that no type checker likes.
 
 use super::{Producers, integer_attribute};
+use crate::proto::integers_attribute;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 
 /// From this opset on `Unsqueeze` takes its axes as an input.
 const AXES_ARE_INPUT: i64 = 13;
 
 pub(super) fn rewrite(graph: &mut GraphProto, opset: i64) {
-    if opset < AXES_ARE_INPUT {
-        return;
-    }
     let producers = Producers::of(graph);
     let found: Vec<(usize, String)> = (0..graph.node.len())
         .filter_map(|index| Some((index, gathered_mask(graph, &producers, &graph.node[index])?)))
@@ -25,10 +23,15 @@ pub(super) fn rewrite(graph: &mut GraphProto, opset: i64) {
         *reshape = NodeProto {
             name: reshape.name.clone(),
             op_type: "Unsqueeze".to_owned(),
-            input: vec![mask, axes.clone()],
+            input: vec![mask],
             output,
             ..NodeProto::default()
         };
+        if opset < AXES_ARE_INPUT {
+            reshape.attribute.push(integers_attribute("axes", &[1, 2]));
+            continue;
+        }
+        reshape.input.push(axes.clone());
         const INT64: i32 = 7;
         let tensor = TensorProto {
             name: axes,
@@ -88,7 +91,8 @@ fn is_range(graph: &GraphProto, producers: &Producers, node: &NodeProto, slot: u
     let mut axes_left = axes.to_vec();
     let (mut node, mut slot) = (node, slot);
     while let Some(unsqueeze) = producers.input(graph, node, slot, "Unsqueeze") {
-        match (producers.integers(graph, unsqueeze, 1).as_deref(), axes_left.pop()) {
+        let axes = producers.integers(graph, unsqueeze, 1).or_else(|| axes_of(unsqueeze));
+        match (axes.as_deref(), axes_left.pop()) {
             (Some([found]), Some(expected)) if *found == expected => (node, slot) = (unsqueeze, 0),
             _ => return false,
         }
@@ -99,6 +103,12 @@ fn is_range(graph: &GraphProto, producers: &Producers, node: &NodeProto, slot: u
     producers.integers(graph, range, 0).as_deref() == Some(&[0])
         && producers.integers(graph, range, 2).as_deref() == Some(&[1])
         && size_of(graph, producers, range, 1).is_some_and(|(_, found)| found == axis)
+}
+
+/// The axes that a node names by an attribute.
+fn axes_of(node: &NodeProto) -> Option<Vec<i64>> {
+    let axes = node.attribute.iter().find(|attribute| attribute.name == "axes");
+    axes.map(|attribute| attribute.ints.clone())
 }
 
 /// If an input is one size of a value: the value's name and the axis.
