@@ -3,7 +3,7 @@
 use super::files::{read_part_of, unreadable};
 use super::{Bundle, file_digest};
 use crate::{Error, Result};
-use grice_model::{Network, Precision, embed_external, external_files};
+use grice_model::{Lengths, Network, Precision, embed_external, external_files};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -18,8 +18,16 @@ impl Bundle {
     /// # Errors
     /// [`Error::NoPrecision`], [`Error::BundleFile`], [`Error::BundleDigest`]; [`Error::Model`] naming the file and what is wrong with it.
     pub fn network(&self, precision: Precision) -> Result<Network> {
+        self.network_for(precision, &self.lengths(precision)?)
+    }
+
+    /// As [`Bundle::network`], fused only if that computes the same in sequences of all these lengths, whatever the manifest says.
+    ///
+    /// # Errors
+    /// As [`Bundle::network`].
+    pub fn network_for(&self, precision: Precision, lengths: &Lengths) -> Result<Network> {
         let (path, onnx) = self.model(precision)?;
-        self.beside(path, |read| Network::import_beside(onnx, self.manifest.labels.len(), read))
+        self.beside(path, |read| Network::import_beside(onnx, self.manifest.labels.len(), lengths, read))
     }
 
     /// As [`Bundle::model`], with the weights of files beside it inside: what is not to be handed on with them.
