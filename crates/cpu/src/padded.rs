@@ -9,6 +9,10 @@ use tract_onnx::tract_core::internal::*;
 const ROWS_MAX: usize = 8;
 /// Sequences share a padded run while at most one token in eight is padding.
 const PADDING_SHARE_MAX: f64 = 0.125;
+/// Tokens of the sequences that tell whether padding is hidden: of the shortest `max_tokens` that a model may have.
+const PROBES: [[usize; 2]; 2] = [[5, 16], [13, 16]];
+/// Between sums in another order.
+const TOLERANCE: f32 = 1e-4;
 
 type Plan = TypedSimplePlan;
 type State = TypedSimpleState;
@@ -18,26 +22,51 @@ type State = TypedSimpleState;
 pub(crate) struct PaddedPlan {
     plan: Arc<Plan>,
     takes_token_types: bool,
+    /// Whether sequences of different lengths may run together.
+    hides_padding: bool,
 }
 
 impl PaddedPlan {
     pub(crate) fn new(network: &Network) -> Result<PaddedPlan, EngineError> {
         let plan = plan_network(network).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        Ok(PaddedPlan { plan, takes_token_types: network.takes_token_types() })
+        let takes_token_types = network.takes_token_types();
+        let words = network.embedding_rows().unwrap_or(1);
+        let probe = || {
+            PROBES.iter().try_fold(true, |hides, lengths| {
+                Ok::<_, TractError>(hides && hides_padding(&plan, takes_token_types, words, *lengths)?)
+            })
+        };
+        // A graph that cannot say is never padded.
+        let hides_padding = matches!(catch_unwind(AssertUnwindSafe(probe)), Ok(Ok(true)));
+        Ok(PaddedPlan { plan, takes_token_types, hides_padding })
     }
+}
+
+/// Whether a sequence has the same answer beside a longer one: not where a graph ignores its mask, or where a quantizer has cut off
+/// the mask's far value.
+fn hides_padding(plan: &Arc<Plan>, takes_token_types: bool, words: usize, lengths: [usize; 2]) -> TractResult<bool> {
+    let row = |length: usize| (0..length).map(|place| ((place * 7_919 + 1) % words) as u32).collect::<Vec<u32>>();
+    let batch = Batch::pack(&lengths.map(row))?;
+    let mut state = plan.spawn()?;
+    let alone = run_padded(&mut state, &batch.padded(&[0]), takes_token_types)?;
+    let beside = run_padded(&mut state, &batch.padded(&[0, 1]), takes_token_types)?;
+    let pairs = alone.iter().zip(&beside);
+    Ok(pairs.into_iter().all(|(a, b)| (a - b).abs() <= TOLERANCE * a.abs().max(1.0)))
 }
 
 /// Threads that share a plan, each with the buffers of a state of its own.
 pub(crate) struct PaddedEngine {
     states: Vec<State>,
     takes_token_types: bool,
+    hides_padding: bool,
 }
 
 impl PaddedEngine {
     pub(crate) fn new(plan: PaddedPlan, threads: usize) -> Result<PaddedEngine, EngineError> {
         let states: TractResult<Vec<State>> = (0..threads).map(|_| plan.plan.spawn()).collect();
         let states = states.map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        Ok(PaddedEngine { states, takes_token_types: plan.takes_token_types })
+        let PaddedPlan { takes_token_types, hides_padding, .. } = plan;
+        Ok(PaddedEngine { states, takes_token_types, hides_padding })
     }
 
     pub(crate) fn forward(
@@ -46,7 +75,8 @@ impl PaddedEngine {
         labels: usize,
         mut trace: Option<&mut Trace>,
     ) -> Result<Logits, EngineError> {
-        let runs = group_rows(batch);
+        let padding = if self.hides_padding { PADDING_SHARE_MAX } else { 0.0 };
+        let runs = group_rows(batch, padding);
         let job = Job { batch, labels, takes_token_types: self.takes_token_types };
         let answers = record(&mut trace, None, "graph", 0, || run_all(&mut self.states, &job, &runs))?;
         let mut logits = Logits::zeros(batch.rows(), labels);
@@ -66,8 +96,8 @@ fn plan_network(network: &Network) -> TractResult<Arc<Plan>> {
     model.into_runnable()
 }
 
-/// Rows of like length together, longest first, so that threads finish about together.
-fn group_rows(batch: &Batch) -> Vec<Vec<usize>> {
+/// Rows of like length together, longest first, so that threads finish about together; at most this share of their tokens is padding.
+fn group_rows(batch: &Batch, padding_max: f64) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..batch.rows()).collect();
     order.sort_by_key(|&row| std::cmp::Reverse(batch.sequence(row).len()));
     let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -77,7 +107,7 @@ fn group_rows(batch: &Batch) -> Vec<Vec<usize>> {
         if let Some(group) = groups.last_mut() {
             let slots = (group.len() + 1) * batch.sequence(group[0]).len();
             let padding = slots - tokens - length;
-            if group.len() < ROWS_MAX && padding as f64 <= PADDING_SHARE_MAX * slots as f64 {
+            if group.len() < ROWS_MAX && padding as f64 <= padding_max * slots as f64 {
                 group.push(row);
                 tokens += length;
                 continue;
