@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 const LABELS: usize = 4;
 
-/// Compares every model of the bundle that `--model` names, and writes the manifest anew.
+/// Compares every model of the bundle that `--model` names, and writes the proofs into its manifest.
 ///
 /// # Errors
 /// [`CliError::ProofPlace`] for what is no folder; what the bundle is at fault of; [`CliError::Write`].

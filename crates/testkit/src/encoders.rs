@@ -24,7 +24,6 @@ pub struct Encoder {
     /// How its weights and activations are stored: `none`, `dynamic`, `static` or `static all`.
     pub quantizers: String,
     rows: Vec<Vec<u32>>,
-    masked: bool,
     expected: Values,
     unrounded: Option<Values>,
 }
@@ -39,7 +38,6 @@ struct Entry {
     name: String,
     longest: usize,
     rows: Vec<Vec<u32>>,
-    masked: bool,
     quantizers: String,
     unrounded: bool,
     onnx: usize,
@@ -59,22 +57,21 @@ impl Encoder {
             let shape = [entry.rows.len(), 4];
             let expected = take_values(&mut rest, &shape);
             let unrounded = entry.unrounded.then(|| take_values(&mut rest, &shape));
-            let Entry { name, longest, rows, masked, quantizers, .. } = entry;
-            Encoder { name, onnx, longest, quantizers, rows, masked, expected, unrounded }
+            let Entry { name, longest, rows, quantizers, .. } = entry;
+            Encoder { name, onnx, longest, quantizers, rows, expected, unrounded }
         });
         encoders.collect()
     }
 
-    /// Runs every sequence alone, and all of them beside each other where padding is masked; the first answer that is too far from ONNX
-    /// Runtime's is an error. `fused` says whether the engine runs layers in a way of its own.
+    /// Runs every sequence alone, and all of them beside each other, whether the graph hides padding or not; the first answer that is too far
+    /// from ONNX Runtime's for the sequence alone is an error. `fused` says whether the engine runs layers in a way of its own.
     ///
     /// # Errors
     /// What differs, at which length and by how much; what the engine says.
     pub fn compare(&self, engine: &mut impl Engine, fused: bool) -> Result<(), String> {
         let alone = self.rows.iter().map(|row| vec![row.clone()]);
-        let together = self.masked.then(|| self.rows.clone());
         let mut first = 0;
-        for rows in alone.chain(together) {
+        for rows in alone.chain([self.rows.clone()]) {
             let batch = Batch::pack(&rows).map_err(|error| error.to_string())?;
             let logits = engine.forward(&batch).map_err(|error| error.to_string())?;
             for (row, ids) in rows.iter().enumerate() {

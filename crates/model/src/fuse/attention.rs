@@ -83,7 +83,7 @@ impl<'p> Encoder<'_, 'p> {
                 let recipe = trial.find()?;
                 let text = format!("attention {recipe:?} {signature}");
                 let kernels = Kernels::new(1);
-                self.glue.ladder.climb(&text, region.value, false, |sample| trial.holds(&kernels, &recipe, sample))?;
+                self.glue.ladder.check(&text, region.value, false, |sample| trial.holds(&kernels, &recipe, sample))?;
                 self.attentions.borrow_mut().insert(signature, recipe.clone());
                 recipe
             }

@@ -251,18 +251,18 @@ impl<'p> Sum<'_, 'p> {
         }
         for indices in zeros {
             let text = format!("zeros {}", glue.signature(indices));
-            glue.ladder.climb(&text, indices.value, false, |sample| Ok(makes_zeros(glue, indices, sample.tokens)))?;
+            glue.ladder.check(&text, indices.value, false, |sample| Ok(makes_zeros(glue, indices, sample.tokens)))?;
         }
         let uncounted = positions.and_then(|positions| positions.uncounted);
         if let Some((gathered, uncounted)) = counted.zip(uncounted) {
             let text = format!("counted {uncounted} {}", glue.signature(&gathered.indices));
             glue.ladder
-                .climb(&text, gathered.rows, false, |sample| Ok(self.counts(gathered, uncounted, sample.tokens)))?;
+                .check(&text, gathered.rows, false, |sample| Ok(self.counts(gathered, uncounted, sample.tokens)))?;
         }
         let table = positions.map(|positions| (positions.table.to_f32(), positions.offset));
         let table = table.filter(|_| counted.is_none());
         let text = format!("embedding {:?} {}", table.as_ref().map(|table| table.1), glue.signature(self.region));
-        glue.ladder.climb(&text, self.region.value, glue.regions.is_token_wise(self.region), |sample| {
+        glue.ladder.check(&text, self.region.value, glue.regions.is_token_wise(self.region), |sample| {
             let shape = [sample.rows, sample.tokens, columns];
             let (words, rows) = (random(&shape, 5), random(&shape, 6));
             let other = counted.map(|gathered| (gathered.rows, rows.as_slice()));

@@ -205,7 +205,7 @@ impl<'a, 'p> Encoder<'a, 'p> {
         let activation = known.next().ok_or_else(unknown)?;
         let is_token_wise = self.glue.regions.is_token_wise(region);
         let text = format!("{activation:?} {signature}");
-        self.glue.ladder.climb(&text, region.value, is_token_wise, |sample| {
+        self.glue.ladder.check(&text, region.value, is_token_wise, |sample| {
             let (mut expected, found) = run(sample)?;
             apply(activation, &mut expected);
             Ok(all_close_enough(&found, &expected))

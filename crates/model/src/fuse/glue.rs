@@ -165,7 +165,7 @@ impl<'a, 'p> Glue<'a, 'p> {
         }
         let told = answer(Sample::SMALL).unwrap_or(false) && {
             let text = format!("{question} {}", key.1);
-            self.ladder.climb(&text, region.value, self.regions.is_token_wise(region), answer).is_ok()
+            self.ladder.check(&text, region.value, self.regions.is_token_wise(region), answer).is_ok()
         };
         self.known.borrow_mut().insert(key, told);
         told

@@ -51,17 +51,17 @@ impl Sample {
     }
 }
 
-/// The samples that every piece must stand, and the pieces that did.
+/// The samples on which every piece must equal its step, and the pieces that did.
 pub(super) struct Ladder<'a> {
     lengths: &'a Lengths,
     up_to: Cell<usize>,
-    stood: RefCell<BTreeSet<u64>>,
-    fell: RefCell<Option<String>>,
+    equal: RefCell<BTreeSet<u64>>,
+    unequal: RefCell<Option<String>>,
 }
 
 impl<'a> Ladder<'a> {
     pub(super) fn new(lengths: &'a Lengths) -> Ladder<'a> {
-        Ladder { lengths, up_to: Cell::new(lengths.up_to), stood: RefCell::default(), fell: RefCell::default() }
+        Ladder { lengths, up_to: Cell::new(lengths.up_to), equal: RefCell::default(), unequal: RefCell::default() }
     }
 
     /// The longest sequence in tokens.
@@ -74,9 +74,9 @@ impl<'a> Ladder<'a> {
         self.up_to.set(self.up_to.get().min(positions));
     }
 
-    /// The numbers of all pieces that stood.
+    /// The numbers of all pieces that were equal.
     pub(super) fn pieces(&self) -> BTreeSet<u64> {
-        self.stood.borrow().clone()
+        self.equal.borrow().clone()
     }
 
     /// Tries a piece, which `text` describes with the step it is taken for, unless it was tried before. One that does the same to every
@@ -84,7 +84,7 @@ impl<'a> Ladder<'a> {
     ///
     /// # Errors
     /// Where it is something else.
-    pub(super) fn climb(
+    pub(super) fn check(
         &self,
         text: &str,
         value: &str,
@@ -106,19 +106,21 @@ impl<'a> Ladder<'a> {
                         format!("`{value}` cannot be compared in sequences of {} tokens: {error:#}", sample.tokens)
                     }
                 };
-                *self.fell.borrow_mut() = Some(reason.clone());
+                *self.unequal.borrow_mut() = Some(reason.clone());
                 return Err(Unfused::new(reason));
             }
             remember(piece, up_to);
         }
-        self.stood.borrow_mut().insert(piece);
+        self.equal.borrow_mut().insert(piece);
         Ok(())
     }
 
-    /// The reason with what may have led to it: a piece that fell.
+    /// The reason, with the piece that may have led to it: one that was unequal in longer sequences.
     pub(super) fn explain(&self, unfused: Unfused) -> Unfused {
-        match &*self.fell.borrow() {
-            Some(fell) if !unfused.reason.contains(fell) => Unfused::new(format!("{}; {fell}", unfused.reason)),
+        match &*self.unequal.borrow() {
+            Some(unequal) if !unfused.reason.contains(unequal) => {
+                Unfused::new(format!("{}; {unequal}", unfused.reason))
+            }
             _ => unfused,
         }
     }
