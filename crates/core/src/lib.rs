@@ -14,6 +14,7 @@ mod dialogue;
 mod embedded;
 mod engine;
 mod error;
+mod isolate;
 mod planner;
 mod reader;
 mod readout;
@@ -34,9 +35,11 @@ pub use grice_cpu::{CpuEngine, CpuPlan};
 #[cfg(feature = "gpu")]
 pub use grice_gpu::Adapter;
 pub use grice_model::{
-    Batch, Engine, EngineError, EngineInfo, Family, Logits, Manifest, Maxim, Network, NodeSummary, PerMaxim, Precision,
-    Span, Task, Trace,
+    BOM, Batch, Engine, EngineError, EngineInfo, Family, Logits, Manifest, Maxim, Network, NodeSummary, PerMaxim,
+    Precision, Span, THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint, without_bom,
 };
+pub use isolate::{Rows, run_guarded, run_rows, run_rows_blocking};
 pub use planner::Planner;
-pub use reader::Reader;
+pub use reader::{Reader, Reading};
+pub use readout::merge_thresholds;
 pub use verdict::Verdict;

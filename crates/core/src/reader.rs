@@ -1,9 +1,18 @@
 //! What a model reads and how its answer is read: text in, token ids out; logits in, verdict out. Runs nothing.
 
-use crate::readout::read_verdict;
+use crate::readout::{merge_thresholds, read_verdict};
 use crate::text::{Encoded, Template, Tokenizer, encode_turn};
 use crate::{Bounds, Bundle, Error, Options, Result, Turn, Verdict};
 use grice_model::{Manifest, PerMaxim};
+
+/// What the reading of a turn has to say about its verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// Whether some of the turn was left out to fit.
+    pub truncated: bool,
+    /// As [`Verdict::unknown_share`].
+    pub unknown_share: f32,
+}
 
 /// The two ends of a detector, on either side of its engine. Changes nothing in itself, so any number of threads may share one.
 pub struct Reader {
@@ -29,12 +38,9 @@ impl Reader {
             }
             Bounds { longest, .. } => check_positions(bundle, longest)?,
         }
-        Ok(Reader::new(manifest, tokenizer, options.thresholds))
-    }
-
-    fn new(manifest: Manifest, tokenizer: Tokenizer, thresholds: Option<PerMaxim<f32>>) -> Reader {
-        let thresholds = thresholds.unwrap_or(manifest.thresholds);
-        Reader { template: Template::new(&manifest).marked(&tokenizer), manifest, tokenizer, thresholds }
+        let given = PerMaxim::from_fn(|maxim| options.thresholds.map(|given| *given.get(maxim)));
+        let thresholds = merge_thresholds(&manifest.thresholds, &given)?;
+        Ok(Reader { template: Template::new(&manifest).marked(&tokenizer), manifest, tokenizer, thresholds })
     }
 
     /// Token ids of a turn, as the model reads it.
@@ -46,20 +52,20 @@ impl Reader {
         encode_turn(&self.template, &self.tokenizer, self.manifest.max_tokens, turn)
     }
 
-    /// The verdict in one row of logits, in the order of the manifest's labels. `truncated` is what [`Reader::encode`] said.
+    /// The verdict in one row of logits, in the order of the manifest's labels. `reading` is what [`Reader::encode`] said.
     ///
     /// # Errors
     /// [`crate::Error::NotFinite`] naming the maxim.
-    pub fn verdict(&self, logits: &[f32], truncated: bool) -> Result<Verdict> {
-        self.verdict_above(&self.thresholds, logits, truncated)
+    pub fn verdict(&self, logits: &[f32], reading: Reading) -> Result<Verdict> {
+        self.verdict_above(&self.thresholds, logits, reading)
     }
 
     /// The same with thresholds of the caller's.
     ///
     /// # Errors
     /// As [`Reader::verdict`].
-    pub fn verdict_above(&self, thresholds: &PerMaxim<f32>, logits: &[f32], truncated: bool) -> Result<Verdict> {
-        read_verdict(&self.manifest, thresholds, logits, truncated)
+    pub fn verdict_above(&self, thresholds: &PerMaxim<f32>, logits: &[f32], reading: Reading) -> Result<Verdict> {
+        read_verdict(&self.manifest, thresholds, logits, reading)
     }
 
     /// The bundle's manifest.

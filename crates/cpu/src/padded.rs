@@ -123,14 +123,16 @@ impl Job<'_> {
         let padded = self.batch.padded(rows, self.inputs.axes);
         // tract panics where a graph looks up what is not there; a graph is a file, and no file may end the process.
         let ran = catch_unwind(AssertUnwindSafe(|| run_padded(state, &padded, self.inputs.token_types)));
-        let ran = ran.unwrap_or_else(|_| {
-            *state = state.plan().spawn()?;
-            bail!("an operator gave up")
-        });
-        ran.and_then(|values| {
+        let ran = ran.unwrap_or_else(|_| Err(format_err!("an operator gave up")));
+        let ran = ran.and_then(|values| {
             let expected = padded.rows * self.labels;
             ensure!(values.len() == expected, "{} logits, not {expected}", values.len());
             Ok(values)
+        });
+        ran.or_else(|error| {
+            // What a run that failed leaves behind, such as the length of its sequences, would fail all that follow.
+            *state = state.plan().spawn()?;
+            Err(error)
         })
         .map_err(|error| EngineError::Run(format!("{error:#}")))
     }

@@ -100,6 +100,12 @@ impl Batch {
         (ids, offsets.iter().map(|offset| offset - start).collect())
     }
 
+    /// Some of its rows as a batch. Panics if `rows` is empty or ends beyond [`Batch::rows`].
+    pub fn slice(&self, rows: Range<usize>) -> Batch {
+        let (ids, cu_seqlens) = self.part(rows);
+        Batch { ids: ids.to_vec(), cu_seqlens }
+    }
+
     /// The given rows, padded to the longest of them, or to the sizes that a graph's axes are fixed to: rows that are missing are the
     /// first one again. Panics if `rows` are more, or longer, than the sizes.
     pub fn padded(&self, rows: &[usize], axes: FixedAxes) -> Padded {
@@ -129,6 +135,7 @@ mod tests {
         assert_eq!(parts, expected, "{lengths:?} by {tokens_max}");
         for rows in parts {
             let (ids, offsets) = batch.part(rows.clone());
+            assert_eq!(batch.slice(rows.clone()), Batch::pack(&sequences[rows.clone()]).unwrap());
             assert_eq!((offsets[0], offsets.len()), (0, rows.len() + 1));
             for (pair, row) in offsets.windows(2).zip(rows) {
                 assert_eq!(&ids[pair[0] as usize..pair[1] as usize], batch.sequence(row));

@@ -5,6 +5,7 @@
 mod attributes;
 mod batch;
 mod contrib;
+mod encoding;
 mod engine;
 mod error;
 mod family;
@@ -22,10 +23,12 @@ mod prepare;
 mod program;
 mod proto;
 mod rewrite;
+mod threshold;
 mod trace;
 mod weights;
 
 pub use batch::{Batch, Padded};
+pub use encoding::{BOM, utf16_hint, without_bom};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::{Error, Result};
 pub use family::Family;
@@ -39,5 +42,6 @@ pub use observe::Observed;
 pub use onnx::{Network, NodeSummary};
 pub use prepare::{FixedAxes, ReadBeside, embed_external, external_files};
 pub use program::{Attention, Dense, Embedding, Layer, Positions, Program, Relative};
+pub use threshold::{THRESHOLD_EXPECTED, is_threshold, is_violated};
 pub use trace::{Span, Trace, record_step};
 pub use weights::{Along, Linear, Matrix, Values};

@@ -1,6 +1,6 @@
 //! `grice.json`: labels, temperatures, thresholds and the text template of a bundle (`docs/bundle.md`).
 
-use crate::{Error, Family, Maxim, PerMaxim, Result};
+use crate::{Error, Family, Maxim, PerMaxim, Result, THRESHOLD_EXPECTED, is_threshold, utf16_hint};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -138,8 +138,8 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::parse`].
     pub fn parse_beside(json: &[u8], has: &dyn Fn(&str) -> bool) -> Result<Manifest> {
-        let mut written: Written =
-            serde_json::from_slice(json).map_err(|error| Error::ManifestSyntax(error.to_string()))?;
+        let mut written: Written = serde_json::from_slice(json)
+            .map_err(|error| Error::ManifestSyntax(utf16_hint(json).unwrap_or_else(|| error.to_string())))?;
         if written.format != FORMAT {
             return Err(field("format", format!("this build reads format {FORMAT}, found {}", written.format)));
         }
@@ -171,9 +171,7 @@ impl Manifest {
             evidence_ignored: written.evidence_ignored,
             labels: parse_labels(&written.labels)?,
             temperatures: numbers("temperatures", written.temperatures, 1.0, "a number above 0", |t| t > 0.0)?,
-            thresholds: numbers("thresholds", written.thresholds, 0.5, "a number between 0 and 1", |t| {
-                t > 0.0 && t < 1.0
-            })?,
+            thresholds: numbers("thresholds", written.thresholds, 0.5, THRESHOLD_EXPECTED, |t| is_threshold(t as f32))?,
             max_tokens: written.max_tokens,
             models: written.models,
             digests: written.digests,

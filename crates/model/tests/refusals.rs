@@ -60,7 +60,7 @@ fn a_wrong_field_is_named() {
     check(
         "thresholds",
         json!({"quantity": 0.5, "quality": 1.5, "relation": 0.5, "manner": 0.5}),
-        "`quality` must be a number between 0 and 1",
+        "`quality` must be a number from 0 to 1",
     );
 }
 
