@@ -48,21 +48,8 @@ export class Detector {
     if (this.#isDisposed) throw new GriceError("disposed", "the detector was disposed of");
     const texts = turns.map((turn, index) => stringify(turn, turns.length > 1 ? index : undefined));
     if (texts.length === 0) return [];
-    const ask = JSON.stringify({ thresholds: numbers(thresholds), timeoutMs, bypassCache: cache === false });
+    const ask = JSON.stringify({ thresholds: thresholds ?? {}, timeoutMs, bypassCache: cache === false });
     return await abortable(this.#backend.detect(texts, ask, signal), signal);
-  }
-
-  /**
-   * What came of several turns, in their order, each for itself: one that cannot be judged costs no other. A reason has the `index` of
-   * its turn. They run together, as those of `detectBatch` do.
-   *
-   * @throws never; the signal's reason, if it is aborted, is that of the turns that had no verdict yet.
-   */
-  async detectSettled(turns: readonly Turn[], options: DetectOptions = {}): Promise<PromiseSettledResult<Detection>[]> {
-    const withIndex = (error: unknown, index: number): unknown =>
-      error instanceof GriceError ? new GriceError(error.code, error.message, { cause: error.cause, index }) : error;
-    return await Promise.allSettled(turns.map((turn, index) =>
-      this.detect(turn, options).catch((error: unknown) => { throw withIndex(error, index); })));
   }
 
   /** Ends the worker and frees the model. Calls that wait reject with `disposed`; a second call does nothing. */
@@ -70,6 +57,17 @@ export class Detector {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
     this.#backend.dispose();
+  }
+
+  /**
+   * What came of several turns, in their order, each for itself: one that cannot be judged costs no other. They run together, as those
+   * of `detectBatch` do. A reason is what `detect` throws, with the `index` of its turn.
+   */
+  async detectSettled(turns: readonly Turn[], options: DetectOptions = {}): Promise<PromiseSettledResult<Detection>[]> {
+    const withIndex = (error: unknown, index: number): unknown =>
+      error instanceof GriceError ? new GriceError(error.code, error.message, { cause: error.cause, index }) : error;
+    const judge = (turn: Turn, index: number) => this.detect(turn, options).catch((error: unknown) => { throw withIndex(error, index); });
+    return await Promise.allSettled(turns.map(judge));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -109,19 +107,13 @@ export async function open(options: DetectorOptions, backend: Open): Promise<Det
 function settings({ batching = {}, cache = true, precision, thresholds }: DetectorOptions): Record<string, unknown> {
   return {
     precision,
-    thresholds: numbers(thresholds),
+    thresholds: thresholds ?? {},
     batchRowsMax: batching.rowsMax,
     batchTokensMax: batching.tokensMax,
     waitMs: batching.waitMs ?? 0,
     queueMax: batching.queueMax,
     cacheBytesMax: typeof cache === "object" ? cache.bytesMax : cache ? undefined : 0,
   };
-}
-
-/** Thresholds for JSON, which would make null, and so no threshold, of NaN and Infinity: as texts they are refused. */
-function numbers(thresholds: DetectOptions["thresholds"]): Record<string, unknown> {
-  const written = (value: unknown) => typeof value === "number" && !Number.isFinite(value) ? String(value) : value;
-  return Object.fromEntries(Object.entries(thresholds ?? {}).map(([maxim, value]) => [maxim, written(value)]));
 }
 
 async function readModel(model: ModelSource, signal: AbortSignal | undefined, onProgress: (progress: Progress) => void): Promise<LoadPlan["model"]> {
