@@ -20,6 +20,7 @@ mod error;
 mod eval;
 mod inspect;
 mod judge;
+mod keys;
 mod labels;
 mod manual;
 mod metrics;

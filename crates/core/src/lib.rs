@@ -22,11 +22,11 @@ pub mod session;
 pub mod text;
 mod verdict;
 
-pub use bundle::{Bundle, file_digest};
+pub use bundle::{Bundle, Embedded, file_digest, read_model_file};
 pub use detector::{Detector, Model, Options};
 pub use device::Device;
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
-pub use engine::{AnyEngine, Plan, plan_engine};
+pub use engine::{AnyEngine, Bounds, Plan, plan_engine};
 #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
 pub use engine::{Compilation, compile, find_adapters};
 pub use error::{Error, ErrorKind, Result};

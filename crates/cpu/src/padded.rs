@@ -1,6 +1,6 @@
 //! The planned network, one reusable state a thread, and how a packed batch is spread over them.
 
-use grice_model::{Batch, EngineError, Logits, Network, Padded, Trace, record_step as record};
+use grice_model::{Batch, EngineError, FixedAxes, Logits, Network, Padded, Trace, record_step as record};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;
@@ -17,27 +17,36 @@ type State = TypedSimpleState;
 #[derive(Clone)]
 pub(crate) struct PaddedPlan {
     plan: Arc<Plan>,
-    takes_token_types: bool,
+    inputs: Inputs,
+}
+
+/// What the graph takes.
+#[derive(Clone, Copy)]
+struct Inputs {
+    token_types: bool,
+    axes: FixedAxes,
+    longest: Option<usize>,
 }
 
 impl PaddedPlan {
     pub(crate) fn new(network: &Network) -> Result<PaddedPlan, EngineError> {
         let plan = plan_network(network).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        Ok(PaddedPlan { plan, takes_token_types: network.takes_token_types() })
+        let (axes, longest) = (network.fixed_axes(), network.longest());
+        Ok(PaddedPlan { plan, inputs: Inputs { token_types: network.takes_token_types(), axes, longest } })
     }
 }
 
 /// Threads that share a plan, each with the buffers of a state of its own.
 pub(crate) struct PaddedEngine {
     states: Vec<State>,
-    takes_token_types: bool,
+    inputs: Inputs,
 }
 
 impl PaddedEngine {
     pub(crate) fn new(plan: PaddedPlan, threads: usize) -> Result<PaddedEngine, EngineError> {
         let states: TractResult<Vec<State>> = (0..threads).map(|_| plan.plan.spawn()).collect();
         let states = states.map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        Ok(PaddedEngine { states, takes_token_types: plan.takes_token_types })
+        Ok(PaddedEngine { states, inputs: plan.inputs })
     }
 
     pub(crate) fn forward(
@@ -46,8 +55,9 @@ impl PaddedEngine {
         labels: usize,
         mut trace: Option<&mut Trace>,
     ) -> Result<Logits, EngineError> {
-        let runs = group_rows(batch);
-        let job = Job { batch, labels, takes_token_types: self.takes_token_types };
+        let job = Job { batch, labels, inputs: self.inputs };
+        job.check_lengths()?;
+        let runs = group_rows(batch, self.inputs.axes);
         let answers = record(&mut trace, None, "graph", 0, || run_all(&mut self.states, &job, &runs))?;
         let mut logits = Logits::zeros(batch.rows(), labels);
         for (rows, values) in runs.iter().zip(answers) {
@@ -67,17 +77,20 @@ fn plan_network(network: &Network) -> TractResult<Arc<Plan>> {
 }
 
 /// Rows of like length together, longest first, so that threads finish about together.
-fn group_rows(batch: &Batch) -> Vec<Vec<usize>> {
+fn group_rows(batch: &Batch, axes: FixedAxes) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..batch.rows()).collect();
     order.sort_by_key(|&row| std::cmp::Reverse(batch.sequence(row).len()));
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0;
+    // Where every run has the same size, whatever fits is in good company.
+    let rows_max = axes.batch.unwrap_or(ROWS_MAX);
+    let share_max = if axes == FixedAxes::default() { PADDING_SHARE_MAX } else { 1.0 };
     for row in order {
         let length = batch.sequence(row).len();
         if let Some(group) = groups.last_mut() {
             let slots = (group.len() + 1) * batch.sequence(group[0]).len();
             let padding = slots - tokens - length;
-            if group.len() < ROWS_MAX && padding as f64 <= PADDING_SHARE_MAX * slots as f64 {
+            if group.len() < rows_max && padding as f64 <= share_max * slots as f64 {
                 group.push(row);
                 tokens += length;
                 continue;
@@ -92,21 +105,30 @@ fn group_rows(batch: &Batch) -> Vec<Vec<usize>> {
 struct Job<'a> {
     batch: &'a Batch,
     labels: usize,
-    takes_token_types: bool,
+    inputs: Inputs,
 }
 
 impl Job<'_> {
+    /// A row that is too long would fail inside an operator, and not by name.
+    fn check_lengths(&self) -> Result<(), EngineError> {
+        let longest = (0..self.batch.rows()).map(|row| self.batch.sequence(row).len()).max().unwrap_or(0);
+        match self.inputs.longest {
+            Some(positions) if longest > positions => Err(EngineError::Positions { tokens: longest, positions }),
+            _ => Ok(()),
+        }
+    }
+
     /// Logits `[rows.len(), labels]` of one padded run.
     fn run(&self, state: &mut State, rows: &[usize]) -> Result<Vec<f32>, EngineError> {
-        let padded = self.batch.padded(rows);
+        let padded = self.batch.padded(rows, self.inputs.axes);
         // tract panics where a graph looks up what is not there; a graph is a file, and no file may end the process.
-        let ran = catch_unwind(AssertUnwindSafe(|| run_padded(state, &padded, self.takes_token_types)));
+        let ran = catch_unwind(AssertUnwindSafe(|| run_padded(state, &padded, self.inputs.token_types)));
         let ran = ran.unwrap_or_else(|_| {
             *state = state.plan().spawn()?;
             bail!("an operator gave up")
         });
         ran.and_then(|values| {
-            let expected = rows.len() * self.labels;
+            let expected = padded.rows * self.labels;
             ensure!(values.len() == expected, "{} logits, not {expected}", values.len());
             Ok(values)
         })

@@ -4,9 +4,10 @@
 //! completes and polls, on its own thread; a timer polls when the schedule says that a moment has come.
 
 use crate::metrics::{Metrics, ModelLabels};
+use crate::statistics::Statistics;
 use grice_core::schedule::{
-    Answer, CacheKey, Caching, Config, Counters, EngineId, Failure, LogitsRow, Pushed, Rejection, Request, RequestId,
-    Run, Schedule, Step, Time,
+    Answer, BatchId, CacheKey, Caching, Config, Counters, EngineId, Failure, LogitsRow, Pushed, Rejection, Request,
+    RequestId, Run, Schedule, Step, Time,
 };
 use grice_core::{Logits, Precision};
 use std::collections::HashMap;
@@ -23,6 +24,7 @@ const DEAD_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Runner {
     name: String,
     metrics: Arc<Metrics>,
+    statistics: Statistics,
     started: Instant,
     /// Requests are turned away when the queue is this long in time.
     queue_wait_max: Duration,
@@ -37,6 +39,8 @@ struct State {
     waiting: HashMap<RequestId, oneshot::Sender<Answer>>,
     /// One for each replica; none once the runner is closed.
     inboxes: Vec<mpsc::Sender<Run>>,
+    /// How long it took to put each batch together that is being run.
+    put_together: HashMap<BatchId, Duration>,
     in_use: Vec<bool>,
     /// Since when no replica is in use, and one could not be built anew.
     dead_since: Option<Time>,
@@ -79,6 +83,7 @@ impl Runner {
             schedule,
             waiting: HashMap::new(),
             inboxes,
+            put_together: HashMap::new(),
             in_use: vec![false; engines],
             dead_since: None,
             counted: Counters::default(),
@@ -86,6 +91,7 @@ impl Runner {
         let runner = Runner {
             name: name.to_owned(),
             metrics,
+            statistics: Statistics::default(),
             started: Instant::now(),
             queue_wait_max,
             state: Mutex::new(state),
@@ -93,6 +99,11 @@ impl Runner {
             alarm_moved: Notify::new(),
         };
         (Arc::new(runner), outboxes)
+    }
+
+    /// What was run, and what became of requests.
+    pub(crate) fn statistics(&self) -> &Statistics {
+        &self.statistics
     }
 
     /// The moment of an instant, as the schedule counts.
@@ -221,8 +232,14 @@ impl Runner {
         self.metrics.batch_tokens.observe(run.batch.tokens() as f64);
         self.metrics.batch_padding.observe(run.padding_ratio());
         let now = self.now();
+        let has_run = outcome.is_ok();
         let mut state = self.lock();
+        let put_together = state.put_together.remove(&run.id).unwrap_or_default();
+        let start = Instant::now();
         state.schedule.complete(run.id, outcome, now);
+        if has_run {
+            self.statistics.add_batch(run.batch.rows(), put_together, took, start.elapsed());
+        }
         self.pump(state, now);
     }
 
@@ -272,6 +289,7 @@ impl Runner {
     fn pump(&self, mut state: MutexGuard<'_, State>, now: Time) {
         let mut answers = Vec::new();
         let moment = loop {
+            let start = Instant::now();
             match state.schedule.poll(now) {
                 Step::Answer(answer) => {
                     if let Some(owner) = state.waiting.remove(&answer.request) {
@@ -280,6 +298,7 @@ impl Runner {
                 }
                 Step::Run(run) => {
                     let place = run.engine.0;
+                    state.put_together.insert(run.id, start.elapsed());
                     let sent = state.inboxes.get(place).map(|inbox| inbox.send(run));
                     debug_assert!(matches!(sent, Some(Ok(()))), "a replica in use has an inbox that is read");
                 }

@@ -4,6 +4,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod conformance;
+pub mod files;
 pub mod fixtures;
 
 /// How far an fp32 engine's logits may lie from PyTorch's: the rounding of some hundred sums of products in another order.

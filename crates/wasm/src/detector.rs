@@ -43,7 +43,7 @@ impl Detector {
     /// An `Error` with `code: "bad_model"`, its message naming the file at fault, or `"bad_input"` for the settings.
     pub fn load(bundle_tar: &Uint8Array, settings: &str) -> Result<Detector, JsValue> {
         // A copy, since the caller's buffer lives outside wasm memory; dropped before the first batch.
-        let bundle = Bundle::from_tar(&bundle_tar.to_vec()).map_err(to_js)?;
+        let bundle = Bundle::from_tar_bytes(bundle_tar.to_vec()).map_err(to_js)?;
         let (settings, options) = read_settings(settings, Device::Cpu)?;
         let model = Model::load(&bundle, &options).map_err(to_js)?;
         Detector::new(bundle, model, &settings, options)
@@ -54,7 +54,7 @@ impl Detector {
     #[cfg(feature = "gpu")]
     pub fn open(bundle_tar: Uint8Array, settings: String, device: String) -> Task {
         Task(Box::pin(async move {
-            let bundle = Bundle::from_tar(&bundle_tar.to_vec()).map_err(to_js)?;
+            let bundle = Bundle::from_tar_bytes(bundle_tar.to_vec()).map_err(to_js)?;
             let device = device.parse().map_err(|problem: String| coded("bad_input", &problem))?;
             let (settings, options) = read_settings(&settings, device)?;
             let model = Model::open(&bundle, &options).await.map_err(to_js)?;
@@ -169,12 +169,7 @@ impl Detector {
 
     fn new(bundle: Bundle, model: Model, settings: &Settings, options: Options) -> Result<Detector, JsValue> {
         let engine = model.build_engine(1).map_err(to_js)?;
-        let path = bundle.model_path(model.precision()).map_err(to_js)?;
-        // Loading has held the file to a digest in the manifest; only without one is it read again.
-        let digest = match bundle.manifest().digests.get(path) {
-            Some(digest) => digest.to_ascii_lowercase(),
-            None => bundle.model_digest(model.precision()).map_err(to_js)?,
-        };
+        let digest = bundle.model_digest(model.precision()).map_err(to_js)?;
         let is_gpu = engine.info().device == "gpu";
         let session = Session::new(model, &digest, settings).map_err(to_js)?;
         let desk = Rc::new(RefCell::new(Desk { engine: Some(engine), done: None, moved: None }));

@@ -1,5 +1,6 @@
 //! A turn → the model's text → token ids, within the model's length.
 
+mod specials;
 mod template;
 mod tokenizer;
 mod window;

@@ -1,11 +1,13 @@
 //! Text → token ids, by the `tokenizers` library with the same regex engine on every target.
 
+use super::specials::{Renamed, put_out_of_reach};
 use crate::{Error, Result};
 
 /// A tokenizer read from `tokenizer.json`, with its own truncation and padding switched off.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    specials: Renamed,
 }
 
 /// Token ids, special tokens included, and where each stands in the text, in bytes (0..0 for special tokens).
@@ -15,17 +17,32 @@ pub(crate) struct Tokens {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`.
+    /// Reads `tokenizer.json`. No text without a NUL gives a special token, whatever the file lets through.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] with what the library says.
     pub fn from_json(json: &[u8]) -> Result<Tokenizer> {
+        Tokenizer::for_templates(json, &[])
+    }
+
+    /// As [`Tokenizer::from_json`], for templates that may spell special tokens: [`Tokenizer::mark`] writes those.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_json`].
+    pub fn for_templates(json: &[u8], templates: &[&str]) -> Result<Tokenizer> {
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        inner.with_truncation(None).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        inner.with_padding(None);
         // A user who writes "[SEP]" means those five characters.
         inner.set_encode_special_tokens(true);
-        Ok(Tokenizer { inner })
+        let (mut inner, specials) = put_out_of_reach(inner, json, templates)?;
+        inner.set_encode_special_tokens(true);
+        inner.with_truncation(None).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        inner.with_padding(None);
+        Ok(Tokenizer { inner, specials })
+    }
+
+    /// A template's text as it must be written for its special tokens to be read as such.
+    pub(crate) fn mark(&self, text: &str) -> String {
+        self.specials.mark(text)
     }
 
     /// The ids of a text, special tokens included.

@@ -20,10 +20,12 @@ mod encoder;
 mod glue;
 mod graph;
 mod head;
+mod positions;
 mod probe;
 mod region;
 
 use crate::program::Program;
+pub(crate) use positions::positions_of;
 use tract_onnx::pb::{GraphProto, ModelProto};
 
 /// Why a graph has no fused form.
