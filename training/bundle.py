@@ -164,8 +164,8 @@ def check_manifest(manifest):
     if not isinstance(labels, list) or sorted(map(str, labels)) != sorted(MAXIMS):
         raise BundleError(f"labels: must be {', '.join(MAXIMS)}, each once in the order of the columns, found {labels!r}")
     _check_numbers("temperatures", manifest["temperatures"], "a number above 0", lambda t: t > 0)
-    _check_numbers("thresholds", manifest.get("thresholds", dict.fromkeys(MAXIMS, 0.5)), "a number between 0 and 1",
-                   lambda t: 0 < t < 1)
+    _check_numbers("thresholds", manifest.get("thresholds", dict.fromkeys(MAXIMS, 0.5)), "a number from 0 to 1",
+                   lambda t: 0 <= t <= 1)
     least, most = MAX_TOKENS_RANGE
     if not _is_integer(manifest["max_tokens"]) or not least <= manifest["max_tokens"] <= most:
         raise BundleError(f"max_tokens: must be an integer from {least} to {most}, found {manifest['max_tokens']!r}")

@@ -5,7 +5,8 @@
 Writes `tiny-deberta` and `tiny-bert`, bundles with random weights that went through `export_gricebench.py`, each with
 `reference.json` (token ids, mask and the logits of PyTorch and ONNX Runtime) and `texts.json` (texts and their ids);
 `tiny-sdpa` and `tiny-int8`, other graphs of the same BERT with only `reference.json`; `onnxruntime-int8`, both encoders as ONNX
-Runtime's own quantizer leaves them, with its logits; and `broken`, ONNX files to refuse. Seeded: the same versions of the libraries make the same files. No trained weights and no
+Runtime's own quantizer leaves them, with its logits; and `broken`, ONNX files to refuse, or that fail
+on long texts. Seeded: the same versions of the libraries make the same files. No trained weights and no
 text from elsewhere go in.
 """
 import json
@@ -408,7 +409,7 @@ def texts(template):
 
 
 def write_broken(folder):
-    """ONNX files that are sound in themselves and no detectors."""
+    """ONNX files that are sound in themselves and no detectors, or not for every text."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     random = np.random.default_rng(3)
@@ -454,6 +455,17 @@ def write_broken(folder):
           [tensor("logits", TensorProto.FLOAT, "batch", 3)], [constant("words", 600, 8), constant("columns", 8, 3), *axes])
     write("vocab_too_small", [*summed, helper.make_node("MatMul", ["pooled", "columns"], ["logits"])], texts_in,
           [tensor("logits", TensorProto.FLOAT, "batch", 4)], [constant("words", 16, 8), constant("columns", 8, 4), *axes])
+    # Not refused: its table of positions ends where no manifest says so, and a longer sequence fails inside an operator.
+    placed = [
+        helper.make_node("CumSum", ["attention_mask", "second"], ["counted"]),
+        helper.make_node("Gather", ["places", "counted"], ["placed"]),
+        helper.make_node("Gather", ["words", "input_ids"], ["named"]),
+        helper.make_node("Add", ["named", "placed"], ["embedded"]),
+    ]
+    second = numpy_helper.from_array(np.array(1, dtype=np.int64), "second")
+    write("few_positions", [*placed, *summed[1:], helper.make_node("MatMul", ["pooled", "columns"], ["logits"])], texts_in,
+          [tensor("logits", TensorProto.FLOAT, "batch", 4)],
+          [constant("words", 600, 8), constant("places", 33, 8), constant("columns", 8, 4), second, *axes])
 
 
 def rounded(values):

@@ -9,6 +9,6 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(manifest.labels.len(), 4);
     assert!(manifest.template.contains("{response}"));
     assert!(manifest.temperatures.iter().all(|(_, &t)| t.is_finite() && t > 0.0));
-    assert!(manifest.thresholds.iter().all(|(_, &t)| t > 0.0 && t < 1.0));
+    assert!(manifest.thresholds.iter().all(|(_, &t)| (0.0..=1.0).contains(&t)));
     assert!(manifest.models.values().all(|path| !path.starts_with('/') && !path.split('/').any(|part| part == "..")));
 });

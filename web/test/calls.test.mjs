@@ -108,15 +108,27 @@ for (const worker of [true, false]) {
         circle: await outcome(detector.detect(circle)),
         third: await outcome(detector.detectBatch([turn("a"), turn("b"), turn("")])),
         threshold: await outcome(detector.detect(turn("a"), { thresholds: { manner: 2 } })),
+        notANumber: await outcome(detector.detect(turn("a"), { thresholds: { manner: NaN } })),
         unknown: await outcome(detector.detect(turn("a"), { thresholds: { maner: 0.5 } })),
         timeout: await outcome(detector.detect(turn("Late."), { timeoutMs: -1 })),
         nothing: await outcome(detector.detectBatch([])),
         overloaded: await outcome(detector.detectBatch(["a", "b", "c", "d"].map((text) => turn(`Many: ${text}`)))),
         after: await outcome(detector.detect(turn("Still here."))),
       };
+      const free = await create({ worker });
+      const settled = await free.detectSettled([turn("Yes."), turn("\u200b"), turn("No.")]);
+      outcomes.settled = settled.map((one) => one.status === "fulfilled" ? "verdict" : [one.reason.code, one.reason.index]);
+      const all = (value) => ({ quantity: value, quality: value, relation: value, manner: value });
+      const cooperative = async (value) => (await free.detect(turn("Yes."), { thresholds: all(value) })).cooperative;
+      outcomes.ends = [await cooperative(0), await cooperative(1)];
+      outcomes.unknown_share = [(await free.detect(turn("ᚠᚢᚦ ᚨᚱᚲ"))).unknown_share, (await free.detect(turn("Yes."))).unknown_share];
+      await free.dispose();
       await detector.dispose();
       return outcomes;
     });
+    assert.deepEqual(outcomes.settled, ["verdict", ["bad_input", 1], "verdict"]);
+    assert.deepEqual(outcomes.ends, [false, true]);
+    assert.deepEqual(outcomes.unknown_share.map((share) => share ?? 0), [1, 0]);
     const check = (name, code, words, index) => {
       const { isOurs, ...found } = outcomes[name];
       assert.equal(isOurs, true, `${name}: ${JSON.stringify(found)}`);
@@ -130,6 +142,7 @@ for (const worker of [true, false]) {
     check("circle", "bad_input", /circular/);
     check("third", "bad_input", /`response` is empty/, 2);
     check("threshold", "bad_input", /threshold of `manner`/);
+    check("notANumber", "bad_input", /thresholds.*NaN|NaN/);
     check("unknown", "bad_input", /unknown field `maner`/);
     check("timeout", "timeout", /deadline/);
     check("overloaded", "overloaded", /queue is full/, 3);

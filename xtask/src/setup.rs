@@ -19,6 +19,9 @@ struct SystemPart {
     is_there: fn() -> bool,
 }
 
+/// The public Triton clients, by HTTP and by gRPC.
+const PYTHON_PACKAGE: &str = "tritonclient[http,grpc]>=2.50";
+
 /// Folders with a `package-lock.json` that tests need installed.
 const NPM_FOLDERS: [&str; 2] = ["web", "www"];
 /// What the npm package promises to run on.
@@ -65,11 +68,18 @@ const SYSTEM_PARTS: [SystemPart; 7] = [
 ];
 
 /// What tests use where it is there, and say that they skipped where it is not: not every system has a package of it.
-const OPTIONAL_PARTS: [SystemPart; 1] = [SystemPart {
-    name: "Firefox (runs one test of the npm package)",
-    packages: &["firefox-esr"],
-    is_there: || std::env::var_os("FIREFOX").is_some() || find(&["firefox-esr", "firefox"]).is_some(),
-}];
+const OPTIONAL_PARTS: [SystemPart; 2] = [
+    SystemPart {
+        name: "Firefox (runs one test of the npm package)",
+        packages: &["firefox-esr"],
+        is_there: || std::env::var_os("FIREFOX").is_some() || find(&["firefox-esr", "firefox"]).is_some(),
+    },
+    SystemPart {
+        name: "Python with venv (runs the public Triton clients against the server)",
+        packages: &["python3", "python3-venv"],
+        is_there: || succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])),
+    },
+];
 
 /// Looks for everything and installs what is missing. Says nothing of what is already there.
 ///
@@ -79,6 +89,7 @@ pub(crate) fn install(workspace: &Workspace) -> Result<()> {
     // Each is tried whatever became of the other, so that one round names all that is missing.
     let parts = [install_wasm_tools(workspace), install_system_parts(), install_npm_packages(workspace)];
     install_optional_parts();
+    install_python(workspace);
     parts.into_iter().collect()
 }
 
@@ -187,6 +198,28 @@ fn install_by_apt(packages: &[&str]) -> Result<()> {
         |arguments: &[&str]| run(Command::new("apt-get").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"));
     apt(&["-qq", "update"])?;
     apt(&[&["-qq", "install", "-y", "--no-install-recommends"], packages].concat())
+}
+
+/// A virtual environment with what the tests that run Python import. Optional: without Python, or without a registry of its
+/// packages, those tests say that they skipped.
+fn install_python(workspace: &Workspace) {
+    let python = workspace.venv_python();
+    let imports = ["-c", "import tritonclient.http, tritonclient.grpc"];
+    if std::env::var_os("GRICE_PYTHON").is_some() || succeeds(Command::new(&python).args(imports)) {
+        return;
+    }
+    step(format_args!("installing {PYTHON_PACKAGE} into {}", workspace.venv().display()));
+    let install = || {
+        let make = || Some(Command::new(find(&["python3", "python"])?));
+        let is_made = python.is_file() || succeeds(make()?.args(["-m", "venv"]).arg(workspace.venv()));
+        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", PYTHON_PACKAGE];
+        (is_made && succeeds(Command::new(&python).args(pip))).then_some(())
+    };
+    if install().is_none() {
+        step(format_args!(
+            "without tritonclient (the public client of the Open Inference Protocol); its test will be skipped"
+        ));
+    }
 }
 
 /// What the lock files name, where it is not there yet.

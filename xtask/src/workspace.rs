@@ -61,6 +61,16 @@ impl Workspace {
         process::program_in(&self.tools().join("bin"), name)
     }
 
+    /// A virtual environment of Python packages that tests import.
+    pub(crate) fn venv(&self) -> PathBuf {
+        self.tools().join("python")
+    }
+
+    /// Its interpreter.
+    pub(crate) fn venv_python(&self) -> PathBuf {
+        process::program_in(&self.venv().join(if cfg!(windows) { "Scripts" } else { "bin" }), "python")
+    }
+
     /// The version of a crate in Cargo.lock.
     ///
     /// # Errors

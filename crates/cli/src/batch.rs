@@ -5,10 +5,11 @@ use crate::error::{CliError, Result};
 use crate::judge::{Judged, judge_rows};
 use crate::model::{load_detector, open_bundle};
 use crate::output::{Output, check_free, is_stdio};
+use crate::present::unknown_warning;
 use crate::progress::Progress;
 use crate::resume::{Resume, Step};
-use crate::rows::{Row, RowReader, replaced_fields, row_line};
-use grice_core::Detector;
+use crate::rows::{Fields, Row, RowReader, replaced_fields, row_line};
+use grice_core::{Detector, Verdict};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -24,7 +25,7 @@ pub(crate) fn run(input: &Path, args: &Detect, common: &Common) -> Result<()> {
     }
     // What can go wrong without the model comes first: loading one takes a while.
     check_free(files)?;
-    let reader = RowReader::open(input, files.format)?;
+    let reader = RowReader::open(input, files.format, files.delimiter)?;
     let detector = load_detector(&open_bundle(common)?, common, &args.thresholds)?;
     let progress = Progress::new(reader.bytes_total(), common.quiet);
     let run = Run {
@@ -35,6 +36,8 @@ pub(crate) fn run(input: &Path, args: &Detect, common: &Common) -> Result<()> {
         strict: files.strict,
         quiet: common.quiet,
         replaced: BTreeSet::new(),
+        unknown: 0,
+        has_nan: false,
         done: 0,
         bad: 0,
     };
@@ -79,6 +82,10 @@ struct Run {
     quiet: bool,
     /// Fields about which a warning was given.
     replaced: BTreeSet<String>,
+    /// Rows whose verdicts say little.
+    unknown: usize,
+    /// Whether a warning was given of numbers that JSON does not have.
+    has_nan: bool,
     done: usize,
     bad: usize,
 }
@@ -147,6 +154,10 @@ impl Run {
             let judged = judge_rows(&mut self.detector, batch)?;
             self.write(judged, &mut output)?;
             if ended? {
+                if self.unknown > 1 && !self.quiet {
+                    let unknown = self.unknown;
+                    self.progress.report(&format!("warning: the same of {unknown} rows in all; see `unknown_share`"));
+                }
                 return if self.bad == 0 { Ok(()) } else { Err(CliError::BadRows { bad: self.bad, rows: self.done }) };
             }
         }
@@ -157,6 +168,8 @@ impl Run {
         for Judged { line, fields, verdict } in batch {
             if !self.quiet {
                 self.warn_of_replaced(replaced_fields(&fields, verdict.is_err()));
+                self.warn_of_nan(line, &fields);
+                self.warn_of_unknown(line, verdict.as_ref().ok());
             }
             let text = row_line(line, &fields, &verdict);
             if let Err(cause) = verdict {
@@ -176,6 +189,24 @@ impl Run {
         output.flush()?;
         self.progress.advance(rows, self.rows.reader.bytes_read());
         Ok(())
+    }
+
+    fn warn_of_nan(&mut self, line: u64, fields: &Fields) {
+        if fields.had_nan() && !self.has_nan {
+            self.has_nan = true;
+            let place = self.rows.reader.place();
+            let warning = format!("warning: {place}:{line}: NaN and Infinity are not JSON; they are written as null");
+            self.progress.report(&warning);
+        }
+    }
+
+    fn warn_of_unknown(&mut self, line: u64, verdict: Option<&Verdict>) {
+        let Some(warning) = verdict.and_then(unknown_warning) else { return };
+        self.unknown += 1;
+        // One tells what it is about; a file in another script has thousands.
+        if self.unknown == 1 {
+            self.progress.report(&format!("warning: {}:{line}: {warning}", self.rows.reader.place()));
+        }
     }
 
     fn warn_of_replaced<'f>(&mut self, names: impl Iterator<Item = &'f str>) {

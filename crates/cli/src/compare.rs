@@ -2,7 +2,7 @@
 //!
 //! Quality comes from the labelled rows, latency from runs of one synthetic turn, memory from a process of its own each.
 
-use crate::args::{Common, Eval, Format, Shape};
+use crate::args::{Common, Eval, Shape};
 use crate::error::{CliError, Result};
 use crate::eval::{build_report, compare_rows};
 use crate::model::{load_detector, open_bundle};
@@ -61,7 +61,7 @@ pub(crate) fn run(args: &Eval, common: &Common) -> Result<()> {
     };
     for &precision in &args.compare {
         let common = Common { precision: Some(precision), ..common.clone() };
-        let mut reader = RowReader::open(&args.input, Format::Jsonl)?;
+        let mut reader = RowReader::open_json(&args.input)?;
         let mut detector = load_detector(&bundle, &common, &args.thresholds)?;
         let (compared, bad) = compare_rows(&mut reader, &mut detector, args.batch_size.get(), common.quiet)?;
         if compared.is_empty() {

@@ -2,7 +2,9 @@
 
 use crate::args::ServeOptions;
 use crate::error::{CliError, Result};
+use crate::text_file::read_text;
 use serde::Deserialize;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Read from the working directory if it is there and no other is named.
@@ -22,10 +24,13 @@ struct File {
 /// [`CliError::Config`] naming the file and what is wrong in it.
 pub(crate) fn read_serve(named: Option<&Path>) -> Result<ServeOptions> {
     let path = named.map_or_else(|| PathBuf::from(USUAL), Path::to_owned);
-    let text = match std::fs::read_to_string(&path) {
+    let text = match read_text(&path) {
         Ok(text) => text,
-        Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(Default::default()),
-        Err(error) => return Err(CliError::Config { place: path.display().to_string(), cause: error.to_string() }),
+        Err(CliError::Read { source, .. }) if named.is_none() && source.kind() == ErrorKind::NotFound => {
+            return Ok(Default::default());
+        }
+        Err(CliError::Read { place, source }) => return Err(CliError::Config { place, cause: source.to_string() }),
+        Err(other) => return Err(other),
     };
     let file: File = toml::from_str(&text)
         .map_err(|error| CliError::Config { place: path.display().to_string(), cause: error.to_string() })?;

@@ -2,6 +2,7 @@
 
 use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file};
+use crate::text_file::read_text;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use toml_edit::{DocumentMut, Item, Table, value};
@@ -26,10 +27,10 @@ impl ConfigFile {
             return Err(CliError::ManyModels(models));
         }
         let place = || path.display().to_string();
-        let text = match std::fs::read_to_string(path) {
+        let text = match read_text(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-            Err(source) => return Err(CliError::Read { place: place(), source }),
+            Err(CliError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(error),
         };
         let document = parse_config(&text).map_err(|cause| CliError::ConfigFile { place: place(), cause })?;
         check_writable(path)?;

@@ -3,12 +3,13 @@
 use crate::args::{Common, Detect};
 use crate::batch;
 use crate::error::Result;
-use crate::model::{load_detector, open_bundle};
+use crate::model::{load_detector, open_bundle, quietly};
 use crate::output::write_stdout;
-use crate::present::show_verdict;
+use crate::present::{show_verdict, unknown_warning};
 use crate::rows::{Fields, row_line};
 use crate::terminal::Terminal;
 use grice_core::{Context, Turn};
+use std::io::Write;
 
 /// Judges what the arguments name.
 ///
@@ -32,7 +33,12 @@ pub(crate) fn run(args: &Detect, common: &Common) -> Result<()> {
 fn detect_turn(turn: &Turn, args: &Detect, common: &Common) -> Result<()> {
     turn.check()?;
     let mut detector = load_detector(&open_bundle(common)?, common, &args.thresholds)?;
-    let verdict = detector.detect(turn)?;
+    let verdict = quietly(|| detector.detect(turn))??;
+    if let Some(warning) = unknown_warning(&verdict).filter(|_| !common.quiet) {
+        let terminal = Terminal::of_stderr(common.color);
+        // If stderr is gone there is nobody left to tell.
+        _ = writeln!(std::io::stderr(), "{} {warning}", terminal.paint(terminal.note(), "warning:"));
+    }
     let text = if args.json {
         row_line(0, &Fields::default(), &Ok(verdict)) + "\n"
     } else {

@@ -31,6 +31,17 @@ pub(crate) enum CliError {
         /// Why.
         source: io::Error,
     },
+    /// A text file in another encoding than UTF-8.
+    #[error("{place}: {hint}")]
+    Encoding {
+        /// Path, or `standard input`.
+        place: String,
+        /// What it is and how to convert it.
+        hint: String,
+    },
+    /// `eval` got a format that has no place for labels.
+    #[error("{0}: CSV has no place for the object `labels`; give a JSON file, one row a line or an array of rows")]
+    LabelsInCsv(String),
     /// A file cannot be written.
     #[error("{place}: cannot be written: {source}")]
     Write {
@@ -40,7 +51,9 @@ pub(crate) enum CliError {
         source: io::Error,
     },
     /// Neither the name nor an option tells the format.
-    #[error("{0}: its name ends neither in .jsonl, .ndjson or .json nor in .csv; say --format jsonl or --format csv")]
+    #[error(
+        "{0}: its name ends neither in .jsonl, .ndjson or .json nor in .csv or .tsv; say --format jsonl, csv or tsv"
+    )]
     UnknownFormat(String),
     /// A CSV file without the one column that is needed.
     #[error("{place}: no column `response` in the header; found: {}", found.join(", "))]
@@ -217,6 +230,8 @@ impl CliError {
             CliError::NoModel
             | CliError::CompileDevice
             | CliError::UnknownFormat(_)
+            | CliError::Encoding { .. }
+            | CliError::LabelsInCsv(_)
             | CliError::CsvNoResponse { .. }
             | CliError::CsvHeader { .. }
             | CliError::OutputExists(_)

@@ -1,6 +1,6 @@
 //! `eval`: verdicts beside labels.
 
-use crate::args::{Common, Eval, Format};
+use crate::args::{Common, Eval};
 use crate::error::{CliError, Result};
 use crate::judge::judge_rows;
 use crate::labels::{Known, Labels, read_known};
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Eval, common: &Common) -> Result<()> {
     if !args.compare.is_empty() {
         return crate::compare::run(args, common);
     }
-    let mut reader = RowReader::open(&args.input, Format::Jsonl)?;
+    let mut reader = RowReader::open_json(&args.input)?;
     let mut detector = load_detector(&open_bundle(common)?, common, &args.thresholds)?;
     let (compared, bad) = compare_rows(&mut reader, &mut detector, args.batch_size.get(), common.quiet)?;
     let rows = compared.len() + bad;

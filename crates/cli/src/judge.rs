@@ -1,6 +1,7 @@
 //! A batch of rows through the detector, in their order.
 
 use crate::error::Result;
+use crate::model::quietly;
 use crate::rows::{Fields, Row, RowError};
 use grice_core::{Detector, Verdict};
 
@@ -17,7 +18,7 @@ pub(crate) struct Judged {
 /// Judges what can be judged; there is an answer for each row.
 ///
 /// # Errors
-/// Only a model that fails as a whole.
+/// Only of a device that went away.
 pub(crate) fn judge_rows(detector: &mut Detector, rows: Vec<Row>) -> Result<Vec<Judged>> {
     let mut turns = Vec::with_capacity(rows.len());
     let mut waiting = Vec::with_capacity(rows.len());
@@ -31,7 +32,7 @@ pub(crate) fn judge_rows(detector: &mut Detector, rows: Vec<Row>) -> Result<Vec<
         };
         waiting.push((row.line, row.fields, problem));
     }
-    let mut verdicts = detector.detect_batch(&turns)?.into_iter();
+    let mut verdicts = quietly(|| detector.detect_batch(&turns))??.into_iter();
     let judged = waiting.into_iter().filter_map(|(line, fields, problem)| {
         let verdict = match problem {
             Some(problem) => Err(problem),

@@ -20,6 +20,7 @@ mod error;
 mod eval;
 mod inspect;
 mod judge;
+mod keys;
 mod labels;
 mod manual;
 mod metrics;
@@ -36,10 +37,12 @@ mod rows;
 mod serve;
 mod serve_options;
 mod terminal;
+mod text_file;
 mod workers;
 
 use args::{Args, Command, Common, On};
-use clap::Parser;
+use clap::builder::{OsStr, Resettable};
+use clap::{CommandFactory, FromArgMatches};
 use error::CliError;
 use std::io::Write;
 use std::process::ExitCode;
@@ -47,7 +50,7 @@ use terminal::Terminal;
 
 fn main() -> ExitCode {
     quieten_vulkan();
-    let args = Args::parse();
+    let args = parse();
     let outcome = run(&args);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,6 +63,24 @@ fn main() -> ExitCode {
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// What was typed and set. A variable that is set to nothing counts as not set, as those are that a composition file or a unit passes
+/// on without a value. Files of keys are left out: somebody who names one wants keys.
+fn parse() -> Args {
+    let matches = without_empty_variables(Args::command()).get_matches();
+    Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |name: &std::ffi::OsStr| std::env::var_os(name).is_some_and(|value| value.is_empty());
+    let holds_keys =
+        |name: &std::ffi::OsStr| matches!(name.to_str(), Some("GRICE_API_KEYS_FILE" | "GRICE_ADMIN_KEY_FILE"));
+    let command = command.mut_args(|arg| match arg.get_env() {
+        Some(name) if is_empty(name) && !holds_keys(name) => arg.env(Resettable::<OsStr>::Reset),
+        _ => arg,
+    });
+    command.mut_subcommands(without_empty_variables)
 }
 
 /// Where there is no desktop, Mesa's layer that lets a desktop choose the GPU complains on stderr, amid our logs. It is left out then, unless

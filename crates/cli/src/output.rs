@@ -24,7 +24,14 @@ impl Output {
         }
         check_free(files)?;
         let place = path.display().to_string();
-        let file = File::create(path).map_err(|source| CliError::Write { place: place.clone(), source })?;
+        // Emptied only once it is known to be another one than the input, whatever became of its name meanwhile.
+        let opened = File::options().write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|source| CliError::Write { place: place.clone(), source })?;
+        let metadata = file.metadata().map_err(|source| CliError::Write { place: place.clone(), source })?;
+        if metadata.is_file() {
+            check_other(files.input.as_deref(), &metadata, path)?;
+            file.set_len(0).map_err(|source| CliError::Write { place: place.clone(), source })?;
+        }
         Ok(Output::new(Box::new(file), place))
     }
 
@@ -77,13 +84,14 @@ impl Output {
 /// [`CliError::SameFile`], [`CliError::OutputExists`].
 pub(crate) fn check_free(files: &DetectFiles) -> Result<()> {
     let path = &files.output;
+    if is_stdio(path) {
+        return check_appended(files);
+    }
     let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
-    if is_stdio(path) || !metadata.is_file() {
+    if !metadata.is_file() {
         return Ok(());
     }
-    if files.input.as_deref().is_some_and(|input| is_same_file(input, path)) {
-        return Err(CliError::SameFile(path.display().to_string()));
-    }
+    check_other(files.input.as_deref(), &metadata, path)?;
     if metadata.len() > 0 && !files.overwrite && !files.resume {
         return Err(CliError::OutputExists(path.display().to_string()));
     }
@@ -128,16 +136,46 @@ pub(crate) fn check_writable(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Checks that a file to write is not the one to read, under whatever name or descriptor: a link, `/dev/stdin`, `< file`.
 #[cfg(unix)]
-fn is_same_file(a: &Path, b: &Path) -> bool {
+fn check_other(input: Option<&Path>, output: &fs::Metadata, path: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
-    match (fs::metadata(a), fs::metadata(b)) {
-        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
-        _ => false,
+    let input = match input {
+        Some(input) if is_stdio(input) => metadata_of(&io::stdin()),
+        Some(input) => fs::metadata(input).ok(),
+        None => None,
+    };
+    match input {
+        Some(input) if input.dev() == output.dev() && input.ino() == output.ino() => {
+            Err(CliError::SameFile(path.display().to_string()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that standard output does not go to the end of the file to read, which would never end.
+#[cfg(unix)]
+fn check_appended(files: &DetectFiles) -> Result<()> {
+    match metadata_of(&io::stdout()) {
+        Some(output) if output.is_file() => check_other(files.input.as_deref(), &output, Path::new("standard output")),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn metadata_of(stream: &impl std::os::fd::AsFd) -> Option<fs::Metadata> {
+    File::from(stream.as_fd().try_clone_to_owned().ok()?).metadata().ok()
+}
+
+#[cfg(not(unix))]
+fn check_other(input: Option<&Path>, _: &fs::Metadata, path: &Path) -> Result<()> {
+    match (input.map(fs::canonicalize), fs::canonicalize(path)) {
+        (Some(Ok(input)), Ok(output)) if input == output => Err(CliError::SameFile(path.display().to_string())),
+        _ => Ok(()),
     }
 }
 
 #[cfg(not(unix))]
-fn is_same_file(a: &Path, b: &Path) -> bool {
-    matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+fn check_appended(_: &DetectFiles) -> Result<()> {
+    Ok(())
 }

@@ -48,6 +48,9 @@ fn show_table(verdict: &Verdict, thresholds: &PerMaxim<f32>) -> String {
         _ = writeln!(text, "{maxim:<8}  {probability:>11.4}  {:>9.4}  {violated}", thresholds.get(maxim));
     }
     _ = writeln!(text, "truncated: {}", if verdict.truncated { "yes" } else { "no" });
+    if verdict.unknown_share > 0.0 {
+        _ = writeln!(text, "unknown text: {:.1} %", verdict.unknown_share * 100.0);
+    }
     text
 }
 
@@ -82,7 +85,24 @@ fn show_bars(verdict: &Verdict, thresholds: &PerMaxim<f32>, manifest: &Manifest,
         );
         _ = writeln!(text, "\n  {}", terminal.paint(terminal.note(), &note));
     }
+    if verdict.unknown_share > 0.0 && !verdict.is_mostly_unknown() {
+        let note = format!("note: the model's tokenizer does not know {}", unknown_part(verdict));
+        _ = writeln!(text, "\n  {}", terminal.paint(terminal.note(), &note));
+    }
     text
+}
+
+/// Why a verdict says little, if so.
+pub(crate) fn unknown_warning(verdict: &Verdict) -> Option<String> {
+    let told = || {
+        let part = unknown_part(verdict);
+        format!("the model's tokenizer does not know {part} (another script?), so the verdict says little")
+    };
+    verdict.is_mostly_unknown().then(told)
+}
+
+fn unknown_part(verdict: &Verdict) -> String {
+    format!("{:.1} % of the response", verdict.unknown_share * 100.0)
 }
 
 /// Full cells up to the probability, a mark where the threshold lies, faint cells for the rest.
@@ -120,6 +140,7 @@ mod tests {
             violations,
             cooperative: maxims.is_empty(),
             truncated: false,
+            unknown_share: 0.0,
         };
         assert_eq!(headline(&verdict), expected);
     }

@@ -21,9 +21,10 @@ pub(crate) fn prove(common: &Common) -> Result<()> {
     })?;
     let bundle = open_bundle(common)?;
     let mut proofs = Map::new();
-    for path in bundle.manifest().models.values() {
-        let proof = match bundle.file(path) {
-            Ok(onnx) => proof_of(path, &onnx, bundle.manifest().max_tokens)?,
+    let lengths = Lengths::up_to(bundle.manifest().max_tokens);
+    for (&precision, path) in &bundle.manifest().models {
+        let proof = match quietly(|| bundle.network_for(precision, &lengths))? {
+            Ok(network) => network.proof(bundle.model_digest(precision)?),
             // A bundle may be handed on with fewer files than its manifest names.
             Err(Error::BundleFile { .. }) => bundle.manifest().fused.get(path).cloned(),
             Err(error) => return Err(error.into()),

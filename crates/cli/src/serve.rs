@@ -3,13 +3,13 @@
 use crate::args::{Common, LogFormat, Serve, ServeOptions};
 use crate::config;
 use crate::error::{CliError, Result};
+use crate::keys;
 use crate::model::{gpu_cache, open_bundle};
 use grice_core::{Bundle, Device, Options, PerMaxim};
 use grice_server::{BundleSource, Handle, ServeError, Server, Settings, TlsFiles};
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::path::Path;
 use std::time::Duration;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -84,8 +84,8 @@ fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Sett
     settings.batch_tokens_max = options.batch_tokens_max.map(NonZeroUsize::get);
     settings.shared_cache = options.cache.filter(|url| !url.is_empty());
     let access = &mut settings.access;
-    access.keys = keys("GRICE_API_KEYS", options.api_keys_file.as_deref())?;
-    access.admin_key = keys("GRICE_ADMIN_KEY", options.admin_key_file.as_deref())?.into_iter().next();
+    access.keys = keys::api_keys(options.api_keys_file.as_deref())?;
+    access.admin_key = keys::admin_key(options.admin_key_file.as_deref())?;
     set(&mut access.rate_per_minute, options.rate_per_minute);
     set(&mut access.rate_burst, options.rate_burst);
     access.cors_origins = options.cors_origin.unwrap_or_default();
@@ -158,21 +158,6 @@ fn replicas(options: &ServeOptions) -> Result<usize> {
         Some(replicas) => Ok(replicas),
         None => Ok(devices),
     }
-}
-
-/// Keys from the environment, comma-separated, and from a file, one a line; what begins with `#` is a comment.
-fn keys(variable: &str, file: Option<&Path>) -> Result<Vec<String>> {
-    let mut keys: Vec<String> = match std::env::var(variable) {
-        Ok(text) => text.split(',').map(|key| key.trim().to_owned()).collect(),
-        Err(_) => Vec::new(),
-    };
-    if let Some(path) = file {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| CliError::Read { place: path.display().to_string(), source })?;
-        keys.extend(text.lines().map(str::trim).filter(|line| !line.starts_with('#')).map(str::to_owned));
-    }
-    keys.retain(|key| !key.is_empty());
-    Ok(keys)
 }
 
 fn set<T>(place: &mut T, value: Option<T>) {

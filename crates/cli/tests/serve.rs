@@ -339,3 +339,30 @@ fn options_that_make_no_sense_are_refused() {
     let address = taken.local_addr().unwrap().to_string();
     check(grice(["serve", "--listen", &address]).arg("--quiet"), 1, "cannot listen on");
 }
+
+#[test]
+fn keys_that_are_asked_for_and_not_there_are_no_open_door() {
+    let check = |command: &mut Command, code: i32, words: &str| {
+        let ran = run(command).expect(code);
+        assert!(ran.err.contains(words), "{}", ran.err);
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let empty = folder.path().join("no-keys.txt");
+    std::fs::write(&empty, "# none yet\n\n").unwrap();
+    for variable in ["GRICE_API_KEYS", "GRICE_ADMIN_KEY"] {
+        for blank in ["", " , "] {
+            check(serve(&[]).env(variable, blank), 2, &format!("{variable} is set but holds no key"));
+        }
+    }
+    for (flag, variable) in [("--api-keys-file", "GRICE_API_KEYS_FILE"), ("--admin-key-file", "GRICE_ADMIN_KEY_FILE")] {
+        check(&mut serve(&[flag, empty.to_str().unwrap()]), 2, "no-keys.txt holds no key");
+        check(serve(&[]).env(variable, &empty), 2, "no-keys.txt holds no key");
+        check(serve(&[]).env(variable, ""), 2, flag);
+        let config = folder.path().join("no-keys.toml");
+        std::fs::write(&config, format!("[serve]\n{} = {:?}\n", &flag[2..], empty)).unwrap();
+        check(&mut serve(&["--config", config.to_str().unwrap()]), 2, "no-keys.txt holds no key");
+        std::fs::write(&config, format!("[serve]\n{} = \"\"\n", &flag[2..])).unwrap();
+        check(&mut serve(&["--config", config.to_str().unwrap()]), 2, flag);
+    }
+    check(serve(&[]).env("GRICE_ADMIN_KEY", "first-admin-key,second-admin-key"), 2, "2 admin keys");
+}

@@ -1,9 +1,10 @@
 //! The detection task: turns in, verdicts out.
 
 use crate::engine::wait_for;
+use crate::isolate::{run_guarded, run_rows_blocking};
 use crate::text::Encoded;
 use crate::{AnyEngine, Bundle, Device, Error, Plan, Planner, Reader, Result, Turn, Verdict};
-use grice_model::{Batch, Engine, EngineInfo, Logits, Manifest, PerMaxim, Precision};
+use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Manifest, PerMaxim, Precision};
 use std::path::{Path, PathBuf};
 
 /// How a detector is to run.
@@ -36,7 +37,7 @@ impl Model {
     /// cannot be used.
     pub async fn open(bundle: &Bundle, options: &Options) -> Result<Model> {
         let plan = Planner::new(bundle, options).open_last(options).await?;
-        Ok(Model { reader: Reader::read(bundle, options, plan.embedding_rows())?, plan })
+        Ok(Model { reader: Reader::read(bundle, options, plan.bounds())?, plan })
     }
 
     /// As [`Model::open`], waiting for it. In a browser only the processor can be waited for.
@@ -80,6 +81,9 @@ impl Model {
 pub struct Detector {
     reader: Reader,
     engine: AnyEngine,
+    /// What another engine is made of, should this one panic.
+    plan: Plan,
+    threads: usize,
     fallback_reason: Option<String>,
     warnings: Vec<String>,
     compiled: Option<PathBuf>,
@@ -92,11 +96,13 @@ impl Detector {
     /// As [`Model::load`].
     pub fn load(bundle: &Bundle, options: &Options) -> Result<Detector> {
         let model = Model::load(bundle, options)?;
-        let engine = model.build_engine(options.threads.unwrap_or(1))?;
+        let threads = options.threads.unwrap_or(1);
+        let engine = model.build_engine(threads)?;
         let fallback_reason = model.plan.fallback_reason().map(str::to_owned);
         let warnings = model.plan.warnings();
         let compiled = model.plan.compiled().map(Path::to_owned);
-        Ok(Detector { reader: model.reader, engine, fallback_reason, warnings, compiled })
+        let Model { reader, plan } = model;
+        Ok(Detector { reader, engine, plan, threads, fallback_reason, warnings, compiled })
     }
 
     /// The verdict on one turn.
@@ -105,30 +111,43 @@ impl Detector {
     /// Of [`crate::ErrorKind::BadInput`] for a turn that cannot be judged; other kinds for a model that fails.
     pub fn detect(&mut self, turn: &Turn) -> Result<Verdict> {
         let encoded = self.encode(turn)?;
-        let logits = self.engine.forward(&Batch::pack(&[&encoded.ids]).map_err(Error::Batch)?)?;
-        self.reader.verdict(logits.row(0), encoded.truncated)
+        let logits = self.forward(&Batch::pack(&[&encoded.ids]).map_err(Error::Batch)?)?;
+        self.reader.verdict(logits.row(0), encoded.reading())
     }
 
-    /// A verdict for each turn, in their order. A turn that cannot be judged gets its own error and disturbs no other.
+    /// A verdict for each turn, in their order. A turn that cannot be judged, or on which the model fails, gets its own error and
+    /// disturbs no other.
     ///
     /// # Errors
-    /// Only what concerns the batch as a whole: an engine that fails.
+    /// Only of a device that went away.
     pub fn detect_batch(&mut self, turns: &[Turn]) -> Result<Vec<Result<Verdict>>> {
         let encoded: Vec<Result<Encoded>> = turns.iter().map(|turn| self.encode(turn)).collect();
         let sequences: Vec<&[u32]> = encoded.iter().flatten().map(|encoded| encoded.ids.as_slice()).collect();
-        let logits = match sequences.len() {
-            0 => Logits::zeros(0, self.manifest().labels.len()),
-            _ => self.engine.forward(&Batch::pack(&sequences).map_err(Error::Batch)?)?,
+        let rows = match sequences.len() {
+            0 => Vec::new(),
+            _ => {
+                let batch = Batch::pack(&sequences).map_err(Error::Batch)?;
+                run_rows_blocking(&batch, |part| self.forward(part))?
+            }
         };
-        let mut row = 0;
-        let mut verdicts = Vec::with_capacity(turns.len());
-        for encoded in encoded {
-            verdicts.push(encoded.and_then(|encoded| {
-                row += 1;
-                self.reader.verdict(logits.row(row - 1), encoded.truncated)
-            }));
+        let mut rows = rows.into_iter();
+        let verdicts = encoded.into_iter().map(|encoded| {
+            let encoded = encoded?;
+            let row = rows.next().ok_or(EngineError::Panicked)??;
+            self.reader.verdict(&row, encoded.reading())
+        });
+        Ok(verdicts.collect())
+    }
+
+    /// Runs the engine; one that panicked is replaced.
+    fn forward(&mut self, batch: &Batch) -> Result<Logits, EngineError> {
+        match run_guarded(&mut self.engine, batch) {
+            Err(EngineError::Panicked) => {
+                self.engine = self.plan.engine(self.threads).map_err(|error| EngineError::Plan(error.to_string()))?;
+                Err(EngineError::Run("an operator gave up".to_owned()))
+            }
+            outcome => outcome,
         }
-        Ok(verdicts)
     }
 
     /// Token ids of a turn, as the model reads it.

@@ -1,5 +1,6 @@
 //! What is judged: one turn of a dialogue.
 
+use crate::text::is_blank;
 use crate::{Error, Result};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -71,7 +72,7 @@ impl Turn {
     /// field.
     pub fn check(&self) -> Result<()> {
         check_text("response", &self.response)?;
-        if self.response.trim().is_empty() {
+        if is_blank(&self.response) {
             return Err(Error::EmptyField { field: "response" });
         }
         if let Some(evidence) = &self.evidence {

@@ -21,8 +21,14 @@ pub enum ErrorKind {
 #[non_exhaustive]
 pub enum Error {
     /// A field that must hold text is empty.
-    #[error("`{field}` is empty; it must hold the text to judge")]
+    #[error("`{field}` is empty, or holds only characters that cannot be seen; it must hold the text to judge")]
     EmptyField {
+        /// Name of the field.
+        field: &'static str,
+    },
+    /// A field holds text of which the tokenizer makes nothing, though it can be seen.
+    #[error("`{field}` holds nothing that the model's tokenizer reads; it must hold the text to judge")]
+    NoTokens {
         /// Name of the field.
         field: &'static str,
     },
@@ -43,7 +49,7 @@ pub enum Error {
         at: usize,
     },
     /// A threshold is no probability.
-    #[error("the threshold of `{0}` must be a number from 0 to 1")]
+    #[error("the threshold of `{0}` must be {expected}", expected = grice_model::THRESHOLD_EXPECTED)]
     Threshold(grice_model::Maxim),
     /// A file or folder of a bundle cannot be read.
     #[error("{path}: {cause}")]
@@ -102,9 +108,11 @@ impl Error {
     /// What the caller can do about it.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Error::EmptyField { .. } | Error::LongField { .. } | Error::NulInField { .. } | Error::Threshold(_) => {
-                ErrorKind::BadInput
-            }
+            Error::EmptyField { .. }
+            | Error::NoTokens { .. }
+            | Error::LongField { .. }
+            | Error::NulInField { .. }
+            | Error::Threshold(_) => ErrorKind::BadInput,
             Error::BundleFile { .. }
             | Error::BundleDigest { .. }
             | Error::NoPrecision { .. }

@@ -1,9 +1,18 @@
 //! What a model reads and how its answer is read: text in, token ids out; logits in, verdict out. Runs nothing.
 
-use crate::readout::read_verdict;
+use crate::readout::{merge_thresholds, read_verdict};
 use crate::text::{Encoded, Template, Tokenizer, encode_turn};
-use crate::{Bundle, Error, Options, Result, Turn, Verdict};
+use crate::{Bounds, Bundle, Error, Options, Result, Turn, Verdict};
 use grice_model::{Manifest, PerMaxim};
+
+/// What the reading of a turn has to say about its verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// Whether some of the turn was left out to fit.
+    pub truncated: bool,
+    /// As [`Verdict::unknown_share`].
+    pub unknown_share: f32,
+}
 
 /// The two ends of a detector, on either side of its engine. Changes nothing in itself, so any number of threads may share one.
 pub struct Reader {
@@ -14,20 +23,24 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads the tokenizer and manifest of a bundle, whose model has so many rows of words, if that is known.
+    /// Reads the tokenizer and manifest of a bundle, whose model can read so much. Of a graph that takes sequences of one length only, that
+    /// length is the manifest's `max_tokens` here.
     ///
     /// # Errors
     /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit.
-    pub fn read(bundle: &Bundle, options: &Options, embedding_rows: Option<usize>) -> Result<Reader> {
-        let tokenizer = Tokenizer::from_json(&bundle.tokenizer()?)?;
-        check_ids(&tokenizer, embedding_rows)?;
-        check_positions(bundle)?;
-        Ok(Reader::new(bundle.manifest().clone(), tokenizer, options.thresholds))
-    }
-
-    fn new(manifest: Manifest, tokenizer: Tokenizer, thresholds: Option<PerMaxim<f32>>) -> Reader {
-        let thresholds = thresholds.unwrap_or(manifest.thresholds);
-        Reader { template: Template::new(&manifest), manifest, tokenizer, thresholds }
+    pub fn read(bundle: &Bundle, options: &Options, bounds: Bounds) -> Result<Reader> {
+        let mut manifest = bundle.manifest().clone();
+        let tokenizer = Tokenizer::for_templates(&bundle.tokenizer()?, &[&manifest.template, &manifest.turn_template])?;
+        check_ids(&tokenizer, bounds.embedding_rows)?;
+        match bounds {
+            Bounds { longest: Some(longest), is_fixed: true, .. } => {
+                manifest.max_tokens = manifest.max_tokens.min(longest)
+            }
+            Bounds { longest, .. } => check_positions(bundle, longest)?,
+        }
+        let given = PerMaxim::from_fn(|maxim| options.thresholds.map(|given| *given.get(maxim)));
+        let thresholds = merge_thresholds(&manifest.thresholds, &given)?;
+        Ok(Reader { template: Template::new(&manifest).marked(&tokenizer), manifest, tokenizer, thresholds })
     }
 
     /// Token ids of a turn, as the model reads it.
@@ -39,20 +52,20 @@ impl Reader {
         encode_turn(&self.template, &self.tokenizer, self.manifest.max_tokens, turn)
     }
 
-    /// The verdict in one row of logits, in the order of the manifest's labels. `truncated` is what [`Reader::encode`] said.
+    /// The verdict in one row of logits, in the order of the manifest's labels. `reading` is what [`Reader::encode`] said.
     ///
     /// # Errors
     /// [`crate::Error::NotFinite`] naming the maxim.
-    pub fn verdict(&self, logits: &[f32], truncated: bool) -> Result<Verdict> {
-        self.verdict_above(&self.thresholds, logits, truncated)
+    pub fn verdict(&self, logits: &[f32], reading: Reading) -> Result<Verdict> {
+        self.verdict_above(&self.thresholds, logits, reading)
     }
 
     /// The same with thresholds of the caller's.
     ///
     /// # Errors
     /// As [`Reader::verdict`].
-    pub fn verdict_above(&self, thresholds: &PerMaxim<f32>, logits: &[f32], truncated: bool) -> Result<Verdict> {
-        read_verdict(&self.manifest, thresholds, logits, truncated)
+    pub fn verdict_above(&self, thresholds: &PerMaxim<f32>, logits: &[f32], reading: Reading) -> Result<Verdict> {
+        read_verdict(&self.manifest, thresholds, logits, reading)
     }
 
     /// The bundle's manifest.
@@ -77,21 +90,41 @@ fn check_ids(tokenizer: &Tokenizer, embedding_rows: Option<usize>) -> Result<()>
     }
 }
 
-/// A model with one row a position cannot read past its last row.
-fn check_positions(bundle: &Bundle) -> Result<()> {
+/// What to tell of a graph that takes fewer tokens than the manifest allows because it was exported for one length.
+pub(crate) fn note_of_length(manifest: &Manifest, bounds: Bounds) -> Option<String> {
+    let longest = bounds.longest.filter(|&longest| bounds.is_fixed && longest < manifest.max_tokens)?;
+    let text = format!(
+        "the ONNX graph takes {longest} tokens and no others, so longer texts are cut to {longest} and not to the {} of `max_tokens`; \
+         export it with dynamic axes for more",
+        manifest.max_tokens
+    );
+    Some(text)
+}
+
+/// A model with one row a position cannot read past its last row: by its own table where that was found, by its configuration otherwise.
+fn check_positions(bundle: &Bundle, longest: Option<usize>) -> Result<()> {
     let manifest = bundle.manifest();
-    if !manifest.family.positions_are_rows() {
-        return Ok(());
+    let refused = |source: &str, rows: u64| Error::BundleFile {
+        path: "grice.json".to_owned(),
+        cause: format!(
+            "`max_tokens` is {}, but {source} only {rows} positions; lower `max_tokens` to {rows}",
+            manifest.max_tokens
+        ),
+    };
+    match longest {
+        Some(longest) if manifest.max_tokens > longest => {
+            return Err(refused(
+                "a sequence can have (by the table in the ONNX graph, and where in it positions begin)",
+                longest as u64,
+            ));
+        }
+        Some(_) => return Ok(()),
+        None if !manifest.family.positions_are_rows() => return Ok(()),
+        None => {}
     }
     let config = bundle.config()?;
     match config.get("max_position_embeddings").and_then(serde_json::Value::as_u64) {
-        Some(rows) if (manifest.max_tokens as u64) > rows => Err(Error::BundleFile {
-            path: "grice.json".to_owned(),
-            cause: format!(
-                "`max_tokens` is {}, but config.json gives the encoder only {rows} positions; lower `max_tokens`",
-                manifest.max_tokens
-            ),
-        }),
+        Some(rows) if (manifest.max_tokens as u64) > rows => Err(refused("config.json gives the encoder", rows)),
         _ => Ok(()),
     }
 }

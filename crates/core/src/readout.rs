@@ -1,7 +1,7 @@
 //! Logits → probabilities → verdict.
 
-use crate::{Error, Result, Verdict};
-use grice_model::{Manifest, PerMaxim};
+use crate::{Error, Reading, Result, Verdict};
+use grice_model::{Manifest, PerMaxim, is_threshold, is_violated};
 
 /// Reads one row of logits, in the order of the manifest's labels.
 ///
@@ -11,7 +11,7 @@ pub(crate) fn read_verdict(
     manifest: &Manifest,
     thresholds: &PerMaxim<f32>,
     logits: &[f32],
-    truncated: bool,
+    reading: Reading,
 ) -> Result<Verdict> {
     let mut probabilities = PerMaxim::from_fn(|_| 0.0);
     for (&maxim, &logit) in manifest.labels.iter().zip(logits) {
@@ -20,9 +20,21 @@ pub(crate) fn read_verdict(
         }
         *probabilities.get_mut(maxim) = sigmoid(logit / manifest.temperatures.get(maxim));
     }
-    let violations = PerMaxim::from_fn(|maxim| probabilities.get(maxim) > thresholds.get(maxim));
+    let violations = PerMaxim::from_fn(|maxim| is_violated(*probabilities.get(maxim), *thresholds.get(maxim)));
     let cooperative = violations.iter().all(|(_, &violated)| !violated);
-    Ok(Verdict { probabilities, violations, cooperative, truncated })
+    let Reading { truncated, unknown_share } = reading;
+    Ok(Verdict { probabilities, violations, cooperative, truncated, unknown_share })
+}
+
+/// The thresholds in force, with those that are given in their places.
+///
+/// # Errors
+/// [`Error::Threshold`] naming the maxim of one that is no threshold.
+pub fn merge_thresholds(inner: &PerMaxim<f32>, given: &PerMaxim<Option<f32>>) -> Result<PerMaxim<f32>> {
+    match given.iter().find(|(_, threshold)| threshold.is_some_and(|value| !is_threshold(value))) {
+        Some((maxim, _)) => Err(Error::Threshold(maxim)),
+        None => Ok(PerMaxim::from_fn(|maxim| given.get(maxim).unwrap_or(*inner.get(maxim)))),
+    }
 }
 
 /// Stable on both sides: never overflows to infinity over infinity.

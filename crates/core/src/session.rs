@@ -5,19 +5,21 @@
 //! ```
 
 use crate::schedule::{
-    self, Accumulate, BatchId, Caching, Config, Failure, LogitsRow, Rejection, Request, RequestId, Run, Schedule, Time,
+    self, Accumulate, BatchId, Caching, Config, Failure, LogitsRow, Rejection, Request, RequestId, Retry, Run,
+    Schedule, Time,
 };
-use crate::{Error, Model, Result, Turn, Verdict};
-use grice_model::{EngineInfo, Logits, PerMaxim, Precision};
+use crate::{Error, Model, Reading, Result, Rows, Turn, Verdict, merge_thresholds};
+use grice_model::{EngineError, EngineInfo, Logits, PerMaxim, Precision};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How a session is to behave; what is left out keeps its default. Its defaults suit one thread that somebody waits for.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Settings {
-    /// Thresholds in place of the bundle's, 0 to 1.
+    /// Thresholds in place of the bundle's: numbers from 0 to 1.
     pub thresholds: PerMaxim<Option<f32>>,
     /// Turns in a batch, 16 if left out: a batch that runs cannot be interrupted.
     pub batch_rows_max: Option<usize>,
@@ -35,7 +37,7 @@ pub struct Settings {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Ask {
-    /// Thresholds in place of the session's, 0 to 1.
+    /// Thresholds in place of the session's: numbers from 0 to 1.
     pub thresholds: PerMaxim<Option<f32>>,
     /// Milliseconds after which an answer is of no use.
     pub timeout_ms: Option<f64>,
@@ -142,7 +144,7 @@ pub struct Session {
 /// What is needed of a request once its logits are there.
 struct Asked {
     thresholds: PerMaxim<f32>,
-    truncated: bool,
+    reading: Reading,
     tokenized: Duration,
 }
 
@@ -152,7 +154,7 @@ impl Session {
     /// # Errors
     /// [`Error::Threshold`].
     pub fn new(model: Model, digest: &str, settings: &Settings) -> Result<Session> {
-        let thresholds = merge(model.reader().thresholds(), &settings.thresholds)?;
+        let thresholds = merge_thresholds(model.reader().thresholds(), &settings.thresholds)?;
         let schedule = Schedule::new(settings.config(), digest, model.precision());
         Ok(Session { model, thresholds, schedule, asked: BTreeMap::new(), fallback_reason: None })
     }
@@ -163,10 +165,10 @@ impl Session {
     /// [`Refusal`]: a turn that cannot be judged, thresholds that make no sense, too many that wait.
     pub fn push(&mut self, turn: &Turn, ask: &Ask, mut clock: impl FnMut() -> Time) -> Result<Pushed, Refusal> {
         let came = clock();
-        let thresholds = merge(&self.thresholds, &ask.thresholds)?;
+        let thresholds = merge_thresholds(&self.thresholds, &ask.thresholds)?;
         let encoded = self.model.reader().encode(turn)?;
         let now = clock();
-        let asked = Asked { thresholds, truncated: encoded.truncated, tokenized: now.since(came) };
+        let asked = Asked { thresholds, reading: encoded.reading(), tokenized: now.since(came) };
         let request = Request {
             deadline: ask.timeout_ms.map(|timeout_ms| came + duration(timeout_ms)),
             caching: if ask.bypass_cache { Caching::Bypass } else { Caching::Use },
@@ -210,6 +212,13 @@ impl Session {
         self.schedule.complete(batch, outcome, now)
     }
 
+    /// The same for what [`crate::run_rows`] made of it: a sequence that fails is not tried again, for there is no other engine.
+    pub fn complete_rows(&mut self, batch: BatchId, outcome: Result<Rows, EngineError>, now: Time) -> bool {
+        let failed = |error: EngineError| Failure { error: Arc::new(error.into()), retry: Retry::Never };
+        let rows = outcome.map(|rows| rows.into_iter().map(|row| row.map_err(failed)).collect());
+        self.schedule.complete_rows(batch, rows.map_err(failed), now)
+    }
+
     /// Forgets a request: no answer follows. `false` if it has, or is about to get, its answer.
     pub fn cancel(&mut self, request: RequestId) -> bool {
         let cancelled = self.schedule.cancel(request);
@@ -243,7 +252,7 @@ impl Session {
     }
 
     fn read(&self, asked: &Asked, row: &LogitsRow, cached: bool, queued: Duration, ran: Duration) -> Result<Detection> {
-        let verdict = self.model.reader().verdict_above(&asked.thresholds, row, asked.truncated)?;
+        let verdict = self.model.reader().verdict_above(&asked.thresholds, row, asked.reading)?;
         let [tokenize_ms, queue_ms, infer_ms] =
             [asked.tokenized, queued, ran].map(|duration| duration.as_secs_f64() * 1e3);
         Ok(Detection { verdict, cached, timings: Timings { tokenize_ms, queue_ms, infer_ms } })
@@ -270,13 +279,4 @@ impl Settings {
 /// Milliseconds; what is negative or no number is none.
 fn duration(ms: f64) -> Duration {
     Duration::try_from_secs_f64(ms / 1e3).unwrap_or(if ms > 0.0 { Duration::MAX } else { Duration::ZERO })
-}
-
-/// The thresholds in force, with those that are given in their places.
-fn merge(inner: &PerMaxim<f32>, given: &PerMaxim<Option<f32>>) -> Result<PerMaxim<f32>> {
-    let wrong = given.iter().find(|(_, threshold)| threshold.is_some_and(|value| !(0.0..=1.0).contains(&value)));
-    match wrong {
-        Some((maxim, _)) => Err(Error::Threshold(maxim)),
-        None => Ok(PerMaxim::from_fn(|maxim| given.get(maxim).unwrap_or(*inner.get(maxim)))),
-    }
 }

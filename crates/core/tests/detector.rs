@@ -191,13 +191,44 @@ fn paths_that_are_no_bundle_say_what_a_bundle_is() {
 fn thresholds_can_be_replaced() {
     let turn = Turn::new("", "I watched the film yesterday.");
     let bundle = Bundle::from_held(without_digests()).unwrap();
-    for (threshold, violated) in [(1e-6, true), (1.0 - 1e-6, false)] {
+    for (threshold, violated) in [(0.0, true), (1e-6, true), (1.0 - 1e-6, false), (1.0, false)] {
         let thresholds = Some(grice_core::PerMaxim::from_fn(|_| threshold));
         let mut detector = Detector::load(&bundle, &Options { thresholds, ..Options::default() }).unwrap();
         let verdict = detector.detect(&turn).unwrap();
         assert!(Maxim::ALL.iter().all(|&maxim| *verdict.violations.get(maxim) == violated));
         assert_eq!(verdict.cooperative, !violated);
     }
+    for outside in [-0.001, 1.001, f32::NAN] {
+        let thresholds = Some(grice_core::PerMaxim { manner: outside, ..Default::default() });
+        let refused = Detector::load(&bundle, &Options { thresholds, ..Options::default() }).err().unwrap();
+        assert!(matches!(refused, grice_core::Error::Threshold(Maxim::Manner)), "{refused}");
+    }
+}
+
+#[test]
+fn a_turn_on_which_the_model_fails_costs_no_other() {
+    let mut files = without_digests();
+    let onnx = std::fs::read(fixtures_folder().join("broken/few_positions.onnx")).unwrap();
+    files.insert("onnx/model.onnx".to_owned(), onnx.into());
+    let bundle = Bundle::from_held(files).unwrap();
+    let mut detector = Detector::load(&bundle, &Options { threads: Some(2), ..Options::default() }).unwrap();
+    let good = ["Yes.", "No.", "Perhaps."].map(|response| Turn::new("", response));
+    let bad = Turn::new("", "It is so. ".repeat(40));
+    let mixed = [&good[0], &bad, &good[1], &bad, &bad, &good[2], &bad].map(Clone::clone);
+    let found = detector.detect_batch(&mixed).unwrap();
+    for (turn, found) in mixed.iter().zip(found) {
+        match found {
+            Ok(verdict) => {
+                let alone = detector.detect(turn).unwrap();
+                let close = |maxim| (verdict.probabilities.get(maxim) - alone.probabilities.get(maxim)).abs() < 1e-4;
+                assert!(*turn != bad && Maxim::ALL.into_iter().all(close), "{verdict:?} {alone:?}");
+            }
+            Err(error) => {
+                assert!(*turn == bad && error.to_string().starts_with("the model failed to run: "), "{error}")
+            }
+        }
+    }
+    assert!(detector.detect(&bad).is_err() && detector.detect(&good[0]).is_ok());
 }
 
 proptest! {

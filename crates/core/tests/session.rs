@@ -3,7 +3,7 @@
 
 use grice_core::schedule::{Failure, Rejection, RequestId, Retry, Run, Time};
 use grice_core::session::{Ask, Detection, Pushed, Refusal, Session, Settings, Step};
-use grice_core::{AnyEngine, Bundle, Engine, Error, ErrorKind, Model, Options, Turn};
+use grice_core::{AnyEngine, Bundle, Engine, EngineError, Error, ErrorKind, Model, Options, Turn, run_rows_blocking};
 use grice_testkit::fixtures::fixtures_folder;
 use std::sync::Arc;
 
@@ -150,6 +150,43 @@ fn refusals_say_who_is_at_fault() {
     let model = Model::load(&Bundle::open(fixtures_folder().join("tiny-bert")).unwrap(), &Options::default()).unwrap();
     let settings: Settings = serde_json::from_str(r#"{"thresholds": {"quality": 2}}"#).unwrap();
     assert!(matches!(Session::new(model, "", &settings), Err(Error::Threshold(maxim)) if maxim.name() == "quality"));
+}
+
+#[test]
+fn a_turn_on_which_the_model_fails_costs_no_other() {
+    let mut driven = Driven::new("{}");
+    let ids = ["a", "b", "c"].map(|response| driven.request(response, "{}"));
+    let Step::Run(run) = driven.poll() else { panic!("nothing to run") };
+    let bad = run.batch.sequence(1).to_vec();
+    let outcome = run_rows_blocking(&run.batch, |part| match (0..part.rows()).any(|row| part.sequence(row) == bad) {
+        true => Err(EngineError::Run("broken".to_owned())),
+        false => driven.engine.forward(part),
+    });
+    assert!(driven.session.complete_rows(run.id, outcome, Time::from_micros(50_000)));
+    let mut answers = driven.finish();
+    answers.sort_by_key(|(id, _)| *id);
+    assert!(answers.iter().map(|(id, _)| *id).eq(ids));
+    let failed = answers.iter().filter(|(_, answer)| answer.is_err()).count();
+    assert_eq!(failed, 1);
+    assert!(answers.iter().any(|(_, answer)| matches!(answer, Err(Refusal::Rejection(Rejection::Failed(_))))));
+}
+
+#[test]
+fn thresholds_are_numbers_from_0_to_1() {
+    let mut driven = Driven::new("{}");
+    let all = |value: &str| {
+        format!(
+            "{{\"thresholds\": {{\"quantity\": {value}, \"quality\": {value}, \"relation\": {value}, \"manner\": {value}}}}}"
+        )
+    };
+    for (threshold, cooperative) in [("0", false), ("1", true)] {
+        driven.request(threshold, &all(threshold));
+        assert_eq!(driven.finish().remove(0).1.unwrap().verdict.cooperative, cooperative);
+    }
+    for outside in ["-0.1", "1.001"] {
+        let refused = driven.push("a", &all(outside)).unwrap_err();
+        assert_eq!(refused.to_string(), "the threshold of `quantity` must be a number from 0 to 1");
+    }
 }
 
 #[test]

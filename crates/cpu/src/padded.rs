@@ -1,6 +1,6 @@
 //! The planned network, one reusable state a thread, and how a packed batch is spread over them.
 
-use grice_model::{Batch, EngineError, Logits, Network, Padded, Trace, record_step as record};
+use grice_model::{Batch, EngineError, FixedAxes, Logits, Network, Padded, Trace, record_step as record};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;
@@ -21,7 +21,15 @@ type State = TypedSimpleState;
 #[derive(Clone)]
 pub(crate) struct PaddedPlan {
     plan: Arc<Plan>,
-    takes_token_types: bool,
+    inputs: Inputs,
+}
+
+/// What the graph takes.
+#[derive(Clone, Copy)]
+struct Inputs {
+    token_types: bool,
+    axes: FixedAxes,
+    longest: Option<usize>,
     /// Whether sequences of different lengths may run together.
     hides_padding: bool,
 }
@@ -29,27 +37,28 @@ pub(crate) struct PaddedPlan {
 impl PaddedPlan {
     pub(crate) fn new(network: &Network) -> Result<PaddedPlan, EngineError> {
         let plan = plan_network(network).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        let takes_token_types = network.takes_token_types();
-        let words = network.embedding_rows().unwrap_or(1);
-        let probe = || {
-            PROBES.iter().try_fold(true, |hides, lengths| {
-                Ok::<_, TractError>(hides && hides_padding(&plan, takes_token_types, words, *lengths)?)
-            })
-        };
-        // A graph that cannot say is never padded.
-        let hides_padding = matches!(catch_unwind(AssertUnwindSafe(probe)), Ok(Ok(true)));
-        Ok(PaddedPlan { plan, takes_token_types, hides_padding })
+        let (axes, longest) = (network.fixed_axes(), network.longest());
+        let mut inputs = Inputs { token_types: network.takes_token_types(), axes, longest, hides_padding: true };
+        // Where an axis is fixed there is no way but to pad.
+        if axes == FixedAxes::default() {
+            let words = network.embedding_rows().unwrap_or(1);
+            let hides =
+                |lengths: &[usize; 2]| hides_padding(&plan, inputs.token_types, words, *lengths).unwrap_or(false);
+            // A graph that cannot say is never padded.
+            inputs.hides_padding = catch_unwind(AssertUnwindSafe(|| PROBES.iter().all(hides))).unwrap_or(false);
+        }
+        Ok(PaddedPlan { plan, inputs })
     }
 }
 
 /// Whether a sequence has the same answer beside a longer one: not where a graph ignores its mask, or where a quantizer has cut off
 /// the mask's far value.
-fn hides_padding(plan: &Arc<Plan>, takes_token_types: bool, words: usize, lengths: [usize; 2]) -> TractResult<bool> {
+fn hides_padding(plan: &Arc<Plan>, token_types: bool, words: usize, lengths: [usize; 2]) -> TractResult<bool> {
     let row = |length: usize| (0..length).map(|place| ((place * 7_919 + 1) % words) as u32).collect::<Vec<u32>>();
     let batch = Batch::pack(&lengths.map(row))?;
-    let mut state = plan.spawn()?;
-    let alone = run_padded(&mut state, &batch.padded(&[0]), takes_token_types)?;
-    let beside = run_padded(&mut state, &batch.padded(&[0, 1]), takes_token_types)?;
+    let mut run =
+        |rows: &[usize]| run_padded(&mut plan.spawn()?, &batch.padded(rows, FixedAxes::default()), token_types);
+    let (alone, beside) = (run(&[0])?, run(&[0, 1])?);
     let pairs = alone.iter().zip(&beside);
     Ok(pairs.into_iter().all(|(a, b)| (a - b).abs() <= TOLERANCE * a.abs().max(1.0)))
 }
@@ -57,16 +66,14 @@ fn hides_padding(plan: &Arc<Plan>, takes_token_types: bool, words: usize, length
 /// Threads that share a plan, each with the buffers of a state of its own.
 pub(crate) struct PaddedEngine {
     states: Vec<State>,
-    takes_token_types: bool,
-    hides_padding: bool,
+    inputs: Inputs,
 }
 
 impl PaddedEngine {
     pub(crate) fn new(plan: PaddedPlan, threads: usize) -> Result<PaddedEngine, EngineError> {
         let states: TractResult<Vec<State>> = (0..threads).map(|_| plan.plan.spawn()).collect();
         let states = states.map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        let PaddedPlan { takes_token_types, hides_padding, .. } = plan;
-        Ok(PaddedEngine { states, takes_token_types, hides_padding })
+        Ok(PaddedEngine { states, inputs: plan.inputs })
     }
 
     pub(crate) fn forward(
@@ -75,9 +82,9 @@ impl PaddedEngine {
         labels: usize,
         mut trace: Option<&mut Trace>,
     ) -> Result<Logits, EngineError> {
-        let padding = if self.hides_padding { PADDING_SHARE_MAX } else { 0.0 };
-        let runs = group_rows(batch, padding);
-        let job = Job { batch, labels, takes_token_types: self.takes_token_types };
+        let job = Job { batch, labels, inputs: self.inputs };
+        job.check_lengths()?;
+        let runs = group_rows(batch, self.inputs);
         let answers = record(&mut trace, None, "graph", 0, || run_all(&mut self.states, &job, &runs))?;
         let mut logits = Logits::zeros(batch.rows(), labels);
         for (rows, values) in runs.iter().zip(answers) {
@@ -96,18 +103,26 @@ fn plan_network(network: &Network) -> TractResult<Arc<Plan>> {
     model.into_runnable()
 }
 
-/// Rows of like length together, longest first, so that threads finish about together; at most this share of their tokens is padding.
-fn group_rows(batch: &Batch, padding_max: f64) -> Vec<Vec<usize>> {
+/// Rows of like length together, longest first, so that threads finish about together.
+fn group_rows(batch: &Batch, inputs: Inputs) -> Vec<Vec<usize>> {
+    let Inputs { axes, hides_padding, .. } = inputs;
     let mut order: Vec<usize> = (0..batch.rows()).collect();
     order.sort_by_key(|&row| std::cmp::Reverse(batch.sequence(row).len()));
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0;
+    // Where every run has the same size, whatever fits is in good company.
+    let rows_max = axes.batch.unwrap_or(ROWS_MAX);
+    let share_max = match axes == FixedAxes::default() {
+        true if hides_padding => PADDING_SHARE_MAX,
+        true => 0.0,
+        false => 1.0,
+    };
     for row in order {
         let length = batch.sequence(row).len();
         if let Some(group) = groups.last_mut() {
             let slots = (group.len() + 1) * batch.sequence(group[0]).len();
             let padding = slots - tokens - length;
-            if group.len() < ROWS_MAX && padding as f64 <= padding_max * slots as f64 {
+            if group.len() < rows_max && padding as f64 <= share_max * slots as f64 {
                 group.push(row);
                 tokens += length;
                 continue;
@@ -122,23 +137,34 @@ fn group_rows(batch: &Batch, padding_max: f64) -> Vec<Vec<usize>> {
 struct Job<'a> {
     batch: &'a Batch,
     labels: usize,
-    takes_token_types: bool,
+    inputs: Inputs,
 }
 
 impl Job<'_> {
+    /// A row that is too long would fail inside an operator, and not by name.
+    fn check_lengths(&self) -> Result<(), EngineError> {
+        let longest = (0..self.batch.rows()).map(|row| self.batch.sequence(row).len()).max().unwrap_or(0);
+        match self.inputs.longest {
+            Some(positions) if longest > positions => Err(EngineError::Positions { tokens: longest, positions }),
+            _ => Ok(()),
+        }
+    }
+
     /// Logits `[rows.len(), labels]` of one padded run.
     fn run(&self, state: &mut State, rows: &[usize]) -> Result<Vec<f32>, EngineError> {
-        let padded = self.batch.padded(rows);
+        let padded = self.batch.padded(rows, self.inputs.axes);
         // tract panics where a graph looks up what is not there; a graph is a file, and no file may end the process.
-        let ran = catch_unwind(AssertUnwindSafe(|| run_padded(state, &padded, self.takes_token_types)));
-        let ran = ran.unwrap_or_else(|_| {
-            *state = state.plan().spawn()?;
-            bail!("an operator gave up")
-        });
-        ran.and_then(|values| {
-            let expected = rows.len() * self.labels;
+        let ran = catch_unwind(AssertUnwindSafe(|| run_padded(state, &padded, self.inputs.token_types)));
+        let ran = ran.unwrap_or_else(|_| Err(format_err!("an operator gave up")));
+        let ran = ran.and_then(|values| {
+            let expected = padded.rows * self.labels;
             ensure!(values.len() == expected, "{} logits, not {expected}", values.len());
             Ok(values)
+        });
+        ran.or_else(|error| {
+            // What a run that failed leaves behind, such as the length of its sequences, would fail all that follow.
+            *state = state.plan().spawn()?;
+            Err(error)
         })
         .map_err(|error| EngineError::Run(format!("{error:#}")))
     }

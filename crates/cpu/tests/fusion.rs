@@ -5,7 +5,7 @@
 use grice_cpu::{CpuEngine, CpuPlan};
 use grice_model::{Batch, Engine, Network, Precision};
 use grice_testkit::assert_close;
-use grice_testkit::fixtures::{Fixture, QuantizedByOnnxRuntime};
+use grice_testkit::fixtures::{Fixture, QuantizedByOnnxRuntime, fixtures_folder};
 use prost::Message;
 use tract_onnx::pb::{ModelProto, NodeProto, TensorProto};
 
@@ -34,6 +34,24 @@ fn every_fixture_fuses_and_computes_what_its_graph_computes() {
         let graph = Network::import_graph(fixture.onnx(), 4).unwrap();
         assert!(graph.program().is_err() && graph.typed().is_some());
         compare(fixture.name, &fixture, network, graph);
+    }
+}
+
+#[test]
+fn a_run_that_fails_leaves_nothing_behind() {
+    let onnx = std::fs::read(fixtures_folder().join("broken/few_positions.onnx")).unwrap();
+    let plan = CpuPlan::new(Network::import(&onnx, 4).unwrap(), Precision::Fp32).unwrap();
+    let batch = |lengths: &[u32]| {
+        Batch::pack(&lengths.iter().map(|&n| (5..5 + n).collect()).collect::<Vec<Vec<u32>>>()).unwrap()
+    };
+    let (short, long) = (batch(&[3, 9, 12, 30]), batch(&[40]));
+    let expected = plan.engine(2).unwrap().forward(&short).unwrap();
+    let mut engine = plan.engine(2).unwrap();
+    for _ in 0..3 {
+        let told = engine.forward(&long).unwrap_err().to_string();
+        assert!(told.starts_with("the model failed to run: "), "{told}");
+        assert!(engine.forward(&batch(&[8, 40, 9])).is_err());
+        assert_eq!(engine.forward(&short).unwrap(), expected);
     }
 }
 

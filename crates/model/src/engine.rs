@@ -8,7 +8,7 @@ pub trait Engine {
     /// rounding, on what else is in the batch.
     ///
     /// # Errors
-    /// [`EngineError`], naming the id or node at fault. The engine stays usable, except after [`EngineError::DeviceLost`].
+    /// [`EngineError`], naming the id or node at fault. The engine stays usable, except after [`EngineError::DeviceLost`] and [`EngineError::Panicked`].
     fn forward(&mut self, batch: &Batch) -> Result<Logits, EngineError>;
 
     /// What the engine is and runs on.
@@ -54,6 +54,9 @@ pub enum EngineError {
     /// A node failed.
     #[error("the model failed to run: {0}")]
     Run(String),
+    /// It panicked, in an operator or a kernel; the engine must be built anew.
+    #[error("the model failed to run: an operator gave up")]
+    Panicked,
     /// The device went away, or its driver gave up; the engine must be built anew.
     #[error("the device was lost: {0}")]
     DeviceLost(String),

@@ -49,7 +49,12 @@ impl HeadRunner {
     /// [`EngineError::Run`] if an operator fails, or answers another number of logits.
     pub fn run(&mut self, first: &[f32]) -> Result<Vec<f32>, EngineError> {
         let rows = first.len() / self.columns.max(1);
-        let values = self.run_rows(rows, first).map_err(|error| EngineError::Run(format!("{error:#}")))?;
+        let values = self.run_rows(rows, first).or_else(|error| {
+            // What a run that failed leaves behind would fail all that follow.
+            self.state = self.state.plan().spawn()?;
+            Err(error)
+        });
+        let values = values.map_err(|error: TractError| EngineError::Run(format!("{error:#}")))?;
         match values.len() == rows * self.labels {
             true => Ok(values),
             false => Err(EngineError::Run(format!("{} logits for {rows} rows", values.len()))),

@@ -1,7 +1,7 @@
 //! What cannot be a detector is refused with its cause, and nothing panics.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use grice_model::{Batch, Error, Manifest, Maxim, Network, Precision};
+use grice_model::{Batch, Error, FixedAxes, Manifest, Maxim, Network, Precision};
 use grice_testkit::fixtures::{Fixture, fixtures_folder, read};
 use grice_testkit::that_ends;
 use proptest::prelude::*;
@@ -60,7 +60,7 @@ fn a_wrong_field_is_named() {
     check(
         "thresholds",
         json!({"quantity": 0.5, "quality": 1.5, "relation": 0.5, "manner": 0.5}),
-        "`quality` must be a number between 0 and 1",
+        "`quality` must be a number from 0 to 1",
     );
 }
 
@@ -203,7 +203,7 @@ proptest! {
         prop_assert_eq!(batch.rows(), sequences.len());
         prop_assert_eq!(batch.tokens(), sequences.iter().map(Vec::len).sum::<usize>());
         let rows: Vec<usize> = (0..batch.rows()).rev().collect();
-        let padded = batch.padded(&rows);
+        let padded = batch.padded(&rows, FixedAxes::default());
         for (place, &row) in rows.iter().enumerate() {
             prop_assert_eq!(batch.sequence(row), sequences[row].as_slice());
             let slots = place * padded.length..(place + 1) * padded.length;

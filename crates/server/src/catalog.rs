@@ -120,6 +120,8 @@ fn load(source: &BundleSource) -> Result<Loaded, ServeError> {
 fn check_name(name: &str) -> Result<(), ServeError> {
     let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let is_fit = (1..=64).contains(&name.len()) && name.chars().all(fit) && name.starts_with(|c| c != '.');
+    // `/v2/models/stats` is the statistics of all of them.
+    let is_fit = is_fit && name != "stats";
     if is_fit { Ok(()) } else { Err(ServeError::BadName(name.to_owned())) }
 }
 

@@ -1,12 +1,13 @@
 //! What every request goes through, whatever its route: a name, a place in a trace, a deadline, the keys, and on the way out
 //! the headers, the counts and the log line.
 
+use crate::encoding;
 use crate::guard::Entry;
 use crate::ids::{Trace, request_id};
 use crate::metrics::Metrics;
 use crate::otlp::Span;
-use crate::problem::{Problem, ProblemCode};
-use crate::routes::entry_of;
+use crate::problem::{Problem, ProblemTold};
+use crate::routes::{entry_of, grpc};
 use crate::server::App;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONNECTION;
@@ -41,6 +42,9 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, mut request: Request, next
     let id = request_id(request.headers());
     let trace = Trace::of(request.headers(), app.exporter.is_some());
     let (method, version) = (request.method().clone(), request.version());
+    // Whoever calls by gRPC cannot read another answer; by HTTP/1 there is no such call.
+    let is_call = version >= Version::HTTP_2 && grpc::is_call(request.headers());
+    let wanted = encoding::wanted(request.headers());
     let mut response = match admit(&app, route, request.headers(), start) {
         Ok(deadline) => {
             request.extensions_mut().insert(Arrival { start, deadline });
@@ -49,7 +53,7 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, mut request: Request, next
         Err(problem) => problem.into_response(),
     };
     let took = start.elapsed();
-    let code = response.extensions().get::<ProblemCode>().map(|code| code.0);
+    let code = response.extensions().get::<ProblemTold>().map(|told| told.code);
     open.close(response.status(), code, took);
     if app.settings.access_log {
         log(&response, &method, route, code, took, &id, &trace);
@@ -65,6 +69,11 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, mut request: Request, next
             request_id: id.to_str().unwrap_or_default().to_owned(),
         });
     }
+    response = match wanted {
+        _ if is_call && !grpc::is_call(response.headers()) => grpc::refusal(&response),
+        Some(coding) if !is_call => encoding::pack_answer(coding, response).await,
+        _ => response,
+    };
     let headers = response.headers_mut();
     headers.insert("x-request-id", id);
     headers.insert("traceparent", trace.header());
@@ -79,11 +88,13 @@ fn admit(app: &App, route: &str, headers: &HeaderMap, start: Instant) -> Result<
     let entry = entry_of(route);
     app.guard.admit(entry, headers)?;
     let limits = &app.settings.limits;
-    let asked = match headers.get("x-deadline-ms") {
-        Some(value) if entry != Entry::Open => parse_deadline(value)?.min(limits.deadline_max),
-        _ => limits.deadline,
-    };
-    Ok(start + asked)
+    if entry == Entry::Open {
+        return Ok(start + limits.deadline);
+    }
+    let by_header = headers.get("x-deadline-ms").map(parse_deadline).transpose()?;
+    let by_call = grpc::timeout_of(headers)?;
+    let asked = by_header.into_iter().chain(by_call).min();
+    Ok(start + asked.map_or(limits.deadline, |asked| asked.min(limits.deadline_max)))
 }
 
 fn parse_deadline(value: &HeaderValue) -> Result<Duration, Problem> {

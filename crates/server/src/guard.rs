@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 
 /// A key shorter than this is guessed.
 const KEY_BYTES_LEAST: usize = 8;
+const BEARER: &[u8] = b"bearer";
 
 /// The keys, as hashes: comparing those takes equally long whatever was sent.
 pub(crate) struct Guard {
@@ -99,9 +100,18 @@ impl Guard {
     }
 }
 
+/// The first key that a request brings; headers that hold none count as absent.
 fn given_key(headers: &HeaderMap) -> Option<&[u8]> {
-    let bearer = || headers.get(AUTHORIZATION)?.as_bytes().strip_prefix(b"Bearer ");
-    headers.get("x-api-key").map(|value| value.as_bytes()).or_else(bearer)
+    let filled = |key: &&[u8]| !key.is_empty();
+    let own = headers.get_all("x-api-key").iter().map(|value| value.as_bytes().trim_ascii()).find(filled);
+    own.or_else(|| headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes())).find(filled))
+}
+
+/// The token after `Bearer` (RFC 6750), in whatever case, and any number of spaces and tabs.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.trim_ascii_start().split_at_checked(BEARER.len())?;
+    let is_apart = rest.first().is_some_and(u8::is_ascii_whitespace);
+    (is_apart && scheme.eq_ignore_ascii_case(BEARER)).then(|| rest.trim_ascii())
 }
 
 fn denied(status: StatusCode) -> Problem {
@@ -148,6 +158,39 @@ mod tests {
         }
         check(&guard, Entry::Admin, &with("x-api-key", "the-admin-key"), None);
         check(&guard, Entry::Key, &with("x-api-key", "the-admin-key"), Some(401));
+    }
+
+    #[test]
+    fn keys_are_found_however_the_headers_are_spelled() {
+        let guard = guard(0, 0);
+        let of = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
+            pairs.iter().map(|(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
+        };
+        let bearer = "Bearer second-key";
+        for fine in [
+            &[("authorization", "bearer second-key")][..],
+            &[("authorization", "BEARER   second-key  ")],
+            &[("authorization", " Bearer\t \tsecond-key\t")],
+            &[("authorization", bearer), ("authorization", "")],
+            &[("authorization", ""), ("authorization", bearer)],
+            &[("authorization", "Bearer "), ("authorization", bearer)],
+            &[("authorization", "Basic YTpi"), ("authorization", bearer)],
+            &[("x-api-key", ""), ("authorization", bearer)],
+            &[("x-api-key", "  "), ("x-api-key", " second-key ")],
+        ] {
+            check(&guard, Entry::Key, &of(fine), None);
+        }
+        for wrong in [
+            &[("authorization", "Bearersecond-key")][..],
+            &[("authorization", "Bearer")],
+            &[("authorization", "Bearer ")],
+            &[("authorization", "second-key")],
+            &[("authorization", "Bearer second-key x")],
+            &[("x-api-key", "")],
+            &[("x-api-key", "Bearer second-key")],
+        ] {
+            check(&guard, Entry::Key, &of(wrong), Some(401));
+        }
     }
 
     #[test]

@@ -3,16 +3,18 @@
 //! ```text
 //! socket ─► listen ─► envelope ─► routes ─► served ─► runner ─► replicas
 //!           TLS,      ids, keys,  JSON,     text to    schedule  one engine
-//!           limits    metrics     v2        tokens     and back  a thread
+//!           limits    metrics     v2, gRPC  tokens     and back  a thread
 //! ```
 //!
 //! Leaves out: what a verdict is, when a batch leaves, what is cached (all `grice-core`'s), and the command line.
 
 mod cache;
 mod catalog;
+mod encoding;
 mod envelope;
 mod guard;
 mod ids;
+mod lanes;
 mod listen;
 mod loaded;
 mod metrics;
@@ -24,7 +26,9 @@ mod runner;
 mod served;
 mod server;
 mod settings;
+mod statistics;
 mod texts;
+mod timing;
 #[cfg(feature = "tls")]
 mod tls;
 

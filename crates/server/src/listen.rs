@@ -33,8 +33,6 @@ pub(crate) struct Front {
     http: Builder<TokioExecutor>,
     service: TowerToHyperService<Router>,
     places: Arc<Semaphore>,
-    /// Turns true when connections are to end; each of them holds a receiver.
-    ending: watch::Sender<bool>,
     #[cfg(feature = "tls")]
     tls: Option<tokio_rustls::TlsAcceptor>,
 }
@@ -65,7 +63,6 @@ impl Front {
             places: Arc::new(Semaphore::new(limits.connections_max)),
             service: TowerToHyperService::new(router),
             http,
-            ending: watch::channel(false).0,
             app,
             #[cfg(feature = "tls")]
             tls,
@@ -95,8 +92,8 @@ impl Front {
         self.take_waiting(listener);
         let app = Arc::clone(&self.app);
         let open = || app.metrics.connections.get().max(0) as usize;
-        self.ending.send_replace(true);
-        match timeout(self.app.settings.drain_max, self.ending.closed()).await {
+        self.app.ending.send_replace(true);
+        match timeout(self.app.settings.drain_max, self.app.ending.closed()).await {
             Ok(()) => 0,
             Err(_) => open(),
         }
@@ -136,7 +133,7 @@ impl Front {
         let connection = Connection {
             http: self.http.clone(),
             service: self.service.clone(),
-            ending: self.ending.subscribe(),
+            ending: self.app.ending.subscribe(),
             open: Open::new(&self.app, place),
         };
         #[cfg(feature = "tls")]

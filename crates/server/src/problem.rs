@@ -2,13 +2,16 @@
 //! Inference Protocol.
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Response, StatusCode};
 use axum::response::IntoResponse;
 use grice_core::schedule::Rejection;
-use grice_core::{Error, ErrorKind};
+use grice_core::{EngineError, Error, ErrorKind};
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
+
+const UNKNOWN_ENCODING: &str = "unknown-encoding";
 
 /// Why a request got no answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,6 +68,22 @@ impl Problem {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
     }
 
+    /// 415 for a body of another kind than the route reads.
+    pub(crate) fn unknown_media_type(detail: impl Into<String>) -> Problem {
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown-media-type", detail)
+    }
+
+    /// 408.
+    pub(crate) fn slow_body() -> Problem {
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "slow-body", "the body comes too slowly")
+    }
+
+    /// 415 for a body that is packed in a way that is not known.
+    pub(crate) fn unknown_encoding(detail: impl std::fmt::Display) -> Problem {
+        let detail = format!("{detail}; use one of: {}", crate::encoding::ACCEPTED);
+        Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, UNKNOWN_ENCODING, detail)
+    }
+
     /// 404 for a model.
     pub(crate) fn no_model(name: &str, known: &str) -> Problem {
         Problem::new(StatusCode::NOT_FOUND, "no-such-model", format!("no model is called `{name}`; there is: {known}"))
@@ -103,6 +122,11 @@ impl Problem {
         }
     }
 
+    /// Whether it says something of the server now, rather than of what was asked.
+    pub(crate) fn is_of_the_moment(&self) -> bool {
+        matches!(self.status.as_u16(), 429 | 503 | 504)
+    }
+
     /// The answer's outcome label in metrics.
     pub(crate) fn outcome_of(status: StatusCode) -> &'static str {
         match status.as_u16() {
@@ -123,6 +147,9 @@ impl From<&Error> for Problem {
         match (error.kind(), error) {
             // What the tokenizer cannot read is the text's fault: the tokenizer itself was tried at the start.
             (ErrorKind::BadInput, _) | (_, Error::Tokenizer(_)) => Problem::unusable(error.to_string()),
+            (_, Error::Engine(EngineError::TokenId { .. } | EngineError::Positions { .. })) => {
+                Problem::unusable(error.to_string())
+            }
             // A replica that lost its device is being built anew.
             (ErrorKind::Device, _) => Problem::unavailable(error.to_string(), Duration::from_secs(1)),
             _ => Problem::internal(error),
@@ -152,11 +179,17 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"grice\""));
         }
-        response.extensions_mut().insert(ProblemCode(self.code));
+        if self.code == UNKNOWN_ENCODING {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(crate::encoding::ACCEPTED));
+        }
+        response.extensions_mut().insert(ProblemTold { code: self.code, detail: self.detail.into() });
         response
     }
 }
 
-/// Left in the response for metrics.
-#[derive(Clone, Copy)]
-pub(crate) struct ProblemCode(pub(crate) &'static str);
+/// Left in the response for metrics, and for clients that are told in another way.
+#[derive(Clone)]
+pub(crate) struct ProblemTold {
+    pub(crate) code: &'static str,
+    pub(crate) detail: Arc<str>,
+}

@@ -4,7 +4,7 @@ use crate::loaded::{BuildEngine, Replica};
 use crate::runner::Runner;
 use crate::settings::Pool;
 use grice_core::schedule::{Failure, Retry, Run};
-use grice_core::{Batch, Engine, EngineError, Error, Logits};
+use grice_core::{Batch, Engine, EngineError, Error, Logits, Rows, run_guarded, run_rows_blocking};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, mpsc};
@@ -64,10 +64,10 @@ impl Worker {
     /// Runs a batch and hands in what came of it; whether the engine is still fit for use.
     fn run(&self, engine: &mut AnyEngine, run: &Run) -> bool {
         let start = Instant::now();
-        let outcome = guarded(|| engine.forward(&run.batch).map_err(Error::Engine));
+        let outcome = run_each(engine, &run.batch);
         let took = start.elapsed();
-        let fit = !matches!(&outcome, Err(error) if retry_after(error) != Retry::Never);
-        if let (Err(error), false) = (&outcome, fit) {
+        let fit = outcome.is_ok();
+        if let Err(error) = &outcome {
             tracing::error!(model = self.model, replica = self.place.index, %error, "replica failed; it is taken out of use");
             if retry_after(error) == Retry::OnceAnEngine {
                 self.runner.count_device_loss();
@@ -75,8 +75,15 @@ impl Worker {
             // Before the batch is handed in, so that its second try goes elsewhere.
             self.runner.set_replica(self.place.index, false);
         }
-        let failed = |error| Failure { retry: retry_after(&error), error: Arc::new(error) };
-        self.runner.complete(run, outcome.map_err(failed), took);
+        let failed = |error, retry| Failure { retry, error: Arc::new(Error::Engine(error)) };
+        let outcome = match outcome {
+            Ok(rows) => Ok(rows.into_iter().map(|row| row.map_err(|error| failed(error, Retry::Never))).collect()),
+            Err(error) => {
+                let retry = retry_after(&error);
+                Err(failed(error, retry))
+            }
+        };
+        self.runner.complete(run, outcome, took);
         fit
     }
 
@@ -107,29 +114,44 @@ impl Worker {
     fn build_engine(&self) -> Result<AnyEngine, Error> {
         let mut engine = guarded(|| (self.build)(&self.place))?;
         for batch in self.warm_up.iter() {
-            let logits: Logits = guarded(|| engine.forward(batch).map_err(Error::Engine))?;
+            let logits: Logits = run_guarded(engine.as_mut(), batch)?;
             debug_assert_eq!(logits.rows(), batch.rows());
         }
         Ok(engine)
     }
 }
 
-/// Whether what failed in this way is worth another try; then the engine is built anew.
-fn retry_after(error: &Error) -> Retry {
+/// The logits of each sequence. One that fails alone, and twice, is at fault itself, as long as the engine can still run others.
+///
+/// # Errors
+/// Of an engine that is not fit for use any more.
+fn run_each(engine: &mut AnyEngine, batch: &Batch) -> Result<Rows, EngineError> {
+    let engine = engine.as_mut();
+    let rows = run_rows_blocking(batch, |part| match run_guarded(engine, part) {
+        Err(EngineError::Run(_)) if part.rows() == 1 => run_guarded(engine, part),
+        outcome => outcome,
+    })?;
+    let is_suspect = rows.iter().all(|row| matches!(row, Err(EngineError::Run(_))));
+    if let (true, Ok(known)) = (is_suspect, Batch::pack(&[[0; PROBE_TOKENS]])) {
+        run_guarded(engine, &known)?;
+    }
+    Ok(rows)
+}
+
+/// Length of the sequence that tells whether an engine still runs; every model reads so many.
+const PROBE_TOKENS: usize = 8;
+
+/// How often the batch of an engine that failed in this way is worth another try.
+fn retry_after(error: &EngineError) -> Retry {
     match error {
-        // An id that the model does not know is the request's fault, whichever engine gets it.
-        Error::Engine(EngineError::TokenId { .. }) => Retry::Never,
-        Error::Engine(EngineError::DeviceLost(_)) => Retry::OnceAnEngine,
+        EngineError::DeviceLost(_) => Retry::OnceAnEngine,
         _ => Retry::Once,
     }
 }
 
 /// A panic becomes an error like any other.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-        Err(Error::Engine(EngineError::Run(format!("it panicked: {}", text.unwrap_or("no reason given")))))
-    })
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Error::Engine(EngineError::Panicked)))
 }
 
 /// One sequence of each length up to the model's longest, and one batch as full as batches get.

@@ -4,11 +4,12 @@
 //! completes and polls, on its own thread; a timer polls when the schedule says that a moment has come.
 
 use crate::metrics::{Metrics, ModelLabels};
+use crate::statistics::Statistics;
+use grice_core::Precision;
 use grice_core::schedule::{
-    Answer, CacheKey, Caching, Config, Counters, EngineId, Failure, LogitsRow, Pushed, Rejection, Request, RequestId,
-    Run, Schedule, Step, Time,
+    Answer, BatchId, CacheKey, Caching, Config, Counters, EngineId, Failure, LogitsRow, Pushed, Rejection, Request,
+    RequestId, Run, Schedule, Step, Time,
 };
-use grice_core::{Logits, Precision};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
@@ -23,6 +24,7 @@ const DEAD_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Runner {
     name: String,
     metrics: Arc<Metrics>,
+    statistics: Statistics,
     started: Instant,
     /// Requests are turned away when the queue is this long in time.
     queue_wait_max: Duration,
@@ -37,12 +39,17 @@ struct State {
     waiting: HashMap<RequestId, oneshot::Sender<Answer>>,
     /// One for each replica; none once the runner is closed.
     inboxes: Vec<mpsc::Sender<Run>>,
+    /// How long it took to put each batch together that is being run.
+    put_together: HashMap<BatchId, Duration>,
     in_use: Vec<bool>,
     /// Since when no replica is in use, and one could not be built anew.
     dead_since: Option<Time>,
     /// What metrics know of the schedule's counters.
     counted: Counters,
 }
+
+/// What came of a batch: of each of its sequences, or of all.
+pub(crate) type Outcome = Result<Vec<Result<LogitsRow, Failure>>, Failure>;
 
 /// What came of a request.
 pub(crate) enum Submitted {
@@ -79,6 +86,7 @@ impl Runner {
             schedule,
             waiting: HashMap::new(),
             inboxes,
+            put_together: HashMap::new(),
             in_use: vec![false; engines],
             dead_since: None,
             counted: Counters::default(),
@@ -86,6 +94,7 @@ impl Runner {
         let runner = Runner {
             name: name.to_owned(),
             metrics,
+            statistics: Statistics::default(),
             started: Instant::now(),
             queue_wait_max,
             state: Mutex::new(state),
@@ -93,6 +102,11 @@ impl Runner {
             alarm_moved: Notify::new(),
         };
         (Arc::new(runner), outboxes)
+    }
+
+    /// What was run, and what became of requests.
+    pub(crate) fn statistics(&self) -> &Statistics {
+        &self.statistics
     }
 
     /// The moment of an instant, as the schedule counts.
@@ -215,14 +229,20 @@ impl Runner {
     }
 
     /// Hands in what came of a batch.
-    pub(crate) fn complete(&self, run: &Run, outcome: Result<Logits, Failure>, took: Duration) {
+    pub(crate) fn complete(&self, run: &Run, outcome: Outcome, took: Duration) {
         self.metrics.infer.observe(took.as_secs_f64());
         self.metrics.batch_size.observe(run.batch.rows() as f64);
         self.metrics.batch_tokens.observe(run.batch.tokens() as f64);
         self.metrics.batch_padding.observe(run.padding_ratio());
         let now = self.now();
+        let has_run = outcome.is_ok();
         let mut state = self.lock();
-        state.schedule.complete(run.id, outcome, now);
+        let put_together = state.put_together.remove(&run.id).unwrap_or_default();
+        let start = Instant::now();
+        state.schedule.complete_rows(run.id, outcome, now);
+        if has_run {
+            self.statistics.add_batch(run.batch.rows(), put_together, took, start.elapsed());
+        }
         self.pump(state, now);
     }
 
@@ -272,6 +292,7 @@ impl Runner {
     fn pump(&self, mut state: MutexGuard<'_, State>, now: Time) {
         let mut answers = Vec::new();
         let moment = loop {
+            let start = Instant::now();
             match state.schedule.poll(now) {
                 Step::Answer(answer) => {
                     if let Some(owner) = state.waiting.remove(&answer.request) {
@@ -280,6 +301,7 @@ impl Runner {
                 }
                 Step::Run(run) => {
                     let place = run.engine.0;
+                    state.put_together.insert(run.id, start.elapsed());
                     let sent = state.inboxes.get(place).map(|inbox| inbox.send(run));
                     debug_assert!(matches!(sent, Some(Ok(()))), "a replica in use has an inbox that is read");
                 }

@@ -6,16 +6,13 @@ use crate::metrics::{InfoLabels, Metrics};
 use crate::problem::Problem;
 use crate::replica::{self, BUILD_MAX, Worker};
 use crate::runner::{Runner, Submitted};
+use crate::statistics::Statistics;
 use crate::texts::{TextKey, Texts, Tokenized};
 use crate::{ServeError, Settings};
 use grice_core::schedule::{Answer, Caching, Config, LogitsRow, Rejection, Source};
 use grice_core::{EngineError, Error, Precision, Reader, Turn};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
-
-/// Texts longer than this are tokenized where they hold up nobody.
-const LONG_TEXT_BYTES: usize = 16 << 10;
 
 /// A processor gains nothing from more: the activations no longer stay in its cache. `benches/load.rs` shows it.
 const CPU_BATCH_TOKENS_MAX: usize = 1024;
@@ -34,7 +31,7 @@ pub(crate) struct Served {
     runner: Arc<Runner>,
     shared: Option<Arc<SharedCache>>,
     metrics: Arc<Metrics>,
-    long_texts: Arc<Semaphore>,
+    has_cache: bool,
 }
 
 /// Where an answer came from, worst first: of several, the first is what the header says.
@@ -50,6 +47,8 @@ pub(crate) enum Cached {
 pub(crate) struct Inferred {
     pub(crate) row: LogitsRow,
     pub(crate) cached: Cached,
+    /// Until the cache had been asked.
+    pub(crate) lookup: Duration,
     pub(crate) queued: Duration,
     pub(crate) ran: Duration,
 }
@@ -81,6 +80,7 @@ impl Served {
             true => replica::warm_up_batches(manifest.max_tokens, config.batch_rows_max, config.batch_tokens_max),
             false => Vec::new(),
         };
+        let has_cache = config.cache_bytes_max > 0;
         let (runner, inboxes) =
             Runner::new(&name, config, &loaded.digest, precision, settings.queue_wait_max, Arc::clone(metrics));
         let served = Arc::new(Served {
@@ -92,7 +92,7 @@ impl Served {
             runner: Arc::clone(&runner),
             shared,
             metrics: Arc::clone(metrics),
-            long_texts: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, |cores| cores.get()))),
+            has_cache,
             id_bound: loaded.id_bound,
             reader: loaded.reader,
         });
@@ -157,54 +157,52 @@ impl Served {
         &self.runner
     }
 
+    pub(crate) fn statistics(&self) -> &Statistics {
+        self.runner.statistics()
+    }
+
+    /// Whether it remembers answers in the process.
+    pub(crate) fn has_cache(&self) -> bool {
+        self.has_cache
+    }
+
     /// Whether it can answer.
     pub(crate) fn is_ready(&self) -> bool {
         self.runner.replicas().0 > 0
     }
 
-    /// A turn's token ids.
+    /// A turn's token ids. Takes time in proportion to the turn: see [`crate::lanes::Lanes`].
     ///
     /// # Errors
     /// [`Problem`] of a turn that cannot be judged.
-    pub(crate) async fn tokenize(self: &Arc<Served>, turn: Turn) -> Result<Tokenized, Problem> {
+    pub(crate) fn tokenize(&self, turn: &Turn) -> Result<Tokenized, Problem> {
         let start = Instant::now();
-        let key = TextKey::of(&turn);
+        let key = TextKey::of(turn);
         if let Some(known) = self.texts.get(&key) {
             return Ok(known);
         }
-        let encoded = if turn_bytes(&turn) <= LONG_TEXT_BYTES {
-            self.reader().encode(&turn)
-        } else {
-            let permit = Arc::clone(&self.long_texts).acquire_owned().await;
-            let served = Arc::clone(self);
-            let work = tokio::task::spawn_blocking(move || {
-                let encoded = served.reader().encode(&turn);
-                drop(permit);
-                encoded
-            });
-            work.await.map_err(|error| Problem::internal(format!("tokenizing: {error}")))?
-        };
-        let encoded = encoded.map_err(|error| Problem::from(&error))?;
-        let tokenized = Tokenized { ids: encoded.ids.into(), truncated: encoded.truncated };
+        let encoded = self.reader().encode(turn).map_err(|error| Problem::from(&error))?;
+        let tokenized = Tokenized { reading: encoded.reading(), ids: encoded.ids.into() };
         self.texts.insert(key, tokenized.clone());
         self.metrics.tokenize.observe(start.elapsed().as_secs_f64());
         Ok(tokenized)
     }
 
-    /// The logits of some sequences, in their order: all of them, or the first reason why not.
+    /// The logits of each of some sequences, in their order, or why that one has none.
     ///
     /// # Errors
-    /// [`Problem`] of a schedule that is full, of a deadline that passed, or of an engine that failed.
+    /// [`Problem`] of the request as a whole: a schedule that is full, a deadline that passed, a server that ends.
     pub(crate) async fn infer(
         &self,
         sequences: &[Arc<[u32]>],
         deadline: Instant,
         caching: Caching,
-    ) -> Result<Vec<Inferred>, Problem> {
+    ) -> Result<Vec<Result<Inferred, Problem>>, Problem> {
         if self.runner.is_dead() {
             let detail = "no replica of the model is in use; they are being rebuilt";
             return Err(Problem::unavailable(detail, Duration::from_secs(1)));
         }
+        let start = Instant::now();
         let shared = self.shared.as_ref().filter(|_| caching == Caching::Use);
         if let Some(shared) = shared {
             self.ask_shared(shared, sequences).await;
@@ -212,20 +210,26 @@ impl Served {
         let deadline = self.runner.time_of(deadline);
         let submitted = self.runner.submit(sequences, deadline, caching);
         let submitted = submitted.map_err(|rejection| Problem::rejected(&rejection))?;
+        let lookup = start.elapsed();
         let mut inferred = Vec::with_capacity(sequences.len());
         for (submitted, ids) in submitted.into_iter().zip(sequences) {
             let answer = match submitted {
                 Submitted::Known(row) => {
                     let none = Duration::ZERO;
-                    inferred.push(Inferred { row, cached: Cached::Hit, queued: none, ran: none });
+                    inferred.push(Ok(Inferred { row, cached: Cached::Hit, lookup, queued: none, ran: none }));
                     continue;
                 }
                 Submitted::Waits(ticket) => ticket.answer().await,
             };
             let answer = answer.ok_or_else(|| Problem::rejected(&Rejection::ShuttingDown))?;
-            let answered = self.take_answer(answer)?;
-            if let Some(shared) = shared.filter(|_| answered.cached == Cached::Miss) {
-                let (shared, key, row) = (Arc::clone(shared), self.runner.key(ids), Arc::clone(&answered.row));
+            let answered = self.take_answer(answer, lookup);
+            if let Err(problem) = &answered
+                && problem.is_of_the_moment()
+            {
+                return Err(problem.clone());
+            }
+            if let (Some(shared), Ok(Inferred { row, cached: Cached::Miss, .. })) = (shared, &answered) {
+                let (shared, key, row) = (Arc::clone(shared), self.runner.key(ids), Arc::clone(row));
                 tokio::spawn(async move { shared.put(key, row).await });
             }
             inferred.push(answered);
@@ -233,7 +237,7 @@ impl Served {
         Ok(inferred)
     }
 
-    fn take_answer(&self, answer: Answer) -> Result<Inferred, Problem> {
+    fn take_answer(&self, answer: Answer, lookup: Duration) -> Result<Inferred, Problem> {
         self.metrics.queue.observe(answer.queued.as_secs_f64());
         let row = answer.outcome.map_err(|rejection| Problem::rejected(&rejection))?;
         let cached = match answer.source {
@@ -241,7 +245,7 @@ impl Served {
             Source::Coalesced => Cached::Coalesced,
             Source::Bypass => Cached::Bypass,
         };
-        Ok(Inferred { row, cached, queued: answer.queued, ran: answer.ran })
+        Ok(Inferred { row, cached, lookup, queued: answer.queued, ran: answer.ran })
     }
 
     /// Fetches what the process does not know and the shared cache does.
@@ -275,18 +279,4 @@ impl Cached {
             Cached::Hit => "hit",
         }
     }
-}
-
-fn turn_bytes(turn: &Turn) -> usize {
-    let context = match &turn.context {
-        grice_core::Context::Text(text) => text.len(),
-        grice_core::Context::Utterances(utterances) => utterances
-            .iter()
-            .map(|utterance| match utterance {
-                grice_core::Utterance::Text(text) => text.len(),
-                grice_core::Utterance::Spoken { speaker, text } => speaker.len() + text.len(),
-            })
-            .sum(),
-    };
-    context + turn.evidence.as_ref().map_or(0, String::len) + turn.response.len()
 }

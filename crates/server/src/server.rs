@@ -3,6 +3,7 @@
 use crate::cache::SharedCache;
 use crate::catalog::Catalog;
 use crate::guard::Guard;
+use crate::lanes::Lanes;
 use crate::listen::Front;
 use crate::metrics::Metrics;
 use crate::otlp::Exporter;
@@ -24,7 +25,10 @@ pub(crate) struct App {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) guard: Guard,
     pub(crate) exporter: Option<Exporter>,
+    pub(crate) lanes: Lanes,
     pub(crate) is_draining: AtomicBool,
+    /// Turns true when connections are to end; each of them, and each stream of requests, holds a receiver.
+    pub(crate) ending: watch::Sender<bool>,
 }
 
 /// A server that listens and is ready.
@@ -59,7 +63,16 @@ impl Server {
         let catalog = Arc::new(Catalog::new(Arc::clone(&settings), Arc::clone(&metrics), shared));
         let exporter = settings.otlp_endpoint.as_ref();
         let exporter = exporter.map(|endpoint| Exporter::start(endpoint, Arc::clone(&metrics))).transpose()?;
-        let app = Arc::new(App { settings, catalog, metrics, guard, exporter, is_draining: AtomicBool::new(false) });
+        let app = Arc::new(App {
+            settings,
+            catalog,
+            metrics,
+            guard,
+            exporter,
+            lanes: Lanes::new(),
+            is_draining: AtomicBool::new(false),
+            ending: watch::channel(false).0,
+        });
         let front = Front::new(Arc::clone(&app), router(&app))?;
         let asked = app.settings.listen;
         let listen = |source| ServeError::Listen { address: asked, source };

@@ -203,7 +203,7 @@ pub enum ServeError {
     SameName(String),
     /// A name that cannot stand in a URL.
     #[error(
-        "`{0}` cannot be a model's name; use letters, digits, `-`, `_` and `.`, and name it as in --bundle name=path"
+        "`{0}` cannot be a model's name; use letters, digits, `-`, `_` and `.`, and not `stats`, and name it as in --bundle name=path"
     )]
     BadName(String),
     /// Nothing to serve.

@@ -1,6 +1,6 @@
 //! Turns that were tokenized before, so that one that comes again is not tokenized again.
 
-use grice_core::{Context, Turn, Utterance};
+use grice_core::{Context, Reading, Turn, Utterance};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
 use sha2::{Digest, Sha256};
@@ -12,8 +12,8 @@ use std::sync::Arc;
 pub(crate) struct Tokenized {
     /// Special tokens included.
     pub(crate) ids: Arc<[u32]>,
-    /// Whether some of the turn was left out to fit.
-    pub(crate) truncated: bool,
+    /// What its verdict is to say of it.
+    pub(crate) reading: Reading,
 }
 
 /// SHA-256 of a turn's fields. Cut from nothing: two turns of one key would get each other's verdicts.
@@ -146,13 +146,16 @@ mod tests {
         let texts = Texts::new(100_000);
         let turn = |number: u32| Turn::new("", format!("{number}"));
         for number in 0..10_000 {
-            texts.insert(TextKey::of(&turn(number)), Tokenized { ids: vec![number; 50].into(), truncated: false });
+            texts.insert(
+                TextKey::of(&turn(number)),
+                Tokenized { ids: vec![number; 50].into(), reading: Reading::default() },
+            );
         }
         let held: Vec<u32> = (0..10_000).filter(|&n| texts.get(&TextKey::of(&turn(n))).is_some()).collect();
         assert!((50..=250).contains(&held.len()), "{} entries of 400 bytes", held.len());
         assert!(held.iter().all(|&n| texts.get(&TextKey::of(&turn(n))).is_some_and(|found| found.ids[0] == n)));
         let none = Texts::new(0);
-        none.insert(TextKey::of(&turn(1)), Tokenized { ids: vec![1].into(), truncated: false });
+        none.insert(TextKey::of(&turn(1)), Tokenized { ids: vec![1].into(), reading: Reading::default() });
         assert!(none.get(&TextKey::of(&turn(1))).is_none());
     }
 }

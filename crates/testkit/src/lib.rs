@@ -5,6 +5,7 @@
 
 pub mod conformance;
 pub mod encoders;
+pub mod files;
 pub mod fixtures;
 pub mod operators;
 

@@ -1,14 +1,16 @@
 //! A model with its schedule, driven by the page's event loop.
 
+use crate::task::Task;
 use crate::values::{clock, coded, read_json, read_turn, refusal, to_js, write_json};
-use grice_core::schedule::{BatchId, Failure, RequestId, Retry, Run, Time};
+use grice_core::schedule::{BatchId, RequestId, Run, Time};
 use grice_core::session::{Pushed, Session, Settings, Step};
-use grice_core::{AnyEngine, Bundle, Device, Engine as _, EngineError, Logits, Model, Options};
-use js_sys::{Function, Promise, Uint8Array};
+use grice_core::{
+    AnyEngine, Batch, Bundle, Device, Engine as _, EngineError, Model, Options, Rows, run_rows, run_rows_blocking,
+};
+use js_sys::{Function, Uint8Array};
 use serde_json::json;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
 use wasm_bindgen::prelude::*;
 
 /// A loaded model that judges turns. A driver calls `push`, then `poll` until it says `wait` or `idle`, and `run` and `complete`
@@ -28,7 +30,7 @@ struct Desk {
     /// Not there while it runs.
     engine: Option<AnyEngine>,
     /// What came of the last run, until `complete`.
-    done: Option<(BatchId, Result<Logits, Failure>)>,
+    done: Option<(BatchId, Result<Rows, EngineError>)>,
     /// The model on another device, and why.
     moved: Option<(Model, String)>,
 }
@@ -42,23 +44,23 @@ impl Detector {
     /// An `Error` with `code: "bad_model"`, its message naming the file at fault, or `"bad_input"` for the settings.
     pub fn load(bundle_tar: &Uint8Array, settings: &str) -> Result<Detector, JsValue> {
         // A copy, since the caller's buffer lives outside wasm memory; dropped before the first batch.
-        let bundle = Bundle::from_tar(&bundle_tar.to_vec()).map_err(to_js)?;
+        let bundle = Bundle::from_tar_bytes(bundle_tar.to_vec()).map_err(to_js)?;
         let (settings, options) = read_settings(settings, Device::Cpu)?;
         let model = Model::load(&bundle, &options).map_err(to_js)?;
         Detector::new(bundle, model, &settings, options)
     }
 
-    /// The same on another device: `"auto"`, `"cpu"` or `"gpu"`. Does not block while a GPU works.
-    ///
-    /// # Errors
-    /// As `load`, and `code: "unsupported"` if a GPU was asked for and cannot be used.
+    /// The same on another device: `"auto"`, `"cpu"` or `"gpu"`. The task ends with a `Detector`, or an error as of `load`, or one with
+    /// `code: "unsupported"` if a GPU was asked for and cannot be used.
     #[cfg(feature = "gpu")]
-    pub async fn open(bundle_tar: Uint8Array, settings: String, device: String) -> Result<Detector, JsValue> {
-        let bundle = Bundle::from_tar(&bundle_tar.to_vec()).map_err(to_js)?;
-        let device = device.parse().map_err(|problem: String| coded("bad_input", &problem))?;
-        let (settings, options) = read_settings(&settings, device)?;
-        let model = Model::open(&bundle, &options).await.map_err(to_js)?;
-        Detector::new(bundle, model, &settings, options)
+    pub fn open(bundle_tar: Uint8Array, settings: String, device: String) -> Task {
+        Task(Box::pin(async move {
+            let bundle = Bundle::from_tar_bytes(bundle_tar.to_vec()).map_err(to_js)?;
+            let device = device.parse().map_err(|problem: String| coded("bad_input", &problem))?;
+            let (settings, options) = read_settings(&settings, device)?;
+            let model = Model::open(&bundle, &options).await.map_err(to_js)?;
+            Detector::new(bundle, model, &settings, options).map(JsValue::from)
+        }))
     }
 
     /// Loads the model compiled into this module.
@@ -113,30 +115,30 @@ impl Detector {
         write_json(&step)
     }
 
-    /// Runs the batch that `poll` told of: on the processor at once, blocking for as long as that takes; on a GPU it gives a promise of
-    /// the end. Nothing happens if there is none. A GPU that goes away is replaced by the processor, as `info` then says.
-    pub fn run(&mut self) -> Option<Promise> {
+    /// Runs the batch that `poll` told of: on the processor at once, blocking for as long as that takes; on a GPU it gives a task, which
+    /// ends with `true`. Nothing happens if there is none. A GPU that goes away is replaced by the processor, as `info` then says.
+    pub fn run(&mut self) -> Option<Task> {
         let run = self.next.take()?;
         let mut engine = self.desk.borrow_mut().engine.take()?;
         if engine.info().device == "cpu" {
             // Not in a promise: a trap in one is heard by nobody.
-            let outcome = engine.forward(&run.batch);
+            let outcome = run_rows_blocking(&run.batch, |part| engine.forward(part));
             self.desk.borrow_mut().put_back(engine, &run, outcome);
             return None;
         }
         let (desk, spare) = (Rc::clone(&self.desk), self.spare.clone());
-        Some(wasm_bindgen_futures::future_to_promise(async move {
-            let mut outcome = engine.run(&run.batch).await;
+        Some(Task(Box::pin(async move {
+            let mut outcome = run_rows(&run.batch, async |part: &Batch| engine.run(part).await).await;
             if let (Err(EngineError::DeviceLost(reason)), Some(spare)) = (&outcome, spare) {
                 let options = Options { device: Device::Cpu, ..spare.1.clone() };
                 let model = Model::open(&spare.0, &options).await.map_err(to_js)?;
                 engine = model.build_engine(1).map_err(to_js)?;
                 desk.borrow_mut().moved = Some((model, format!("the GPU went away: {reason}")));
-                outcome = engine.run(&run.batch).await;
+                outcome = run_rows(&run.batch, async |part: &Batch| engine.run(part).await).await;
             }
             desk.borrow_mut().put_back(engine, &run, outcome);
-            Ok(JsValue::UNDEFINED)
-        }))
+            Ok(JsValue::TRUE)
+        })))
     }
 
     /// Takes in what came of `run`. `false` if nothing did.
@@ -147,7 +149,7 @@ impl Detector {
             self.spare = None;
         }
         let Some((batch, outcome)) = desk.done.take() else { return false };
-        self.session.complete(batch, outcome, moment(now_ms))
+        self.session.complete_rows(batch, outcome, moment(now_ms))
     }
 
     /// Forgets a request: no answer follows. `false` if it has, or is about to get, its answer.
@@ -169,12 +171,7 @@ impl Detector {
 
     fn new(bundle: Bundle, model: Model, settings: &Settings, options: Options) -> Result<Detector, JsValue> {
         let engine = model.build_engine(1).map_err(to_js)?;
-        let path = bundle.model_path(model.precision()).map_err(to_js)?;
-        // Loading has held the file to a digest in the manifest; only without one is it read again.
-        let digest = match bundle.manifest().digests.get(path) {
-            Some(digest) => digest.to_ascii_lowercase(),
-            None => bundle.model_digest(model.precision()).map_err(to_js)?,
-        };
+        let digest = bundle.model_digest(model.precision()).map_err(to_js)?;
         let is_gpu = engine.info().device == "gpu";
         let session = Session::new(model, &digest, settings).map_err(to_js)?;
         let desk = Rc::new(RefCell::new(Desk { engine: Some(engine), done: None, moved: None }));
@@ -183,11 +180,9 @@ impl Detector {
 }
 
 impl Desk {
-    fn put_back(&mut self, engine: AnyEngine, run: &Run, outcome: Result<Logits, EngineError>) {
-        // There is no other engine to try it on.
-        let failed = |error: EngineError| Failure { error: Arc::new(error.into()), retry: Retry::Never };
+    fn put_back(&mut self, engine: AnyEngine, run: &Run, outcome: Result<Rows, EngineError>) {
         self.engine = Some(engine);
-        self.done = Some((run.id, outcome.map_err(failed)));
+        self.done = Some((run.id, outcome));
     }
 }
 

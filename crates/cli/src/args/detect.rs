@@ -1,7 +1,7 @@
 //! `detect`.
 
 use super::common::On;
-use super::values::{Format, Shard, Threshold, parse_count};
+use super::values::{Delimiter, Format, Shard, Threshold, parse_count};
 use clap::{ArgGroup, Args as ClapArgs};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -26,7 +26,8 @@ Examples:
     tail -f turns.jsonl | grice detect --input - --batch-size 1
 
 Rows: `response` (text), and optionally `context` (text, or a list of texts or of {\"speaker\", \"text\"}, oldest first) and \
-`evidence` (text). Output rows add `probabilities`, `violations`, `cooperative` and `truncated`. A row that cannot be judged \
+`evidence` (text). Output rows add `probabilities`, `violations`, `cooperative` and `truncated`, and \
+`unknown_share` where the tokenizer does not know all of the response. NaN in other fields becomes null. A row that cannot be judged \
 is reported with its line number and becomes a row with `line` and `error`; the rest is judged, and the exit status is 1.";
 
 /// Arguments of `detect`.
@@ -71,9 +72,13 @@ pub(crate) struct DetectFiles {
     /// Write to this file; `-` is standard output
     #[arg(long, short, value_name = "FILE", default_value = "-", conflicts_with = "response")]
     pub(crate) output: PathBuf,
-    /// Format of the input; `auto` goes by the file's name, and standard input is JSONL
+    /// Format of the input; `auto` goes by the file's name, and standard input is JSONL. A JSON array of rows, and rows over several
+    /// lines, are read as JSONL is
     #[arg(long, default_value = "auto", conflicts_with = "response")]
     pub(crate) format: Format,
+    /// What stands between the cells of a CSV file: one character, or `tab` [default: as the header has it, of , ; tab and |]
+    #[arg(long, value_name = "CHARACTER", conflicts_with = "response")]
+    pub(crate) delimiter: Option<Delimiter>,
     /// Replace the output file if it exists
     #[arg(long, conflicts_with_all = ["response", "resume"])]
     pub(crate) overwrite: bool,

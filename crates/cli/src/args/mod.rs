@@ -23,7 +23,7 @@ pub(crate) use inspect::Inspect;
 pub(crate) use profile::{Profile, ProfileLatency, ProfileMemory, ProfileOps, ProfileWhat};
 pub(crate) use quantize::{Quantize, QuantizeMethod, QuantizeMode};
 pub(crate) use serve::Serve;
-pub(crate) use values::{Format, SHAPE_TOKENS_MAX, Shape, Shard, Threshold};
+pub(crate) use values::{Delimiter, Format, SHAPE_TOKENS_MAX, Shape, Shard, Threshold};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;

@@ -1,16 +1,46 @@
 //! What options take, and how it is written.
 
 use clap::ValueEnum;
-use grice_core::Maxim;
+use grice_core::{Maxim, THRESHOLD_EXPECTED, is_threshold};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::str::FromStr;
 
 /// Format of a file of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     Auto,
+    #[value(alias = "json", alias = "ndjson")]
     Jsonl,
     Csv,
+    Tsv,
+}
+
+impl Format {
+    /// That of a file by its name, if that tells.
+    pub(crate) fn of(path: &Path) -> Option<Format> {
+        match path.extension()?.to_string_lossy().to_lowercase().as_str() {
+            "jsonl" | "ndjson" | "json" => Some(Format::Jsonl),
+            "csv" => Some(Format::Csv),
+            "tsv" | "tab" => Some(Format::Tsv),
+            _ => None,
+        }
+    }
+}
+
+/// What stands between the cells of a CSV file, as in `;` or `tab`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Delimiter(pub(crate) u8);
+
+impl FromStr for Delimiter {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.as_bytes() {
+            b"tab" | b"\\t" => Ok(Delimiter(b'\t')),
+            [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r' | 0) => Ok(Delimiter(*byte)),
+            _ => Err("it must be one character, such as `;`, or `tab`".to_owned()),
+        }
+    }
 }
 
 /// Rows and tokens of a batch, as in `8x128`.
@@ -59,7 +89,7 @@ impl std::fmt::Display for Shape {
 pub(crate) struct Threshold {
     /// Which maxim.
     pub(crate) maxim: Maxim,
-    /// Between 0 and 1, both excluded.
+    /// From 0 to 1.
     pub(crate) value: f32,
 }
 
@@ -70,8 +100,8 @@ impl FromStr for Threshold {
         let maxim = Maxim::ALL.into_iter().find(|maxim| maxim.name() == name.trim());
         let maxim = maxim.ok_or_else(|| format!("`{name}` is not one of quantity, quality, relation and manner"))?;
         match value.trim().parse::<f32>() {
-            Ok(value) if value > 0.0 && value < 1.0 => Ok(Threshold { maxim, value }),
-            _ => Err(format!("`{value}` is not a number between 0 and 1")),
+            Ok(value) if is_threshold(value) => Ok(Threshold { maxim, value }),
+            _ => Err(format!("`{value}` is not {THRESHOLD_EXPECTED}")),
         }
     }
 }
@@ -144,6 +174,16 @@ mod tests {
     }
 
     #[test]
+    fn delimiters_are_single_characters() {
+        for (text, byte) in [(";", b';'), (",", b','), ("|", b'|'), ("tab", b'\t'), ("\\t", b'\t'), ("\t", b'\t')] {
+            assert_eq!(text.parse(), Ok(Delimiter(byte)));
+        }
+        for bad in ["", "\"", "\n", ";;", "é", "space"] {
+            assert!(bad.parse::<Delimiter>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn shapes_have_rows_and_tokens() {
         assert_eq!("8x128".parse(), Ok(Shape { rows: 8, tokens: 128 }));
         assert_eq!(Shape { rows: 8, tokens: 128 }.to_string(), "8x128");
@@ -153,10 +193,15 @@ mod tests {
     }
 
     #[test]
-    fn thresholds_name_a_maxim_and_lie_between_0_and_1() {
+    fn thresholds_name_a_maxim_and_are_numbers_from_0_to_1() {
         let parsed: Threshold = "manner=0.25".parse().unwrap();
         assert_eq!(parsed, Threshold { maxim: Maxim::Manner, value: 0.25 });
-        for bad in ["manner", "manners=0.5", "manner=0", "manner=1", "manner=NaN", "manner=inf", "=0.5", "manner="] {
+        for (text, value) in [("manner=0", 0.0), ("manner=1", 1.0)] {
+            assert_eq!(text.parse(), Ok(Threshold { maxim: Maxim::Manner, value }));
+        }
+        for bad in
+            ["manner", "manners=0.5", "manner=-0.1", "manner=1.001", "manner=NaN", "manner=inf", "=0.5", "manner="]
+        {
             assert!(bad.parse::<Threshold>().is_err(), "{bad}");
         }
     }

@@ -32,7 +32,7 @@ pub(crate) struct Samples {
 /// # Errors
 /// [`CliError::BadSample`] naming the line, [`CliError::NoTokenizer`], [`CliError::NoRows`].
 pub(crate) fn read_samples(path: &Path, encoder: &Encoder, count_max: Option<usize>) -> Result<Samples> {
-    let mut reader = RowReader::open(path, Format::Jsonl)?;
+    let mut reader = RowReader::open(path, Format::of(path).unwrap_or(Format::Jsonl), None)?;
     let mut rows = Spread::new(count_max.unwrap_or(usize::MAX));
     while let Some(row) = reader.next()? {
         rows.push(row);

@@ -69,9 +69,13 @@ fn write_bundle(folder: &Path, own: bool, bundle: &Bundle, outcome: &Outcome) ->
     let mut manifest: Value = serde_json::from_slice(&bundle.file("grice.json")?)
         .map_err(|error| CliError::Manifest(format!("not JSON: {error}")))?;
     if !own {
-        let models = bundle.manifest().models.iter().filter(|(other, _)| **other != precision).map(|(_, path)| path);
-        for name in ["config.json", "tokenizer.json"].into_iter().chain(models.map(String::as_str)) {
-            write_file(&folder.join(name), &bundle.file(name)?)?;
+        let mut names = vec!["config.json".to_owned(), "tokenizer.json".to_owned()];
+        for (&other, path) in bundle.manifest().models.iter().filter(|(other, _)| **other != precision) {
+            names.push(path.clone());
+            names.extend(bundle.weight_files(other)?);
+        }
+        for name in names {
+            write_file(&folder.join(&name), &bundle.file(&name)?)?;
         }
     }
     write_file(&folder.join(&path), &outcome.onnx)?;

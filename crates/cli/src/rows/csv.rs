@@ -2,18 +2,20 @@
 
 use super::turn::read_turn;
 use super::{Field, Fields, LINE_BYTES_MAX, Row, RowError};
+use crate::args::Delimiter;
 use crate::error::{CliError, Result};
 use ::csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
+use grice_core::without_bom;
 use serde_json::value::to_raw_value;
 use std::cell::Cell;
-use std::io::{self, Read};
+use std::io::{self, Chain, Cursor, Read};
 use std::rc::Rc;
 
 const RESPONSE: &str = "response";
 
 /// Reads records one by one, with the header checked.
 pub(crate) struct CsvRows<R> {
-    reader: Reader<Watched<R>>,
+    reader: Reader<Watched<Chain<Cursor<Vec<u8>>, R>>>,
     seen: Rc<Seen>,
     header: Vec<String>,
     place: String,
@@ -27,16 +29,20 @@ pub(crate) struct CsvRecord {
 }
 
 impl<R: Read> CsvRows<R> {
-    /// Reads the header.
+    /// Reads the header, and finds the delimiter in it if none is given.
     ///
     /// # Errors
     /// [`CliError::CsvNoResponse`], [`CliError::CsvHeader`], [`CliError::Read`].
-    pub(crate) fn new(source: R, place: &str) -> Result<CsvRows<R>> {
+    pub(crate) fn new(mut source: R, delimiter: Option<Delimiter>, place: &str) -> Result<CsvRows<R>> {
+        let head = read_head(&mut source).map_err(|source| CliError::Read { place: place.to_owned(), source })?;
+        let delimiter = delimiter.map_or_else(|| find_delimiter(&head), |Delimiter(byte)| byte);
         let seen = Rc::new(Seen::default());
-        let watched = Watched { source, seen: Rc::clone(&seen) };
+        let watched = Watched { source: Cursor::new(head).chain(source), seen: Rc::clone(&seen) };
         // Left to itself the reader ends a record between carriage return and line feed, and its line numbers lag behind.
         let terminator = Terminator::Any(b'\n');
-        let reader = ReaderBuilder::new().has_headers(false).flexible(true).terminator(terminator).from_reader(watched);
+        let mut builder = ReaderBuilder::new();
+        builder.has_headers(false).flexible(true).terminator(terminator).delimiter(delimiter);
+        let reader = builder.from_reader(watched);
         let mut rows = CsvRows { reader, seen, header: Vec::new(), place: place.to_owned() };
         let names = rows.next()?.map(|record| record.record).unwrap_or_default();
         rows.header = check_header(&names, place)?;
@@ -92,6 +98,8 @@ impl<R: Read> CsvRows<R> {
         let mut problem = None;
         for (place, (name, cell)) in self.header.iter().zip(record).enumerate() {
             let last = place + 1 == record.len();
+            // Files that were put together have byte order marks in the middle.
+            let cell = if place == 0 { without_bom(cell) } else { cell };
             match std::str::from_utf8(if last { without_return(cell) } else { cell }) {
                 Ok(text) => match to_raw_value(text) {
                     Ok(json) => fields.push(Field { name: name.clone(), json }),
@@ -108,6 +116,50 @@ impl<R: Read> CsvRows<R> {
         }
         (Fields::new(fields), problem)
     }
+}
+
+/// The most that is looked at for the end of a header.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// What stands between cells, the likelier first.
+const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
+
+/// The first bytes, up to a line's end at least, unless that is far.
+fn read_head(source: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    let mut buffer = [0; 4096];
+    while head.len() < HEAD_BYTES_MAX && !ends_a_record(&head) {
+        match source.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => head.extend_from_slice(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(head)
+}
+
+/// Whether a line ends here that is not blank, outside of quotes.
+fn ends_a_record(head: &[u8]) -> bool {
+    let (mut quoted, mut blank) = (false, true);
+    head.iter().any(|&byte| {
+        quoted ^= byte == b'"';
+        blank &= byte.is_ascii_whitespace();
+        byte == b'\n' && !quoted && !blank
+    })
+}
+
+/// The delimiter that gives the header a column `response`; if none does, the one that gives it most columns.
+fn find_delimiter(head: &[u8]) -> u8 {
+    let names = |delimiter: u8| {
+        let mut builder = ReaderBuilder::new();
+        let mut reader = builder.has_headers(false).flexible(true).delimiter(delimiter).from_reader(head);
+        let mut record = ByteRecord::new();
+        _ = reader.read_byte_record(&mut record);
+        record
+    };
+    let has_response = |&delimiter: &u8| names(delimiter).iter().any(|name| name.trim_ascii() == RESPONSE.as_bytes());
+    let fitting = DELIMITERS.into_iter().find(has_response);
+    fitting.unwrap_or_else(|| DELIMITERS.into_iter().rev().max_by_key(|&byte| names(byte).len()).unwrap_or(b','))
 }
 
 fn check_header(names: &ByteRecord, place: &str) -> Result<Vec<String>> {
@@ -183,7 +235,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn rows(text: &[u8]) -> Vec<Row> {
-        let mut reader = CsvRows::new(text, "t.csv").unwrap();
+        let mut reader = CsvRows::new(text, None, "t.csv").unwrap();
         let mut rows = Vec::new();
         while let Some(record) = reader.next().unwrap() {
             rows.push(reader.parse(&record));
@@ -221,8 +273,28 @@ mod tests {
     }
 
     #[test]
+    fn the_delimiter_is_found_in_the_header() {
+        for (delimiter, others) in [(",", ";|"), (";", ",|"), ("\t", ",;"), ("|", ",;")] {
+            let header = format!("\u{feff}id{delimiter}response{delimiter}context{others}\r\n");
+            let rows = rows(format!("{header}1{delimiter}\"a{delimiter}b\"{delimiter}c{others}\n").as_bytes());
+            assert_eq!(rows[0].turn.as_ref().unwrap().response, format!("a{delimiter}b"), "{delimiter:?}");
+        }
+        let given = |delimiter: u8| CsvRows::new(b"a:response\n1:x\n".as_slice(), Some(Delimiter(delimiter)), "t.csv");
+        assert_eq!(given(b':').unwrap().header, ["a", "response"]);
+        assert!(given(b',').is_err());
+        let told = CsvRows::new(b"id;text\n1;a\n".as_slice(), None, "t.csv").err().unwrap().to_string();
+        assert_eq!(told, "t.csv: no column `response` in the header; found: id, text");
+    }
+
+    #[test]
+    fn a_byte_order_mark_in_the_middle_is_skipped() {
+        let rows = rows("\u{feff}id,response\n1,a\n\u{feff}2,b\n".as_bytes());
+        assert_eq!(rows[1].fields.json("id"), Some("\"2\""));
+    }
+
+    #[test]
     fn headers_that_cannot_be_used_are_refused() {
-        let refused = |text: &[u8]| CsvRows::new(text, "t.csv").err().unwrap().to_string();
+        let refused = |text: &[u8]| CsvRows::new(text, None, "t.csv").err().unwrap().to_string();
         assert_eq!(refused(b"id,text\n1,a\n"), "t.csv: no column `response` in the header; found: id, text");
         assert!(refused(b"response,response\n").contains("two columns `response`"));
         assert!(refused(b"response,\xff\n").contains("column 2 is not UTF-8"));
@@ -231,7 +303,7 @@ mod tests {
     #[test]
     fn an_open_quote_does_not_fill_the_memory() {
         let endless = b"response\n\"".as_slice().chain(io::repeat(b'a'));
-        let mut reader = CsvRows::new(endless, "t.csv").unwrap();
+        let mut reader = CsvRows::new(endless, None, "t.csv").unwrap();
         assert!(reader.next().unwrap_err().to_string().starts_with("t.csv:2: cannot be read: the record"));
     }
 

@@ -16,23 +16,36 @@ pub(crate) struct Field {
 
 /// Fields in their order, each name once.
 #[derive(Debug, Default)]
-pub(crate) struct Fields(Vec<Field>);
+pub(crate) struct Fields {
+    list: Vec<Field>,
+    had_nan: bool,
+}
 
 impl Fields {
     /// From fields of which no two have the same name.
     pub(crate) fn new(fields: Vec<Field>) -> Fields {
-        Fields(fields)
+        Fields { list: fields, had_nan: false }
+    }
+
+    /// The same, told that a number among them was none that JSON has.
+    pub(crate) fn with_nan(self) -> Fields {
+        Fields { had_nan: true, ..self }
+    }
+
+    /// Whether NaN or Infinity was read as null.
+    pub(crate) fn had_nan(&self) -> bool {
+        self.had_nan
     }
 
     /// The JSON text of a field, unless it is missing or null.
     pub(crate) fn json(&self, name: &str) -> Option<&str> {
-        let field = self.0.iter().find(|field| field.name == name)?;
+        let field = self.list.iter().find(|field| field.name == name)?;
         Some(field.json.get()).filter(|json| *json != "null")
     }
 
     /// In their order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Field> {
-        self.0.iter()
+        self.list.iter()
     }
 }
 
@@ -64,6 +77,6 @@ impl<'de> Visitor<'de> for FieldsVisitor {
                 }
             }
         }
-        Ok(Fields(fields))
+        Ok(Fields::new(fields))
     }
 }

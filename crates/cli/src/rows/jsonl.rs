@@ -19,7 +19,49 @@ fn parse_fields(line: Line) -> Result<Fields, RowError> {
     };
     let text = std::str::from_utf8(&bytes)
         .map_err(|error| RowError::NotUtf8 { place: "the line".to_owned(), at: error.valid_up_to() })?;
-    serde_json::from_str(text).map_err(|error| explain(text, &error, ended))
+    serde_json::from_str(text).or_else(|error| match null_for_nan(text) {
+        Some(text) => serde_json::from_str(&text).map(Fields::with_nan).map_err(|error| explain(&text, &error, ended)),
+        None => Err(explain(text, &error, ended)),
+    })
+}
+
+/// The same with null in place of what Python writes for numbers that JSON does not have: NaN, Infinity and -Infinity. `None` if there
+/// are none outside texts.
+fn null_for_nan(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut found = false;
+    while let Some(at) = rest.find(['"', 'N', 'I', '-']) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let ends = |word: &str| !rest[word.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_');
+        let word = ["NaN", "Infinity", "-Infinity"].into_iter().find(|word| rest.starts_with(word) && ends(word));
+        let used = match word {
+            Some(word) => {
+                found = true;
+                out.push_str("null");
+                rest = &rest[word.len()..];
+                continue;
+            }
+            None if rest.starts_with('"') => text_length(rest),
+            None => 1,
+        };
+        out.push_str(&rest[..used]);
+        rest = &rest[used..];
+    }
+    out.push_str(rest);
+    found.then_some(out)
+}
+
+/// How long the text is that begins here, quotes included; all that is left if it does not end.
+fn text_length(json: &str) -> usize {
+    let mut escaped = false;
+    let end = json.bytes().enumerate().skip(1).find(|&(_, byte)| {
+        let ends = byte == b'"' && !escaped;
+        escaped = byte == b'\\' && !escaped;
+        ends
+    });
+    end.map_or(json.len(), |(at, _)| at + 1)
 }
 
 /// Another kind of JSON is named; for what is no JSON at all, serde_json says where and why.
@@ -92,6 +134,20 @@ mod tests {
         let row = parse("{\"z\": 1e400, \"response\": \"a\", \"b\": [1,  2], \"z\": 12345678901234567890123}");
         let fields: Vec<_> = row.fields.iter().map(|field| (field.name.as_str(), field.json.get())).collect();
         assert_eq!(fields, [("z", "12345678901234567890123"), ("response", "\"a\""), ("b", "[1,  2]")]);
+    }
+
+    #[test]
+    fn numbers_that_json_does_not_have_become_null_outside_texts() {
+        let row = parse(
+            "{\"a\": NaN, \"b\": [-Infinity, {\"c\":Infinity}], \"response\": \"NaN \\\\\\\" -Infinity\", \"evidence\": NaN}",
+        );
+        let turn = row.turn.unwrap();
+        assert_eq!((turn.response.as_str(), turn.evidence), ("NaN \\\" -Infinity", None));
+        assert_eq!((row.fields.json("a"), row.fields.json("b")), (None, Some("[null, {\"c\":null}]")));
+        assert!(row.fields.had_nan() && !parse("{\"response\": \"NaN\"}").fields.had_nan());
+        check_refused("{\"response\": NaN}", "no field `response`");
+        check_refused("{\"response\": \"a\", \"b\": NaNs}", "not JSON");
+        check_refused("{\"response\": \"a\", \"b\": nan}", "not JSON");
     }
 
     proptest! {

@@ -2,9 +2,11 @@
 
 mod csv;
 mod fields;
+mod json_rows;
 mod jsonl;
 mod lines;
 mod reader;
+mod scanner;
 mod turn;
 mod writer;
 

@@ -1,11 +1,13 @@
 //! A file or standard input → rows, whatever their format.
 
 use super::csv::{CsvRecord, CsvRows};
+use super::json_rows::JsonRows;
 use super::jsonl::parse_line;
-use super::{LINE_BYTES_MAX, Line, Row, read_line};
-use crate::args::Format;
+use super::{Line, Row};
+use crate::args::{Delimiter, Format};
 use crate::error::{CliError, Result};
 use crate::output::is_stdio;
+use grice_core::utf16_hint;
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -23,8 +25,8 @@ pub(crate) struct RowReader {
 }
 
 enum Source {
-    Jsonl { reader: BufReader<Counted>, lines: u64 },
-    Csv(Box<CsvRows<Counted>>),
+    Json(JsonRows<BufReader<Counted>>),
+    Csv(Box<CsvRows<BufReader<Counted>>>),
 }
 
 /// A row that is not parsed yet: most rows of another shard never need to be.
@@ -36,12 +38,23 @@ pub(crate) enum RawRow {
 }
 
 impl RowReader {
-    /// Opens a file, or standard input for `-`.
+    /// Opens a file of labelled rows, or standard input for `-`. They are JSON.
     ///
     /// # Errors
-    /// [`CliError::UnknownFormat`], [`CliError::Read`], and for CSV what is wrong with the header.
-    pub(crate) fn open(path: &Path, format: Format) -> Result<RowReader> {
-        let csv = is_csv(path, format)?;
+    /// [`CliError::LabelsInCsv`], [`CliError::Encoding`], [`CliError::Read`].
+    pub(crate) fn open_json(path: &Path) -> Result<RowReader> {
+        match Format::of(path) {
+            Some(Format::Csv | Format::Tsv) => Err(CliError::LabelsInCsv(place_of(path))),
+            _ => RowReader::open(path, Format::Jsonl, None),
+        }
+    }
+
+    /// Opens a file, or standard input for `-`. The delimiter of a CSV file is found in its header if none is given.
+    ///
+    /// # Errors
+    /// [`CliError::UnknownFormat`], [`CliError::Encoding`], [`CliError::Read`], and for CSV what is wrong with the header.
+    pub(crate) fn open(path: &Path, format: Format, delimiter: Option<Delimiter>) -> Result<RowReader> {
+        let format = format_of(path, format)?;
         let place = place_of(path);
         let unreadable = |source: io::Error| CliError::Read { place: place.clone(), source };
         let bytes_fetched = Rc::new(Cell::new(0));
@@ -56,10 +69,14 @@ impl RowReader {
             (Box::new(file), metadata.is_file().then_some(metadata.len()))
         };
         let counted = Counted { source, bytes: Rc::clone(&bytes_fetched) };
-        let source = if csv {
-            Source::Csv(Box::new(CsvRows::new(counted, &place)?))
-        } else {
-            Source::Jsonl { reader: BufReader::with_capacity(BUFFER_BYTES, counted), lines: 0 }
+        let mut reader = BufReader::with_capacity(BUFFER_BYTES, counted);
+        if let Some(hint) = utf16_hint(reader.fill_buf().map_err(unreadable)?) {
+            return Err(CliError::Encoding { place, hint });
+        }
+        let tab = Some(Delimiter(b'\t')).filter(|_| format == Format::Tsv);
+        let source = match format {
+            Format::Csv | Format::Tsv => Source::Csv(Box::new(CsvRows::new(reader, delimiter.or(tab), &place)?)),
+            Format::Auto | Format::Jsonl => Source::Json(JsonRows::new(reader)),
         };
         Ok(RowReader { source, place, bytes_total, bytes_fetched })
     }
@@ -71,10 +88,10 @@ impl RowReader {
     pub(crate) fn next(&mut self) -> Result<Option<RawRow>> {
         match &mut self.source {
             Source::Csv(rows) => Ok(rows.next()?.map(RawRow::Record)),
-            Source::Jsonl { reader, lines } => {
-                let next = next_line(reader, lines);
-                next.map_err(|source| CliError::Read { place: format!("{}:{}", self.place, *lines + 1), source })
-            }
+            Source::Json(rows) => match rows.next() {
+                Ok(row) => Ok(row.map(|(number, line)| RawRow::Line(number, line))),
+                Err(source) => Err(CliError::Read { place: format!("{}:{}", self.place, rows.line()), source }),
+            },
         }
     }
 
@@ -84,7 +101,7 @@ impl RowReader {
             (RawRow::Line(number, line), _) => parse_line(number, line),
             (RawRow::Record(record), Source::Csv(rows)) => rows.parse(&record),
             // Records come from CSV sources only; read as a line, one would be an empty row.
-            (RawRow::Record(record), Source::Jsonl { .. }) => {
+            (RawRow::Record(record), Source::Json(_)) => {
                 parse_line(record.line, Line::Whole { bytes: Vec::new(), ended: true })
             }
         }
@@ -103,38 +120,18 @@ impl RowReader {
     /// How much of it the rows so far took.
     pub(crate) fn bytes_read(&self) -> u64 {
         match &self.source {
-            Source::Jsonl { reader, .. } => self.bytes_fetched.get().saturating_sub(reader.buffer().len() as u64),
+            Source::Json(rows) => self.bytes_fetched.get().saturating_sub(rows.reader().buffer().len() as u64),
             Source::Csv(rows) => rows.bytes_read(),
         }
     }
 }
 
-/// The next line that is not blank.
-fn next_line(reader: &mut impl BufRead, lines: &mut u64) -> io::Result<Option<RawRow>> {
-    loop {
-        let Some(mut line) = read_line(reader, LINE_BYTES_MAX)? else { return Ok(None) };
-        *lines += 1;
-        if let Line::Whole { bytes, .. } = &mut line {
-            if *lines == 1 && bytes.starts_with(b"\xef\xbb\xbf") {
-                bytes.drain(..3);
-            }
-            if bytes.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-        }
-        return Ok(Some(RawRow::Line(*lines, line)));
-    }
-}
-
-fn is_csv(path: &Path, format: Format) -> Result<bool> {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    match (format, extension.as_deref()) {
-        (Format::Jsonl, _) => Ok(false),
-        (Format::Csv, _) => Ok(true),
-        (Format::Auto, _) if is_stdio(path) => Ok(false),
-        (Format::Auto, Some("jsonl" | "ndjson" | "json")) => Ok(false),
-        (Format::Auto, Some("csv")) => Ok(true),
-        (Format::Auto, _) => Err(CliError::UnknownFormat(place_of(path))),
+/// The format that is meant, never [`Format::Auto`].
+fn format_of(path: &Path, format: Format) -> Result<Format> {
+    match format {
+        Format::Auto if is_stdio(path) => Ok(Format::Jsonl),
+        Format::Auto => Format::of(path).ok_or_else(|| CliError::UnknownFormat(place_of(path))),
+        named => Ok(named),
     }
 }
 

@@ -10,7 +10,7 @@ pub(crate) const VERDICT_TAIL: &str = "\"probabilities\":";
 pub(crate) const BAD_TAIL: &str = "\"line\":";
 
 /// Fields of a judged row that are grice's; `error` is among them so that rows judged at a second try do not look bad.
-const IN_VERDICTS: [&str; 5] = ["probabilities", "violations", "cooperative", "truncated", "error"];
+const IN_VERDICTS: [&str; 6] = ["probabilities", "violations", "cooperative", "truncated", "unknown_share", "error"];
 
 /// What grice found in a row, with probabilities to six decimals: more would only be noise of the arithmetic.
 #[derive(Serialize)]
@@ -19,6 +19,8 @@ struct VerdictTail<'v> {
     violations: &'v PerMaxim<bool>,
     cooperative: bool,
     truncated: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown_share: Option<f32>,
 }
 
 #[derive(Serialize)]
@@ -58,7 +60,9 @@ pub(crate) fn row_line(line: u64, fields: &Fields, verdict: &Result<Verdict, Row
 fn verdict_tail(verdict: &Verdict) -> String {
     let probabilities = PerMaxim::from_fn(|maxim: Maxim| rounded(*verdict.probabilities.get(maxim)));
     let Verdict { violations, cooperative, truncated, .. } = verdict;
-    let tail = VerdictTail { probabilities, violations, cooperative: *cooperative, truncated: *truncated };
+    let unknown_share = Some(verdict.unknown_share).filter(|&share| share > 0.0);
+    let (cooperative, truncated) = (*cooperative, *truncated);
+    let tail = VerdictTail { probabilities, violations, cooperative, truncated, unknown_share };
     json_of(&tail).split_off(1)
 }
 
@@ -91,6 +95,7 @@ mod tests {
             violations: PerMaxim { relation: true, ..PerMaxim::default() },
             cooperative: false,
             truncated: false,
+            unknown_share: 0.0,
         }
     }
 
@@ -113,5 +118,8 @@ mod tests {
     #[test]
     fn a_row_without_fields_is_an_object_still() {
         assert_eq!(row_line(1, &Fields::default(), &Ok(verdict())), format!("{{{FOUND}"));
+        let unknown = Verdict { unknown_share: 0.834, ..verdict() };
+        let line = row_line(1, &Fields::default(), &Ok(unknown));
+        assert!(line.ends_with("\"truncated\":false,\"unknown_share\":0.834}"), "{line}");
     }
 }

@@ -3,7 +3,8 @@
 use super::http::{self, Response};
 use super::server::{Process, Server, free_address, wait};
 use super::{deploy, program, read};
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -85,6 +86,50 @@ fn nginx_shows_neither_metrics_nor_admin_routes_and_keeps_the_id_of_a_request() 
     assert!(http::ask(front.address, "POST", "/v1/detect", &large).is_ok_and(|answer| answer.status == 413));
 }
 
+#[test]
+fn grpc_goes_through() {
+    let Some(nginx) = program("nginx") else { return };
+    let front = Front::start(&nginx, &[Server::start(&[])]);
+    let answer = call(front.grpc, "ServerReady");
+    // The frame of an answer whose only field is true, and after it the trailers.
+    assert!(answer.windows(7).any(|bytes| bytes == b"\0\0\0\0\x02\x08\x01"), "{}", String::from_utf8_lossy(&answer));
+}
+
+/// All that comes back on HTTP/2 for a call without content, spelled in frames: those of the client are few.
+fn call(address: SocketAddr, method: &str) -> Vec<u8> {
+    let path = format!("/inference.GRPCInferenceService/{method}");
+    // Fields that are not to be indexed, each name and value after its length.
+    let literal = |name: &str, value: &str| {
+        [&[0, name.len() as u8][..], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
+    };
+    let fields = [
+        literal(":method", "POST"),
+        literal(":scheme", "http"),
+        literal(":path", &path),
+        literal(":authority", "localhost"),
+        literal("te", "trailers"),
+        literal("content-type", "application/grpc"),
+    ];
+    let frame = |kind: u8, flags: u8, stream: u8, content: &[u8]| {
+        [&[0, 0, content.len() as u8, kind, flags, 0, 0, 0, stream][..], content].concat()
+    };
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
+    stream.write_all(&frame(4, 0, 0, &[])).unwrap();
+    stream.write_all(&frame(1, 4, 1, &fields.concat())).unwrap();
+    stream.write_all(&frame(0, 1, 1, &[0; 5])).unwrap();
+    let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+    // Until the call is over: a frame of headers that ends the stream.
+    while !all.windows(9).any(|head| head[3] == 1 && head[4] & 1 == 1 && head[5..] == [0, 0, 0, 1]) {
+        match stream.read(&mut piece) {
+            Ok(0) | Err(_) => break,
+            Ok(read) => all.extend_from_slice(&piece[..read]),
+        }
+    }
+    all
+}
+
 fn load(front: SocketAddr, client: usize, done: &AtomicUsize) -> Vec<std::io::Result<Response>> {
     let ask = |number: usize| {
         // Each text once, so that no cache answers.
@@ -117,6 +162,7 @@ fn assert_all_served(answers: &[std::io::Result<Response>]) {
 /// NGINX with the shipped configuration, of which only addresses and places are another.
 struct Front {
     address: SocketAddr,
+    grpc: SocketAddr,
     folder: tempfile::TempDir,
     _process: Process,
 }
@@ -124,7 +170,7 @@ struct Front {
 impl Front {
     fn start(nginx: &Path, servers: &[Server]) -> Front {
         let folder = tempfile::tempdir().unwrap();
-        let address = free_address();
+        let (address, grpc) = (free_address(), free_address());
         let place = folder.path().display().to_string();
         let mut config = read(deploy().join("nginx/nginx.conf"));
         let mut put = |from: &str, to: &str| {
@@ -132,6 +178,7 @@ impl Front {
             config = config.replace(from, to);
         };
         put("listen 8080;", &format!("listen {address};"));
+        put("listen 8081 ", &format!("listen {grpc} "));
         put("/tmp/", &format!("{place}/"));
         put("/dev/stdout", &format!("{place}/access.log"));
         put("/dev/stderr", &format!("{place}/error.log"));
@@ -155,7 +202,7 @@ impl Front {
         assert!(check.status.success(), "nginx -t: {}", String::from_utf8_lossy(&check.stderr));
         let quiet = Stdio::null;
         let process = Process(command().stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn().unwrap());
-        let front = Front { address, folder, _process: process };
+        let front = Front { address, grpc, folder, _process: process };
         wait("NGINX", || http::get(address, "/v2/health/live").is_ok_and(|answer| answer.status == 200));
         front
     }

@@ -67,7 +67,7 @@ pub(super) struct Inflight {
 
 impl Job {
     pub(super) fn waiting(&self) -> Waiting {
-        Waiting { tokens: self.ids.len(), since: self.since, not_on: self.failed_on }
+        Waiting { tokens: self.ids.len(), since: self.since, not_on: self.failed_on, alone: self.failures > 0 }
     }
 }
 

@@ -139,6 +139,17 @@ impl Schedule {
     /// Logits that are not one row a sequence are a failure of the engine. Rows with a value that is not finite are handed
     /// out, for the readout to name, but not cached.
     pub fn complete(&mut self, batch: BatchId, outcome: Result<Logits, Failure>, now: Time) -> bool {
+        let rows = outcome.map(|logits| (0..logits.rows()).map(|row| Ok(logits.row(row).into())).collect());
+        self.complete_rows(batch, rows, now)
+    }
+
+    /// The same where each sequence has an outcome of its own, in the order of the batch.
+    pub fn complete_rows(
+        &mut self,
+        batch: BatchId,
+        outcome: Result<Vec<Result<LogitsRow, Failure>>, Failure>,
+        now: Time,
+    ) -> bool {
         let now = self.advance(now);
         // First, so that what comes at or after a deadline is late, whoever is asked first.
         self.expire(now);
@@ -147,14 +158,20 @@ impl Schedule {
             engine.is_busy = false;
         }
         match outcome {
-            Ok(logits) if logits.rows() == run.jobs.len() => {
-                self.pace.learn(run.tokens, now.since(run.since));
-                for (row, &job) in run.jobs.iter().enumerate() {
-                    self.finish(job, logits.row(row).into(), now);
+            Ok(rows) if rows.len() == run.jobs.len() => {
+                // Sequences that fail cost more than their tokens.
+                if rows.iter().all(Result::is_ok) {
+                    self.pace.learn(run.tokens, now.since(run.since));
+                }
+                for (row, &job) in rows.into_iter().zip(&run.jobs) {
+                    match row {
+                        Ok(row) => self.finish(job, row, now),
+                        Err(failure) => self.fail(job, &failure, run.engine, now),
+                    }
                 }
             }
-            Ok(logits) => {
-                let rows = (logits.rows(), run.jobs.len());
+            Ok(rows) => {
+                let rows = (rows.len(), run.jobs.len());
                 let error = EngineError::Run(format!("it answered {} rows for a batch of {}", rows.0, rows.1));
                 let failure = Failure { error: Arc::new(Error::Engine(error)), retry: Retry::Never };
                 run.jobs.iter().for_each(|&job| self.fail(job, &failure, run.engine, now));

@@ -22,7 +22,8 @@
 //! where `older` counts the sequences that waited or ran when it came, and `tokens` theirs and its own. (A batch of overdue
 //! ones that leaves one behind is full, or stopped at one that did not fit; that one is in the next batch, and the two
 //! batches hold more than `tokens_max` together.) Whatever the priorities, it is in one of the next
-//! `fair_batches · (older + 1)` batches. Sequences that an engine failed are the exception: they wait for another engine.
+//! `fair_batches · (older + 1)` batches. Sequences that an engine failed are the exception: they wait for another engine, and run
+//! alone, lest one that breaks engines takes others with it once more.
 
 use super::{EngineId, Priority, Time};
 use std::cmp::Reverse;
@@ -41,6 +42,8 @@ pub(super) struct Waiting {
     pub(super) since: Time,
     /// The engine that failed it.
     pub(super) not_on: Option<EngineId>,
+    /// Whether its batch failed, perhaps because of it: then it shares none.
+    pub(super) alone: bool,
 }
 
 /// Bounds of a batch.
@@ -152,11 +155,13 @@ impl Queue {
             longest: 0,
             anchor_tokens: 0,
         };
+        let mut alone = false;
         if let Some(place) = self.lanes[lane].remove(anchor) {
             draft.anchor_tokens = place.waiting.tokens;
             draft.take(anchor, place.waiting.tokens);
+            alone = place.waiting.alone;
         }
-        for lane in self.lanes.iter_mut().rev() {
+        for lane in self.lanes.iter_mut().rev().filter(|_| !alone) {
             draft.take_overdue(lane);
             draft.take_alike(lane);
         }
@@ -189,6 +194,10 @@ impl Priority {
 impl Place {
     fn may_run(&self, engine: Option<EngineId>) -> bool {
         engine.is_none() || self.waiting.not_on != engine
+    }
+
+    fn may_join(&self, engine: Option<EngineId>) -> bool {
+        self.may_run(engine) && !self.waiting.alone
     }
 }
 
@@ -224,7 +233,7 @@ impl Draft {
         let mut after = JobId(0);
         while !self.is_full() {
             let mut waiting = lane.by_age.range(after..);
-            let next = waiting.find(|(_, place)| place.may_run(self.engine));
+            let next = waiting.find(|(_, place)| place.may_join(self.engine));
             let Some((&job, &place)) = next else { return };
             if place.overdue_from > self.batch_number || place.waiting.tokens > self.tokens_left() {
                 return;
@@ -269,7 +278,7 @@ impl Draft {
         mut candidates: impl Iterator<Item = &'a (usize, JobId)>,
         lane: &Lane,
     ) -> Option<(usize, JobId)> {
-        candidates.find(|(_, job)| lane.by_age.get(job).is_some_and(|place| place.may_run(self.engine))).copied()
+        candidates.find(|(_, job)| lane.by_age.get(job).is_some_and(|place| place.may_join(self.engine))).copied()
     }
 
     fn pads_too_much(&self, tokens: usize) -> bool {

@@ -1,31 +1,56 @@
 //! Text → token ids, by the `tokenizers` library with the same regex engine on every target.
 
+use super::specials::{Renamed, put_out_of_reach};
 use crate::{Error, Result};
+use serde::Deserialize;
+use tokenizers::models::ModelWrapper;
 
 /// A tokenizer read from `tokenizer.json`, with its own truncation and padding switched off.
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    specials: Renamed,
+    unknown: Option<u32>,
 }
 
 /// Token ids, special tokens included, and where each stands in the text, in bytes (0..0 for special tokens).
 pub(crate) struct Tokens {
     pub(crate) ids: Vec<u32>,
     pub(crate) offsets: Vec<(usize, usize)>,
+    /// Which of them the text did not ask for.
+    pub(crate) special: Vec<bool>,
+    /// The id that stands for whatever the vocabulary has no token for, if there is one.
+    pub(crate) unknown: Option<u32>,
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`.
+    /// Reads `tokenizer.json`. No text without a NUL gives a special token, whatever the file lets through.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] with what the library says.
     pub fn from_json(json: &[u8]) -> Result<Tokenizer> {
+        Tokenizer::for_templates(json, &[])
+    }
+
+    /// As [`Tokenizer::from_json`], for templates that may spell special tokens: [`Tokenizer::mark`] writes those.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_json`].
+    pub fn for_templates(json: &[u8], templates: &[&str]) -> Result<Tokenizer> {
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        inner.with_truncation(None).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        inner.with_padding(None);
         // A user who writes "[SEP]" means those five characters.
         inner.set_encode_special_tokens(true);
-        Ok(Tokenizer { inner })
+        let unknown = unknown_id(&inner, json);
+        let (mut inner, specials) = put_out_of_reach(inner, json, templates)?;
+        inner.set_encode_special_tokens(true);
+        inner.with_truncation(None).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        inner.with_padding(None);
+        Ok(Tokenizer { inner, specials, unknown })
+    }
+
+    /// A template's text as it must be written for its special tokens to be read as such.
+    pub(crate) fn mark(&self, text: &str) -> String {
+        self.specials.mark(text)
     }
 
     /// The ids of a text, special tokens included.
@@ -44,6 +69,30 @@ impl Tokenizer {
 
     pub(crate) fn encode(&self, text: &str) -> Result<Tokens> {
         let encoding = self.inner.encode(text, true).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        Ok(Tokens { ids: encoding.get_ids().to_vec(), offsets: encoding.get_offsets().to_vec() })
+        let (ids, offsets) = (encoding.get_ids().to_vec(), encoding.get_offsets().to_vec());
+        let special = encoding.get_special_tokens_mask().iter().map(|&mask| mask != 0).collect();
+        Ok(Tokens { ids, offsets, special, unknown: self.unknown })
     }
+}
+
+/// The id of the token for what is not in the vocabulary. A vocabulary of bytes needs none.
+fn unknown_id(tokenizer: &tokenizers::Tokenizer, json: &[u8]) -> Option<u32> {
+    let token = match tokenizer.get_model() {
+        ModelWrapper::WordPiece(model) => Some(&model.unk_token),
+        ModelWrapper::WordLevel(model) => Some(&model.unk_token),
+        ModelWrapper::BPE(model) => model.unk_token.as_ref(),
+        // The library does not give it away.
+        ModelWrapper::Unigram(_) => return serde_json::from_slice::<UnigramFile>(json).ok()?.model.unk_id,
+    };
+    tokenizer.token_to_id(token?)
+}
+
+#[derive(Deserialize)]
+struct UnigramFile {
+    model: UnigramModel,
+}
+
+#[derive(Deserialize)]
+struct UnigramModel {
+    unk_id: Option<u32>,
 }

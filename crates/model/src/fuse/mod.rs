@@ -22,11 +22,13 @@ mod glue;
 mod graph;
 mod head;
 mod ladder;
+mod positions;
 mod probe;
 mod region;
 
 use crate::lengths::Lengths;
 use crate::program::Program;
+pub(crate) use positions::positions_of;
 use std::collections::BTreeSet;
 use tract_onnx::pb::{GraphProto, ModelProto};
 

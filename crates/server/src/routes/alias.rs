@@ -1,20 +1,24 @@
 //! The paths and bodies of GriceBench's own server, kept for its clients.
 
-use super::detect::{Timing, absent, caching_of};
+use super::detect::{absent, caching_of};
 use super::input::{AliasItem, Thresholds, parse_json};
-use super::{expect_json, expect_plain, json_response, read_body};
+use super::{expect_json, json_response, read_body};
 use crate::envelope::Arrival;
 use crate::problem::Problem;
+use crate::served::Served;
 use crate::server::App;
+use crate::statistics::Attempt;
+use crate::texts::Tokenized;
+use crate::timing::Timing;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
-use grice_core::PerMaxim;
+use grice_core::{PerMaxim, THRESHOLD_EXPECTED};
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Serialize)]
 struct Answer {
@@ -43,26 +47,19 @@ pub(crate) async fn generate() -> Problem {
     absent("generate")
 }
 
-async fn judge(app: &App, arrival: &Arrival, request: Request) -> Result<Response<Body>, Problem> {
+async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     expect_json(&head.headers)?;
-    expect_plain(&head.headers)?;
     let body = read_body(app, &head.headers, body, arrival).await?;
-    let mut item: AliasItem = parse_json(&body)?;
-    let start = Instant::now();
-    let served = app.catalog.find(None)?;
-    let thresholds = match item.threshold {
-        Some(value) => Thresholds::all(value)
-            .over(served.reader().thresholds())
-            .map_err(|_| Problem::unusable("`threshold` must lie between 0 and 1, both excluded"))?,
-        None => *served.reader().thresholds(),
-    };
-    let tokenized = served.tokenize(item.turn()).await?;
-    let mut timing = Timing::new(start.elapsed());
+    let (reader, start) = (Arc::clone(app), arrival.start);
+    let prepared = app.lanes.run(body.len(), arrival.deadline, move || Prepared::read(&reader, &body, start)).await??;
+    let Prepared { served, attempt, thresholds, tokenized, tokenize } = prepared;
     let inferred = served.infer(&[tokenized.ids], arrival.deadline, caching_of(&head.headers)).await?;
-    let inferred = inferred.first().ok_or_else(|| Problem::internal("no logits for a turn"))?;
-    timing.add(inferred);
-    let verdict = served.reader().verdict_above(&thresholds, &inferred.row, tokenized.truncated);
+    let inferred = inferred.into_iter().next().ok_or_else(|| Problem::internal("no logits for a turn"))??;
+    let mut timing = Timing::new(tokenize);
+    timing.add(&inferred);
+    let start = Instant::now();
+    let verdict = served.reader().verdict_above(&thresholds, &inferred.row, tokenized.reading);
     let verdict = verdict.map_err(|error| Problem::from(&error))?;
     app.metrics.count_verdict(&verdict);
     let took = arrival.start.elapsed();
@@ -73,6 +70,34 @@ async fn judge(app: &App, arrival: &Arrival, request: Request) -> Result<Respons
         latency_ms: (took.as_secs_f64() * 1e6).round() / 1e3,
     };
     let mut response = json_response(StatusCode::OK, &answer);
+    timing.output = start.elapsed();
     timing.write(response.headers_mut(), took);
+    attempt.succeed(&timing);
     Ok(response)
+}
+
+/// A turn made ready to run.
+struct Prepared {
+    served: Arc<Served>,
+    attempt: Attempt,
+    thresholds: PerMaxim<f32>,
+    tokenized: Tokenized,
+    tokenize: Duration,
+}
+
+impl Prepared {
+    fn read(app: &App, body: &[u8], arrived: Instant) -> Result<Prepared, Problem> {
+        let mut item: AliasItem = parse_json(body)?;
+        let served = app.catalog.find(None)?;
+        let attempt = Attempt::new(&served, arrived);
+        let thresholds = match item.threshold {
+            Some(value) => Thresholds::all(value)
+                .over(served.reader().thresholds())
+                .map_err(|_| Problem::unusable(format!("`threshold` must be {THRESHOLD_EXPECTED}")))?,
+            None => *served.reader().thresholds(),
+        };
+        let start = Instant::now();
+        let tokenized = served.tokenize(&item.turn())?;
+        Ok(Prepared { served, attempt, thresholds, tokenized, tokenize: start.elapsed() })
+    }
 }

@@ -1,33 +1,49 @@
 //! `POST /v1/detect` and its siblings.
 
 use super::input::{Item, Items, items_problem};
-use super::{bytes_response, expect_json, expect_plain, read_body};
+use super::{bytes_response, expect_json, read_body};
 use crate::envelope::{Arrival, LoggedText};
 use crate::problem::Problem;
-use crate::served::{Cached, Inferred, Served};
+use crate::served::{Inferred, Served};
 use crate::server::App;
+use crate::statistics::Attempt;
 use crate::texts::Tokenized;
+use crate::timing::Timing;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::CACHE_CONTROL;
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use axum::http::{HeaderMap, Response, StatusCode};
 use axum::response::IntoResponse;
 use grice_core::schedule::Caching;
 use grice_core::{PerMaxim, Verdict};
 use serde::Serialize;
-use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// An answer to one turn: the verdict, and who gave it.
 #[derive(Serialize)]
 struct Answer<'a> {
-    probabilities: &'a PerMaxim<f32>,
-    violations: &'a PerMaxim<bool>,
-    cooperative: bool,
-    truncated: bool,
+    #[serde(flatten)]
+    verdict: &'a Verdict,
     model: &'a str,
+}
+
+/// In the place of an answer, why there is none.
+#[derive(Serialize)]
+struct NoAnswer<'a> {
+    error: &'a str,
+    /// The status that the turn would have had alone.
+    status: u16,
+    index: usize,
+}
+
+/// A body made ready to run.
+struct Asked {
+    is_array: bool,
+    /// Each turn, or why it cannot be judged.
+    items: Vec<Result<Prepared, Problem>>,
+    shares: Vec<Share>,
 }
 
 /// A turn made ready to run.
@@ -35,6 +51,12 @@ struct Prepared {
     served: Arc<Served>,
     tokenized: Tokenized,
     thresholds: Option<PerMaxim<f32>>,
+}
+
+/// What one model has to do with a request.
+struct Share {
+    attempt: Attempt,
+    timing: Timing,
 }
 
 /// Judges one turn, or each of an array.
@@ -70,144 +92,151 @@ pub(super) fn absent(task: &str) -> Problem {
 async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     expect_json(&head.headers)?;
-    expect_plain(&head.headers)?;
     let body = read_body(app, &head.headers, body, arrival).await?;
-    let items = Items::parse(&body, app.settings.limits.items_max)?;
-    let caching = caching_of(&head.headers);
-    let start = Instant::now();
-    let mut response = match items {
-        Items::One(item) => {
-            let prepared = prepare(app, *item).await?;
-            let mut timing = Timing::new(start.elapsed());
-            let ids = [Arc::clone(&prepared.tokenized.ids)];
-            let inferred = prepared.served.infer(&ids, arrival.deadline, caching).await?;
-            let inferred = inferred.first().ok_or_else(|| Problem::internal("no logits for a turn"))?;
-            timing.add(inferred);
-            let verdict = read(app, &prepared, inferred)?;
-            let mut out = Vec::with_capacity(256);
-            write_answer(&mut out, &verdict, prepared.served.name())?;
-            finish(out, &timing, arrival)
-        }
-        Items::Many(items) => judge_many(app, arrival, items, caching).await?,
-    };
+    let (reader, bytes, arrived) = (Arc::clone(app), body.clone(), *arrival);
+    let asked = app.lanes.run(body.len(), arrival.deadline, move || Asked::read(&reader, &bytes, &arrived)).await??;
+    let mut response = asked.answer(app, arrival, caching_of(&head.headers)).await?;
     if app.settings.log_texts {
         response.extensions_mut().insert(LoggedText(String::from_utf8_lossy(&body).into()));
     }
     Ok(response)
 }
 
-/// All of them, or none: a client that has to look for errors among answers will not.
-async fn judge_many(
-    app: &Arc<App>,
-    arrival: &Arrival,
-    items: Vec<Item>,
-    caching: Caching,
-) -> Result<Response<Body>, Problem> {
-    let start = Instant::now();
-    let mut prepared = Vec::with_capacity(items.len());
-    let mut refused = Vec::new();
-    for (index, item) in items.into_iter().enumerate() {
-        match prepare(app, item).await {
-            Ok(item) => prepared.push(item),
-            Err(problem) => refused.push((index, problem)),
+impl Asked {
+    fn read(app: &App, body: &[u8], arrival: &Arrival) -> Result<Asked, Problem> {
+        let (is_array, items) = match Items::parse(body, app.settings.limits.items_max)? {
+            Items::One(item) => (false, vec![Ok(*item)]),
+            Items::Many(items) => (true, items),
+        };
+        let mut asked = Asked { is_array, items: Vec::with_capacity(items.len()), shares: Vec::new() };
+        for item in items {
+            let prepared = item.and_then(|item| asked.prepare(app, item, arrival));
+            asked.items.push(prepared);
+            if Instant::now() >= arrival.deadline {
+                return Err(Problem::deadline());
+            }
         }
-        if Instant::now() >= arrival.deadline {
-            return Err(Problem::deadline());
+        Ok(asked)
+    }
+
+    fn prepare(&mut self, app: &App, mut item: Item, arrival: &Arrival) -> Result<Prepared, Problem> {
+        let served = app.catalog.find(item.model.as_deref())?;
+        if !self.shares.iter().any(|share| share.attempt.is_of(&served)) {
+            self.shares.push(Share { attempt: Attempt::new(&served, arrival.start), timing: Timing::default() });
         }
+        let thresholds = item.thresholds.map(|given| given.over(served.reader().thresholds())).transpose()?;
+        let start = Instant::now();
+        let tokenized = served.tokenize(&item.turn());
+        if let Some(timing) = self.timing(&served) {
+            timing.tokenize += start.elapsed();
+        }
+        Ok(Prepared { tokenized: tokenized?, served, thresholds })
     }
-    if let Some(problem) = items_problem(refused) {
-        return Err(problem);
+
+    fn timing(&mut self, served: &Arc<Served>) -> Option<&mut Timing> {
+        self.shares.iter_mut().find(|share| share.attempt.is_of(served)).map(|share| &mut share.timing)
     }
-    let mut timing = Timing::new(start.elapsed());
-    let mut out = Vec::with_capacity(256 * prepared.len() + 2);
-    out.push(b'[');
-    // Runs of items for one model go to it together; nearly always that is all of them.
-    for run in prepared.chunk_by(|a, b| Arc::ptr_eq(&a.served, &b.served)) {
+
+    /// Judges what can be judged, whatever becomes of the others.
+    async fn answer(mut self, app: &App, arrival: &Arrival, caching: Caching) -> Result<Response<Body>, Problem> {
+        let mut answers = Vec::with_capacity(self.items.len());
+        let mut items = std::mem::take(&mut self.items).into_iter().peekable();
+        while let Some(item) = items.next() {
+            let mut run = match item {
+                Ok(item) => vec![item],
+                Err(problem) => {
+                    answers.push(Err(problem));
+                    continue;
+                }
+            };
+            // Neighbours for one model go to it together; nearly always that is all of them.
+            while let Some(Ok(item)) =
+                items.next_if(|next| matches!(next, Ok(next) if Arc::ptr_eq(&next.served, &run[0].served)))
+            {
+                run.push(item);
+            }
+            self.judge_run(app, &run, arrival, caching, &mut answers).await?;
+        }
+        self.write(answers, arrival)
+    }
+
+    async fn judge_run(
+        &mut self,
+        app: &App,
+        run: &[Prepared],
+        arrival: &Arrival,
+        caching: Caching,
+        answers: &mut Vec<Result<String, Problem>>,
+    ) -> Result<(), Problem> {
         let served = &run[0].served;
         let sequences: Vec<Arc<[u32]>> = run.iter().map(|item| Arc::clone(&item.tokenized.ids)).collect();
         let inferred = served.infer(&sequences, arrival.deadline, caching).await?;
-        for (item, inferred) in run.iter().zip(&inferred) {
-            timing.add(inferred);
-            let verdict = read(app, item, inferred)?;
-            if out.len() > 1 {
-                out.push(b',');
+        let start = Instant::now();
+        for (item, inferred) in run.iter().zip(inferred) {
+            if let (Some(timing), Ok(inferred)) = (self.timing(served), &inferred) {
+                timing.add(inferred);
             }
-            write_answer(&mut out, &verdict, served.name())?;
+            answers.push(inferred.and_then(|inferred| judge_one(app, item, &inferred)));
         }
+        if let Some(timing) = self.timing(served) {
+            timing.output += start.elapsed();
+        }
+        Ok(())
     }
-    out.push(b']');
-    Ok(finish(out, &timing, arrival))
+
+    /// One that cannot be judged gets its error in its place, and the others their answers. Where there is no answer at all, the
+    /// errors are the request's.
+    fn write(self, answers: Vec<Result<String, Problem>>, arrival: &Arrival) -> Result<Response<Body>, Problem> {
+        if !self.is_array {
+            let answer = answers.into_iter().next().ok_or_else(|| Problem::internal("an item without an outcome"))?;
+            return Ok(self.finish(answer?, arrival));
+        }
+        let count = answers.len();
+        let mut written = Vec::with_capacity(count);
+        let mut refused = Vec::new();
+        for (index, answer) in answers.into_iter().enumerate() {
+            match answer {
+                Ok(answer) => written.push(answer),
+                Err(problem) => {
+                    let none = NoAnswer { error: &problem.detail, status: problem.status.as_u16(), index };
+                    written.push(to_json(&none)?);
+                    refused.push((index, problem));
+                }
+            }
+        }
+        if refused.len() == count
+            && let Some(problem) = items_problem(refused)
+        {
+            return Err(problem);
+        }
+        Ok(self.finish(format!("[{}]", written.join(",")), arrival))
+    }
+
+    fn finish(self, body: String, arrival: &Arrival) -> Response<Body> {
+        let mut response = bytes_response(StatusCode::OK, "application/json", body);
+        let mut whole = Timing::default();
+        self.shares.iter().for_each(|share| whole.join(&share.timing));
+        whole.write(response.headers_mut(), arrival.start.elapsed());
+        self.shares.into_iter().for_each(|share| share.attempt.succeed(&share.timing));
+        response
+    }
 }
 
-async fn prepare(app: &App, mut item: Item) -> Result<Prepared, Problem> {
-    let served = app.catalog.find(item.model.as_deref())?;
-    let thresholds = item.thresholds.map(|given| given.over(served.reader().thresholds())).transpose()?;
-    let tokenized = served.tokenize(item.turn()).await?;
-    Ok(Prepared { served, tokenized, thresholds })
-}
-
-fn read(app: &App, item: &Prepared, inferred: &Inferred) -> Result<Verdict, Problem> {
+fn judge_one(app: &App, item: &Prepared, inferred: &Inferred) -> Result<String, Problem> {
     let reader = item.served.reader();
     let thresholds = item.thresholds.as_ref().unwrap_or(reader.thresholds());
-    let verdict = reader.verdict_above(thresholds, &inferred.row, item.tokenized.truncated);
+    let verdict = reader.verdict_above(thresholds, &inferred.row, item.tokenized.reading);
     let verdict = verdict.map_err(|error| Problem::from(&error))?;
     app.metrics.count_verdict(&verdict);
-    Ok(verdict)
+    to_json(&Answer { verdict: &verdict, model: item.served.name() })
 }
 
-fn write_answer(out: &mut Vec<u8>, verdict: &Verdict, model: &str) -> Result<(), Problem> {
-    let Verdict { probabilities, violations, cooperative, truncated } = verdict;
-    let answer = Answer { probabilities, violations, cooperative: *cooperative, truncated: *truncated, model };
-    serde_json::to_writer(out, &answer).map_err(|error| Problem::internal(format!("writing an answer: {error}")))
-}
-
-fn finish(out: Vec<u8>, timing: &Timing, arrival: &Arrival) -> Response<Body> {
-    let mut response = bytes_response(StatusCode::OK, "application/json", out);
-    timing.write(response.headers_mut(), arrival.start.elapsed());
-    response
+fn to_json(value: &impl Serialize) -> Result<String, Problem> {
+    serde_json::to_string(value).map_err(|error| Problem::internal(format!("writing an answer: {error}")))
 }
 
 /// `Cache-Control: no-store` asks for a run of its own that leaves no trace; `no-cache` too, which comes to the same here.
 pub(super) fn caching_of(headers: &HeaderMap) -> Caching {
     let told = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if told.contains("no-store") || told.contains("no-cache") { Caching::Bypass } else { Caching::Use }
-}
-
-/// Where the time went: for several turns, the longest wait and the longest run.
-#[derive(Default)]
-pub(super) struct Timing {
-    tokenize: Duration,
-    queue: Duration,
-    infer: Duration,
-    cached: Option<Cached>,
-}
-
-impl Timing {
-    pub(super) fn new(tokenize: Duration) -> Timing {
-        Timing { tokenize, ..Timing::default() }
-    }
-
-    pub(super) fn add(&mut self, inferred: &Inferred) {
-        self.queue = self.queue.max(inferred.queued);
-        self.infer = self.infer.max(inferred.ran);
-        self.cached = Some(self.cached.map_or(inferred.cached, |cached| cached.min(inferred.cached)));
-    }
-
-    /// Sets `Server-Timing` and `X-Grice-Cache`.
-    pub(super) fn write(&self, headers: &mut HeaderMap, total: Duration) {
-        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
-        let mut text = Vec::with_capacity(96);
-        let (tokenize, queue, infer, total) = (ms(self.tokenize), ms(self.queue), ms(self.infer), ms(total));
-        // Writing to a vector cannot fail.
-        _ = write!(
-            text,
-            "tokenize;dur={tokenize:.3}, queue;dur={queue:.3}, infer;dur={infer:.3}, total;dur={total:.3}"
-        );
-        if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text)) {
-            headers.insert("server-timing", value);
-        }
-        if let Some(cached) = self.cached {
-            headers.insert("x-grice-cache", HeaderValue::from_static(cached.name()));
-        }
-    }
 }

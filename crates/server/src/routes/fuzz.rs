@@ -1,7 +1,28 @@
 //! The parsers of request bodies, for a fuzzer: whatever the bytes are, they return.
 
 use super::input::{AliasItem, Items, parse_json};
-use super::tensors::{Bounds, InferRequest, write_answer};
+use super::outputs::Column;
+use super::tensors::{Bounds, InferRequest};
+use super::tensors_json::write_answer;
+use crate::encoding::Coding;
+
+const BOUNDS: Bounds = Bounds { rows_max: 64, tokens_max: 512, labels: 4 };
+const UNPACKED_BYTES_MAX: usize = 1 << 16;
+
+/// Reads bytes as an inference request of gRPC. The status of the refusal, if they are refused.
+pub fn parse_message(bytes: &[u8]) -> Option<u16> {
+    let read = super::grpc::parse(bytes::Bytes::copy_from_slice(bytes), BOUNDS);
+    read.err().map(|problem| problem.status.as_u16())
+}
+
+/// Unpacks bytes in each way that there is.
+pub fn unpack(bytes: &[u8]) {
+    for coding in [Coding::Gzip, Coding::Deflate] {
+        if let Ok(unpacked) = coding.unpack(bytes, UNPACKED_BYTES_MAX) {
+            assert!(unpacked.len() <= UNPACKED_BYTES_MAX);
+        }
+    }
+}
 
 /// Reads bytes as the body of `/v1/detect` and of `/detect`. The status of the refusal, if they are refused.
 pub fn parse_turns(body: &[u8]) -> (Option<u16>, Option<u16>) {
@@ -18,10 +39,10 @@ pub fn parse_tensors(bytes: &[u8]) -> Option<u16> {
         [a, b, rest @ ..] => (Some(usize::from(u16::from_le_bytes([*a, *b]))), rest),
         short => (None, short),
     };
-    match InferRequest::parse(body, head_bytes, Bounds { rows_max: 64, tokens_max: 512 }) {
+    match InferRequest::parse(body, head_bytes, BOUNDS) {
         Ok(request) => {
-            let values = vec![vec![0.5; 4]; request.outputs.len()];
-            let answer = write_answer(("model", "1"), &request, 1, &values);
+            let columns = vec![Column::Numbers { rows: 1, values: vec![0.5; 4] }; request.outputs.len()];
+            let answer = write_answer(("model", "1"), request.id.as_deref(), &request.outputs, &columns);
             assert!(answer.is_ok_and(|answer| answer.head_bytes.is_none_or(|head| head <= answer.bytes.len())));
             None
         }

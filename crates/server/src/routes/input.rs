@@ -1,10 +1,11 @@
 //! Bodies of the domain routes, read. No state and no I/O, so that a fuzzer can have it.
 
 use crate::problem::{ItemProblem, Problem};
-use grice_core::{Context, Maxim, PerMaxim, Turn};
+use grice_core::{Context, Error, PerMaxim, THRESHOLD_EXPECTED, Turn, merge_thresholds};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
 const DETAIL_CHARS_MAX: usize = 400;
 
@@ -38,7 +39,8 @@ pub(crate) struct Thresholds {
 #[derive(Debug)]
 pub(crate) enum Items {
     One(Box<Item>),
-    Many(Vec<Item>),
+    /// Those that cannot be read have a problem each.
+    Many(Vec<Result<Item, Problem>>),
 }
 
 /// GriceBench's own body.
@@ -62,13 +64,13 @@ impl Items {
     pub(crate) fn parse(body: &[u8], items_max: usize) -> Result<Items, Problem> {
         match body.trim_ascii_start().first() {
             Some(b'[') => {
-                let items: Vec<Item> = parse_json(body)?;
+                let items: Vec<Box<RawValue>> = parse_json(body)?;
                 if items.len() > items_max {
                     let detail =
                         format!("{} turns are more than the {items_max} that one request may hold", items.len());
                     return Err(Problem::too_large(detail));
                 }
-                Ok(Items::Many(items))
+                Ok(Items::Many(items.iter().map(|item| parse_json(item.get().as_bytes())).collect()))
             }
             _ => Ok(Items::One(Box::new(parse_json(body)?))),
         }
@@ -99,17 +101,14 @@ impl Thresholds {
     /// These, and the model's where there is none.
     ///
     /// # Errors
-    /// 422 naming the maxim of one that is not between 0 and 1.
+    /// 422 naming the maxim of one that is no threshold.
     pub(crate) fn over(&self, model: &PerMaxim<f32>) -> Result<PerMaxim<f32>, Problem> {
         let given =
             PerMaxim { quantity: self.quantity, quality: self.quality, relation: self.relation, manner: self.manner };
-        let outside = |maxim: &Maxim| given.get(*maxim).is_some_and(|value| !(value > 0.0 && value < 1.0));
-        match Maxim::ALL.into_iter().find(outside) {
-            Some(maxim) => {
-                Err(Problem::unusable(format!("`thresholds.{maxim}` must lie between 0 and 1, both excluded")))
-            }
-            None => Ok(PerMaxim::from_fn(|maxim| given.get(maxim).unwrap_or(*model.get(maxim)))),
-        }
+        merge_thresholds(model, &given).map_err(|error| match error {
+            Error::Threshold(maxim) => Problem::unusable(format!("`thresholds.{maxim}` must be {THRESHOLD_EXPECTED}")),
+            other => Problem::from(&other),
+        })
     }
 }
 
@@ -174,24 +173,36 @@ mod tests {
         check("{\"response\": \"\\ud800\"}", 400, "not JSON");
         check("{\"response\": \"a\", \"thresholds\": {\"manner\": 1e999}}", 400, "number out of range");
         check(&format!("{{\"x\": {}", "[".repeat(100_000)), 400, "not JSON: EOF");
-        check(&"[".repeat(100_000), 422, "expected text");
+        check(&"[".repeat(100_000), 400, "not JSON: EOF");
         check(&format!("{{\"response\": 1, \"context\": {{}}, \"x\": \"{}\"}}", "y".repeat(10_000)), 422, "`response`");
         check(&format!("{{\"response\": \"a\", \"context\": [[\"{}\"]]}}", "y".repeat(10_000)), 422, "`context[0]`");
         check("{}", 422, "missing field `response`");
         check("7", 422, "invalid type");
         check("{\"response\": 1}", 422, "`response`: invalid type: integer `1`");
         check("{\"response\": \"a\", \"context\": [{\"speaker\": \"A\", \"text\": 1}]}", 422, "`context[0].text`");
-        check("[{\"response\": \"a\"}, {\"response\": null}]", 422, "`[1].response`");
         check("{\"response\": \"a\", \"thresholds\": {\"maner\": 0.5}}", 422, "`thresholds.maner`");
         check("[{\"response\":\"a\"},{\"response\":\"a\"},{\"response\":\"a\"},{\"response\":\"a\"}]", 413, "4 turns");
     }
 
     #[test]
-    fn thresholds_lie_between_0_and_1() {
+    fn an_item_that_cannot_be_read_leaves_the_others() {
+        let body = b"[{\"response\": \"a\"}, {\"response\": null}, 7, {\"response\": \"b\"}]";
+        let Ok(Items::Many(items)) = Items::parse(body, 4) else { panic!("no items") };
+        let told: Vec<String> = items
+            .iter()
+            .map(|item| item.as_ref().err().map_or(String::new(), |problem| problem.detail.clone()))
+            .collect();
+        assert_eq!((told[0].as_str(), told[3].as_str()), ("", ""));
+        assert!(told[1].starts_with("`response`: ") && told[2].contains("invalid type"), "{told:?}");
+    }
+
+    #[test]
+    fn thresholds_are_numbers_from_0_to_1() {
         let model = PerMaxim::from_fn(|_| 0.5);
         let over = |json: &str| serde_json::from_str::<Thresholds>(json).unwrap().over(&model);
         assert_eq!(over("{\"manner\": 0.25}").unwrap(), PerMaxim { manner: 0.25, ..model });
-        for outside in ["{\"manner\": 0}", "{\"manner\": 1}", "{\"manner\": -1}", "{\"manner\": 1e30}"] {
+        assert_eq!(over("{\"manner\": 0, \"quality\": 1}").unwrap(), PerMaxim { manner: 0.0, quality: 1.0, ..model });
+        for outside in ["{\"manner\": 1.001}", "{\"manner\": -1}", "{\"manner\": 1e30}"] {
             assert!(over(outside).unwrap_err().detail.contains("thresholds.manner"), "{outside}");
         }
     }

@@ -2,14 +2,22 @@
 
 mod admin;
 mod alias;
+mod cors;
+mod describe;
 mod detect;
 pub mod fuzz;
+pub(crate) mod grpc;
 mod health;
 mod info;
 mod input;
+mod judge;
+mod outputs;
+mod parameters;
 mod tensors;
+mod tensors_json;
 mod v2;
 
+use crate::encoding;
 use crate::envelope::{self, Arrival};
 use crate::guard::Entry;
 use crate::problem::Problem;
@@ -17,7 +25,7 @@ use crate::server::App;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use axum::response::IntoResponse;
 use axum::routing::{MethodRouter, get, post};
 use http_body_util::BodyExt;
@@ -27,17 +35,20 @@ use std::sync::Arc;
 use std::time::Instant;
 use tokio::time::timeout_at;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// Of a path that is named in a refusal.
+const PATH_CHARS_MAX: usize = 120;
 
 /// All routes, with everything around them.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let routes = table().into_iter().fold(Router::new(), |router, (_, path, handler)| router.route(path, handler));
+    let routes = grpc_table().into_iter().fold(routes, |router, (path, handler)| router.route(path, handler));
     let mut router = routes
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(app), envelope::wrap));
-    if let Some(cors) = cors(&app.settings.access.cors_origins) {
+    if let Some(cors) = cors::layer(&app.settings.access.cors_origins) {
         router = router.layer(cors);
     }
     router.with_state(Arc::clone(app))
@@ -63,15 +74,34 @@ fn table() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
         ("get", "/v2/models/{model}/ready", get(v2::model_ready)),
         ("get", "/v2/models/{model}/config", get(v2::model_config)),
         ("post", "/v2/models/{model}/infer", post(v2::infer)),
+        ("get", "/v2/models/stats", get(v2::all_statistics)),
+        ("get", "/v2/models/{model}/stats", get(v2::model_statistics)),
         ("get", "/v2/models/{model}/versions/{version}", get(v2::model_metadata)),
         ("get", "/v2/models/{model}/versions/{version}/ready", get(v2::model_ready)),
         ("get", "/v2/models/{model}/versions/{version}/config", get(v2::model_config)),
         ("post", "/v2/models/{model}/versions/{version}/infer", post(v2::infer)),
+        ("get", "/v2/models/{model}/versions/{version}/stats", get(v2::model_statistics)),
         ("get", "/metrics", get(info::metrics)),
         ("get", "/openapi.json", get(info::openapi)),
         ("get", "/docs", get(info::docs)),
         ("get", "/", get(info::root)),
         ("post", "/admin/reload", post(admin::reload)),
+    ]
+}
+
+/// Path and handler of each method of gRPC.
+fn grpc_table() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
+    vec![
+        ("/inference.GRPCInferenceService/ServerLive", post(grpc::server_live)),
+        ("/inference.GRPCInferenceService/ServerReady", post(grpc::server_ready)),
+        ("/inference.GRPCInferenceService/ServerMetadata", post(grpc::server_metadata)),
+        ("/inference.GRPCInferenceService/ModelReady", post(grpc::model_ready)),
+        ("/inference.GRPCInferenceService/ModelMetadata", post(grpc::model_metadata)),
+        ("/inference.GRPCInferenceService/ModelConfig", post(grpc::model_config)),
+        ("/inference.GRPCInferenceService/ModelStatistics", post(grpc::model_statistics)),
+        ("/inference.GRPCInferenceService/RepositoryIndex", post(grpc::repository_index)),
+        ("/inference.GRPCInferenceService/ModelInfer", post(grpc::model_infer)),
+        ("/inference.GRPCInferenceService/ModelStreamInfer", post(grpc::infer_stream)),
     ]
 }
 
@@ -82,6 +112,8 @@ pub(crate) fn entry_of(route: &str) -> Entry {
         "/v2/health/live" | "/v2/health/ready" | "/health" | "/metrics" | "/openapi.json" | "/docs" | "/" => {
             Entry::Open
         }
+        "/inference.GRPCInferenceService/ServerLive" | "/inference.GRPCInferenceService/ServerReady" => Entry::Open,
+        _ if route.starts_with("/inference.") => Entry::Key,
         "/admin/reload" => Entry::Admin,
         _ if route.starts_with("/v1/") || route.starts_with("/v2") => Entry::Key,
         // Nothing is there to be guarded.
@@ -89,27 +121,10 @@ pub(crate) fn entry_of(route: &str) -> Entry {
     }
 }
 
-fn cors(origins: &[String]) -> Option<CorsLayer> {
-    let allowed = match origins {
-        [] => return None,
-        [any] if any == "*" => AllowOrigin::any(),
-        // Those that cannot be a header were refused at the start.
-        some => AllowOrigin::list(some.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
-    };
-    let exposed = ["x-request-id", "traceparent", "x-grice-cache", "server-timing", "retry-after"];
-    let accepted = ["content-type", "authorization", "x-api-key", "x-request-id", "x-deadline-ms", "traceparent"];
-    Some(
-        CorsLayer::new()
-            .allow_origin(allowed)
-            .allow_methods([axum::http::Method::GET, axum::http::Method::POST])
-            .allow_headers(accepted.map(header::HeaderName::from_static))
-            .expose_headers(exposed.map(header::HeaderName::from_static))
-            .max_age(std::time::Duration::from_secs(3600)),
-    )
-}
-
-async fn not_found() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "not-found", "there is no such route; /docs shows those that there are")
+async fn not_found(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(PATH_CHARS_MAX).collect();
+    let detail = format!("there is no route `{}`; /docs shows those that there are", path.escape_default());
+    Problem::new(StatusCode::NOT_FOUND, "not-found", detail)
 }
 
 async fn method_not_allowed() -> Problem {
@@ -122,11 +137,19 @@ fn panicked(_: Box<dyn Any + Send>) -> Response<Body> {
     Problem::internal("a handler panicked").into_response()
 }
 
-/// The whole body, within the limits.
+/// The whole body, unpacked, within the limits.
 ///
 /// # Errors
-/// 413 if it is too large, 408 if it comes too slowly, 400 if it breaks off, 504 at the deadline.
-async fn read_body(app: &App, headers: &HeaderMap, mut body: Body, arrival: &Arrival) -> Result<Bytes, Problem> {
+/// 413 if it is too large, 408 if it comes too slowly, 400 if it breaks off, 415 if it is packed in an unknown way, 504 at the
+/// deadline.
+async fn read_body(app: &App, headers: &HeaderMap, body: Body, arrival: &Arrival) -> Result<Bytes, Problem> {
+    encoding::expect_known(headers)?;
+    let body = receive_body(app, headers, body, arrival).await?;
+    encoding::unpack_body(app, headers, body, arrival.deadline).await
+}
+
+/// The whole body as it was sent.
+async fn receive_body(app: &App, headers: &HeaderMap, mut body: Body, arrival: &Arrival) -> Result<Bytes, Problem> {
     let limits = &app.settings.limits;
     let too_large = Problem::too_large(format!("the body is larger than {} bytes", limits.body_bytes_max));
     let told = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
@@ -144,10 +167,7 @@ async fn read_body(app: &App, headers: &HeaderMap, mut body: Body, arrival: &Arr
             Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(error))) => return Err(Problem::malformed(format!("the body breaks off: {error}"))),
             Err(_) if Instant::now() >= arrival.deadline => return Err(Problem::deadline()),
-            Err(_) => {
-                let detail = "the body comes too slowly";
-                return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "slow-body", detail));
-            }
+            Err(_) => return Err(Problem::slow_body()),
         };
         let Ok(data) = frame.into_data() else { continue };
         if first.len().max(whole.len()) + data.len() > limits.body_bytes_max {
@@ -189,17 +209,6 @@ fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let detail = format!("the body must be application/json, but Content-Type says `{}`", essence.escape_default());
     Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not-json", detail))
-}
-
-/// Refuses a compressed body: nothing here unpacks one.
-fn expect_plain(headers: &HeaderMap) -> Result<(), Problem> {
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(told) if told != "identity" => {
-            let detail = "compressed bodies are not read; send it without Content-Encoding";
-            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "compressed", detail))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn json_response(status: StatusCode, value: &impl Serialize) -> Response<Body> {

@@ -1,16 +1,10 @@
-//! Inference requests and answers of the Open Inference Protocol v2, with its binary tensor data extension. No state and no
-//! I/O, so that a fuzzer can have it.
-//!
-//! <https://github.com/kserve/open-inference-protocol>, and the extension as Triton's HTTP clients speak it: a JSON head whose
-//! length a header tells, then the tensors' bytes end to end, little-endian, texts each preceded by a 32-bit length.
+//! Tensors of inference requests, whichever way they travel, and what they ask to be judged. No state and no I/O, so that a
+//! fuzzer can have it.
 
-use super::input::parse_json;
+use super::outputs::Output;
 use crate::problem::Problem;
 use grice_core::{Context, Turn};
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use std::fmt;
+use std::time::Duration;
 
 /// An inference request, read and checked.
 #[derive(Debug, PartialEq)]
@@ -19,6 +13,8 @@ pub(crate) struct InferRequest {
     pub(crate) inputs: Inputs,
     /// Which outputs and how, in the order asked for.
     pub(crate) outputs: Vec<Output>,
+    /// When the client gives up, from its arrival on.
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// What is to be judged.
@@ -29,153 +25,57 @@ pub(crate) enum Inputs {
     Tokens(Vec<Vec<u32>>),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Output {
-    pub(crate) kind: OutputKind,
-    pub(crate) binary: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OutputKind {
-    Logits,
-    Probabilities,
-}
-
 /// Bounds on a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) rows_max: usize,
     pub(crate) tokens_max: usize,
-}
-
-#[derive(Deserialize)]
-struct Head {
-    id: Option<String>,
-    parameters: Option<Parameters>,
-    inputs: Vec<InputHead>,
-    outputs: Option<Vec<OutputHead>>,
-}
-
-#[derive(Deserialize)]
-struct InputHead {
-    name: String,
-    shape: Vec<u64>,
-    datatype: String,
-    parameters: Option<Parameters>,
-    data: Option<Box<RawValue>>,
-}
-
-#[derive(Deserialize)]
-struct OutputHead {
-    name: String,
-    parameters: Option<Parameters>,
-}
-
-/// Those that mean something here; others are let pass, as the protocol asks.
-#[derive(Deserialize)]
-struct Parameters {
-    binary_data: Option<bool>,
-    binary_data_size: Option<u64>,
-    binary_data_output: Option<bool>,
+    /// Columns of an output.
+    pub(crate) labels: usize,
 }
 
 /// One input with its values.
-struct Tensor {
-    name: String,
-    shape: Vec<u64>,
-    values: Values,
+#[derive(Debug)]
+pub(crate) struct Tensor {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<u64>,
+    pub(crate) values: Values,
 }
 
-enum Values {
+#[derive(Debug)]
+pub(crate) enum Values {
     Texts(Vec<String>),
     Numbers(Vec<i64>),
 }
 
-impl InferRequest {
-    /// Reads a body. `head_bytes` is what `Inference-Header-Content-Length` says, if it is there.
+impl Tensor {
+    /// With as many values as its shape has room for.
     ///
     /// # Errors
-    /// 400 for what breaks the protocol, 413 for too many rows, 422 for tensors that cannot be judged.
-    pub(crate) fn parse(body: &[u8], head_bytes: Option<usize>, bounds: Bounds) -> Result<InferRequest, Problem> {
-        let length = head_bytes.unwrap_or(body.len());
-        let Some((head, mut rest)) = body.split_at_checked(length) else {
-            let detail =
-                format!("Inference-Header-Content-Length says {length}, but the body has {} bytes", body.len());
-            return Err(Problem::malformed(detail));
-        };
-        let head: Head = parse_json(head)?;
-        let mut tensors = Vec::with_capacity(head.inputs.len().min(8));
-        for input in &head.inputs {
-            tensors.push(read_tensor(input, &mut rest)?);
+    /// In words, if they are more or fewer.
+    pub(crate) fn new(name: &str, shape: &[u64], values: Values) -> Result<Tensor, String> {
+        let (count, found) = (count_of(shape)?, values.len());
+        if found != count {
+            return Err(format!("its shape {shape:?} holds {count} values, but there are {found}"));
         }
-        if !rest.is_empty() {
-            let detail = format!("{} bytes of binary data belong to no input", rest.len());
-            return Err(Problem::malformed(detail));
-        }
-        let outputs = asked_outputs(&head)?;
-        Ok(InferRequest { id: head.id, inputs: Inputs::from_tensors(tensors, bounds)?, outputs })
+        Ok(Tensor { name: name.to_owned(), shape: shape.to_vec(), values })
     }
 }
 
-fn asked_outputs(head: &Head) -> Result<Vec<Output>, Problem> {
-    let by_default = head.parameters.as_ref().and_then(|parameters| parameters.binary_data_output).unwrap_or(false);
-    let Some(asked) = head.outputs.as_ref().filter(|outputs| !outputs.is_empty()) else {
-        return Ok(OutputKind::ALL.map(|kind| Output { kind, binary: by_default }).to_vec());
-    };
-    let outputs = asked.iter().map(|output| {
-        let kind = OutputKind::ALL.into_iter().find(|kind| kind.name() == output.name);
-        let unknown = || Problem::malformed(format!("no output `{}`; there are logits and probabilities", output.name));
-        let told = output.parameters.as_ref().and_then(|parameters| parameters.binary_data);
-        Ok(Output { kind: kind.ok_or_else(unknown)?, binary: told.unwrap_or(by_default) })
-    });
-    let outputs: Vec<Output> = outputs.collect::<Result<_, Problem>>()?;
-    match outputs.len() > OutputKind::ALL.len() {
-        true => Err(Problem::malformed("an output is asked for more than once")),
-        false => Ok(outputs),
-    }
+/// How many values a shape has room for.
+///
+/// # Errors
+/// In words, if that is no number of this machine's.
+pub(crate) fn count_of(shape: &[u64]) -> Result<usize, String> {
+    let count = shape.iter().try_fold(1u64, |product, &side| product.checked_mul(side));
+    count.and_then(|count| usize::try_from(count).ok()).ok_or_else(|| "its shape overflows".to_owned())
 }
 
-fn read_tensor(input: &InputHead, rest: &mut &[u8]) -> Result<Tensor, Problem> {
-    let name = &input.name;
-    let wrong = |what: String| Problem::malformed(format!("input `{name}`: {what}"));
-    let count = input.shape.iter().try_fold(1u64, |product, &side| product.checked_mul(side));
-    let count =
-        count.and_then(|count| usize::try_from(count).ok()).ok_or_else(|| wrong("its shape overflows".to_owned()))?;
-    let binary = input.parameters.as_ref().and_then(|parameters| parameters.binary_data_size);
-    let values = match (binary, &input.data) {
-        (Some(_), Some(_)) => return Err(wrong("it has both `data` and `binary_data_size`".to_owned())),
-        (None, None) => return Err(wrong("it has neither `data` nor `binary_data_size`".to_owned())),
-        (None, Some(data)) => read_json_values(data, &input.datatype, count).map_err(wrong)?,
-        (Some(size), None) => {
-            let split = usize::try_from(size).ok().and_then(|size| rest.split_at_checked(size));
-            let Some((bytes, after)) = split else {
-                return Err(wrong(format!("{size} bytes of binary data are told, but {} are left", rest.len())));
-            };
-            *rest = after;
-            read_binary_values(bytes, &input.datatype).map_err(wrong)?
-        }
-    };
-    let found = values.len();
-    if found != count {
-        return Err(wrong(format!("its shape {:?} holds {count} values, but there are {found}", input.shape)));
-    }
-    Ok(Tensor { name: name.clone(), shape: input.shape.clone(), values })
-}
-
-fn read_json_values(data: &RawValue, datatype: &str, count: usize) -> Result<Values, String> {
-    // A shape may claim anything; the text bounds what there can be.
-    let room = count.min(data.get().len());
-    let mut values = match datatype {
-        "BYTES" => Values::Texts(Vec::with_capacity(room)),
-        "INT64" | "INT32" | "UINT64" | "UINT32" => Values::Numbers(Vec::with_capacity(room)),
-        other => return Err(unknown_type(other)),
-    };
-    let mut deserializer = serde_json::Deserializer::from_str(data.get());
-    Flatten(&mut values).deserialize(&mut deserializer).map_err(|error| format!("`data`: {error}"))?;
-    Ok(values)
-}
-
-fn read_binary_values(bytes: &[u8], datatype: &str) -> Result<Values, String> {
+/// Values as bytes, little-endian, texts each preceded by a 32-bit length.
+///
+/// # Errors
+/// In words, for bytes that are cut off or no text, and for other types.
+pub(crate) fn read_binary_values(bytes: &[u8], datatype: &str) -> Result<Values, String> {
     let of_size = |size: usize| match bytes.len() % size {
         0 => Ok(()),
         _ => Err(format!("{} bytes are no whole number of {datatype}", bytes.len())),
@@ -214,12 +114,12 @@ fn read_binary_texts(mut bytes: &[u8]) -> Result<Vec<String>, String> {
     Ok(texts)
 }
 
-fn unknown_type(datatype: &str) -> String {
+pub(crate) fn unknown_type(datatype: &str) -> String {
     format!("datatype `{}` is not read; use BYTES for texts and INT64 for tokens", datatype.escape_default())
 }
 
 impl Values {
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Values::Texts(texts) => texts.len(),
             Values::Numbers(numbers) => numbers.len(),
@@ -227,56 +127,12 @@ impl Values {
     }
 }
 
-/// `data` may be nested like its shape or flat; either way what counts is the order. serde_json bounds the depth.
-struct Flatten<'v>(&'v mut Values);
-
-impl<'de> DeserializeSeed<'de> for Flatten<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Flatten<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Values::Texts(_) => "text, or a list of them",
-            Values::Numbers(_) => "a whole number, or a list of them",
-        })
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        while list.next_element_seed(Flatten(&mut *self.0))?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        match self.0 {
-            Values::Texts(texts) => texts.push(text.to_owned()),
-            Values::Numbers(_) => return Err(E::invalid_type(serde::de::Unexpected::Str(text), &self)),
-        }
-        Ok(())
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<(), E> {
-        match self.0 {
-            Values::Numbers(numbers) => numbers.push(number),
-            Values::Texts(_) => return Err(E::invalid_type(serde::de::Unexpected::Signed(number), &self)),
-        }
-        Ok(())
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<(), E> {
-        let signed = i64::try_from(number);
-        self.visit_i64(signed.map_err(|_| E::custom(format!("{number} is too large for a token")))?)
-    }
-}
-
 impl Inputs {
-    fn from_tensors(tensors: Vec<Tensor>, bounds: Bounds) -> Result<Inputs, Problem> {
+    /// The rows that tensors hold.
+    ///
+    /// # Errors
+    /// 422 naming the input that does not fit, 413 for too many rows.
+    pub(crate) fn from_tensors(tensors: Vec<Tensor>, bounds: Bounds) -> Result<Inputs, Problem> {
         let mut texts: [Option<Vec<String>>; 3] = Default::default();
         let (mut ids, mut mask) = (None, None);
         let mut rows = None;
@@ -388,80 +244,3 @@ fn unpadded(mask: &[i64]) -> Option<usize> {
     let ones = mask.iter().take_while(|&&bit| bit == 1).count();
     (ones > 0 && mask[ones..].iter().all(|&bit| bit == 0)).then_some(ones)
 }
-
-impl OutputKind {
-    pub(crate) const ALL: [OutputKind; 2] = [OutputKind::Logits, OutputKind::Probabilities];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            OutputKind::Logits => "logits",
-            OutputKind::Probabilities => "probabilities",
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct AnswerHead<'a> {
-    model_name: &'a str,
-    model_version: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
-    outputs: Vec<OutputTensor<'a>>,
-}
-
-#[derive(Serialize)]
-struct OutputTensor<'a> {
-    name: &'static str,
-    datatype: &'static str,
-    shape: [usize; 2],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<BinarySize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a [f32]>,
-}
-
-#[derive(Serialize)]
-struct BinarySize {
-    binary_data_size: usize,
-}
-
-/// An answer's bytes, and the length of its JSON head if binary data follows.
-pub(crate) struct AnswerBody {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) head_bytes: Option<usize>,
-}
-
-/// Writes an answer of `rows × labels` values for each output, in the order of `outputs`.
-pub(crate) fn write_answer(
-    model: (&str, &str),
-    request: &InferRequest,
-    rows: usize,
-    values: &[Vec<f32>],
-) -> serde_json::Result<AnswerBody> {
-    let outputs = request.outputs.iter().zip(values).map(|(output, values)| OutputTensor {
-        name: output.kind.name(),
-        datatype: "FP32",
-        shape: [rows, values.len() / rows.max(1)],
-        parameters: output.binary.then_some(BinarySize { binary_data_size: 4 * values.len() }),
-        data: (!output.binary).then_some(values.as_slice()),
-    });
-    let head = AnswerHead {
-        model_name: model.0,
-        model_version: model.1,
-        id: request.id.as_deref(),
-        outputs: outputs.collect(),
-    };
-    let mut bytes = serde_json::to_vec(&head)?;
-    let length = bytes.len();
-    for (output, values) in request.outputs.iter().zip(values) {
-        if output.binary {
-            bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
-        }
-    }
-    let has_binary = request.outputs.iter().any(|output| output.binary);
-    Ok(AnswerBody { bytes, head_bytes: has_binary.then_some(length) })
-}
-
-#[cfg(test)]
-#[path = "tensors_tests.rs"]
-mod tests;

@@ -1,8 +1,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use grice_core::Turn;
 
-const BOUNDS: Bounds = Bounds { rows_max: 4, tokens_max: 6 };
+const BOUNDS: Bounds = Bounds { rows_max: 4, tokens_max: 6, labels: 2 };
 
 fn parse(json: &str) -> Result<InferRequest, Problem> {
     InferRequest::parse(json.as_bytes(), None, BOUNDS)
@@ -107,7 +108,9 @@ fn outputs_come_as_asked_for() {
     let request =
         ask("[{\"name\": \"probabilities\", \"parameters\": {\"binary_data\": true}}, {\"name\": \"logits\"}]");
     let request = request.unwrap();
-    let body = write_answer(("m", "1"), &request, 1, &[vec![0.5, 1.0], vec![0.0, -2.0]]).unwrap();
+    let numbers = |values: [f32; 2]| Column::Numbers { rows: 1, values: values.into() };
+    let columns = [numbers([0.5, 1.0]), numbers([0.0, -2.0])];
+    let body = write_answer(("m", "1"), Some("7"), &request.outputs, &columns).unwrap();
     let (head, binary) = body.bytes.split_at(body.head_bytes.unwrap());
     assert_eq!(binary, [0.5f32.to_le_bytes(), 1f32.to_le_bytes()].concat());
     let head: serde_json::Value = serde_json::from_slice(head).unwrap();
@@ -119,6 +122,47 @@ fn outputs_come_as_asked_for() {
     });
     assert_eq!(head, expected);
     assert!(ask("[{\"name\": \"labels\"}]").unwrap_err().detail.contains("no output `labels`"));
-    let thrice = "[{\"name\": \"logits\"}, {\"name\": \"logits\"}, {\"name\": \"logits\"}]";
-    assert!(ask(thrice).unwrap_err().detail.contains("more than once"));
+    let twice = "[{\"name\": \"logits\"}, {\"name\": \"logits\"}]";
+    assert!(ask(twice).unwrap_err().detail.contains("`logits` is asked for more than once"));
+}
+
+#[test]
+fn classes_come_in_place_of_numbers() {
+    let input = texts("response", "[1]", "[\"a\"]");
+    let ask = |parameters: &str| {
+        let outputs = format!("[{{\"name\": \"logits\", \"parameters\": {parameters}}}]");
+        parse(&format!("{{\"inputs\": [{input}], \"outputs\": {outputs}}}")).unwrap().outputs
+    };
+    assert_eq!(ask("{\"classification\": 1}")[0].classes, Some(1));
+    // As many as there are, at most.
+    assert_eq!(ask("{\"classification\": 9}")[0].classes, Some(2));
+    assert_eq!(ask("{\"classification\": 0}")[0].classes, None);
+    let column = Column::Classes { rows: 1, texts: vec!["1:0:manner".to_owned()] };
+    for binary in [false, true] {
+        let outputs = ask(&format!("{{\"classification\": 1, \"binary_data\": {binary}}}"));
+        let body = write_answer(("m", "1"), None, &outputs, std::slice::from_ref(&column)).unwrap();
+        let (head, tail) = body.bytes.split_at(body.head_bytes.unwrap_or(body.bytes.len()));
+        let output = &serde_json::from_slice::<serde_json::Value>(head).unwrap()["outputs"][0];
+        assert_eq!((&output["datatype"], &output["shape"]), (&"BYTES".into(), &serde_json::json!([1, 1])));
+        match binary {
+            true => assert_eq!(tail, b"\x0a\0\0\x001:0:manner"),
+            false => assert_eq!(output["data"], serde_json::json!(["1:0:manner"])),
+        }
+    }
+}
+
+#[test]
+fn fields_that_are_not_known_are_named() {
+    let input = texts("response", "[1]", "[\"a\"]");
+    for (body, words) in [
+        (format!("{{\"inputs\": [{input}], \"instances\": []}}"), "`instances`"),
+        (format!("{{\"inputs\": [{}, \"dims\": 1}}]}}", input.trim_end_matches('}')), "`dims`"),
+        (format!("{{\"inputs\": [{input}], \"outputs\": [{{\"name\": \"logits\", \"data\": []}}]}}"), "`data`"),
+        (format!("{{\"inputs\": [{input}], \"parameters\": {{\"sequence_id\": 3}}}}"), "`sequence_id`"),
+    ] {
+        let problem = parse(&body).unwrap_err();
+        assert!(problem.detail.contains(words), "{body}: {}", problem.detail);
+    }
+    let raw = InferRequest::parse(b"\x01\0\0\0a", Some(0), BOUNDS).unwrap_err();
+    assert!(raw.detail.contains("raw binary request"), "{}", raw.detail);
 }

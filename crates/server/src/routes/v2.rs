@@ -1,22 +1,25 @@
 //! The Open Inference Protocol v2 over HTTP, with the parts of Triton's that its clients call.
 
-use super::detect::{Timing, caching_of};
-use super::tensors::{Bounds, InferRequest, Inputs, Output, OutputKind, write_answer};
-use super::{bytes_response, expect_plain, json_response, read_body};
+use super::describe::{self, TensorInfo};
+use super::detect::caching_of;
+use super::input::parse_json;
+use super::judge::judge;
+use super::tensors::InferRequest;
+use super::tensors_json::write_answer;
+use super::{bytes_response, json_response, read_body};
 use crate::envelope::Arrival;
 use crate::problem::Problem;
-use crate::served::{Inferred, Served};
+use crate::served::Served;
 use crate::server::App;
+use crate::statistics::{Counts, Sum};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
-
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::Instant;
 
 const HEAD_LENGTH: &str = "inference-header-content-length";
 
@@ -29,38 +32,50 @@ pub(crate) struct ModelPath {
 
 type Asked = Result<Path<ModelPath>, PathRejection>;
 
+/// What the index may be asked for.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IndexAsked {
+    #[serde(default)]
+    ready: bool,
+}
+
 /// `GET /v2`.
 pub(crate) async fn server_metadata() -> Response<Body> {
-    let extensions = ["binary_tensor_data", "model_configuration", "model_repository"];
-    let body = json!({ "name": "grice", "version": env!("CARGO_PKG_VERSION"), "extensions": extensions });
+    let body = json!({ "name": describe::NAME, "version": describe::VERSION, "extensions": describe::EXTENSIONS });
     json_response(StatusCode::OK, &body)
 }
 
 /// `POST /v2/repository/index`.
-pub(crate) async fn repository_index(State(app): State<Arc<App>>) -> Response<Body> {
-    let models = app.catalog.models();
-    let entries = models.iter().map(|served| {
-        let state = if served.is_ready() { "READY" } else { "UNAVAILABLE" };
-        json!({ "name": served.name(), "version": served.version(), "state": state, "reason": "" })
-    });
-    json_response(StatusCode::OK, &entries.collect::<Vec<_>>())
+pub(crate) async fn repository_index(
+    State(app): State<Arc<App>>,
+    Extension(arrival): Extension<Arrival>,
+    request: Request,
+) -> Result<Response<Body>, Problem> {
+    let (head, body) = request.into_parts();
+    let body = read_body(&app, &head.headers, body, &arrival).await?;
+    let asked = if body.trim_ascii().is_empty() { IndexAsked::default() } else { parse_json(&body)? };
+    let entries = describe::index(&app, asked.ready).into_iter().map(
+        |(served, state)| json!({ "name": served.name(), "version": served.version(), "state": state, "reason": "" }),
+    );
+    Ok(json_response(StatusCode::OK, &entries.collect::<Vec<_>>()))
 }
 
 /// `GET /v2/models/{model}`.
 pub(crate) async fn model_metadata(State(app): State<Arc<App>>, asked: Asked) -> Result<Response<Body>, Problem> {
     let served = find(&app, asked)?;
-    let text = |name: &str| json!({ "name": name, "datatype": "BYTES", "shape": [-1, 1] });
-    let tokens = |name: &str| json!({ "name": name, "datatype": "INT64", "shape": [-1, -1] });
-    let labels = &served.reader().manifest().labels;
-    let outputs =
-        OutputKind::ALL.map(|kind| json!({ "name": kind.name(), "datatype": "FP32", "shape": [-1, labels.len()] }));
+    let tensors = |all: Vec<TensorInfo>| -> Vec<Value> {
+        all.iter()
+            .map(|tensor| json!({ "name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape() }))
+            .collect()
+    };
     let body = json!({
         "name": served.name(),
         "versions": [served.version()],
-        "platform": "grice",
-        "inputs": [text("context"), text("evidence"), text("response"), tokens("input_ids"), tokens("attention_mask")],
-        "outputs": outputs,
-        "parameters": { "labels": labels },
+        "platform": describe::NAME,
+        "inputs": tensors(describe::inputs()),
+        "outputs": tensors(describe::outputs(&served)),
+        "parameters": { "labels": served.reader().manifest().labels },
     });
     Ok(json_response(StatusCode::OK, &body))
 }
@@ -68,7 +83,7 @@ pub(crate) async fn model_metadata(State(app): State<Arc<App>>, asked: Asked) ->
 /// `GET /v2/models/{model}/ready`.
 pub(crate) async fn model_ready(State(app): State<Arc<App>>, asked: Asked) -> Result<Response<Body>, Problem> {
     let served = find(&app, asked)?;
-    let ready = served.is_ready() && !app.is_draining();
+    let ready = describe::is_ready(&app, &served);
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     Ok(json_response(status, &json!({ "name": served.name(), "ready": ready })))
 }
@@ -76,24 +91,66 @@ pub(crate) async fn model_ready(State(app): State<Arc<App>>, asked: Asked) -> Re
 /// `GET /v2/models/{model}/config`, in Triton's words.
 pub(crate) async fn model_config(State(app): State<Arc<App>>, asked: Asked) -> Result<Response<Body>, Problem> {
     let served = find(&app, asked)?;
-    let text = |name: &str, optional: bool| json!({ "name": name, "data_type": "TYPE_STRING", "dims": [1], "optional": optional });
-    let tokens = |name: &str| json!({ "name": name, "data_type": "TYPE_INT64", "dims": [-1], "optional": true });
-    let labels = served.reader().manifest().labels.len();
-    let outputs =
-        OutputKind::ALL.map(|kind| json!({ "name": kind.name(), "data_type": "TYPE_FP32", "dims": [labels] }));
+    let input = |tensor: &TensorInfo| json!({ "name": tensor.name, "data_type": tensor.config_type().0, "dims": tensor.dims, "optional": true });
+    let output =
+        |tensor: &TensorInfo| json!({ "name": tensor.name, "data_type": tensor.config_type().0, "dims": tensor.dims });
     let body = json!({
         "name": served.name(),
-        "platform": "grice",
-        "backend": "grice",
+        "platform": describe::NAME,
+        "backend": describe::NAME,
         "max_batch_size": app.settings.limits.items_max,
-        "input": [
-            text("context", true), text("evidence", true), text("response", true),
-            tokens("input_ids"), tokens("attention_mask"),
-        ],
-        "output": outputs,
+        "input": describe::inputs().iter().map(input).collect::<Vec<_>>(),
+        "output": describe::outputs(&served).iter().map(output).collect::<Vec<_>>(),
         "dynamic_batching": {},
     });
     Ok(json_response(StatusCode::OK, &body))
+}
+
+/// `GET /v2/models/stats`.
+pub(crate) async fn all_statistics(State(app): State<Arc<App>>) -> Response<Body> {
+    let models = app.catalog.models();
+    let all: Vec<Value> = models.iter().map(|served| statistics(served)).collect();
+    json_response(StatusCode::OK, &json!({ "model_stats": all }))
+}
+
+/// `GET /v2/models/{model}/stats`.
+pub(crate) async fn model_statistics(State(app): State<Arc<App>>, asked: Asked) -> Result<Response<Body>, Problem> {
+    let served = find(&app, asked)?;
+    Ok(json_response(StatusCode::OK, &json!({ "model_stats": [statistics(&served)] })))
+}
+
+fn statistics(served: &Served) -> Value {
+    let sum = |sum: Sum| json!({ "count": sum.count, "ns": sum.ns });
+    let counts: Counts = served.statistics().counts();
+    let batches = counts.batches.iter().map(|(size, batch)| {
+        json!({
+            "batch_size": size,
+            "compute_input": sum(batch.input),
+            "compute_infer": sum(batch.infer),
+            "compute_output": sum(batch.output),
+        })
+    });
+    json!({
+        "name": served.name(),
+        "version": served.version(),
+        "last_inference": counts.last_inference_ms,
+        "inference_count": counts.inferences,
+        "execution_count": counts.executions,
+        "inference_stats": {
+            "success": sum(counts.success),
+            "fail": sum(counts.fail),
+            "queue": sum(counts.queue),
+            "compute_input": sum(counts.compute_input),
+            "compute_infer": sum(counts.compute_infer),
+            "compute_output": sum(counts.compute_output),
+            "cache_hit": sum(counts.cache_hit),
+            "cache_miss": sum(counts.cache_miss),
+        },
+        // Of models that answer one request in several pieces, which there are not here.
+        "response_stats": {},
+        "batch_stats": batches.collect::<Vec<_>>(),
+        "memory_usage": [],
+    })
 }
 
 /// `POST /v2/models/{model}/infer`.
@@ -105,24 +162,17 @@ pub(crate) async fn infer(
 ) -> Result<Response<Body>, Problem> {
     let served = find(&app, asked)?;
     let (head, body) = request.into_parts();
-    expect_plain(&head.headers)?;
     let head_bytes = head_length(&head.headers)?;
     let body = read_body(&app, &head.headers, body, &arrival).await?;
-    let bounds = Bounds { rows_max: app.settings.limits.items_max, tokens_max: served.reader().manifest().max_tokens };
-    let mut request = InferRequest::parse(&body, head_bytes, bounds)?;
-    let start = Instant::now();
-    let inputs = std::mem::replace(&mut request.inputs, Inputs::Tokens(Vec::new()));
-    let (sequences, truncated) = sequences(&served, inputs, &arrival).await?;
-    let mut timing = Timing::new(start.elapsed());
-    let inferred = served.infer(&sequences, arrival.deadline, caching_of(&head.headers)).await?;
-    inferred.iter().for_each(|inferred| timing.add(inferred));
-    let values = read_outputs(&app, &served, &request.outputs, &inferred, &truncated)?;
+    let (bytes, caching) = (body.len(), caching_of(&head.headers));
+    let read = move |bounds| InferRequest::parse(&body, head_bytes, bounds);
+    let judged = judge(&app, &served, &arrival, caching, bytes, read).await?;
     let model = (served.name(), served.version());
-    let answer = write_answer(model, &request, inferred.len(), &values)
+    let answer = write_answer(model, judged.id.as_deref(), &judged.outputs, &judged.columns)
         .map_err(|error| Problem::internal(format!("writing an answer: {error}")))?;
     let content_type = if answer.head_bytes.is_some() { "application/octet-stream" } else { "application/json" };
     let mut response = bytes_response(StatusCode::OK, content_type, answer.bytes);
-    timing.write(response.headers_mut(), arrival.start.elapsed());
+    judged.timing.write(response.headers_mut(), arrival.start.elapsed());
     if let Some(length) = answer.head_bytes {
         response.headers_mut().insert(HEAD_LENGTH, HeaderValue::from(length));
     }
@@ -131,79 +181,11 @@ pub(crate) async fn infer(
 
 fn find(app: &App, asked: Asked) -> Result<Arc<Served>, Problem> {
     let Path(asked) = asked.map_err(|error| Problem::malformed(format!("the path cannot be read: {error}")))?;
-    let served = app.catalog.find(Some(&asked.model))?;
-    match asked.version {
-        Some(version) if version != served.version() => {
-            let has = served.version();
-            let detail = format!("the model `{}` has the version `{has}`, not `{version}`", served.name());
-            Err(Problem::new(StatusCode::NOT_FOUND, "no-such-version", detail))
-        }
-        _ => Ok(served),
-    }
+    describe::find(app, &asked.model, asked.version.as_deref())
 }
 
 fn head_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {
     let Some(told) = headers.get(HEAD_LENGTH) else { return Ok(None) };
     let length = told.to_str().ok().and_then(|text| text.trim().parse().ok());
     length.map(Some).ok_or_else(|| Problem::malformed("Inference-Header-Content-Length must be a number of bytes"))
-}
-
-/// Token ids of each row, and whether some of its text was left out.
-async fn sequences(
-    served: &Arc<Served>,
-    inputs: Inputs,
-    arrival: &Arrival,
-) -> Result<(Vec<Arc<[u32]>>, Vec<bool>), Problem> {
-    match inputs {
-        Inputs::Tokens(rows) => {
-            let bound = served.id_bound().unwrap_or(usize::MAX);
-            for (row, ids) in rows.iter().enumerate() {
-                if let Some(id) = ids.iter().find(|&&id| id as usize >= bound) {
-                    return Err(Problem::unusable(format!(
-                        "row {row}: {id} is not a token of the model, which has {bound}"
-                    )));
-                }
-            }
-            let truncated = vec![false; rows.len()];
-            Ok((rows.into_iter().map(Into::into).collect(), truncated))
-        }
-        Inputs::Texts(turns) => {
-            let mut sequences = Vec::with_capacity(turns.len());
-            let mut truncated = Vec::with_capacity(turns.len());
-            for (row, turn) in turns.into_iter().enumerate() {
-                let tokenized = served
-                    .tokenize(turn)
-                    .await
-                    .map_err(|problem| Problem { detail: format!("row {row}: {}", problem.detail), ..problem })?;
-                sequences.push(tokenized.ids);
-                truncated.push(tokenized.truncated);
-                if Instant::now() >= arrival.deadline {
-                    return Err(Problem::deadline());
-                }
-            }
-            Ok((sequences, truncated))
-        }
-    }
-}
-
-/// The values of each output asked for, row by row, in the order of the manifest's labels.
-fn read_outputs(
-    app: &App,
-    served: &Served,
-    outputs: &[Output],
-    inferred: &[Inferred],
-    truncated: &[bool],
-) -> Result<Vec<Vec<f32>>, Problem> {
-    let labels = &served.reader().manifest().labels;
-    let mut probabilities = Vec::with_capacity(inferred.len() * labels.len());
-    for (inferred, &truncated) in inferred.iter().zip(truncated) {
-        let verdict = served.reader().verdict(&inferred.row, truncated).map_err(|error| Problem::from(&error))?;
-        app.metrics.count_verdict(&verdict);
-        probabilities.extend(labels.iter().map(|&label| *verdict.probabilities.get(label)));
-    }
-    let values = outputs.iter().map(|output| match output.kind {
-        OutputKind::Logits => inferred.iter().flat_map(|inferred| inferred.row.iter().copied()).collect(),
-        OutputKind::Probabilities => probabilities.clone(),
-    });
-    Ok(values.collect())
 }

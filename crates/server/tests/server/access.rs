@@ -26,6 +26,15 @@ fn keys_guard_what_they_should() {
     client.post_with("/v1/detect", &[("x-api-key", "the-second-key")], &turn).expect(200);
     client.post_with("/v1/detect", &[("authorization", "Bearer the-first-key")], &turn).expect(200);
     client.post_with("/detect", &[("x-api-key", "the-first-key")], &turn).expect(200);
+    for spelled in [
+        &[("authorization", "bearer  the-first-key")][..],
+        &[("authorization", "BEARER \tthe-first-key")],
+        &[("authorization", "Bearer the-first-key"), ("authorization", "")],
+        &[("x-api-key", ""), ("authorization", "Bearer the-first-key")],
+    ] {
+        client.post_with("/v1/detect", spelled, &turn).expect(200);
+    }
+    client.post_with("/v1/detect", &[("authorization", "Bearer"), ("x-api-key", "")], &turn).expect(401);
 }
 
 #[test]
@@ -64,6 +73,27 @@ fn browsers_may_call_only_from_where_they_are_told() {
             let asked = [("origin", "https://page.example"), ("access-control-request-method", "POST")];
             let answer = server.client().send("OPTIONS", "/v1/detect", &asked, b"").unwrap().expect(200);
             assert_eq!(answer.header("access-control-allow-methods"), "GET,POST");
+            let allowed = answer.header("access-control-allow-headers").to_ascii_lowercase();
+            for name in [
+                "content-type",
+                "content-encoding",
+                "authorization",
+                "x-api-key",
+                "x-request-id",
+                "x-deadline-ms",
+                "traceparent",
+                "tracestate",
+                "cache-control",
+                "inference-header-content-length",
+            ] {
+                assert!(allowed.split(',').any(|known| known.trim() == name), "{name}: {allowed}");
+            }
+            let origin = [("origin", "https://page.example")];
+            let answer = server.client().send("GET", "/v2/health/live", &origin, b"").unwrap().expect(200);
+            let exposed = answer.header("access-control-expose-headers").to_ascii_lowercase();
+            for name in ["x-request-id", "x-grice-cache", "server-timing", "retry-after", "accept-encoding"] {
+                assert!(exposed.split(',').any(|known| known.trim() == name), "{name}: {exposed}");
+            }
         }
     }
 }
@@ -107,6 +137,7 @@ fn settings_that_cannot_be_used_are_named() {
     check(|settings| settings.bundles.clear(), "no model to serve");
     check(|settings| settings.bundles.push(tiny("tiny-bert")), "two models are called `tiny-bert`");
     check(|settings| settings.bundles[0].name = Some("a b".to_owned()), "`a b` cannot be a model's name");
+    check(|settings| settings.bundles[0].name = Some("stats".to_owned()), "`stats` cannot be a model's name");
     check(|settings| settings.bundles[0] = tiny("no-such-bundle"), "no-such-bundle");
     check(|settings| settings.access.keys = vec!["short".to_owned()], "at least 8 characters");
     check(|settings| settings.access.cors_origins = vec!["page.example".to_owned()], "no origin");

@@ -13,6 +13,8 @@ pub(crate) struct Plan {
     pub(crate) delay_micros: AtomicU64,
     /// So many of the next runs end in this way.
     pub(crate) failures: Mutex<(usize, Failure)>,
+    /// Whatever batch holds this sequence fails; none if it is empty.
+    bad_tokens: Mutex<Vec<u32>>,
     /// So many of the next builds fail.
     pub(crate) build_failures: AtomicUsize,
     pub(crate) builds: AtomicUsize,
@@ -52,6 +54,10 @@ impl Plan {
         *self.failures.lock().unwrap() = (times, how);
     }
 
+    pub(crate) fn fail_tokens(&self, tokens: Vec<u32>) {
+        *self.bad_tokens.lock().unwrap() = tokens;
+    }
+
     pub(crate) fn batches(&self) -> Vec<usize> {
         self.batches.lock().unwrap().clone()
     }
@@ -82,6 +88,10 @@ impl Engine for Fake {
         let mut logits = Logits::zeros(batch.rows(), 4);
         for row in 0..batch.rows() {
             logits.row_mut(row).copy_from_slice(&logits_of(batch.sequence(row)));
+        }
+        let bad = self.plan.bad_tokens.lock().unwrap().clone();
+        if (0..batch.rows()).any(|row| batch.sequence(row) == bad) {
+            return Err(EngineError::Run("told to fail on it".to_owned()));
         }
         let mut failures = self.plan.failures.lock().unwrap();
         if failures.0 > 0 {

@@ -3,10 +3,13 @@
 
 mod access;
 mod answers;
+mod encodings;
 mod failover;
 mod fake;
 #[cfg(feature = "gpu")]
 mod gpu_loss;
+mod grpc;
+mod grpc_client;
 mod http;
 mod malformed;
 mod memory;
@@ -17,6 +20,7 @@ mod reload;
 #[cfg(feature = "redis")]
 mod shared_cache;
 mod started;
+mod statistics;
 #[cfg(feature = "tls")]
 mod tls;
 mod traces;

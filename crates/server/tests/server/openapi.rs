@@ -175,8 +175,15 @@ fn domain_answers_are_as_described() {
         described.plain("post", "/v1/detect", &example["value"], 200);
         check(&described.api, &body["schema"], &example["value"], "turn").unwrap();
     }
+    described.plain(
+        "post",
+        "/v1/detect",
+        &json!([{ "response": "Yes." }, { "response": "" }, { "response": "ᚠᚢᚦ" }]),
+        200,
+    );
     described.plain("post", "/v1/detect", &json!({}), 422);
     described.plain("post", "/v1/detect", &json!([{ "response": "" }]), 422);
+    described.plain("post", "/v1/detect", &json!([{ "response": "" }, turn]), 200);
     described.plain("post", "/v1/detect", &json!({ "response": "a", "model": "b" }), 404);
     described.plain("post", "/v1/detect", &json!("x".repeat(5000)), 413);
     for path in ["/v1/repair", "/v1/generate", "/v1/pipeline", "/repair", "/generate"] {
@@ -198,18 +205,25 @@ fn protocol_answers_are_as_described() {
         described.plain("get", path, &json!({}), 200);
     }
     described.plain("post", "/v2/repository/index", &json!({}), 200);
+    described.plain("post", "/v2/repository/index", &json!({ "ready": true }), 200);
+    described.plain("post", "/v2/repository/index", &json!({ "name": "a" }), 422);
+    described.plain("get", "/v2/models/stats", &json!({}), 200);
     let inputs = |datatype: &str| json!([{ "name": "response", "datatype": datatype, "shape": [1], "data": ["Yes."] }]);
     let of_version = "/versions/{version}";
     for (template, path) in [("", ""), (of_version, "/versions/1.0.0")] {
         let (template, path) = (format!("/v2/models/{{model}}{template}"), format!("/v2/models/tiny-bert{path}"));
-        for tail in ["", "/ready", "/config"] {
+        for tail in ["", "/ready", "/config", "/stats"] {
             let template = format!("{template}{tail}");
             described.check("get", &template, &format!("{path}{tail}"), &json!({}), 200);
             described.check("get", &template, &format!("{}{tail}", path.replace("bert", "b")), &json!({}), 404);
         }
         let (template, path) = (format!("{template}/infer"), format!("{path}/infer"));
         described.check("post", &template, &path, &json!({ "inputs": inputs("BYTES") }), 200);
+        let outputs = json!([{ "name": "logits", "parameters": { "classification": 2 } }]);
+        described.check("post", &template, &path, &json!({ "inputs": inputs("BYTES"), "outputs": outputs }), 200);
         described.check("post", &template, &path, &json!({ "inputs": [] }), 422);
+        let sequence = json!({ "inputs": inputs("BYTES"), "parameters": { "sequence_id": 1 } });
+        described.check("post", &template, &path, &sequence, 400);
         described.check("post", &template, &path, &json!({ "inputs": inputs("X") }), 400);
     }
 }

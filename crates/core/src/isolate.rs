@@ -1,0 +1,110 @@
+//! One bad sequence never costs another: a batch that fails is run again in halves, until only the sequences at fault have failed.
+
+use crate::schedule::LogitsRow;
+use grice_model::{Batch, Engine, EngineError, Logits};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What came of each sequence of a batch, in their order.
+pub type Rows = Vec<Result<LogitsRow, EngineError>>;
+
+/// Runs a batch by `run` and, if that fails, its halves, and so on down to single sequences.
+///
+/// # Errors
+/// Of an engine that is gone: [`EngineError::DeviceLost`], [`EngineError::Panicked`], or [`EngineError::Plan`] of one that could not be
+/// built again. Nothing is tried after that.
+pub async fn run_rows(
+    batch: &Batch,
+    mut run: impl AsyncFnMut(&Batch) -> Result<Logits, EngineError>,
+) -> Result<Rows, EngineError> {
+    let mut rows = Vec::with_capacity(batch.rows());
+    // What is still to be run, the next part last.
+    let mut parts = vec![batch.clone()];
+    while let Some(part) = parts.pop() {
+        match run(&part).await {
+            Ok(logits) if logits.rows() == part.rows() => {
+                rows.extend((0..logits.rows()).map(|row| Ok(logits.row(row).into())));
+            }
+            Err(error @ (EngineError::DeviceLost(_) | EngineError::Panicked | EngineError::Plan(_))) => {
+                return Err(error);
+            }
+            failed if part.rows() == 1 => rows.push(Err(failed.err().unwrap_or_else(wrong_count))),
+            _ => {
+                let middle = part.rows() / 2;
+                parts.extend([part.slice(middle..part.rows()), part.slice(0..middle)]);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// The same for an engine that can be waited for.
+///
+/// # Errors
+/// As [`run_rows`].
+pub fn run_rows_blocking(
+    batch: &Batch,
+    mut run: impl FnMut(&Batch) -> Result<Logits, EngineError>,
+) -> Result<Rows, EngineError> {
+    pollster::block_on(run_rows(batch, async |part: &Batch| run(part)))
+}
+
+/// Runs an engine. A panic becomes [`EngineError::Panicked`]: what it says is of no help to a user.
+///
+/// # Errors
+/// As [`Engine::forward`].
+pub fn run_guarded(engine: &mut (impl Engine + ?Sized), batch: &Batch) -> Result<Logits, EngineError> {
+    catch_unwind(AssertUnwindSafe(|| engine.forward(batch))).unwrap_or(Err(EngineError::Panicked))
+}
+
+fn wrong_count() -> EngineError {
+    EngineError::Run("it did not answer one row for a sequence".to_owned())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Answers each sequence with its first token, and fails of any batch with a sequence that begins with 9.
+    fn run(part: &Batch, runs: &mut usize) -> Result<Logits, EngineError> {
+        *runs += 1;
+        let mut logits = Logits::zeros(part.rows(), 1);
+        for row in 0..part.rows() {
+            match part.sequence(row)[0] {
+                9 => return Err(EngineError::Run("nine".to_owned())),
+                first => logits.row_mut(row)[0] = first as f32,
+            }
+        }
+        Ok(logits)
+    }
+
+    proptest! {
+        #[test]
+        fn only_what_is_at_fault_fails(firsts in prop::collection::vec(0u32..10, 1..40)) {
+            let sequences: Vec<Vec<u32>> = firsts.iter().map(|&first| vec![first; first as usize + 1]).collect();
+            let mut runs = 0;
+            let rows = run_rows_blocking(&Batch::pack(&sequences).unwrap(), |part| run(part, &mut runs)).unwrap();
+            prop_assert_eq!(rows.len(), firsts.len());
+            for (row, &first) in rows.iter().zip(&firsts) {
+                match row {
+                    Ok(logits) => prop_assert!(first != 9 && logits[..] == [first as f32]),
+                    Err(error) => prop_assert!(first == 9 && error.to_string().contains("nine")),
+                }
+            }
+            let bad = firsts.iter().filter(|&&first| first == 9).count();
+            prop_assert!(runs <= 1 + 2 * bad * firsts.len().ilog2() as usize + 2 * bad, "{} runs, {} bad", runs, bad);
+        }
+    }
+
+    #[test]
+    fn an_engine_that_is_gone_is_not_tried_again() {
+        let batch = Batch::pack(&[[1], [2]]).unwrap();
+        let mut runs = 0;
+        let lost = run_rows_blocking(&batch, |_| {
+            runs += 1;
+            Err(EngineError::DeviceLost("unplugged".to_owned()))
+        });
+        assert!(matches!((lost, runs), (Err(EngineError::DeviceLost(_)), 1)));
+    }
+}

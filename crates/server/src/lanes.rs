@@ -1,0 +1,91 @@
+//! Where reading a request's bytes runs. What is small is read on the spot; what is large is read on threads of its own, few
+//! at a time, so that requests of usual size never wait for it.
+
+use crate::problem::Problem;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
+
+/// Up to this, reading takes less than a millisecond.
+pub(crate) const SMALL_BYTES: usize = 16 << 10;
+/// Up to this, a request does not queue behind the largest.
+const MEDIUM_BYTES: usize = 256 << 10;
+
+/// The places for work that takes long.
+pub(crate) struct Lanes {
+    medium: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
+
+impl Lanes {
+    pub(crate) fn new() -> Lanes {
+        // One core stays free for what is small, and for the engine.
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let places = || Arc::new(Semaphore::new((cores / 2).max(1)));
+        Lanes { medium: places(), large: places() }
+    }
+
+    /// Does what takes time in proportion to `bytes`.
+    ///
+    /// # Errors
+    /// 504 if its turn does not come before the deadline; 500 if it panics.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        deadline: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        if bytes <= SMALL_BYTES {
+            return Ok(work());
+        }
+        let lane = if bytes <= MEDIUM_BYTES { &self.medium } else { &self.large };
+        let place = timeout_at(deadline.into(), Arc::clone(lane).acquire_owned()).await;
+        let place = place.map_err(|_| Problem::deadline())?.map_err(Problem::internal)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(place);
+            done
+        });
+        done.await.map_err(|error| Problem::internal(format!("reading a request: {error}")))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::thread::{current, sleep};
+    use std::time::Duration;
+
+    #[test]
+    fn large_work_leaves_small_work_alone() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let lanes = Arc::new(Lanes::new());
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let here = current().id();
+            let large = (0..32).map(|_| {
+                let lanes = Arc::clone(&lanes);
+                tokio::spawn(async move {
+                    lanes.run(1 << 20, deadline, || (current().id(), sleep(Duration::from_millis(20)))).await
+                })
+            });
+            let large: Vec<_> = large.collect();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let start = Instant::now();
+            assert_eq!(lanes.run(SMALL_BYTES, deadline, || current().id()).await.unwrap(), here);
+            assert_ne!(lanes.run(MEDIUM_BYTES, deadline, || current().id()).await.unwrap(), here);
+            assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
+            let late = lanes.run(1 << 20, Instant::now(), || ()).await.unwrap_err();
+            assert_eq!(late.status.as_u16(), 504);
+            let fell = lanes.run(MEDIUM_BYTES, deadline, || panic!("told to")).await;
+            assert_eq!(fell.map(|()| ()).unwrap_err().status.as_u16(), 500);
+            // The place of what panicked is free again.
+            lanes.run(MEDIUM_BYTES, deadline, || ()).await.unwrap();
+            for task in large {
+                assert_ne!(task.await.unwrap().unwrap().0, here);
+            }
+        });
+    }
+}

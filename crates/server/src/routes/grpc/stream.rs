@@ -1,0 +1,112 @@
+//! `ModelStreamInfer`: requests on one stream, each answered in turn. What is wrong with one is its own answer; the stream goes
+//! on.
+
+use super::framing::{Answer, Messages, Packing, response};
+use super::infer::WANTS_FINAL;
+use super::messages::{InferAnswer, StreamAnswer};
+use super::{Answered, expect_grpc, infer_one, read_infer, status, timeout_of};
+use crate::envelope::Arrival;
+use crate::guard::Entry;
+use crate::problem::Problem;
+use crate::routes::detect::caching_of;
+use crate::server::App;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::HeaderMap;
+use hyper::body::Frame;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{Sender, channel};
+use tokio::sync::watch;
+
+/// A stream and what its requests share.
+struct Stream {
+    app: Arc<App>,
+    headers: HeaderMap,
+    packing: Packing,
+    /// When the client gives up the stream as a whole, if it said so.
+    deadline: Option<Instant>,
+    ending: watch::Receiver<bool>,
+    answers: Sender<Frame<Bytes>>,
+}
+
+/// Answers at once with a head; the messages follow as they are ready.
+pub(in crate::routes) async fn infer_stream(State(app): State<Arc<App>>, request: Request) -> Answered {
+    expect_grpc(&request)?;
+    let start = Instant::now();
+    let (head, body) = request.into_parts();
+    let packing = Packing::of(&head.headers)?;
+    let deadline = timeout_of(&head.headers)?.map(|timeout| start + timeout);
+    // A client that does not read its answers is asked for no more requests.
+    let (answers, frames) = channel(1);
+    let ending = app.ending.subscribe();
+    let stream = Stream { app, headers: head.headers, packing, deadline, ending, answers };
+    tokio::spawn(stream.serve(Messages::new(body, packing)));
+    Ok(response(packing, Answer::Many(Some(frames))))
+}
+
+impl Stream {
+    async fn serve(mut self, mut messages: Messages) {
+        let answers = self.answers.clone();
+        let served = async {
+            let trailers = match self.answer_all(&mut messages).await {
+                Ok(()) => status::fine(),
+                Err(problem) => status::of(&problem),
+            };
+            // Whoever went away wants no status.
+            _ = self.answers.send(Frame::trailers(trailers)).await;
+        };
+        tokio::select! {
+            () = served => {}
+            // The client is gone: what it asked for last leaves the queue.
+            () = answers.closed() => {}
+        }
+    }
+
+    /// Until the client has no more, or the stream cannot go on.
+    async fn answer_all(&mut self, messages: &mut Messages) -> Result<(), Problem> {
+        let mut is_first = true;
+        loop {
+            let message = tokio::select! {
+                message = messages.next(&self.app, self.deadline) => message?,
+                _ = self.ending.wait_for(|ending| *ending) => {
+                    return Err(Problem::unavailable("the server is shutting down", Duration::from_secs(1)));
+                }
+            };
+            let Some(message) = message else { return Ok(()) };
+            let answer = self.answer_one(message, is_first).await;
+            is_first = false;
+            if self.answers.send(Frame::data(self.packing.frame(&answer))).await.is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn answer_one(&self, message: Bytes, is_first: bool) -> StreamAnswer {
+        let mut id = String::new();
+        match self.judge_one(message, is_first, &mut id).await {
+            Ok(answer) => StreamAnswer { error_message: String::new(), infer_response: Some(answer) },
+            Err(problem) => StreamAnswer {
+                error_message: problem.detail,
+                // By which the client finds the request that failed.
+                infer_response: Some(InferAnswer { id, ..InferAnswer::default() }),
+            },
+        }
+    }
+
+    async fn judge_one(&self, message: Bytes, is_first: bool, id: &mut String) -> Result<InferAnswer, Problem> {
+        let start = Instant::now();
+        let deadline = start + self.app.settings.limits.deadline;
+        let arrival = Arrival { start, deadline: self.deadline.map_or(deadline, |whole| whole.min(deadline)) };
+        let bytes = message.len();
+        let mut asked = read_infer(&self.app, &arrival, message).await?;
+        id.clone_from(&asked.id);
+        if !is_first {
+            // The stream itself was let in as one request; each further one counts as well.
+            self.app.guard.admit(Entry::Key, &self.headers)?;
+        }
+        asked.parameters.remove(WANTS_FINAL);
+        let (answer, _) = infer_one(&self.app, &arrival, caching_of(&self.headers), bytes, asked, true).await?;
+        Ok(answer)
+    }
+}

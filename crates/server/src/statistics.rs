@@ -1,0 +1,134 @@
+//! What a model has done since it was loaded, as the statistics extension of the Open Inference Protocol counts it.
+
+use crate::served::{Cached, Served};
+use crate::timing::Timing;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// How often, and how long in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sum {
+    pub(crate) count: u64,
+    pub(crate) ns: u64,
+}
+
+/// A model's counts at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Of the last request, in milliseconds since 1970; 0 before the first.
+    pub(crate) last_inference_ms: u64,
+    /// Turns of successful requests that the cache did not know.
+    pub(crate) inferences: u64,
+    /// Batches that were run.
+    pub(crate) executions: u64,
+    pub(crate) success: Sum,
+    pub(crate) fail: Sum,
+    pub(crate) queue: Sum,
+    pub(crate) compute_input: Sum,
+    pub(crate) compute_infer: Sum,
+    pub(crate) compute_output: Sum,
+    pub(crate) cache_hit: Sum,
+    pub(crate) cache_miss: Sum,
+    /// By the number of turns in a batch.
+    pub(crate) batches: BTreeMap<u64, BatchCounts>,
+}
+
+/// Of the batches of one size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct BatchCounts {
+    pub(crate) input: Sum,
+    pub(crate) infer: Sum,
+    pub(crate) output: Sum,
+}
+
+/// Counts that many threads add to.
+#[derive(Default)]
+pub(crate) struct Statistics(Mutex<Counts>);
+
+/// One request to a model. Dropped without [`Attempt::succeed`], it has failed.
+pub(crate) struct Attempt {
+    served: Arc<Served>,
+    start: Instant,
+    is_over: bool,
+}
+
+impl Sum {
+    fn add(&mut self, took: Duration) {
+        self.count += 1;
+        self.ns = self.ns.saturating_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX));
+    }
+}
+
+impl Statistics {
+    pub(crate) fn counts(&self) -> Counts {
+        self.lock().clone()
+    }
+
+    /// One batch that was run: made ready, run, and its logits handed on in so much time.
+    pub(crate) fn add_batch(&self, rows: usize, input: Duration, infer: Duration, output: Duration) {
+        let mut counts = self.lock();
+        counts.executions += 1;
+        let batches = counts.batches.entry(rows as u64).or_default();
+        batches.input.add(input);
+        batches.infer.add(infer);
+        batches.output.add(output);
+    }
+
+    fn add_success(&self, timing: &Timing, took: Duration, has_cache: bool) {
+        let mut counts = self.lock();
+        counts.last_inference_ms = now_ms();
+        counts.inferences += timing.rows_run;
+        counts.success.add(took);
+        counts.queue.add(timing.queue);
+        match timing.cached {
+            Some(Cached::Hit) => counts.cache_hit.add(timing.lookup),
+            Some(Cached::Miss | Cached::Coalesced) if has_cache => counts.cache_miss.add(timing.lookup),
+            _ => {}
+        }
+        if timing.rows_run > 0 {
+            counts.compute_input.add(timing.tokenize);
+            counts.compute_infer.add(timing.infer);
+            counts.compute_output.add(timing.output);
+        }
+    }
+
+    fn add_failure(&self, took: Duration) {
+        let mut counts = self.lock();
+        counts.last_inference_ms = now_ms();
+        counts.fail.add(took);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt {
+    /// Of a request that arrived at `start`.
+    pub(crate) fn new(served: &Arc<Served>, start: Instant) -> Attempt {
+        Attempt { served: Arc::clone(served), start, is_over: false }
+    }
+
+    pub(crate) fn is_of(&self, served: &Arc<Served>) -> bool {
+        Arc::ptr_eq(&self.served, served)
+    }
+
+    pub(crate) fn succeed(mut self, timing: &Timing) {
+        self.is_over = true;
+        self.served.statistics().add_success(timing, self.start.elapsed(), self.served.has_cache());
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.served.statistics().add_failure(self.start.elapsed());
+        }
+    }
+}
+
+/// By the wall clock; 0 if it stands before 1970.
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

@@ -1,0 +1,65 @@
+//! Where a request's time went.
+
+use crate::served::{Cached, Inferred};
+use axum::http::{HeaderMap, HeaderValue};
+use std::io::Write;
+use std::time::Duration;
+
+/// For several turns, the longest wait and the longest run.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timing {
+    /// Text to token ids, all of it.
+    pub(crate) tokenize: Duration,
+    /// Until the cache had been asked.
+    pub(crate) lookup: Duration,
+    pub(crate) queue: Duration,
+    pub(crate) infer: Duration,
+    /// Logits to an answer.
+    pub(crate) output: Duration,
+    pub(crate) cached: Option<Cached>,
+    /// Turns that were run, or shared a run.
+    pub(crate) rows_run: u64,
+}
+
+impl Timing {
+    pub(crate) fn new(tokenize: Duration) -> Timing {
+        Timing { tokenize, ..Timing::default() }
+    }
+
+    pub(crate) fn add(&mut self, inferred: &Inferred) {
+        self.lookup = self.lookup.max(inferred.lookup);
+        self.queue = self.queue.max(inferred.queued);
+        self.infer = self.infer.max(inferred.ran);
+        self.cached = Some(self.cached.map_or(inferred.cached, |cached| cached.min(inferred.cached)));
+        self.rows_run += u64::from(inferred.cached != Cached::Hit);
+    }
+
+    /// Takes in another model's part of the same request.
+    pub(crate) fn join(&mut self, other: &Timing) {
+        self.tokenize += other.tokenize;
+        self.lookup = self.lookup.max(other.lookup);
+        self.queue = self.queue.max(other.queue);
+        self.infer = self.infer.max(other.infer);
+        self.output += other.output;
+        self.cached = [self.cached, other.cached].into_iter().flatten().min();
+        self.rows_run += other.rows_run;
+    }
+
+    /// Sets `Server-Timing` and `X-Grice-Cache`.
+    pub(crate) fn write(&self, headers: &mut HeaderMap, total: Duration) {
+        let ms = |duration: Duration| duration.as_secs_f64() * 1e3;
+        let mut text = Vec::with_capacity(96);
+        let (tokenize, queue, infer, total) = (ms(self.tokenize), ms(self.queue), ms(self.infer), ms(total));
+        // Writing to a vector cannot fail.
+        _ = write!(
+            text,
+            "tokenize;dur={tokenize:.3}, queue;dur={queue:.3}, infer;dur={infer:.3}, total;dur={total:.3}"
+        );
+        if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(text)) {
+            headers.insert("server-timing", value);
+        }
+        if let Some(cached) = self.cached {
+            headers.insert("x-grice-cache", HeaderValue::from_static(cached.name()));
+        }
+    }
+}
