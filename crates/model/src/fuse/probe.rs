@@ -41,7 +41,13 @@ impl<'a, 'p> Probe<'a, 'p> {
             values.push(tensor.clone().into_tvalue());
         }
         model.set_input_outlets(&inputs)?;
-        let outputs = model.into_typed()?.into_optimized()?.into_runnable()?.run(values)?;
+        let typed = model.into_typed()?;
+        let optimized = typed.clone().into_optimized().and_then(|model| model.into_runnable());
+        let outputs = match optimized.and_then(|plan| plan.run(values.clone())) {
+            Ok(outputs) => outputs,
+            // Sizes that are all known may lead the optimizer to an operator that does not take integers, such as the square of a mask.
+            Err(_) => typed.into_runnable()?.run(values)?,
+        };
         outputs.into_iter().next().map(TValue::into_tensor).ok_or_else(|| format_err!("no output"))
     }
 
