@@ -91,6 +91,9 @@ fn grpc_goes_through() {
     let Some(nginx) = program("nginx") else { return };
     let front = Front::start(&nginx, &[Server::start(&[])]);
     let answer = call(front.grpc, "ServerReady");
+    // Connections to the server are kept; those of the other protocol are not mistaken for them.
+    assert_eq!(judge(front.address, "By the other protocol.").unwrap().status, 200);
+    let answer = [answer, call(front.grpc, "ServerReady")].concat();
     // The frame of an answer whose only field is true, and after it the trailers.
     assert!(answer.windows(7).any(|bytes| bytes == b"\0\0\0\0\x02\x08\x01"), "{}", String::from_utf8_lossy(&answer));
 }
