@@ -212,7 +212,8 @@ pub(crate) async fn unpack(
             done => return done,
         }
     }
-    app.lanes.run(bytes_max, deadline, move || unpack_all(&codings, &packed, bytes_max)).await?
+    let (unpacked, _) = app.lanes.run(bytes_max, deadline, move || unpack_all(&codings, &packed, bytes_max)).await?;
+    unpacked
 }
 
 /// The packing that a client would rather have than none.

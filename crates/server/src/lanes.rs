@@ -4,13 +4,18 @@
 use crate::problem::Problem;
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 /// Up to this, reading takes less than a millisecond.
 pub(crate) const SMALL_BYTES: usize = 16 << 10;
 /// Up to this, a request does not queue behind the largest.
 const MEDIUM_BYTES: usize = 256 << 10;
+
+/// Kept by a request that was not small until it is answered: so its rows do not queue up before those of small ones either.
+pub(crate) struct Place {
+    _held: Option<OwnedSemaphorePermit>,
+}
 
 /// The places for work that takes long.
 pub(crate) struct Lanes {
@@ -26,27 +31,26 @@ impl Lanes {
         Lanes { medium: places(), large: places() }
     }
 
-    /// Does what takes time in proportion to `bytes`.
+    /// Does what takes time in proportion to `bytes`. The next one of that size may begin once the place is dropped.
     ///
     /// # Errors
-    /// 504 if its turn does not come before the deadline; 500 if it panics.
+    /// 429 if its turn does not come in half the time that is left; 500 if it panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         bytes: usize,
         deadline: Instant,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Problem> {
+    ) -> Result<(T, Place), Problem> {
         if bytes <= SMALL_BYTES {
-            return Ok(work());
+            return Ok((work(), Place { _held: None }));
         }
         let lane = if bytes <= MEDIUM_BYTES { &self.medium } else { &self.large };
-        let place = timeout_at(deadline.into(), Arc::clone(lane).acquire_owned()).await;
-        let place = place.map_err(|_| Problem::deadline())?.map_err(Problem::internal)?;
-        let done = tokio::task::spawn_blocking(move || {
-            let done = work();
-            drop(place);
-            done
-        });
+        // The other half is for the work itself.
+        let now = Instant::now();
+        let until = now + deadline.saturating_duration_since(now) / 2;
+        let place = timeout_at(until.into(), Arc::clone(lane).acquire_owned()).await;
+        let place = place.map_err(|_| Problem::crowded())?.map_err(Problem::internal)?;
+        let done = tokio::task::spawn_blocking(move || (work(), Place { _held: Some(place) }));
         done.await.map_err(|error| Problem::internal(format!("reading a request: {error}")))
     }
 }
@@ -74,17 +78,25 @@ mod tests {
             let large: Vec<_> = large.collect();
             tokio::time::sleep(Duration::from_millis(10)).await;
             let start = Instant::now();
-            assert_eq!(lanes.run(SMALL_BYTES, deadline, || current().id()).await.unwrap(), here);
-            assert_ne!(lanes.run(MEDIUM_BYTES, deadline, || current().id()).await.unwrap(), here);
+            assert_eq!(lanes.run(SMALL_BYTES, deadline, || current().id()).await.unwrap().0, here);
+            assert_ne!(lanes.run(MEDIUM_BYTES, deadline, || current().id()).await.unwrap().0, here);
             assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
-            let late = lanes.run(1 << 20, Instant::now(), || ()).await.unwrap_err();
-            assert_eq!(late.status.as_u16(), 504);
+            let late = lanes.run(1 << 20, Instant::now(), || ()).await.err().unwrap();
+            assert_eq!((late.status.as_u16(), late.retry_after.is_some()), (429, true));
             let fell = lanes.run(MEDIUM_BYTES, deadline, || panic!("told to")).await;
-            assert_eq!(fell.map(|()| ()).unwrap_err().status.as_u16(), 500);
-            // The place of what panicked is free again.
+            assert_eq!(fell.map(|((), _)| ()).unwrap_err().status.as_u16(), 500);
+            // The place of what panicked is free again; one that is kept is not.
+            let kept = std::iter::repeat_with(|| lanes.run(MEDIUM_BYTES, deadline, || ()));
+            let mut places = Vec::new();
+            for run in kept.take(lanes.medium.available_permits()) {
+                places.push(run.await.unwrap().1);
+            }
+            let soon = Instant::now() + Duration::from_millis(40);
+            assert!(lanes.run(MEDIUM_BYTES, soon, || ()).await.is_err());
+            places.clear();
             lanes.run(MEDIUM_BYTES, deadline, || ()).await.unwrap();
             for task in large {
-                assert_ne!(task.await.unwrap().unwrap().0, here);
+                assert_ne!(task.await.unwrap().unwrap().0.0, here);
             }
         });
     }

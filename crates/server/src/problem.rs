@@ -95,6 +95,12 @@ impl Problem {
         Problem { retry_after: Some(retry_after), ..problem }
     }
 
+    /// 429: others as large are being read.
+    pub(crate) fn crowded() -> Problem {
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "queue-full", "too many large requests wait already");
+        Problem { retry_after: Some(Duration::from_secs(1)), ..problem }
+    }
+
     /// 504.
     pub(crate) fn deadline() -> Problem {
         let detail = "the deadline passed before there was an answer; ask for more time with X-Deadline-Ms";

@@ -89,10 +89,17 @@ fn nginx_shows_neither_metrics_nor_admin_routes_and_keeps_the_id_of_a_request() 
 #[test]
 fn grpc_goes_through() {
     let Some(nginx) = program("nginx") else { return };
-    let front = Front::start(&nginx, &[Server::start(&[])]);
+    let servers = [Server::start(&[])];
+    let front = Front::start(&nginx, &servers);
     let answer = call(front.grpc, "ServerReady");
-    // The frame of an answer whose only field is true, and after it the trailers.
-    assert!(answer.windows(7).any(|bytes| bytes == b"\0\0\0\0\x02\x08\x01"), "{}", String::from_utf8_lossy(&answer));
+    // Connections to the server are kept; those of the other protocol are not mistaken for them.
+    let other = judge(front.address, "By the other protocol.").unwrap();
+    assert_eq!(other.status, 200, "{}", read(front.folder.path().join("error.log")));
+    for answer in [answer, call(front.grpc, "ServerReady")] {
+        // The frame of an answer whose only field is true.
+        let is_there = answer.windows(7).any(|bytes| bytes == b"\0\0\0\0\x02\x08\x01");
+        assert!(is_there, "{}", String::from_utf8_lossy(&answer));
+    }
 }
 
 /// All that comes back on HTTP/2 for a call without content, spelled in frames: those of the client are few.

@@ -52,8 +52,9 @@ async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Re
     expect_json(&head.headers)?;
     let body = read_body(app, &head.headers, body, arrival).await?;
     let (reader, start) = (Arc::clone(app), arrival.start);
-    let prepared = app.lanes.run(body.len(), arrival.deadline, move || Prepared::read(&reader, &body, start)).await??;
-    let Prepared { served, attempt, thresholds, tokenized, tokenize } = prepared;
+    let work = move |body: &[u8]| Prepared::read(&reader, body, start);
+    let (prepared, _place) = app.lanes.run(body.len(), arrival.deadline, move || work(&body)).await?;
+    let Prepared { served, attempt, thresholds, tokenized, tokenize } = prepared?;
     let inferred = served.infer(&[tokenized.ids], arrival.deadline, caching_of(&head.headers)).await?;
     let inferred = inferred.into_iter().next().ok_or_else(|| Problem::internal("no logits for a turn"))??;
     let mut timing = Timing::new(tokenize);

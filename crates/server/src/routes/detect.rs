@@ -94,8 +94,9 @@ async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Re
     expect_json(&head.headers)?;
     let body = read_body(app, &head.headers, body, arrival).await?;
     let (reader, bytes, arrived) = (Arc::clone(app), body.clone(), *arrival);
-    let asked = app.lanes.run(body.len(), arrival.deadline, move || Asked::read(&reader, &bytes, &arrived)).await??;
-    let mut response = asked.answer(app, arrival, caching_of(&head.headers)).await?;
+    let work = move || Asked::read(&reader, &bytes, &arrived);
+    let (asked, _place) = app.lanes.run(body.len(), arrival.deadline, work).await?;
+    let mut response = asked?.answer(app, arrival, caching_of(&head.headers)).await?;
     if app.settings.log_texts {
         response.extensions_mut().insert(LoggedText(String::from_utf8_lossy(&body).into()));
     }

@@ -56,7 +56,8 @@ pub(crate) async fn judge(
     let attempt = Attempt::new(served, arrival.start);
     let (reader, bounds, arrived) = (Arc::clone(served), bounds(app, served), *arrival);
     let work = move || prepare(&reader, read(bounds)?, &arrived);
-    let prepared = app.lanes.run(bytes, arrival.deadline, work).await??;
+    let (prepared, _place) = app.lanes.run(bytes, arrival.deadline, work).await?;
+    let prepared = prepared?;
     let mut timing = Timing::new(prepared.tokenize);
     let inferred = served.infer(&prepared.sequences, prepared.deadline, caching).await?;
     let inferred =

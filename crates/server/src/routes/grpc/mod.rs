@@ -285,7 +285,8 @@ async fn read_infer(app: &App, arrival: &Arrival, message: Bytes) -> Result<mess
         infer::check_counts(&message)?;
         decode(message)
     };
-    app.lanes.run(bytes, arrival.deadline, read).await?
+    let (asked, _) = app.lanes.run(bytes, arrival.deadline, read).await?;
+    asked
 }
 
 /// Reads one message, for a fuzzer.
