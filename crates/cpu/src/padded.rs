@@ -56,8 +56,7 @@ impl PaddedPlan {
 fn hides_padding(plan: &Arc<Plan>, token_types: bool, words: usize, lengths: [usize; 2]) -> TractResult<bool> {
     let row = |length: usize| (0..length).map(|place| ((place * 7_919 + 1) % words) as u32).collect::<Vec<u32>>();
     let batch = Batch::pack(&lengths.map(row))?;
-    let run =
-        |rows: &[usize]| run_padded(&mut plan.spawn()?, &batch.padded(rows, FixedAxes::default()), token_types);
+    let run = |rows: &[usize]| run_padded(&mut plan.spawn()?, &batch.padded(rows, FixedAxes::default()), token_types);
     let (alone, beside) = (run(&[0])?, run(&[0, 1])?);
     let pairs = alone.iter().zip(&beside);
     Ok(pairs.into_iter().all(|(a, b)| (a - b).abs() <= TOLERANCE * a.abs().max(1.0)))
