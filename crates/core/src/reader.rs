@@ -104,6 +104,8 @@ pub(crate) fn note_of_length(manifest: &Manifest, bounds: Bounds) -> Option<Stri
 /// A model with one row a position cannot read past its last row: by its own table where that was found, by its configuration otherwise.
 fn check_positions(bundle: &Bundle, longest: Option<usize>) -> Result<()> {
     let manifest = bundle.manifest();
+    // Read where the graph tells too: a bundle whose configuration is damaged is not to be believed.
+    let config = manifest.family.positions_are_rows().then(|| bundle.config()).transpose()?;
     let refused = |source: &str, rows: u64| Error::BundleFile {
         path: "grice.json".to_owned(),
         cause: format!(
@@ -119,11 +121,10 @@ fn check_positions(bundle: &Bundle, longest: Option<usize>) -> Result<()> {
             ));
         }
         Some(_) => return Ok(()),
-        None if !manifest.family.positions_are_rows() => return Ok(()),
         None => {}
     }
-    let config = bundle.config()?;
-    match config.get("max_position_embeddings").and_then(serde_json::Value::as_u64) {
+    let rows = config.as_ref().and_then(|config| config.get("max_position_embeddings")?.as_u64());
+    match rows {
         Some(rows) if (manifest.max_tokens as u64) > rows => Err(refused("config.json gives the encoder", rows)),
         _ => Ok(()),
     }

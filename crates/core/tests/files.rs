@@ -280,7 +280,8 @@ fn a_graph_for_one_length_runs_in_it_and_says_so() {
     assert!(detector.warnings().iter().any(|note| note.contains("16 tokens") && note.contains("dynamic axes")));
     assert!(!detector.detect(&Turn::new("", "like it.")).unwrap().truncated);
     assert!(detector.detect(&Turn::new("did you like the film", "i like it.")).unwrap().truncated);
-    let dynamic = held(&files("base", |_| {})).unwrap();
+    // Of the same weights: both were exported after the encoder had been rounded to half precision once.
+    let dynamic = held(&files("opset13", |_| {})).unwrap();
     let (fixed, dynamic) = (verdict(&bundle), verdict(&dynamic));
     for (maxim, probability) in fixed.probabilities.iter() {
         assert!((probability - dynamic.probabilities.get(maxim)).abs() < 1e-4, "{maxim}");

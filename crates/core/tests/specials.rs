@@ -117,8 +117,9 @@ fn a_special_token_spelled_out_is_its_characters() {
             {
                 let ids = inner(case, &text);
                 assert!(ids.iter().all(|id| !case.specials.contains(id)), "{}: {text}: {ids:?}", case.name);
-                let spells_whole_words = case.name != "words";
-                assert!(!spells_whole_words || !ids.contains(&case.unknown), "{}: {text}: {ids:?}", case.name);
+                // Where a space is a character that the vocabulary lacks, it is unknown in itself.
+                let knows_all = case.name != "words" && !text.contains(' ');
+                assert!(!knows_all || !ids.contains(&case.unknown), "{}: {text}: {ids:?}", case.name);
             }
         }
     }

@@ -38,26 +38,28 @@ impl PaddedPlan {
     pub(crate) fn new(network: &Network) -> Result<PaddedPlan, EngineError> {
         let plan = plan_network(network).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
         let (axes, longest) = (network.fixed_axes(), network.longest());
-        let mut inputs = Inputs { token_types: network.takes_token_types(), axes, longest, hides_padding: true };
-        // Where an axis is fixed there is no way but to pad.
-        if axes == FixedAxes::default() {
-            let words = network.embedding_rows().unwrap_or(1);
-            let hides =
-                |lengths: &[usize; 2]| hides_padding(&plan, inputs.token_types, words, *lengths).unwrap_or(false);
-            // A graph that cannot say is never padded.
-            inputs.hides_padding = catch_unwind(AssertUnwindSafe(|| PROBES.iter().all(hides))).unwrap_or(false);
-        }
+        let mut inputs = Inputs { token_types: network.takes_token_types(), axes, longest, hides_padding: false };
+        let words = network.embedding_rows().unwrap_or(1);
+        let probe = || {
+            PROBES.iter().try_fold(true, |hides, lengths| {
+                Ok::<_, TractError>(hides && hides_padding(&plan, inputs, words, *lengths)?)
+            })
+        };
+        // A graph that cannot say is never padded further than its own axes ask.
+        let may_pad = axes.sequence.is_none() && axes.batch != Some(1);
+        inputs.hides_padding = may_pad && matches!(catch_unwind(AssertUnwindSafe(probe)), Ok(Ok(true)));
         Ok(PaddedPlan { plan, inputs })
     }
 }
 
 /// Whether a sequence has the same answer beside a longer one: not where a graph ignores its mask, or where a quantizer has cut off
 /// the mask's far value.
-fn hides_padding(plan: &Arc<Plan>, token_types: bool, words: usize, lengths: [usize; 2]) -> TractResult<bool> {
+fn hides_padding(plan: &Arc<Plan>, inputs: Inputs, words: usize, lengths: [usize; 2]) -> TractResult<bool> {
     let row = |length: usize| (0..length).map(|place| ((place * 7_919 + 1) % words) as u32).collect::<Vec<u32>>();
     let batch = Batch::pack(&lengths.map(row))?;
-    let run = |rows: &[usize]| run_padded(&mut plan.spawn()?, &batch.padded(rows, FixedAxes::default()), token_types);
-    let (alone, beside) = (run(&[0])?, run(&[0, 1])?);
+    let mut state = plan.spawn()?;
+    let alone = run_padded(&mut state, &batch.padded(&[0], inputs.axes), inputs.token_types)?;
+    let beside = run_padded(&mut state, &batch.padded(&[0, 1], inputs.axes), inputs.token_types)?;
     let pairs = alone.iter().zip(&beside);
     Ok(pairs.into_iter().all(|(a, b)| (a - b).abs() <= TOLERANCE * a.abs().max(1.0)))
 }
@@ -104,17 +106,17 @@ fn plan_network(network: &Network) -> TractResult<Arc<Plan>> {
 
 /// Rows of like length together, longest first, so that threads finish about together.
 fn group_rows(batch: &Batch, inputs: Inputs) -> Vec<Vec<usize>> {
-    let Inputs { axes, hides_padding, .. } = inputs;
     let mut order: Vec<usize> = (0..batch.rows()).collect();
     order.sort_by_key(|&row| std::cmp::Reverse(batch.sequence(row).len()));
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0;
-    // Where every run has the same size, whatever fits is in good company.
+    let Inputs { axes, hides_padding, .. } = inputs;
     let rows_max = axes.batch.unwrap_or(ROWS_MAX);
-    let share_max = match axes == FixedAxes::default() {
-        true if hides_padding => PADDING_SHARE_MAX,
-        true => 0.0,
-        false => 1.0,
+    // Where every run has the same size, whatever fits is in good company.
+    let share_max = match (axes.sequence, axes.batch, hides_padding) {
+        (Some(_), _, _) | (None, Some(_), true) => 1.0,
+        (None, None, true) => PADDING_SHARE_MAX,
+        (None, _, false) => 0.0,
     };
     for row in order {
         let length = batch.sequence(row).len();
