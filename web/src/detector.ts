@@ -66,24 +66,22 @@ export class Detector {
     });
   }
 
-  /**
-   * What came of several turns, in their order, each for itself: one that cannot be judged costs no other. A reason has the `index` of
-   * its turn. They run together, as those of `detectBatch` do.
-   *
-   * @throws never; the signal's reason, if it is aborted, is that of the turns that had no verdict yet.
-   */
-  async detectSettled(turns: readonly Turn[], options: DetectOptions = {}): Promise<PromiseSettledResult<Detection>[]> {
-    const withIndex = (error: unknown, index: number): unknown =>
-      error instanceof GriceError ? new GriceError(error.code, error.message, { cause: error.cause, index }) : error;
-    return await Promise.allSettled(turns.map((turn, index) =>
-      this.detect(turn, options).catch((error: unknown) => { throw withIndex(error, index); })));
-  }
-
   /** Ends the worker and frees the model. Calls that wait reject with `disposed`; a second call does nothing. */
   async dispose(): Promise<void> {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
     await settled(undefined, async () => this.#backend.dispose());
+  }
+
+  /**
+   * What came of several turns, in their order, each for itself: one that cannot be judged costs no other. They run together, as those
+   * of `detectBatch` do. A reason is what `detect` throws, with the `index` of its turn.
+   */
+  async detectSettled(turns: readonly Turn[], options: DetectOptions = {}): Promise<PromiseSettledResult<Detection>[]> {
+    const withIndex = (error: unknown, index: number): unknown =>
+      error instanceof GriceError ? new GriceError(error.code, error.message, { cause: error.cause, index }) : error;
+    const judge = (turn: Turn, index: number) => this.detect(turn, options).catch((error: unknown) => { throw withIndex(error, index); });
+    return await Promise.allSettled(turns.map(judge));
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

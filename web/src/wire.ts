@@ -80,7 +80,12 @@ cooperative: boolean,
 /**
  * Whether the turn was longer than the model reads, so that part of it was left out.
  */
-truncated: boolean, };
+truncated: boolean,
+/**
+ * The share of the response, 0 to 1, that the model's tokenizer does not know: of its characters, spaces apart, those that
+ * reached the model as unknown tokens only. Left out if it is 0. Above one half, the verdict says little.
+ */
+unknown_share?: number, };
 
 /**
  * Where the time between a turn's arrival and its answer went.
@@ -126,7 +131,12 @@ cooperative: boolean,
 /**
  * Whether the turn was longer than the model reads, so that part of it was left out.
  */
-truncated: boolean, };
+truncated: boolean,
+/**
+ * The share of the response, 0 to 1, that the model's tokenizer does not know: of its characters, spaces apart, those that
+ * reached the model as unknown tokens only. Left out if it is 0. Above one half, the verdict says little.
+ */
+unknown_share?: number, };
 
 /**
  * What was loaded, and what it runs on.

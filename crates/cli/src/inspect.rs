@@ -45,6 +45,8 @@ struct Graph {
     fused: bool,
     /// Where the graph turned out to be something that the fused kernels do not know.
     unfused_because: Option<String>,
+    /// Tokens of the longest sequence in which the fused program is known to equal the graph.
+    compared_up_to: Option<usize>,
     nodes: usize,
     operators: Vec<Operator>,
 }
@@ -70,6 +72,9 @@ struct RunsOn {
 /// # Errors
 /// What the bundle is at fault of.
 pub(crate) fn run(args: &Inspect, common: &Common) -> Result<()> {
+    if args.prove {
+        crate::prove::prove(common)?;
+    }
     let bundle = open_bundle(common)?;
     let description = describe(&bundle, common)?;
     let text = if args.json {
@@ -129,6 +134,7 @@ fn describe_graph(bundle: &Bundle, precision: Precision) -> Result<Graph> {
         constant_bytes: network.constant_bytes(),
         fused: network.program().is_ok(),
         unfused_because: network.program().err().map(|unfused| unfused.reason.clone()),
+        compared_up_to: network.compared_up_to(),
         nodes: operators.iter().map(|operator| operator.nodes).sum(),
         operators,
     })
@@ -164,9 +170,12 @@ fn show_description(about: &Description, terminal: Terminal) -> String {
     let rows = graph.vocabulary_rows.map_or_else(|| "unknown".to_owned(), |rows| rows.to_string());
     _ = writeln!(text, "vocabulary  {rows} rows");
     _ = writeln!(text, "constants   {}", show_bytes(graph.constant_bytes as u64));
-    _ = match &graph.unfused_because {
-        None => writeln!(text, "fused       yes"),
-        Some(reason) => writeln!(text, "fused       no: {reason}"),
+    _ = match (&graph.unfused_because, graph.compared_up_to) {
+        (Some(reason), _) => writeln!(text, "fused       no: {reason}"),
+        (None, None) => writeln!(text, "fused       yes"),
+        (None, Some(tokens)) => {
+            writeln!(text, "fused       yes, equal to the graph in sequences of up to {tokens} tokens")
+        }
     };
     _ = writeln!(text, "steps       {}", graph.nodes);
     for operator in &graph.operators {

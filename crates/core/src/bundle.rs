@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use archive::Archive;
 use files::Files;
 pub use files::file_digest;
-use grice_model::{Manifest, Precision};
+use grice_model::{Lengths, Manifest, Precision};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -125,6 +125,20 @@ impl Bundle {
             has: models.keys().map(|has| has.name()).collect::<Vec<_>>().join(", "),
         })?;
         Ok(path)
+    }
+
+    /// The lengths of sequences for which the fused program of a precision must equal its graph, and the manifest's word on that, if it is
+    /// one for this very file.
+    ///
+    /// # Errors
+    /// As [`Bundle::model`].
+    pub fn lengths(&self, precision: Precision) -> Result<Lengths> {
+        let proof = self.manifest.fused.get(self.model_path(precision)?);
+        let proof = match proof {
+            Some(proof) if proof.is_of(&self.model_digest(precision)?) => Some(proof.clone()),
+            _ => None,
+        };
+        Ok(Lengths { up_to: self.manifest.max_tokens, proof })
     }
 
     /// Where the compiled engine of a precision lies: beside the ONNX file in a folder, `onnx/model_int8.gpu` say; beside a `.tar`,

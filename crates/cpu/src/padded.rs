@@ -9,6 +9,10 @@ use tract_onnx::tract_core::internal::*;
 const ROWS_MAX: usize = 8;
 /// Sequences share a padded run while at most one token in eight is padding.
 const PADDING_SHARE_MAX: f64 = 0.125;
+/// Tokens of the sequences that tell whether padding is hidden: of the shortest `max_tokens` that a model may have.
+const PROBES: [[usize; 2]; 2] = [[5, 16], [13, 16]];
+/// Between sums in another order.
+const TOLERANCE: f32 = 1e-4;
 
 type Plan = TypedSimplePlan;
 type State = TypedSimpleState;
@@ -26,14 +30,38 @@ struct Inputs {
     token_types: bool,
     axes: FixedAxes,
     longest: Option<usize>,
+    /// Whether sequences of different lengths may run together.
+    hides_padding: bool,
 }
 
 impl PaddedPlan {
     pub(crate) fn new(network: &Network) -> Result<PaddedPlan, EngineError> {
         let plan = plan_network(network).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
         let (axes, longest) = (network.fixed_axes(), network.longest());
-        Ok(PaddedPlan { plan, inputs: Inputs { token_types: network.takes_token_types(), axes, longest } })
+        let mut inputs = Inputs { token_types: network.takes_token_types(), axes, longest, hides_padding: false };
+        let words = network.embedding_rows().unwrap_or(1);
+        let probe = || {
+            PROBES.iter().try_fold(true, |hides, lengths| {
+                Ok::<_, TractError>(hides && hides_padding(&plan, inputs, words, *lengths)?)
+            })
+        };
+        // A graph that cannot say is never padded further than its own axes ask.
+        let may_pad = axes.sequence.is_none() && axes.batch != Some(1);
+        inputs.hides_padding = may_pad && matches!(catch_unwind(AssertUnwindSafe(probe)), Ok(Ok(true)));
+        Ok(PaddedPlan { plan, inputs })
     }
+}
+
+/// Whether a sequence has the same answer beside a longer one: not where a graph ignores its mask, or where a quantizer has cut off
+/// the mask's far value.
+fn hides_padding(plan: &Arc<Plan>, inputs: Inputs, words: usize, lengths: [usize; 2]) -> TractResult<bool> {
+    let row = |length: usize| (0..length).map(|place| ((place * 7_919 + 1) % words) as u32).collect::<Vec<u32>>();
+    let batch = Batch::pack(&lengths.map(row))?;
+    let mut state = plan.spawn()?;
+    let alone = run_padded(&mut state, &batch.padded(&[0], inputs.axes), inputs.token_types)?;
+    let beside = run_padded(&mut state, &batch.padded(&[0, 1], inputs.axes), inputs.token_types)?;
+    let pairs = alone.iter().zip(&beside);
+    Ok(pairs.into_iter().all(|(a, b)| (a - b).abs() <= TOLERANCE * a.abs().max(1.0)))
 }
 
 /// Threads that share a plan, each with the buffers of a state of its own.
@@ -57,7 +85,7 @@ impl PaddedEngine {
     ) -> Result<Logits, EngineError> {
         let job = Job { batch, labels, inputs: self.inputs };
         job.check_lengths()?;
-        let runs = group_rows(batch, self.inputs.axes);
+        let runs = group_rows(batch, self.inputs);
         let answers = record(&mut trace, None, "graph", 0, || run_all(&mut self.states, &job, &runs))?;
         let mut logits = Logits::zeros(batch.rows(), labels);
         for (rows, values) in runs.iter().zip(answers) {
@@ -77,14 +105,19 @@ fn plan_network(network: &Network) -> TractResult<Arc<Plan>> {
 }
 
 /// Rows of like length together, longest first, so that threads finish about together.
-fn group_rows(batch: &Batch, axes: FixedAxes) -> Vec<Vec<usize>> {
+fn group_rows(batch: &Batch, inputs: Inputs) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..batch.rows()).collect();
     order.sort_by_key(|&row| std::cmp::Reverse(batch.sequence(row).len()));
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0;
-    // Where every run has the same size, whatever fits is in good company.
+    let Inputs { axes, hides_padding, .. } = inputs;
     let rows_max = axes.batch.unwrap_or(ROWS_MAX);
-    let share_max = if axes == FixedAxes::default() { PADDING_SHARE_MAX } else { 1.0 };
+    // Where every run has the same size, whatever fits is in good company.
+    let share_max = match (axes.sequence, axes.batch, hides_padding) {
+        (Some(_), _, _) | (None, Some(_), true) => 1.0,
+        (None, None, true) => PADDING_SHARE_MAX,
+        (None, _, false) => 0.0,
+    };
     for row in order {
         let length = batch.sequence(row).len();
         if let Some(group) = groups.last_mut() {

@@ -2,13 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_cpu::CpuEngine;
-use grice_model::{Batch, Engine, EngineError, FixedAxes, Logits, Network, Precision};
+use grice_model::{Batch, Engine, EngineError, FixedAxes, Lengths, Logits, Network, Precision};
 use grice_testkit::files::FileFixture;
 use grice_testkit::{FP16_TOLERANCE, FP32_TOLERANCE, INT8_TOLERANCE, assert_close};
 
 fn import(fixture: &FileFixture) -> Network {
     let read = |file: &str, offset, length| fixture.beside(file, offset, length);
-    Network::import_beside(fixture.onnx(), 4, &read).unwrap_or_else(|error| panic!("{}: {error}", fixture.name))
+    Network::import_beside(fixture.onnx(), 4, &Lengths::default(), &read)
+        .unwrap_or_else(|error| panic!("{}: {error}", fixture.name))
 }
 
 fn run(network: Network, sequences: &[Vec<u32>]) -> Logits {

@@ -1,6 +1,6 @@
 //! `grice.json`: labels, temperatures, thresholds and the text template of a bundle (`docs/bundle.md`).
 
-use crate::{Error, Family, Maxim, PerMaxim, Result, THRESHOLD_EXPECTED, is_threshold, utf16_hint};
+use crate::{Error, Family, Maxim, PerMaxim, Proof, Result, THRESHOLD_EXPECTED, is_threshold, utf16_hint};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -94,6 +94,8 @@ pub struct Manifest {
     pub models: BTreeMap<Precision, String>,
     /// `sha256:<hex>` of files, by their path.
     pub digests: BTreeMap<String, String>,
+    /// That the fused programs of files equal their graphs at every length, by path.
+    pub fused: BTreeMap<String, Proof>,
     /// Evaluation figures, free form.
     pub quality: serde_json::Value,
 }
@@ -119,6 +121,8 @@ struct Written {
     models: BTreeMap<Precision, String>,
     #[serde(default)]
     digests: BTreeMap<String, String>,
+    #[serde(default)]
+    fused: BTreeMap<String, Proof>,
     #[serde(default)]
     quality: serde_json::Value,
 }
@@ -175,6 +179,7 @@ impl Manifest {
             max_tokens: written.max_tokens,
             models: written.models,
             digests: written.digests,
+            fused: written.fused,
             quality: written.quality,
         })
     }

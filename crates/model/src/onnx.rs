@@ -3,9 +3,11 @@
 //! The only importer: every engine starts from the [`Network`] made here.
 
 use crate::framework::framework;
+use crate::fuse::FusedForm;
 use crate::prepare::{FixedAxes, Inputs, ReadBeside, nothing_beside, prepare};
-use crate::{Error, Precision, Program, Result, Unfused};
+use crate::{Error, Lengths, Precision, Program, Proof, Result, Unfused};
 use prost::Message;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tract_onnx::pb;
@@ -27,6 +29,14 @@ pub struct Network {
     embedding_rows: Option<usize>,
     inputs: Inputs,
     longest: Option<usize>,
+    compared: Option<Compared>,
+}
+
+/// In which sequences the fused form was compared with the graph.
+#[derive(Clone, Debug)]
+struct Compared {
+    up_to: usize,
+    pieces: BTreeSet<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -52,15 +62,28 @@ impl Network {
     /// # Errors
     /// One of [`Error`]'s `Onnx…` and `Graph…` variants, naming the input, output, node or operator at fault.
     pub fn import(onnx: impl AsRef<[u8]>, labels: usize) -> Result<Network> {
-        catch(|| import(onnx, labels, true, &nothing_beside))
+        Network::import_for(onnx, labels, &Lengths::default())
     }
 
-    /// As [`Network::import`], of a file whose weights may lie in files beside it, which `read` reads.
+    /// As [`Network::import`], fused only if that computes the same in sequences of all these lengths.
+    ///
+    /// # Errors
+    /// As [`Network::import`].
+    pub fn import_for(onnx: impl AsRef<[u8]>, labels: usize, lengths: &Lengths) -> Result<Network> {
+        Network::import_beside(onnx, labels, lengths, &nothing_beside)
+    }
+
+    /// As [`Network::import_for`], of a file whose weights may lie in files beside it, which `read` reads.
     ///
     /// # Errors
     /// As [`Network::import`]; [`Error::ExternalData`] naming the tensor and the file.
-    pub fn import_beside(onnx: impl AsRef<[u8]>, labels: usize, read: ReadBeside<'_>) -> Result<Network> {
-        catch(|| import(onnx, labels, true, read))
+    pub fn import_beside(
+        onnx: impl AsRef<[u8]>,
+        labels: usize,
+        lengths: &Lengths,
+        read: ReadBeside<'_>,
+    ) -> Result<Network> {
+        catch(|| import(onnx, labels, Some(lengths), read))
     }
 
     /// As [`Network::import`], as tract's graph even where it could be fused: the second opinion for tests, and the form in
@@ -69,7 +92,7 @@ impl Network {
     /// # Errors
     /// As [`Network::import`].
     pub fn import_graph(onnx: impl AsRef<[u8]>, labels: usize) -> Result<Network> {
-        catch(|| import(onnx, labels, false, &nothing_beside))
+        catch(|| import(onnx, labels, None, &nothing_beside))
     }
 
     /// The graph, after declutter and before any engine's optimisation; `None` for a fused network.
@@ -108,7 +131,7 @@ impl Network {
         if stored == precision {
             return Ok(self);
         }
-        let Network { form, labels, embedding_rows, inputs, longest } = self;
+        let Network { form, labels, embedding_rows, inputs, longest, compared } = self;
         let error = |reason: &str| Error::Precision { stored, asked: precision, reason: reason.to_owned() };
         let program = match form {
             Form::Fused(program) => Arc::unwrap_or_clone(program),
@@ -116,7 +139,7 @@ impl Network {
         };
         let program =
             program.to_precision(precision).ok_or_else(|| error("what was rounded away cannot be made up"))?;
-        Ok(Network { form: Form::Fused(Arc::new(program)), labels, embedding_rows, inputs, longest })
+        Ok(Network { form: Form::Fused(Arc::new(program)), labels, embedding_rows, inputs, longest, compared })
     }
 
     /// The fused program by value, copied only if it is held elsewhere.
@@ -168,6 +191,16 @@ impl Network {
         self.longest
     }
 
+    /// The longest sequence in which the fused program is known to equal its graph, in tokens; `None` of a graph that did not fuse.
+    pub fn compared_up_to(&self) -> Option<usize> {
+        self.compared.as_ref().map(|compared| compared.up_to)
+    }
+
+    /// The record of that, for the file with this digest.
+    pub fn proof(&self, digest: String) -> Option<Proof> {
+        self.compared.as_ref().map(|compared| Proof::new(digest, compared.up_to, &compared.pieces))
+    }
+
     /// Bytes of weights and other constants.
     pub fn constant_bytes(&self) -> usize {
         match &self.form {
@@ -215,22 +248,22 @@ fn constant_bytes(model: &TypedModel) -> usize {
         .sum()
 }
 
-fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: bool, read: ReadBeside<'_>) -> Result<Network> {
+fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: Option<&Lengths>, read: ReadBeside<'_>) -> Result<Network> {
     let mut proto = pb::ModelProto::decode(onnx.as_ref()).map_err(|error| Error::OnnxSyntax(error.to_string()))?;
     drop(onnx);
     let inputs = prepare(&mut proto, read)?;
     crate::contrib::expand(&mut proto)?;
     let unfused = match fused {
-        true => match fuse_proto(&mut proto, labels)? {
-            Ok(program) => {
+        Some(lengths) => match fuse_proto(&mut proto, labels, lengths)? {
+            Ok(FusedForm { program, up_to, pieces }) => {
                 let embedding_rows = Some(program.embedding.words.rows());
                 let longest = fewest(inputs.axes.sequence, program.longest());
-                let form = Form::Fused(Arc::new(program));
-                return Ok(Network { form, labels, embedding_rows, inputs, longest });
+                let (form, compared) = (Form::Fused(Arc::new(program)), Some(Compared { up_to, pieces }));
+                return Ok(Network { form, labels, embedding_rows, inputs, longest, compared });
             }
             Err(unfused) => unfused,
         },
-        false => Unfused { reason: "nobody asked for it".to_owned() },
+        None => Unfused { reason: "nobody asked for it".to_owned() },
     };
     let longest = fewest(inputs.axes.sequence, crate::fuse::positions_of(&proto));
     crate::rewrite::rewrite(&mut proto, LOGITS);
@@ -240,7 +273,8 @@ fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: bool, read: ReadBeside<'
     let typed = type_check(&mut inference, inputs, &[LOGITS]).map_err(|error| Error::Graph(causes(&error)))?;
     check_logits(&typed, labels)?;
     let embedding_rows = find_embedding_rows(&typed);
-    Ok(Network { form: Form::Graph(Arc::new(typed), unfused), labels, embedding_rows, inputs, longest })
+    let form = Form::Graph(Arc::new(typed), unfused);
+    Ok(Network { form, labels, embedding_rows, inputs, longest, compared: None })
 }
 
 fn fewest(one: Option<usize>, other: Option<usize>) -> Option<usize> {
@@ -248,13 +282,17 @@ fn fewest(one: Option<usize>, other: Option<usize>) -> Option<usize> {
 }
 
 /// The program, if the graph has a fused form. A panic of tract's in a small piece of the graph is a reason not to fuse.
-fn fuse_proto(proto: &mut pb::ModelProto, labels: usize) -> Result<std::result::Result<Program, Unfused>> {
-    let fused = catch_unwind(AssertUnwindSafe(|| crate::fuse::fuse(proto, LOGITS)));
+fn fuse_proto(
+    proto: &mut pb::ModelProto,
+    labels: usize,
+    lengths: &Lengths,
+) -> Result<std::result::Result<FusedForm, Unfused>> {
+    let fused = catch_unwind(AssertUnwindSafe(|| crate::fuse::fuse(proto, LOGITS, lengths)));
     let gave_up = || Unfused { reason: "the importer gave up on a piece of it".to_owned() };
     match fused.unwrap_or_else(|_| Err(gave_up())) {
-        Ok(program) => {
-            check_logits(&program.head, labels)?;
-            Ok(Ok(program))
+        Ok(fused) => {
+            check_logits(&fused.program.head, labels)?;
+            Ok(Ok(fused))
         }
         Err(unfused) => Ok(Err(unfused)),
     }
@@ -282,6 +320,12 @@ pub(crate) fn type_check(
     let size =
         |fixed: Option<usize>, name| fixed.map_or_else(|| model.symbols.sym(name).to_dim(), |size| size.to_dim());
     let (batch, sequence) = (size(inputs.axes.batch, "batch"), size(inputs.axes.sequence, "sequence"));
+    // What a comparison of sizes with -1 hangs on.
+    for size in [&batch, &sequence] {
+        if size.to_i64().is_err() {
+            model.symbols.add_assertion(format!("{size} >= 1"))?;
+        }
+    }
     for input in 0..model.inputs.len() {
         let fact = i64::fact([batch.clone(), sequence.clone()]);
         model.set_input_fact(input, fact.into())?;

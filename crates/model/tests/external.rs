@@ -1,7 +1,7 @@
 //! Weights in files beside the graph: read by name, offset and length, and refused by tensor and file where they cannot be.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use grice_model::{Error, Network, embed_external, external_files};
+use grice_model::{Error, Lengths, Network, embed_external, external_files};
 use grice_testkit::files::FileFixture;
 use prost::Message;
 use tract_onnx::pb::{ModelProto, StringStringEntryProto, TensorProto};
@@ -23,7 +23,7 @@ fn told(key: &str, value: &str) -> String {
     tensor.external_data.retain(|entry| entry.key != key);
     tensor.external_data.push(StringStringEntryProto { key: key.to_owned(), value: value.to_owned() });
     let name = tensor.name.clone();
-    let error = Network::import_beside(model.encode_to_vec(), 4, &|file, offset, length| {
+    let error = Network::import_beside(model.encode_to_vec(), 4, &Lengths::default(), &|file, offset, length| {
         if file.contains("no_such") { Err("it is not there".to_owned()) } else { fixture.beside(file, offset, length) }
     });
     let error = error.expect_err(value);
@@ -75,6 +75,6 @@ fn shapes_beyond_memory_are_refused_before_there_is_room_for_them() {
     let mut model = ModelProto::decode(fixture().onnx().as_slice()).unwrap();
     first_external(&mut model).dims = vec![i64::MAX, i64::MAX];
     let read = |_: &str, _: u64, _: usize| -> Result<Vec<u8>, String> { panic!("nothing is to be read") };
-    let told = Network::import_beside(model.encode_to_vec(), 4, &read).unwrap_err().to_string();
+    let told = Network::import_beside(model.encode_to_vec(), 4, &Lengths::default(), &read).unwrap_err().to_string();
     assert!(told.contains("lie in the file"), "{told}");
 }

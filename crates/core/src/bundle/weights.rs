@@ -3,7 +3,7 @@
 use super::files::read_part_of;
 use super::{Bundle, file_digest};
 use crate::{Error, Result};
-use grice_model::{Network, Precision, embed_external, external_files, positions_begin_later};
+use grice_model::{Lengths, Network, Precision, embed_external, external_files, positions_begin_later};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -18,8 +18,17 @@ impl Bundle {
     /// # Errors
     /// [`Error::NoPrecision`], [`Error::BundleFile`], [`Error::BundleDigest`]; [`Error::Model`] naming the file and what is wrong with it.
     pub fn network(&self, precision: Precision) -> Result<Network> {
+        self.network_for(precision, &self.lengths(precision)?)
+    }
+
+    /// As [`Bundle::network`], fused only if that computes the same in sequences of all these lengths, whatever the manifest says.
+    ///
+    /// # Errors
+    /// As [`Bundle::network`].
+    pub fn network_for(&self, precision: Precision, lengths: &Lengths) -> Result<Network> {
         let (path, onnx) = self.model(precision)?;
-        let network = self.beside(path, |read| Network::import_beside(onnx, self.manifest.labels.len(), read))?;
+        let labels = self.manifest.labels.len();
+        let network = self.beside(path, |read| Network::import_beside(onnx, labels, lengths, read))?;
         if network.takes_positions() {
             self.check_start_of_positions(path)?;
         }
@@ -161,7 +170,7 @@ pub fn read_model_file(path: &Path) -> Result<Vec<u8>> {
 /// As [`read_model_file`].
 pub fn import_model_file(path: &Path, labels: usize) -> Result<Network> {
     let read = |name: &str, offset, length| read_beside(path, name, offset, length);
-    let network = Network::import_beside(read_alone(path)?, labels, &read);
+    let network = Network::import_beside(read_alone(path)?, labels, &Lengths::default(), &read);
     network.map_err(|source| Error::Model { path: path.display().to_string(), source })
 }
 
