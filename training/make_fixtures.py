@@ -455,9 +455,10 @@ def write_broken(folder):
           [tensor("logits", TensorProto.FLOAT, "batch", 3)], [constant("words", 600, 8), constant("columns", 8, 3), *axes])
     write("vocab_too_small", [*summed, helper.make_node("MatMul", ["pooled", "columns"], ["logits"])], texts_in,
           [tensor("logits", TensorProto.FLOAT, "batch", 4)], [constant("words", 16, 8), constant("columns", 8, 4), *axes])
-    # Not refused: its table of positions ends where no manifest says so, and a longer sequence fails inside an operator.
+    # Not refused: its table of places ends where no manifest says so, and a longer sequence fails inside an operator. Places are counted
+    # from the end; a table of positions that are counted from the start is found at load.
     placed = [
-        helper.make_node("CumSum", ["attention_mask", "second"], ["counted"]),
+        helper.make_node("CumSum", ["attention_mask", "second"], ["counted"], reverse=1),
         helper.make_node("Gather", ["places", "counted"], ["placed"]),
         helper.make_node("Gather", ["words", "input_ids"], ["named"]),
         helper.make_node("Add", ["named", "placed"], ["embedded"]),

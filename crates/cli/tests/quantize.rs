@@ -295,3 +295,23 @@ fn damaged_models_are_refused_without_a_panic() {
     let ran = quantize(&broken, &work, &["--mode", "dynamic", "--force", "--output", "out.onnx"]).expect(1);
     assert!(ran.err.contains("no layer to quantize"), "{}", ran.err);
 }
+
+/// Weights in a file beside the graph are read from there, and lie inside what is written.
+#[test]
+fn weights_beside_the_graph_end_up_inside() {
+    let work = work();
+    let model = tiny_bert().join("../files/external/model.onnx");
+    quantize(&model, &work, &["--mode", "fp16", "--force", "--output", "out.onnx"]).expect(0);
+    let alone = work.path().join("alone");
+    fs::create_dir(&alone).unwrap();
+    fs::rename(work.path().join("out.onnx"), alone.join("out.onnx")).unwrap();
+    let again =
+        quantize(&alone.join("out.onnx"), &work, &["--mode", "fp16", "--force", "--output", "again.onnx"]).expect(1);
+    assert!(!again.err.contains("beside the ONNX file"), "{}", again.err);
+    fs::copy(&model, alone.join("model.onnx")).unwrap();
+    let told =
+        quantize(&alone.join("model.onnx"), &work, &["--mode", "fp16", "--force", "--output", "x.onnx"]).expect(1);
+    for part in ["model.onnx_data", "the weights `", "with its weights inside"] {
+        assert!(told.err.contains(part), "{}", told.err);
+    }
+}

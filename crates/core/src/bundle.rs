@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-pub use weights::{Embedded, read_model_file};
+pub use weights::{Embedded, import_model_file, read_model_file};
 
 const MANIFEST: &str = "grice.json";
 const CONFIG: &str = "config.json";

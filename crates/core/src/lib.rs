@@ -23,7 +23,7 @@ pub mod session;
 pub mod text;
 mod verdict;
 
-pub use bundle::{Bundle, Embedded, file_digest, read_model_file};
+pub use bundle::{Bundle, Embedded, file_digest, import_model_file, read_model_file};
 pub use detector::{Detector, Model, Options};
 pub use device::Device;
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};

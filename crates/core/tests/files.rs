@@ -289,6 +289,16 @@ fn a_graph_for_one_length_runs_in_it_and_says_so() {
 }
 
 #[test]
+fn positions_as_an_input_count_from_zero_or_are_refused() {
+    let mut files = files("positions", |_| {});
+    verdict(&held(&files).unwrap());
+    let config = br#"{"max_position_embeddings": 64, "model_type": "xlm-roberta"}"#;
+    files.insert("config.json".into(), config.to_vec());
+    let told = refusal(held(&files));
+    assert!(told.contains("position_ids") && told.contains("xlm-roberta") && told.contains("export it"), "{told}");
+}
+
+#[test]
 fn more_tokens_than_positions_are_refused_at_load() {
     let told = refusal(held(&files("roberta", |manifest| manifest["max_tokens"] = json!(64))));
     assert!(["`max_tokens` is 64", "62 positions", "to 62"].iter().all(|part| told.contains(part)), "{told}");

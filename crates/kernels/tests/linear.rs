@@ -111,6 +111,30 @@ fn check_int8(case: &Case, x: &[f32]) {
     }
 }
 
+/// Zeros of the columns' own: what the symmetric weights give, and the rows' sums by the zeros.
+fn check_shifted(case: &Case, x: &[f32]) {
+    let Case { rows, k, n, seed } = *case;
+    let mut numbers = Numbers(seed | 1);
+    let (w, scales, bias, zeros) = (numbers.bytes(k * n), numbers.floats(n), numbers.floats(n), numbers.bytes(n));
+    let mut expected = reference::linear_int8(x, &w, &scales, Some(&bias), rows, k, n);
+    for (x, out) in x.chunks_exact(k).zip(expected.chunks_exact_mut(n)) {
+        let (q, scale) = reference::quantize_row(x);
+        let sum = q.iter().map(|&q| i32::from(q)).sum::<i32>() as f32 * scale;
+        for (column, out) in out.iter_mut().enumerate() {
+            *out += sum * -(f32::from(zeros[column]) * scales[column]);
+        }
+    }
+    let data = WeightData::Int8Shifted { values: &w, scales: &scales, zeros: &zeros };
+    let part = WeightPart { n, data, bias: Some(&bias) };
+    for kernels in all_kernels() {
+        let packed = PackedLinear::pack(kernels.isa(), k, &[part], Rounding::Fused).unwrap();
+        assert!(packed.is_int8());
+        let mut out = vec![f32::NAN; rows * n];
+        kernels.linear(x, rows, &packed, &PLAIN, &mut out).unwrap();
+        assert_same(kernels, &out, &expected);
+    }
+}
+
 fn check_f32(case: &Case) {
     let Case { rows, k, n, seed } = *case;
     let mut numbers = Numbers(seed | 1);
@@ -283,6 +307,15 @@ proptest! {
             assert_same(kernels, &out, &expected);
             assert_same(kernels, &out, all.get_or_insert_with(|| out.clone()));
         }
+    }
+}
+
+#[test]
+fn weights_around_zeros_of_their_own_give_the_same_bits_everywhere() {
+    for (rows, k, n) in [(1, 1, 1), (3, 7, 5), (5, 64, 33), (17, 130, 48), (40, 384, 96)] {
+        let case = Case { rows, k, n, seed: 77 + k as u64 };
+        let x = Numbers(91).floats(rows * k);
+        check_shifted(&case, &x);
     }
 }
 

@@ -31,3 +31,10 @@ impl Family {
         }
     }
 }
+
+/// Whether encoders of a kind, as `model_type` of `config.json` names it, give their first token another position than 0.
+pub fn positions_begin_later(model_type: &str) -> bool {
+    ["roberta", "camembert", "mpnet", "longformer", "data2vec", "xmod", "esm"]
+        .iter()
+        .any(|kind| model_type.contains(kind))
+}

@@ -34,7 +34,7 @@ pub use batch::{Batch, Padded};
 pub use encoding::{BOM, utf16_hint, without_bom};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::{Error, Result};
-pub use family::Family;
+pub use family::{Family, positions_begin_later};
 pub use fuse::Unfused;
 pub use head::{Head, HeadRunner};
 pub use lengths::{Lengths, Proof};

@@ -4,7 +4,7 @@ use crate::args::Common;
 use crate::error::{CliError, Result};
 use crate::model::{gpu_cache, open_bundle, quietly, tell_device, threads};
 use crate::workers::Workers;
-use grice_core::{AnyEngine, Batch, Error, Model, Network, Options, Plan, Precision};
+use grice_core::{AnyEngine, Batch, Error, Model, Options, Plan, Precision, import_model_file};
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,9 +57,8 @@ pub(crate) fn load_subject(common: &Common) -> Result<Subject> {
 
 fn plan_file(path: &Path, options: &Options) -> Result<Plan> {
     let place = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|source| CliError::Read { place: place.clone(), source })?;
     let at_fault = |source| CliError::Core(Error::Model { path: place.clone(), source });
-    let network = quietly(|| Network::import(bytes, LABELS))?.map_err(at_fault)?;
+    let network = quietly(|| import_model_file(path, LABELS))?.map_err(CliError::Core)?;
     let precision = options.precision.unwrap_or_else(|| network.precision());
     let network = network.to_precision(precision).map_err(at_fault)?;
     quietly(|| Plan::load(network, precision, options))?.map_err(CliError::Core)

@@ -1,9 +1,9 @@
 //! Models whose weights lie in files beside the ONNX file.
 
-use super::files::{read_part_of, unreadable};
+use super::files::read_part_of;
 use super::{Bundle, file_digest};
 use crate::{Error, Result};
-use grice_model::{Lengths, Network, Precision, embed_external, external_files};
+use grice_model::{Lengths, Network, Precision, embed_external, external_files, positions_begin_later};
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -27,7 +27,26 @@ impl Bundle {
     /// As [`Bundle::network`].
     pub fn network_for(&self, precision: Precision, lengths: &Lengths) -> Result<Network> {
         let (path, onnx) = self.model(precision)?;
-        self.beside(path, |read| Network::import_beside(onnx, self.manifest.labels.len(), lengths, read))
+        let labels = self.manifest.labels.len();
+        let network = self.beside(path, |read| Network::import_beside(onnx, labels, lengths, read))?;
+        if network.takes_positions() {
+            self.check_start_of_positions(path)?;
+        }
+        Ok(network)
+    }
+
+    /// Positions that are an input are counted from 0, which is not what every encoder was trained with.
+    fn check_start_of_positions(&self, path: &str) -> Result<()> {
+        let config = self.config()?;
+        let kind = config.get("model_type").and_then(serde_json::Value::as_str).unwrap_or_default();
+        if !positions_begin_later(kind) {
+            return Ok(());
+        }
+        let cause = format!(
+            "its graph takes `position_ids`, which grice counts from 0, and the positions of `{kind}` (config.json) begin later; \
+             export it without that input"
+        );
+        Err(Error::BundleFile { path: self.files.place(path), cause })
     }
 
     /// As [`Bundle::model`], with the weights of files beside it inside: what is not to be handed on with them.
@@ -137,14 +156,33 @@ impl Bundle {
 /// # Errors
 /// [`Error::BundleFile`]; [`Error::Model`] naming the file and what is wrong with it.
 pub fn read_model_file(path: &Path) -> Result<Vec<u8>> {
-    let place = || path.display().to_string();
-    let onnx = std::fs::read(path).map_err(|error| unreadable(place(), &error))?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let whole = embed_external(&onnx, &|name, offset, length| read_part_of(&folder.join(name), offset, length));
-    match whole.map_err(|source| Error::Model { path: place(), source })? {
+    let onnx = read_alone(path)?;
+    let whole = embed_external(&onnx, &|name, offset, length| read_beside(path, name, offset, length));
+    match whole.map_err(|source| Error::Model { path: path.display().to_string(), source })? {
         Some(whole) => Ok(whole),
         None => Ok(onnx),
     }
+}
+
+/// The network of an ONNX file on its own, with the weights of files beside it.
+///
+/// # Errors
+/// As [`read_model_file`].
+pub fn import_model_file(path: &Path, labels: usize) -> Result<Network> {
+    let read = |name: &str, offset, length| read_beside(path, name, offset, length);
+    let network = Network::import_beside(read_alone(path)?, labels, &Lengths::default(), &read);
+    network.map_err(|source| Error::Model { path: path.display().to_string(), source })
+}
+
+fn read_alone(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| Error::BundleFile {
+        path: path.display().to_string(),
+        cause: format!("cannot be read: {error}"),
+    })
+}
+
+fn read_beside(path: &Path, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, String> {
+    read_part_of(&path.parent().unwrap_or(Path::new("")).join(name), offset, length)
 }
 
 /// The path of a file in the folder that another is in.
