@@ -25,6 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 from onnxruntime.transformers import optimizer
+from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.fusion_options import AttentionMaskFormat
 
 from make_fixtures import enliven, plain_session, shrink
@@ -87,6 +88,16 @@ def optimized(source, target, kind="bert", **options):
     for name, value in fusion.items():
         setattr(settings, name, value)
     made = optimizer.optimize_model(str(source), model_type=kind, optimization_options=settings, use_gpu=False, **options)
+    made.save_model_to_file(str(target))
+    return target
+
+
+def halved(source, target, **options):
+    """Optimized and then in half precision, inputs and outputs or not."""
+    settings = optimizer.FusionOptions("bert")
+    made = optimizer.optimize_model(str(source), model_type="bert", num_heads=HEADS, hidden_size=COLUMNS, opt_level=0,
+                                    optimization_options=settings, use_gpu=False)
+    made.convert_float_to_float16(**options)
     made.save_model_to_file(str(target))
     return target
 
@@ -183,6 +194,13 @@ def main(out=OUT):
         write(out, "bert-int8-saved", saved_by_session(work / "i.onnx", work / "j.onnx"), 0.2, rows)
         write(out, "bert-q4", four_bits(plain["bert"], work / "k.onnx", is_symmetric=True), 1e-4, rows)
         write(out, "bert-q4-zero-points", four_bits(plain["bert"], work / "l.onnx", is_symmetric=False), 1e-4, rows)
+        write(out, "bert-optimized-fp16", halved(typed, work / "m.onnx", keep_io_types=True), 2e-2, rows)
+        write(out, "bert-optimized-fp16-io", halved(typed, work / "n.onnx", keep_io_types=False), 2e-2, rows)
+        half = work / "o.onnx"
+        onnx.save(convert_float_to_float16(onnx.load(str(plain["bert"])), keep_io_types=True), str(half))
+        write(out, "bert-q4f16", four_bits(half, work / "p.onnx", is_symmetric=True), 2e-2, rows)
+        gathered = four_bits(plain["bert"], work / "q.onnx", op_types_to_quantize=("MatMul", "Gather"), quant_axes=(("MatMul", 0), ("Gather", 1)))
+        write(out, "bert-q4-tables", gathered, 1e-4, rows)
         for number, kind in enumerate(("fp4", "nf4")):
             write(out, f"bert-{kind}", bnb4(plain["bert"], work / f"{kind}.onnx", number), 1e-4, rows)
 

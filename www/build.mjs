@@ -92,7 +92,7 @@ async function bundleAssets(out, runtime, models) {
     entryNames: "[name]-[hash]",
     bundle: true,
     format: "esm",
-    target: ["es2022", "chrome91", "firefox90", "safari16.4"],
+    target: ["es2022", "chrome96", "firefox114", "safari16.4"],
     minify: true,
     metafile: true,
     define: { MODELS: JSON.stringify(models), MODULE_BYTES: JSON.stringify(runtime.module_bytes) },

@@ -1,14 +1,22 @@
 // What a page holds in its hands, whichever thread the model runs on.
 
+import { type Answer, answerOf } from "./answer.js";
 import { readAll } from "./download.js";
-import { GriceError } from "./errors.js";
+import { GriceError, messageOf, settled } from "./errors.js";
 import type { Backend } from "./host.js";
 import { parseIntegrity } from "./integrity.js";
 import type { DetectOptions, DetectorInfo, DetectorOptions, LoadPlan, ModelSource, Progress } from "./options.js";
+import { onAbort, throwIfAborted } from "./signals.js";
 import type { Detection, Turn } from "./wire.js";
 
-/** Makes a backend of a plan; where it runs is the entry point's business. */
-export type Open = (plan: LoadPlan, signal: AbortSignal | undefined, onProgress: (progress: Progress) => void) => Promise<Backend>;
+/** Makes a backend of a plan on this thread. */
+export type OpenHere = (plan: LoadPlan, signal: AbortSignal | undefined, onProgress: (progress: Progress) => void) => Promise<Backend>;
+
+/** Makes a backend of a plan; where it runs is the entry point's business, and what `worker` asks for. */
+export type Open = (worker: boolean | (() => Worker), ...parts: Parameters<OpenHere>) => Promise<Backend>;
+
+/** Finds what stands for a model; entries may know more forms than others. */
+export type ReadSource = (model: ModelSource, signal: AbortSignal | undefined) => Promise<ModelSource>;
 
 /** A loaded model. Concurrent calls run together; identical ones run once. */
 export class Detector {
@@ -43,20 +51,26 @@ export class Detector {
    * @throws GriceError; the signal's reason if it is aborted.
    */
   async detectBatch(turns: readonly Turn[], options: DetectOptions = {}): Promise<Detection[]> {
-    const { signal, thresholds, timeoutMs, cache } = options;
-    signal?.throwIfAborted();
-    if (this.#isDisposed) throw new GriceError("disposed", "the detector was disposed of");
-    const texts = turns.map((turn, index) => stringify(turn, turns.length > 1 ? index : undefined));
-    if (texts.length === 0) return [];
-    const ask = JSON.stringify({ thresholds: thresholds ?? {}, timeoutMs, bypassCache: cache === false });
-    return await abortable(this.#backend.detect(texts, ask, signal), signal);
+    const given = record("the options", options);
+    const signal = signalOf(given.signal);
+    return await settled(signal, async () => {
+      throwIfAborted(signal);
+      if (this.#isDisposed) throw new GriceError("disposed", "the detector was disposed of");
+      if (!Array.isArray(turns)) throw new GriceError("bad_input", "`detectBatch` takes a list of turns");
+      // `from`, since `map` leaves holes be.
+      const texts = Array.from(turns as readonly Turn[], (turn, index) => stringify(turn, turns.length > 1 ? index : undefined));
+      if (texts.length === 0) return [];
+      const { thresholds, timeoutMs, cache } = given;
+      const ask = toJson("the options", { thresholds: thresholds ?? {}, timeoutMs: timeoutMs === Infinity ? undefined : timeoutMs, bypassCache: cache === false });
+      return await abortable(this.#backend.detect(texts, ask, signal), signal);
+    });
   }
 
   /** Ends the worker and frees the model. Calls that wait reject with `disposed`; a second call does nothing. */
   async dispose(): Promise<void> {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
-    this.#backend.dispose();
+    await settled(undefined, async () => this.#backend.dispose());
   }
 
   /**
@@ -76,84 +90,168 @@ export class Detector {
 }
 
 /** Reads the options, gets hold of the model's bytes where that is this thread's business, and opens. */
-export async function open(options: DetectorOptions, backend: Open): Promise<Detector> {
-  const { signal } = options;
-  signal?.throwIfAborted();
-  // A listener that throws is the page's fault, and must not be what loading fails of.
-  const onProgress = (progress: Progress) => {
+export async function open(options: DetectorOptions, backend: Open, readSource?: ReadSource): Promise<Detector> {
+  return await settled(options?.signal, async () => {
+    const given = record("the options", options);
+    const signal = signalOf(given.signal);
+    throwIfAborted(signal);
+    const onProgress = progressOf(given);
+    const worker = given.worker ?? true;
+    if (typeof worker !== "boolean" && typeof worker !== "function") throw new GriceError("bad_input", "`worker` must be true, false or a function");
+    const settings = toJson("the options", settingsOf(given));
+    const plan: LoadPlan = {
+      device: oneOf("device", given.device ?? "auto", ["auto", "cpu", "gpu"]),
+      useModelCache: oneOf("modelCache", given.modelCache ?? "cache-api", ["cache-api", "none"]) === "cache-api",
+      integrity: given.integrity === undefined ? undefined : parseIntegrity(given.integrity),
+      settings,
+      model: await readModel((await readSource?.(given.model, signal)) ?? given.model, signal, onProgress),
+    };
+    const opened = backend(worker, plan, signal, onProgress);
+    const loaded = await abortable(opened, signal).catch((error: unknown) => {
+      // One that opens all the same is for nobody.
+      opened.then((late) => late.dispose()).catch(() => {});
+      throw error;
+    });
+    return new Detector(loaded);
+  });
+}
+
+/** What an `import()` gives. A script that cannot be had, or where none can be imported, is an error of ours. */
+export async function imported<T>(scripts: Promise<T>): Promise<T> {
+  try {
+    return await scripts;
+  } catch (error) {
+    const said = messageOf(error);
+    if (/disallowed|not allowed|ServiceWorker/i.test(said)) {
+      throw new GriceError("unsupported", `nothing can be imported here (${said}): the entry \`grice/thread\` has all that it needs`, { cause: error });
+    }
+    throw new GriceError("download", `a script of the package could not be had: ${said}; is all of dist/ served?`, { cause: error });
+  }
+}
+
+/** A listener that throws is the page's fault, and must not be what loading fails of. */
+function progressOf({ onProgress }: DetectorOptions): (progress: Progress) => void {
+  if (onProgress === undefined || onProgress === null) return () => {};
+  if (typeof onProgress !== "function") throw new GriceError("bad_input", "`onProgress` must be a function");
+  return (progress) => {
     try {
-      options.onProgress?.(progress);
+      onProgress(progress);
     } catch (error) {
       queueMicrotask(() => { throw error; });
     }
   };
-  const plan: LoadPlan = {
-    model: await readModel(options.model, signal, onProgress),
-    device: options.device ?? "auto",
-    useModelCache: (options.modelCache ?? "cache-api") === "cache-api",
-    integrity: options.integrity === undefined ? undefined : parseIntegrity(options.integrity),
-    settings: JSON.stringify(settings(options)),
-  };
-  if (!["auto", "cpu", "gpu"].includes(plan.device)) throw new GriceError("bad_input", `\`device\` cannot be ${JSON.stringify(options.device)}`);
-  const opened = backend(plan, signal, onProgress);
-  const loaded = await abortable(opened, signal).catch((error: unknown) => {
-    // One that opens all the same is of no use to anyone.
-    opened.then((late) => late.dispose()).catch(() => {});
-    throw error;
-  });
-  return new Detector(loaded);
 }
 
-function settings({ batching = {}, cache = true, precision, thresholds }: DetectorOptions): Record<string, unknown> {
+function settingsOf({ batching, cache = true, precision, thresholds }: DetectorOptions): Record<string, unknown> {
+  const { rowsMax, tokensMax, waitMs = 0, queueMax } = record("`batching`", batching ?? {});
+  if (typeof cache !== "boolean" && (typeof cache !== "object" || cache === null)) throw new GriceError("bad_input", "`cache` must be true, false or `{ bytesMax }`");
   return {
     precision,
     thresholds: thresholds ?? {},
-    batchRowsMax: batching.rowsMax,
-    batchTokensMax: batching.tokensMax,
-    waitMs: batching.waitMs ?? 0,
-    queueMax: batching.queueMax,
+    batchRowsMax: rowsMax,
+    batchTokensMax: tokensMax,
+    waitMs,
+    queueMax,
     cacheBytesMax: typeof cache === "object" ? cache.bytesMax : cache ? undefined : 0,
   };
 }
 
+function oneOf<T extends string>(name: string, value: T, values: readonly T[]): T {
+  if (values.includes(value)) return value;
+  throw new GriceError("bad_input", `\`${name}\` cannot be ${shown(value)}; it is one of ${values.join(", ")}`);
+}
+
+function record<T extends object>(what: string, value: T): T {
+  if (typeof value === "object" && value !== null) return value;
+  throw new GriceError("bad_input", `${what} must be an object, not ${shown(value)}`);
+}
+
+function signalOf(signal: AbortSignal | null | undefined): AbortSignal | undefined {
+  if (signal === undefined || signal === null) return undefined;
+  if (typeof signal.addEventListener === "function" && typeof signal.aborted === "boolean") return signal;
+  throw new GriceError("bad_input", "`signal` must be an AbortSignal");
+}
+
 async function readModel(model: ModelSource, signal: AbortSignal | undefined, onProgress: (progress: Progress) => void): Promise<LoadPlan["model"]> {
-  if (typeof model === "string" || model instanceof URL) {
+  if (typeof model === "string" || isA(model, "URL")) {
     const base = (globalThis as { document?: { baseURI: string } }).document?.baseURI ?? globalThis.location?.href;
     try {
-      return { url: new URL(model, base).href };
+      return { url: new URL(String(model), base).href };
     } catch {
-      throw new GriceError("bad_input", `\`model\` is no URL: ${model}`);
+      throw new GriceError("bad_input", `\`model\` is no URL: ${String(model)}`);
     }
   }
-  // Copied: what is given to a worker is gone here.
-  if (model instanceof ArrayBuffer) return { bytes: new Uint8Array(model.slice(0)) };
-  if (model instanceof Uint8Array) return { bytes: model.slice() };
-  if (model instanceof Response || model instanceof ReadableStream) {
-    const response = model instanceof Response ? model : new Response(model);
+  try {
+    // Copied: what is given to a worker is gone here.
+    if (isA(model, "ArrayBuffer")) return { bytes: new Uint8Array((model as ArrayBuffer).slice(0)), answer: undefined };
+    if (isA(model, "Uint8Array")) return { bytes: new Uint8Array(model as Uint8Array), answer: undefined };
+  } catch (error) {
+    throw new GriceError("bad_input", `the bytes of \`model\` cannot be read: ${messageOf(error)}`, { cause: error });
+  }
+  if (isA(model, "Response") || isA(model, "ReadableStream")) {
+    const response = responseOf(model as Response | ReadableStream<Uint8Array>);
     const report = (loaded: number, total: number | undefined) => onProgress({ phase: "model", loaded, total, cached: false });
-    return { bytes: await readAll(response, signal, report) };
+    const bytes = await readAll(response, signal, report);
+    const answer: Answer | undefined = isA(model, "Response") ? answerOf(response.url || "the response", response) : undefined;
+    return { bytes, answer };
   }
   throw new GriceError("bad_input", "`model` must be a URL, a Response, a ReadableStream, an ArrayBuffer or a Uint8Array of a bundle's .tar");
 }
 
-function stringify(turn: Turn, index: number | undefined): string {
+function responseOf(model: Response | ReadableStream<Uint8Array>): Response {
+  if (isA(model, "Response")) return model as Response;
+  try {
+    return new Response(model as ReadableStream<Uint8Array>);
+  } catch (error) {
+    throw new GriceError("bad_input", `the stream given as \`model\` cannot be read: ${messageOf(error)}`, { cause: error });
+  }
+}
+
+/** Whether something is of a kind that browsers have, also if it comes from another window. */
+function isA(value: unknown, kind: string): boolean {
+  const named = (globalThis as Record<string, unknown>)[kind];
+  if (typeof named === "function" && value instanceof (named as new () => unknown)) return true;
+  return Object.prototype.toString.call(value) === `[object ${kind}]`;
+}
+
+function shown(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return typeof value;
+  }
+}
+
+/** JSON in which what it has no form for (NaN, a function) stays something that is refused, where plain JSON would leave it out. */
+function toJson(what: string, value: unknown): string {
   let json: string | undefined;
   let problem = "it is not an object that JSON can hold";
   try {
-    json = JSON.stringify(turn);
+    json = JSON.stringify(value, (_key, each: unknown) => (isUnspeakable(each) ? String(each) : each));
   } catch (error) {
-    problem = (error as Error).message;
+    problem = messageOf(error);
   }
-  if (json === undefined) throw new GriceError("bad_input", `not a turn: ${problem}`, index === undefined ? {} : { index });
+  if (json === undefined || typeof value !== "object") throw new GriceError("bad_input", `${what}: ${problem}`);
   return json;
+}
+
+function isUnspeakable(value: unknown): boolean {
+  return (typeof value === "number" && !Number.isFinite(value)) || typeof value === "function" || typeof value === "symbol";
+}
+
+function stringify(turn: Turn, index: number | undefined): string {
+  try {
+    return toJson("not a turn", turn);
+  } catch (error) {
+    throw new GriceError("bad_input", messageOf(error), index === undefined ? {} : { index });
+  }
 }
 
 /** Rejects at once when the signal is aborted, whatever still goes on behind. */
 function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;
   return new Promise((resolve, reject) => {
-    const abort = () => reject(signal.reason);
-    signal.addEventListener("abort", abort, { once: true });
-    promise.then(resolve, reject).finally(() => signal.removeEventListener("abort", abort));
+    const forget = onAbort(signal, reject);
+    promise.then(resolve, reject).finally(forget);
   });
 }

@@ -1,6 +1,8 @@
 // Bytes over a network that may be slow, break off, or lie about its length.
 
-import { GriceError } from "./errors.js";
+import { type Answer, answerOf } from "./answer.js";
+import { asGriceError, GriceError, messageOf } from "./errors.js";
+import { onAbort, reasonOf, throwIfAborted } from "./signals.js";
 
 /** How often a download that broke off is taken up again before it fails. */
 const TRIES_MAX = 5;
@@ -11,7 +13,10 @@ const STALL_MS = 30_000;
 
 export interface Download {
   bytes: Uint8Array<ArrayBuffer>;
-  headers: Headers;
+  /** What the last response said of itself. */
+  answer: Answer;
+  /** Whether the bytes are of several responses. */
+  isResumed: boolean;
 }
 
 export type OnBytes = (loaded: number, total: number | undefined) => void;
@@ -22,35 +27,50 @@ export type OnBytes = (loaded: number, total: number | undefined) => void;
  *
  * @throws GriceError `download`, saying what the server said and how far it came; the signal's reason if it is aborted.
  */
-export async function download(url: string, signal: AbortSignal | undefined, onBytes: OnBytes, tries = TRIES_MAX): Promise<Download> {
+export async function download(
+  url: string,
+  signal: AbortSignal | undefined,
+  onBytes: OnBytes,
+  tries = TRIES_MAX,
+  cache: RequestCache = "default",
+): Promise<Download> {
   const file = new Partial(onBytes);
   let problem: unknown;
   for (let attempt = 0; attempt < tries; attempt++) {
     if (attempt > 0) await pause(PAUSE_MS * 2 ** (attempt - 1), signal);
+    let answer: Answer;
     try {
-      const headers = await fetchRest(url, file, signal);
-      return { bytes: file.join(), headers };
+      answer = await fetchRest(url, file, signal, cache);
     } catch (error) {
-      signal?.throwIfAborted();
+      throwIfAborted(signal);
       if (error instanceof Refused) throw new GriceError("download", error.message, { cause: error });
       problem = error;
+      continue;
     }
+    return { bytes: file.join(), answer, isResumed: file.isResumed };
   }
-  const said = problem instanceof Error ? problem.message : String(problem);
+  const said = messageOf(problem);
   const far = file.total === undefined ? `${file.loaded} bytes` : `${file.loaded} of ${file.total} bytes`;
   throw new GriceError("download", `${url}: broke off after ${far}, ${tries} tries: ${said}`, { cause: problem });
 }
 
 /** Reads a response that somebody else fetched; one that breaks off cannot be taken up again. */
 export async function readAll(response: Response, signal: AbortSignal | undefined, onBytes: OnBytes): Promise<Uint8Array<ArrayBuffer>> {
-  if (!response.ok) throw new GriceError("download", `${response.url || "the response"}: ${response.status} ${response.statusText}`);
+  const name = response.url || "the response";
+  if (response.type === "opaque" || response.type === "opaqueredirect") {
+    const remedy = "fetch it with `mode: \"cors\"`, from a server that allows this origin, and follow redirects";
+    throw new GriceError("download", `${name}: the response is ${response.type}, so that no script may read it; ${remedy}`);
+  }
+  if (!response.ok) throw new GriceError("download", `${name}: ${response.status} ${response.statusText}`.trim());
+  if (response.bodyUsed || response.body?.locked) throw new GriceError("bad_input", `${name}: its body was read before; give a clone or its bytes`);
   const file = new Partial(onBytes);
   file.begin(response);
   try {
     await readBody(response.body, file, signal);
   } catch (error) {
-    signal?.throwIfAborted();
-    throw new GriceError("download", `the response broke off after ${file.loaded} bytes: ${(error as Error).message}`, { cause: error });
+    throwIfAborted(signal);
+    if (error instanceof GriceError) throw error;
+    throw new GriceError("download", `the response broke off after ${file.loaded} bytes: ${messageOf(error)}`, { cause: error });
   }
   return file.join();
 }
@@ -64,7 +84,9 @@ class Partial {
   total: number | undefined;
   /** Names the version of the file that the bytes are of, if a rest of it can be asked for. */
   version: string | undefined;
+  isResumed = false;
   readonly #onBytes: OnBytes;
+  #type: string | null = null;
   #chunks: Uint8Array[] = [];
 
   constructor(onBytes: OnBytes) {
@@ -76,13 +98,24 @@ class Partial {
     const { headers } = response;
     const isEncoded = (headers.get("Content-Encoding") ?? "identity") !== "identity";
     const length = headers.get("Content-Length");
-    const etag = headers.get("ETag");
     this.#chunks = [];
+    this.#type = headers.get("Content-Type");
     this.loaded = 0;
+    this.isResumed = false;
     this.total = isEncoded || length === null ? undefined : Number(length);
-    const version = etag?.startsWith('"') ? etag : (headers.get("Last-Modified") ?? undefined);
-    this.version = isEncoded ? undefined : version;
+    this.version = isEncoded ? undefined : versionOf(headers);
     this.#onBytes(0, this.total);
+  }
+
+  /** Whether a response is the rest of the very file of which the beginning is here. */
+  isContinuedBy({ status, headers }: Response): boolean {
+    const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(headers.get("Content-Range") ?? "");
+    if (status !== 206 || Number(range?.[1]) !== this.loaded || this.version === undefined) return false;
+    const total = Number(range?.[2]);
+    if (this.total !== undefined && !Number.isNaN(total) && total !== this.total) return false;
+    // Other origins may hide these headers; what is there must be the same.
+    const isSame = (told: string | null | undefined, known: string | null | undefined) => told == null || known == null || told === known;
+    return isSame(versionOf(headers), this.version) && isSame(headers.get("Content-Type"), this.#type);
   }
 
   push(chunk: Uint8Array): void {
@@ -92,7 +125,12 @@ class Partial {
   }
 
   join(): Uint8Array<ArrayBuffer> {
-    const bytes = new Uint8Array(this.loaded);
+    let bytes: Uint8Array<ArrayBuffer>;
+    try {
+      bytes = new Uint8Array(this.loaded);
+    } catch (error) {
+      throw asGriceError(error);
+    }
     let at = 0;
     for (const chunk of this.#chunks) {
       bytes.set(chunk, at);
@@ -103,33 +141,43 @@ class Partial {
   }
 }
 
-async function fetchRest(url: string, file: Partial, signal: AbortSignal | undefined): Promise<Headers> {
+/** What names the version of a file: a strong `ETag`, else when it was changed. */
+function versionOf(headers: Headers): string | undefined {
+  const etag = headers.get("ETag");
+  return etag?.startsWith('"') ? etag : (headers.get("Last-Modified") ?? undefined);
+}
+
+async function fetchRest(url: string, file: Partial, signal: AbortSignal | undefined, cache: RequestCache): Promise<Answer> {
   const headers = new Headers();
   const resumes = file.loaded > 0 && file.version !== undefined;
   if (resumes) {
     headers.set("Range", `bytes=${file.loaded}-`);
     headers.set("If-Range", file.version as string);
   }
-  const stall = new AbortController();
-  const any = signal ? AbortSignal.any([signal, stall.signal]) : stall.signal;
+  const stop = new AbortController();
+  const forget = onAbort(signal, (reason) => stop.abort(reason));
   let timer: ReturnType<typeof setTimeout> | undefined;
   const isAlive = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => stall.abort(new Error(`no byte came for ${STALL_MS / 1000} s`)), STALL_MS);
+    timer = setTimeout(() => stop.abort(new Error(`no byte came for ${STALL_MS / 1000} s`)), STALL_MS);
   };
   try {
     isAlive();
-    const response = await fetch(url, { headers, signal: any });
+    const response = await fetch(url, { headers, signal: stop.signal, cache });
     // The file became shorter than what came of it: from the start, the next time.
     if (response.status === 416) file.version = undefined;
     checkStatus(url, response);
-    const isRest = response.status === 206 && response.headers.get("Content-Range")?.startsWith(`bytes ${file.loaded}-`);
-    if (!isRest) file.begin(response);
-    if (response.status === 206 && !isRest) throw new Error("the server sent another part of the file than was asked for");
-    await readBody(response.body, file, any, isAlive);
-    return response.headers;
+    file.isResumed = resumes && file.isContinuedBy(response);
+    if (!file.isResumed) file.begin(response);
+    if (response.status === 206 && !file.isResumed) {
+      file.version = undefined;
+      throw new Error("the server sent another part of the file than was asked for");
+    }
+    await readBody(response.body, file, stop.signal, isAlive);
+    return answerOf(url, response);
   } finally {
     clearTimeout(timer);
+    forget();
   }
 }
 
@@ -150,13 +198,14 @@ async function readBody(
 ): Promise<void> {
   const reader = body?.getReader();
   if (!reader) return;
-  const cancel = () => void reader.cancel(signal?.reason).catch(() => {});
+  const cancel = () => void reader.cancel(signal && reasonOf(signal)).catch(() => {});
   signal?.addEventListener("abort", cancel);
   try {
     for (;;) {
       const { done, value } = await reader.read();
-      signal?.throwIfAborted();
+      throwIfAborted(signal);
       if (done) break;
+      if (!ArrayBuffer.isView(value)) throw new GriceError("bad_input", `the stream gives ${typeof value}s, not bytes`);
       onChunk?.();
       file.push(value);
     }
@@ -168,15 +217,13 @@ async function readBody(
 
 function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
-    signal?.throwIfAborted();
-    const abort = () => {
-      clearTimeout(timer);
-      reject(signal?.reason);
-    };
     const timer = setTimeout(() => {
-      signal?.removeEventListener("abort", abort);
+      forget();
       resolve();
     }, ms);
-    signal?.addEventListener("abort", abort, { once: true });
+    const forget = onAbort(signal, (reason) => {
+      clearTimeout(timer);
+      reject(reason);
+    });
   });
 }

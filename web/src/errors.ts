@@ -1,3 +1,5 @@
+import { throwIfAborted } from "./signals.js";
+
 /** What a program can branch on. */
 export type ErrorCode =
   /** The turn, or an option, makes no sense; change it. */
@@ -16,7 +18,7 @@ export type ErrorCode =
   | "unsupported"
   /** The detector was disposed of. */
   | "disposed"
-  /** The worker or the WebAssembly module ended; make a new detector. */
+  /** The worker or the WebAssembly module ended, or memory ran out; make a new detector. */
   | "crashed"
   /** A fault in grice itself. */
   | "bug";
@@ -42,15 +44,10 @@ export interface Fault {
   index?: number;
 }
 
-/** An error as data. What carries no code of ours is a crash: nothing else leaves WebAssembly but a trap. */
+/** An error as data. */
 export function faultOf(error: unknown): Fault {
-  const code = (error as { code?: unknown } | null)?.code;
-  const message = error instanceof Error ? error.message : String(error);
-  if (error instanceof WebAssembly.RuntimeError) {
-    return { code: "crashed", message: `the WebAssembly module ended: ${message}; make a new detector` };
-  }
-  const index = error instanceof GriceError ? error.index : undefined;
-  return { code: isCode(code) ? code : "bug", message, ...(index === undefined ? {} : { index }) };
+  const { code, message, index } = asGriceError(error);
+  return { code, message, ...(index === undefined ? {} : { index }) };
 }
 
 export function errorOf(fault: Fault): GriceError {
@@ -59,7 +56,52 @@ export function errorOf(fault: Fault): GriceError {
 
 /** An error of ours, whatever it was. */
 export function asGriceError(error: unknown): GriceError {
-  return error instanceof GriceError ? error : new GriceError(faultOf(error).code, faultOf(error).message, { cause: error });
+  if (error instanceof GriceError) return error;
+  const code = (error as { code?: unknown } | null | undefined)?.code;
+  const message = messageOf(error);
+  if (isCode(code)) return new GriceError(code, message, { cause: error });
+  if (isTrap(error)) return crashOf(error);
+  if (isOutOfMemory(error)) return new GriceError("crashed", `memory ran out: ${message}`, { cause: error });
+  return new GriceError("bug", message, { cause: error });
+}
+
+/** What WebAssembly threw: without a code it is a trap, or an exception that ran through it; the module is not to be called again. */
+export function moduleError(error: unknown): GriceError {
+  const known = asGriceError(error);
+  return known.code === "bug" && !isCode((error as { code?: unknown } | null | undefined)?.code) ? crashOf(error) : known;
+}
+
+/** What an error says, whatever was thrown. */
+export function messageOf(error: unknown): string {
+  try {
+    return error instanceof Error ? error.message : String((error as { message?: unknown } | null | undefined)?.message ?? error);
+  } catch {
+    return "an error without words";
+  }
+}
+
+/** Runs a task of the page's: what it throws is the reason of its own signal, or an error of ours. */
+export async function settled<T>(signal: AbortSignal | undefined, task: () => Promise<T>): Promise<T> {
+  try {
+    return await task();
+  } catch (error) {
+    throwIfAborted(signal);
+    throw asGriceError(error);
+  }
+}
+
+function crashOf(error: unknown): GriceError {
+  const remedy = "make a new detector (on the page's own thread, reload the page first)";
+  return new GriceError("crashed", `the WebAssembly module ended: ${messageOf(error)}; ${remedy}`, { cause: error });
+}
+
+function isTrap(error: unknown): boolean {
+  return typeof WebAssembly === "object" && error instanceof WebAssembly.RuntimeError;
+}
+
+/** Browsers have no error of its own for it; these are what Chrome, Firefox and Safari say. */
+function isOutOfMemory(error: unknown): boolean {
+  return error instanceof RangeError && /alloc|memory|array (buffer )?(length|size)|typed array length/i.test(error.message);
 }
 
 const CODES: readonly string[] = [

@@ -1,11 +1,11 @@
 // Drives one detector on the thread it is on: a worker's, or the page's own.
 
+import { BundleSource } from "./bundle.js";
 import { asGriceError, GriceError } from "./errors.js";
-import { download } from "./download.js";
-import { checkIntegrity } from "./integrity.js";
-import { openModelCache } from "./model-cache.js";
-import type { DetectorInfo, LoadPlan, ModelCacheOutcome, Progress } from "./options.js";
-import type { FetchModule, Start, WasmDetector } from "./runtime.js";
+import type { Module } from "./module.js";
+import type { DetectorInfo, LoadPlan, Progress } from "./options.js";
+import { type FetchModule, fetchModule, type Start, type WasmDetector } from "./runtime.js";
+import { onAbort } from "./signals.js";
 import type { Detection, ModelInfo } from "./wire.js";
 
 /** A detector, wherever it runs. Turns and options are JSON: they were checked for that, and text crosses to a worker cheaply. */
@@ -37,17 +37,30 @@ export async function openHost(
   plan: LoadPlan,
   signal: AbortSignal | undefined,
   onProgress: (progress: Progress) => void,
-  fetchModule: FetchModule = (url) => fetchRuntime(url, signal),
+  getModule: FetchModule = fetchModule,
 ): Promise<Host> {
-  // The one waits for the network while the other does.
-  const [{ artifact, load, fallbackReason }, { bytes, modelCache }] = await Promise.all([
-    start(plan.device, fetchModule, onProgress),
-    loadModel(plan, signal, onProgress),
-  ]);
-  signal?.throwIfAborted();
-  onProgress({ phase: "start", loaded: bytes.length, total: bytes.length, cached: modelCache === "hit" });
-  const detector = await load(bytes, plan.settings);
-  return new Host(detector, { artifact, worker: false, modelCache, ...(fallbackReason === undefined ? {} : { fallbackReason }) });
+  // What fails ends what still comes.
+  const stop = new AbortController();
+  const forget = onAbort(signal, (reason) => stop.abort(reason));
+  try {
+    const source = new BundleSource(plan, stop.signal, onProgress);
+    // The one waits for the network while the other does.
+    const [runtime, fetched] = await Promise.all([
+      start(plan.device, (url) => getModule(url, stop.signal), onProgress),
+      source.fetch(),
+    ]);
+    const { opened, modelCache } = await source.open(fetched, async (bytes, isKept) => {
+      onProgress({ phase: "start", loaded: bytes.length, total: bytes.length, cached: isKept });
+      return await runtime.load(bytes, plan.settings);
+    });
+    const { artifact, fallbackReason, module } = runtime;
+    return new Host(opened, module, { artifact, worker: false, modelCache, ...(fallbackReason === undefined ? {} : { fallbackReason }) });
+  } catch (error) {
+    stop.abort();
+    throw error;
+  } finally {
+    forget();
+  }
 }
 
 export class Host implements Backend {
@@ -56,16 +69,25 @@ export class Host implements Backend {
   onInfo: (() => void) | undefined;
   readonly #surroundings: Surroundings;
   readonly #detector: WasmDetector;
+  readonly #module: Module;
+  readonly #forgetModule: () => void;
   readonly #waiting = new Map<number, Waiting>();
   readonly #tick = new MessageChannel();
   #isPumping = false;
   #alarm: ReturnType<typeof setTimeout> | undefined;
   #end: GriceError | undefined;
 
-  constructor(detector: WasmDetector, surroundings: Surroundings) {
+  constructor(detector: WasmDetector, module: Module, surroundings: Surroundings) {
     this.#detector = detector;
+    this.#module = module;
     this.#surroundings = surroundings;
-    this.info = { ...(detector.info as ModelInfo), ...surroundings };
+    this.info = { ...module.call(() => detector.info as ModelInfo), ...surroundings };
+    // Its end is the end of all who wait, whoever made the call. Weak, so that a detector which is dropped can be collected.
+    const weak = new WeakRef(this);
+    this.#forgetModule = module.onEnd((end) => {
+      const host = weak.deref();
+      if (host) host.#stop(end);
+    });
     this.#tick.port1.onmessage = () => this.#pump();
     this.#keepsAlive(false);
   }
@@ -84,19 +106,20 @@ export class Host implements Backend {
   dispose(): void {
     this.#stop(new GriceError("disposed", "the detector was disposed of"));
     this.#tick.port1.close();
-    this.#detector.free();
+    this.#forgetModule();
+    if (!this.#module.end) this.#module.call(() => this.#detector.free());
   }
 
   async #push(turn: string, ask: string, requests: number[], index: number | undefined): Promise<Detection> {
     if (this.#end) throw this.#end;
     try {
-      const pushed = this.#detector.push(turn, ask, now) as { request: number } | { detection: Detection };
+      const pushed = this.#module.call(() => this.#detector.push(turn, ask, now) as { request: number } | { detection: Detection });
       if ("detection" in pushed) return pushed.detection;
       requests.push(pushed.request);
       return await new Promise((resolve, reject) => this.#waiting.set(pushed.request, { resolve, reject }));
     } catch (error) {
       if (error instanceof DOMException) throw error;
-      const { code, message } = this.#hear(error);
+      const { code, message } = asGriceError(error);
       throw new GriceError(code, message, { cause: error, ...(index === undefined ? {} : { index }) });
     }
   }
@@ -105,8 +128,12 @@ export class Host implements Backend {
     const waiting = this.#waiting.get(request);
     if (this.#end || !waiting) return;
     this.#waiting.delete(request);
-    this.#detector.cancel(request);
     waiting.reject(new DOMException("the turn was given up", "AbortError"));
+    try {
+      this.#module.call(() => this.#detector.cancel(request));
+    } catch (error) {
+      return this.#stop(asGriceError(error));
+    }
     this.#wake();
   }
 
@@ -117,7 +144,7 @@ export class Host implements Backend {
     if (this.#end) return;
     try {
       for (;;) {
-        const step = this.#detector.poll(now()) as Step;
+        const step = this.#module.call(() => this.#detector.poll(now()) as Step);
         if (step.step === "answer") {
           this.#answer(step);
         } else if (step.step === "run") {
@@ -129,25 +156,25 @@ export class Host implements Backend {
         }
       }
     } catch (error) {
-      this.#stop(this.#hear(error));
+      this.#stop(asGriceError(error));
     }
   }
 
   #run(): void {
-    const running = this.#detector.run();
+    const running = this.#module.call(() => this.#detector.run());
     if (!running) return this.#complete();
-    running.then(
-      () => this.#complete(),
-      (error: unknown) => this.#stop(asGriceError(error)),
-    );
+    this.#module
+      .finish(running)
+      .then(() => this.#complete())
+      .catch((error: unknown) => this.#stop(asGriceError(error)));
   }
 
   #complete(): void {
     if (this.#end) return;
-    this.#detector.complete(now());
+    this.#module.call(() => this.#detector.complete(now()));
     this.#wake();
     if (this.info.device === "cpu") return;
-    const info = this.#detector.info as ModelInfo;
+    const info = this.#module.call(() => this.#detector.info as ModelInfo);
     if (info.device === "gpu") return;
     this.info = { ...info, ...this.#surroundings };
     this.onInfo?.();
@@ -174,13 +201,6 @@ export class Host implements Backend {
     else port.unref?.();
   }
 
-  /** A trap ends the module, and with it everyone who waits. */
-  #hear(error: unknown): GriceError {
-    const known = asGriceError(error);
-    if (known.code === "crashed") this.#stop(known);
-    return known;
-  }
-
   #stop(end: GriceError): void {
     if (this.#end) return;
     this.#end = end;
@@ -188,42 +208,6 @@ export class Host implements Backend {
     for (const waiting of this.#waiting.values()) waiting.reject(end);
     this.#waiting.clear();
   }
-}
-
-async function loadModel(
-  plan: LoadPlan,
-  signal: AbortSignal | undefined,
-  onProgress: (progress: Progress) => void,
-): Promise<{ bytes: Uint8Array<ArrayBuffer>; modelCache: ModelCacheOutcome }> {
-  if ("bytes" in plan.model) {
-    const bytes = plan.model.bytes as Uint8Array<ArrayBuffer>;
-    if (plan.integrity) await checkIntegrity("the bundle", bytes, plan.integrity);
-    return { bytes, modelCache: "off" };
-  }
-  const { url } = plan.model;
-  const cache = plan.useModelCache ? await openModelCache() : undefined;
-  const kept = await cache?.find(url, plan.integrity);
-  if (kept) {
-    onProgress({ phase: "model", loaded: kept.length, total: kept.length, cached: true });
-    return { bytes: kept, modelCache: "hit" };
-  }
-  const report = (loaded: number, total: number | undefined) => onProgress({ phase: "model", loaded, total, cached: false });
-  const { bytes } = await download(url, signal, report);
-  if (plan.integrity) await checkIntegrity(url, bytes, plan.integrity);
-  const modelCache = cache ? await cache.store(url, bytes) : plan.useModelCache ? "unavailable" : "off";
-  return { bytes, modelCache };
-}
-
-async function fetchRuntime(url: URL, signal: AbortSignal | undefined): Promise<Response> {
-  let response: Response;
-  try {
-    response = await fetch(url, signal ? { signal } : {});
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw new GriceError("download", `${url}: ${(error as Error).message}`, { cause: error });
-  }
-  if (!response.ok) throw new GriceError("download", `${url}: ${response.status} ${response.statusText}`.trim());
-  return response;
 }
 
 function now(): number {

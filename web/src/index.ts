@@ -4,7 +4,7 @@
  * @module
  */
 
-import { type Detector, type Open, open } from "./detector.js";
+import { type Detector, imported, open, type OpenHere } from "./detector.js";
 import type { Backend } from "./host.js";
 import type { DetectorOptions } from "./options.js";
 import { openRemote } from "./remote.js";
@@ -17,16 +17,15 @@ export * from "./exports.js";
  * @throws GriceError; the signal's reason if it is aborted.
  */
 export async function createDetector(options: DetectorOptions): Promise<Detector> {
-  const { worker = true } = options;
-  return await open(options, async (plan, signal, onProgress) => {
+  return await open(options, async (worker, plan, signal, onProgress) => {
     if (worker === false) return await openHere(plan, signal, onProgress);
-    return await openRemote(typeof worker === "function" ? worker : startWorker, plan, signal, onProgress);
+    return await openRemote(worker === true ? startWorker : worker, plan, signal, onProgress);
   });
 }
 
-/** Fetched only by pages that have no worker. */
-async function openHere(...[plan, signal, onProgress]: Parameters<Open>): Promise<Backend> {
-  const [{ openHost }, { startCpu }] = await Promise.all([import("./host.js"), import("./runtime.js")]);
+/** Fetched only by pages that want no worker. */
+async function openHere(...[plan, signal, onProgress]: Parameters<OpenHere>): Promise<Backend> {
+  const [{ openHost }, { startCpu }] = await imported(Promise.all([import("./host.js"), import("./runtime.js")]));
   return await openHost(startCpu, plan, signal, onProgress);
 }
 

@@ -8,7 +8,8 @@ export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string | u
 }
 
 /** What a caller writes, 64 hexadecimal digits or `sha256-` and base64, as hexadecimal digits. */
-export function parseIntegrity(integrity: string): string {
+export function parseIntegrity(integrity: unknown): string {
+  if (typeof integrity !== "string") throw new GriceError("bad_input", "`integrity` must be text");
   const hex = integrity.replace(/^sha256:/, "").toLowerCase();
   if (/^[0-9a-f]{64}$/.test(hex)) return hex;
   const base64 = /^sha256-([A-Za-z0-9+/]{43}=)$/.exec(integrity)?.[1];

@@ -7,7 +7,8 @@ import type { Start } from "./runtime.js";
 
 const page = globalThis as unknown as {
   postMessage(message: FromWorker): void;
-  addEventListener(type: "message", listener: (event: MessageEvent<ToWorker>) => void): void;
+  /** Not there where a server imports this. */
+  addEventListener?(type: "message" | "messageerror", listener: (event: MessageEvent<ToWorker>) => void): void;
 };
 
 const asking = new Map<number, AbortController>();
@@ -15,7 +16,10 @@ let host: Host | undefined;
 
 /** Listens to the page, with the modules that `start` has. */
 export function listen(start: Start): void {
-  page.addEventListener("message", ({ data }) => hear(data, start));
+  page.addEventListener?.("message", ({ data }) => hear(data, start));
+  page.addEventListener?.("messageerror", () => {
+    page.postMessage({ type: "failed", fault: { code: "crashed", message: "a message to the worker could not be read; make a new detector" } });
+  });
 }
 
 function hear(data: ToWorker, start: Start): void {

@@ -1,12 +1,13 @@
 // Bundles in the browser's Cache API, each with its digest: what comes out is what went in, or it does not come out.
 
+import { GriceError, messageOf } from "./errors.js";
 import { sha256 } from "./integrity.js";
 import type { ModelCacheOutcome } from "./options.js";
 
 const NAME = "grice-models-1";
 const DIGEST = "X-Grice-Sha256";
 
-/** The cache, or `undefined` where there is none: pages that are no secure context, Node, some private windows. */
+/** The cache, or `undefined` where there is none: pages that are no secure context or of no origin, blocked cookies, Node. */
 export async function openModelCache(): Promise<ModelCache | undefined> {
   try {
     return globalThis.caches && globalThis.crypto?.subtle ? new ModelCache(await caches.open(NAME)) : undefined;
@@ -15,9 +16,17 @@ export async function openModelCache(): Promise<ModelCache | undefined> {
   }
 }
 
-/** Forgets every bundle that was kept. */
+/**
+ * Forgets every bundle that was kept.
+ *
+ * @throws GriceError `unsupported` where the browser denies this page its storage.
+ */
 export async function clearModelCache(): Promise<void> {
-  await globalThis.caches?.delete(NAME);
+  try {
+    await globalThis.caches?.delete(NAME);
+  } catch (error) {
+    throw new GriceError("unsupported", `the model cache cannot be reached from this page: ${messageOf(error)}`, { cause: error });
+  }
 }
 
 export class ModelCache {
@@ -46,21 +55,31 @@ export class ModelCache {
     return undefined;
   }
 
+  /** Forgets one bundle. */
+  async drop(url: string): Promise<void> {
+    await this.#cache.delete(url).catch(() => false);
+  }
+
   /** Keeps a bundle. Where there is no room, the other bundles make it; they can be fetched again. */
   async store(url: string, bytes: Uint8Array<ArrayBuffer>): Promise<ModelCacheOutcome> {
-    const headers = { "Content-Type": "application/x-tar", [DIGEST]: (await sha256(bytes)) ?? "" };
-    const put = () => this.#cache.put(url, new Response(bytes, { headers }));
     try {
-      await put();
-      return "stored";
-    } catch {
+      const headers = { "Content-Type": "application/x-tar", [DIGEST]: (await sha256(bytes)) ?? "" };
+      const put = () => this.#cache.put(url, new Response(bytes, { headers }));
       try {
+        await put();
+      } catch (error) {
+        if (!isFull(error)) throw error;
         for (const other of await this.#cache.keys()) await this.#cache.delete(other);
         await put();
-        return "stored";
-      } catch {
-        return "quota";
       }
+      return "stored";
+    } catch (error) {
+      return isFull(error) ? "quota" : "unavailable";
     }
   }
+}
+
+/** Whether there is no room; any other refusal will not be helped by room. */
+function isFull(error: unknown): boolean {
+  return (error as { name?: unknown } | null)?.name === "QuotaExceededError";
 }

@@ -7,10 +7,11 @@
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { type Detector, open } from "./detector.js";
-import { GriceError } from "./errors.js";
+import { GriceError, messageOf } from "./errors.js";
 import { openHost } from "./host.js";
 import type { DetectorOptions, ModelSource } from "./options.js";
 import { startCpu } from "./runtime.js";
+import { throwIfAborted } from "./signals.js";
 
 export * from "./exports.js";
 
@@ -20,14 +21,23 @@ export * from "./exports.js";
  * @throws GriceError; the signal's reason if it is aborted.
  */
 export async function createDetector(options: DetectorOptions): Promise<Detector> {
-  const model = await readFileOf(options.model, options.signal);
-  return await open({ ...options, model, modelCache: "none" }, (plan, signal, onProgress) =>
-    openHost(startCpu, plan, signal, onProgress, async (url) => new Uint8Array(await readFile(url))),
-  );
+  return await open({ ...options, modelCache: "none" }, async (_worker, plan, signal, onProgress) => {
+    return await openHost(startCpu, plan, signal, onProgress, readModule);
+  }, readSource);
 }
 
-/** The bytes of a path or `file:` URL; anything else is left as it is. */
-async function readFileOf(model: ModelSource, signal: AbortSignal | undefined): Promise<ModelSource> {
+/** The WebAssembly module, from where it lies beside this script. */
+async function readModule(url: URL): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await readFile(url));
+  } catch (error) {
+    const remedy = "a bundler for servers must leave the package out (in Next.js: `serverExternalPackages: [\"grice\"]`)";
+    throw new GriceError("download", `${url}: ${messageOf(error)}; ${remedy}`, { cause: error });
+  }
+}
+
+/** The bytes of a path or `file:` URL; anything else is what it is elsewhere. */
+async function readSource(model: ModelSource, signal: AbortSignal | undefined): Promise<ModelSource> {
   if (typeof model !== "string" && !(model instanceof URL)) return model;
   const isWeb = /^(https?|data|blob):/i.test(String(model));
   if (isWeb) return model;
@@ -35,7 +45,7 @@ async function readFileOf(model: ModelSource, signal: AbortSignal | undefined): 
   try {
     return await readFile(file, signal ? { signal } : {});
   } catch (error) {
-    signal?.throwIfAborted();
-    throw new GriceError("download", `${file}: ${(error as Error).message}`, { cause: error });
+    throwIfAborted(signal);
+    throw new GriceError("download", `${file}: ${messageOf(error)}`, { cause: error });
   }
 }

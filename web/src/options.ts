@@ -1,3 +1,4 @@
+import type { Answer } from "./answer.js";
 import type { ModelInfo, PerMaxim, Precision } from "./wire.js";
 
 /** Where a bundle's `.tar` comes from. It is never fetched from anywhere that is not named here. */
@@ -78,12 +79,12 @@ export interface DetectorInfo extends ModelInfo {
 
 export type Artifact = "simd128" | "relaxed-simd" | "webgpu";
 
-/** `hit`: the bundle came from it; `stored`: it was put into it; `quota`: no room for it; `unavailable`: no Cache API here (it needs HTTPS or localhost); `off`: not asked for, or not a URL. */
+/** `hit`: the bundle came from it; `stored`: it was put into it; `quota`: no room for it; `unavailable`: no Cache API here (it needs HTTPS or localhost, and a page that may store); `off`: not asked for, or no URL of the web. */
 export type ModelCacheOutcome = "hit" | "stored" | "quota" | "unavailable" | "off";
 
 /** What loading needs, in a form that can cross to a worker. */
 export interface LoadPlan {
-  model: { url: string } | { bytes: Uint8Array };
+  model: { url: string } | { bytes: Uint8Array; answer: Answer | undefined };
   device: Device;
   useModelCache: boolean;
   integrity: string | undefined;

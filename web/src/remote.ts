@@ -1,9 +1,10 @@
 // The page's end of a detector that runs in a worker.
 
-import { errorOf, GriceError } from "./errors.js";
+import { errorOf, GriceError, messageOf } from "./errors.js";
 import type { Backend } from "./host.js";
 import type { FromWorker, ToWorker } from "./messages.js";
 import type { DetectorInfo, LoadPlan, Progress } from "./options.js";
+import { onAbort, reasonOf } from "./signals.js";
 import type { Detection } from "./wire.js";
 
 interface Waiting {
@@ -18,28 +19,73 @@ export async function openRemote(
   signal: AbortSignal | undefined,
   onProgress: (progress: Progress) => void,
 ): Promise<Remote> {
-  const worker = makeWorker();
+  const policy = watchPolicy();
+  let worker: Worker | undefined;
+  let forget = () => {};
   try {
+    const started = makeChecked(makeWorker);
+    worker = started;
     const info = await new Promise<DetectorInfo>((resolve, reject) => {
       // The worker ends with it, and whatever it was fetching.
-      signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+      forget = onAbort(signal, reject);
       let hasSpoken = false;
-      worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+      started.onmessage = ({ data }: MessageEvent<FromWorker>) => {
         hasSpoken = true;
         if (data.type === "progress") onProgress(data.progress);
         else if (data.type === "ready") resolve(data.info);
         else if (data.type === "failed") reject(errorOf(data.fault));
       };
-      worker.onerror = (event) => reject(hasSpoken ? crashError(event) : startError(event));
+      started.onerror = (event) => reject(hasSpoken ? crashError(event) : startError(event, policy.refused));
+      // Chrome has the event, but no `onmessageerror`.
+      started.addEventListener?.("messageerror", () => reject(garbled()));
       // Bytes are moved, not copied: the caller's view of them was copied before.
       const moved = "bytes" in plan.model ? [plan.model.bytes.buffer as ArrayBuffer] : [];
-      worker.postMessage({ type: "load", plan } satisfies ToWorker, moved);
+      started.postMessage({ type: "load", plan } satisfies ToWorker, moved);
     });
-    return new Remote(worker, info);
+    return new Remote(started, info);
   } catch (error) {
-    worker.terminate();
+    worker?.terminate();
     throw error;
+  } finally {
+    forget();
+    policy.forget();
   }
+}
+
+/** @throws GriceError `unsupported` where there are no workers, or none of this script; `bad_input` for a function that makes none. */
+function makeChecked(makeWorker: () => Worker): Worker {
+  let worker: Worker | undefined;
+  try {
+    worker = makeWorker();
+  } catch (error) {
+    const said = messageOf(error);
+    if (typeof Worker === "undefined") {
+      const remedy = "`worker: false` runs the model on this thread, and so does the entry `grice/thread`, for service workers";
+      throw new GriceError("unsupported", `there is no \`Worker\` here (${said}): ${remedy}`, { cause: error });
+    }
+    // Another origin's script, a page without an origin, a policy of trusted types.
+    if ((error as { name?: unknown } | null)?.name === "SecurityError" || /trusted ?script/i.test(said)) {
+      const remedy = "its script must come from the page's own origin: serve dist/ there, or give `worker` a function that makes the worker, or `worker: false`";
+      throw new GriceError("unsupported", `the browser refuses to start the worker: ${said}; ${remedy}`, { cause: error });
+    }
+    throw new GriceError("bad_input", `the worker could not be made: ${said}`, { cause: error });
+  }
+  if (typeof worker?.postMessage === "function" && typeof worker.terminate === "function") return worker;
+  throw new GriceError("bad_input", "the function given as `worker` made no `Worker`");
+}
+
+/** Hears what the page's policy refuses: a worker that it refuses says only that it failed. */
+function watchPolicy(): { refused: string | undefined; forget(): void } {
+  const page = globalThis as { document?: Document };
+  const watch = {
+    refused: undefined as string | undefined,
+    forget: () => page.document?.removeEventListener("securitypolicyviolation", hear),
+  };
+  const hear = ({ effectiveDirective, disposition }: SecurityPolicyViolationEvent) => {
+    if (disposition === "enforce" && /^(worker|child|script)-src/.test(effectiveDirective)) watch.refused = effectiveDirective;
+  };
+  page.document?.addEventListener("securitypolicyviolation", hear);
+  return watch;
 }
 
 export class Remote implements Backend {
@@ -54,6 +100,7 @@ export class Remote implements Backend {
     this.info = info;
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#hear(data);
     worker.onerror = (event) => this.#stop(crashError(event));
+    worker.addEventListener?.("messageerror", () => this.#stop(garbled()));
   }
 
   detect(turns: string[], ask: string, signal: AbortSignal | undefined): Promise<Detection[]> {
@@ -64,7 +111,7 @@ export class Remote implements Backend {
       if (!waiting) return;
       this.#waiting.delete(id);
       this.#say({ type: "cancel", id });
-      waiting.reject(signal?.reason);
+      waiting.reject(signal && reasonOf(signal));
     };
     signal?.addEventListener("abort", cancel, { once: true });
     const answer = new Promise<Detection[]>((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
@@ -78,6 +125,7 @@ export class Remote implements Backend {
 
   #hear(message: FromWorker): void {
     if (message.type === "info") this.info = message.info;
+    if (message.type === "failed") this.#stop(errorOf(message.fault));
     if (message.type !== "detections" && message.type !== "error") return;
     const waiting = this.#waiting.get(message.id);
     this.#waiting.delete(message.id);
@@ -101,11 +149,19 @@ export class Remote implements Backend {
 }
 
 function crashError(event: ErrorEvent): GriceError {
-  return new GriceError("crashed", `the worker failed: ${event.message}; make a new detector`);
+  return new GriceError("crashed", `the worker failed: ${event.message ?? "it does not say why"}; make a new detector`);
 }
 
-/** Before a worker has said anything: its script or one of those that it imports could not be had. */
-function startError(event: ErrorEvent): GriceError {
+function garbled(): GriceError {
+  return new GriceError("crashed", "a message of the worker's could not be read; make a new detector");
+}
+
+/** Before a worker has said anything: its script or one of those that it imports could not be had, or a policy forbids it. */
+function startError(event: ErrorEvent, refused: string | undefined): GriceError {
   const said = event.message ? `: ${event.message}` : "";
-  return new GriceError("download", `the worker did not start${said}; is worker.js, and what lies beside it, served from this origin?`);
+  if (refused !== undefined) {
+    const remedy = `the page's Content-Security-Policy must allow the worker's script in \`${refused}\`, or \`worker: false\` goes without`;
+    return new GriceError("unsupported", `the worker was not allowed to start${said}; ${remedy}`);
+  }
+  return new GriceError("download", `the worker did not start${said}; is worker.js, and what lies beside it, served from this origin, as JavaScript?`);
 }

@@ -1,7 +1,7 @@
 // The module with the GPU engine, where there is a GPU; those without, where there is none.
 
 import { GriceError } from "./errors.js";
-import { type Start, startModule, startProcessor } from "./runtime.js";
+import { type Start, startModule, startProcessor, type WasmDetector } from "./runtime.js";
 import { findGpu } from "./supports.js";
 import startGpu, * as gpu from "./webgpu/grice.js";
 
@@ -11,6 +11,8 @@ export const startWebGpu: Start = async (device, fetchModule, onProgress) => {
   // A program that plays the GPU is slower than the processor's own instructions; who insists gets it.
   const reason = !found ? "this browser gives no WebGPU adapter" : found.isSoftware && device === "auto" ? "the only WebGPU adapter is a program on the processor" : undefined;
   if (device === "cpu" || reason) return await startProcessor(device === "cpu" ? undefined : reason, fetchModule, onProgress);
-  await startModule(startGpu, new URL("./webgpu/grice_bg.wasm", import.meta.url), fetchModule, onProgress);
-  return { artifact: "webgpu", load: (bytes, settings) => gpu.Detector.open(bytes, settings, device), fallbackReason: undefined };
+  const module = await startModule(startGpu, new URL("./webgpu/grice_bg.wasm", import.meta.url), fetchModule, onProgress);
+  const load = async (bytes: Uint8Array, settings: string) =>
+    (await module.finish(module.call(() => gpu.Detector.open(bytes, settings, device)))) as WasmDetector;
+  return { artifact: "webgpu", module, load, fallbackReason: undefined };
 };

@@ -1,7 +1,10 @@
 // The WebAssembly modules that need no GPU: which of them this browser can run, fetched and started.
 
-import { GriceError } from "./errors.js";
+import { type Answer, answerOf, isWasm, tellAnswer } from "./answer.js";
+import { asGriceError, GriceError, messageOf } from "./errors.js";
+import { Module } from "./module.js";
 import type { Artifact, Device, Progress } from "./options.js";
+import { throwIfAborted } from "./signals.js";
 import { hasRelaxedSimd, hasSimd } from "./supports.js";
 import startRelaxed, * as relaxed from "./relaxed-simd/grice.js";
 import startSimd, * as simd from "./simd128/grice.js";
@@ -11,14 +14,16 @@ export type WasmDetector = ReturnType<typeof simd.Detector.load>;
 
 export interface Runtime {
   artifact: Artifact;
+  /** What the detector is in. */
+  module: Module;
   /** Loads a bundle's bytes with settings in JSON. */
-  load(bytes: Uint8Array, settings: string): WasmDetector | Promise<WasmDetector>;
+  load(bytes: Uint8Array, settings: string): Promise<WasmDetector>;
   /** Why it is a module without a GPU engine, where one would have been welcome. */
   fallbackReason: string | undefined;
 }
 
 /** The bytes of a module or a response with them. */
-export type FetchModule = (url: URL) => Promise<Response | Uint8Array>;
+export type FetchModule = (url: URL, signal?: AbortSignal) => Promise<Response | Uint8Array>;
 
 export type OnProgress = (progress: Progress) => void;
 
@@ -27,6 +32,9 @@ export type Start = (device: Device, fetchModule: FetchModule, onProgress: OnPro
 
 /** A module's own function that starts it. */
 type Init = (options: { module_or_path: Response | Uint8Array }) => Promise<unknown>;
+
+/** The modules that were started on this thread. */
+const modules = new Map<Init, Module>();
 
 /** @throws GriceError `unsupported` for a GPU. */
 export const startCpu: Start = async (device, fetchModule, onProgress) => {
@@ -38,38 +46,123 @@ export const startCpu: Start = async (device, fetchModule, onProgress) => {
 /** The faster module that this browser can run. URLs are written out, since bundlers find files by this very form. */
 export async function startProcessor(reason: string | undefined, fetchModule: FetchModule, onProgress: OnProgress): Promise<Runtime> {
   if (hasRelaxedSimd()) {
-    await startModule(startRelaxed, new URL("./relaxed-simd/grice_bg.wasm", import.meta.url), fetchModule, onProgress);
-    return { artifact: "relaxed-simd", load: relaxed.Detector.load, fallbackReason: reason };
+    const url = new URL("./relaxed-simd/grice_bg.wasm", import.meta.url);
+    const module = await startModule(startRelaxed, url, fetchModule, onProgress);
+    return { artifact: "relaxed-simd", module, load: loader(module, relaxed.Detector), fallbackReason: reason };
   }
-  await startModule(startSimd, new URL("./simd128/grice_bg.wasm", import.meta.url), fetchModule, onProgress);
-  return { artifact: "simd128", load: simd.Detector.load, fallbackReason: reason };
+  const module = await startModule(startSimd, new URL("./simd128/grice_bg.wasm", import.meta.url), fetchModule, onProgress);
+  return { artifact: "simd128", module, load: loader(module, simd.Detector), fallbackReason: reason };
 }
 
-/** @throws GriceError `unsupported` in a browser without SIMD, `download` if the module cannot be had. */
-export async function startModule(init: Init, url: URL, fetchModule: FetchModule, onProgress: OnProgress): Promise<void> {
-  if (!hasSimd()) throw new GriceError("unsupported", "this browser has no WebAssembly SIMD (Chrome 91, Firefox 89, Safari 16.4 have)");
+function loader(module: Module, { load }: { load(bytes: Uint8Array, settings: string): WasmDetector }): Runtime["load"] {
+  return async (bytes, settings) => module.call(() => load(bytes, settings));
+}
+
+/**
+ * Starts a module.
+ *
+ * @throws GriceError `unsupported` in a browser without SIMD or where a policy forbids WebAssembly, `download` if the module cannot be
+ * had, `crashed` if it ended on this thread before or there is no memory for it.
+ */
+export async function startModule(init: Init, url: URL, fetchModule: FetchModule, onProgress: OnProgress): Promise<Module> {
+  if (!hasSimd()) {
+    const what = typeof WebAssembly === "object" ? "WebAssembly SIMD" : "WebAssembly";
+    throw new GriceError("unsupported", `this browser has no ${what} (Chrome 96, Firefox 89, Safari 16.4 have)`);
+  }
+  const known = modules.get(init);
+  if (known?.end) {
+    const remedy = "reload the page, or run detectors in a worker";
+    throw new GriceError("crashed", `the WebAssembly module ended on this thread before (${known.end.message}); ${remedy}`, { cause: known.end });
+  }
+  const arrival = new Arrival(url, await fetchModule(url), onProgress);
   try {
-    await init({ module_or_path: watched(await fetchModule(url), onProgress) });
+    await init({ module_or_path: arrival.module });
   } catch (error) {
-    if (error instanceof GriceError || (error as Error).name === "AbortError") throw error;
-    throw new GriceError("download", `${url}: the WebAssembly module did not start: ${(error as Error).message}`, { cause: error });
+    throw arrival.explain(error);
+  }
+  const module = modules.get(init) ?? new Module();
+  modules.set(init, module);
+  return module;
+}
+
+/** A module on its way, and what of it was seen. */
+class Arrival {
+  readonly module: Response | Uint8Array;
+  readonly #url: URL;
+  #answer: Answer | undefined;
+  #head = new Uint8Array();
+  #loaded = 0;
+  #isWhole = false;
+
+  constructor(url: URL, module: Response | Uint8Array, onProgress: OnProgress) {
+    this.#url = url;
+    if (!(module instanceof Uint8Array)) this.#answer = answerOf(url.href, module);
+    this.module = this.#watch(module, onProgress);
+  }
+
+  /** Why it did not start, as an error of ours. */
+  explain(error: unknown): GriceError {
+    if (error instanceof GriceError) return error;
+    const known = asGriceError(error);
+    if (known.code === "crashed") return known;
+    const said = `${this.#url}: the WebAssembly module did not start: ${known.message}`;
+    if (isForbidden(known.message)) {
+      const remedy = "the page's Content-Security-Policy, and the worker's, must allow `script-src 'wasm-unsafe-eval'`";
+      return new GriceError("unsupported", `${said}; ${remedy}`, { cause: error });
+    }
+    const remedy = !this.#isWhole
+      ? `it broke off after ${this.#loaded} bytes`
+      : isWasm(this.#head)
+        ? "the file is damaged, or of another build than the script beside it: serve all of dist/ as one version has it"
+        : tellAnswer(this.#answer, this.#head, this.#loaded);
+    return new GriceError("download", `${said}; ${remedy}`, { cause: error });
+  }
+
+  /** The same, telling how many bytes went through. */
+  #watch(module: Response | Uint8Array, onProgress: OnProgress): Response | Uint8Array {
+    if (module instanceof Uint8Array) {
+      this.#head = module.slice(0, HEAD_BYTES);
+      this.#loaded = module.length;
+      this.#isWhole = true;
+      return module;
+    }
+    if (!module.body) {
+      this.#isWhole = true;
+      return module;
+    }
+    const isEncoded = (module.headers.get("Content-Encoding") ?? "identity") !== "identity";
+    const length = module.headers.get("Content-Length");
+    const total = isEncoded || length === null ? undefined : Number(length);
+    const count = new TransformStream<Uint8Array, Uint8Array>({
+      transform: (chunk, controller) => {
+        if (this.#loaded === 0) this.#head = chunk.slice(0, HEAD_BYTES);
+        this.#loaded += chunk.length;
+        onProgress({ phase: "runtime", loaded: this.#loaded, total, cached: false });
+        controller.enqueue(chunk);
+      },
+      flush: () => void (this.#isWhole = true),
+    });
+    // The type is what lets it be compiled while it comes; servers that do not know it are forgiven.
+    return new Response(module.body.pipeThrough(count), { headers: { "Content-Type": "application/wasm" } });
   }
 }
 
-/** The same, telling how many bytes went through. */
-function watched(module: Response | Uint8Array, onProgress: OnProgress): Response | Uint8Array {
-  if (!(module instanceof Response) || !module.body) return module;
-  const isEncoded = (module.headers.get("Content-Encoding") ?? "identity") !== "identity";
-  const length = module.headers.get("Content-Length");
-  const total = isEncoded || length === null ? undefined : Number(length);
-  let loaded = 0;
-  const count = new TransformStream<Uint8Array, Uint8Array>({
-    transform(chunk, controller) {
-      loaded += chunk.length;
-      onProgress({ phase: "runtime", loaded, total, cached: false });
-      controller.enqueue(chunk);
-    },
-  });
-  // The type is what lets it be compiled while it comes; servers that do not know it are forgiven.
-  return new Response(module.body.pipeThrough(count), { headers: { "Content-Type": "application/wasm" } });
+const HEAD_BYTES = 512;
+
+/** What Chrome, Firefox and Safari say when a policy forbids WebAssembly. */
+function isForbidden(message: string): boolean {
+  return /unsafe-eval|content[ -]security[ -]policy|\bCSP\b/i.test(message);
+}
+
+/** @throws GriceError `download`; the signal's reason if it is aborted. */
+export async function fetchModule(url: URL, signal?: AbortSignal): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(url, signal ? { signal } : {});
+  } catch (error) {
+    throwIfAborted(signal);
+    throw new GriceError("download", `${url}: ${messageOf(error)}`, { cause: error });
+  }
+  if (!response.ok) throw new GriceError("download", `${url}: ${response.status} ${response.statusText}`.trim());
+  return response;
 }

@@ -17,11 +17,11 @@ const SPLAT = [0x41, 0, 0xfd, 0x0f];
 const RELAXED_DOT = [0xfd, 0x93, 0x02];
 
 export function hasSimd(): boolean {
-  return WebAssembly.validate(probe(SPLAT));
+  return validates(SPLAT);
 }
 
 export function hasRelaxedSimd(): boolean {
-  return WebAssembly.validate(probe([...SPLAT, ...SPLAT, ...SPLAT, ...RELAXED_DOT]));
+  return validates([...SPLAT, ...SPLAT, ...SPLAT, ...RELAXED_DOT]);
 }
 
 /** Looks at what there is; loads nothing. */
@@ -32,6 +32,11 @@ export async function supports(): Promise<Support> {
     webgpu: (await findGpu()) !== undefined,
     sharedMemory: (globalThis as { crossOriginIsolated?: boolean }).crossOriginIsolated === true,
   };
+}
+
+/** `false` also where there is no WebAssembly, as in lockdown modes. */
+function validates(instructions: number[]): boolean {
+  return typeof WebAssembly === "object" && WebAssembly.validate(probe(instructions));
 }
 
 function probe(instructions: number[]): Uint8Array<ArrayBuffer> {

@@ -226,7 +226,7 @@ async function start(): Promise<void> {
 }
 
 const UNSUPPORTED =
-  "It lacks WebAssembly’s vector instructions (SIMD), which every browser has had since 2023: Chrome and Edge 91, Firefox 89, Safari 16.4. " +
+  "It lacks WebAssembly’s vector instructions (SIMD), which every browser has had since 2023: Chrome and Edge 96, Firefox 114, Safari 16.4. " +
   "An update of the browser should do.";
 
 void start();

@@ -9,12 +9,14 @@ export interface Ruling {
   violations: PerMaxim<boolean>;
   isCooperative: boolean;
   isTruncated: boolean;
+  /** The model's tokenizer knows less than half of the message, so that the verdict says little. */
+  isUnread: boolean;
   isCached: boolean;
   /** Relation, in the message that opens a chat: there is nothing for it to relate to, whatever the model says. */
   inapplicable: Maxim | null;
 }
 
-export function rule(turn: Turn, { probabilities, violations, truncated, cached }: Detection): Ruling {
+export function rule(turn: Turn, { probabilities, violations, truncated, cached, unknown_share = 0 }: Detection & { unknown_share?: number }): Ruling {
   const inapplicable = turn.context.length === 0 ? "relation" : null;
   const broken = inapplicable ? { ...violations, [inapplicable]: false } : violations;
   return {
@@ -22,6 +24,7 @@ export function rule(turn: Turn, { probabilities, violations, truncated, cached 
     violations: broken,
     isCooperative: !MAXIMS.some((maxim) => broken[maxim]),
     isTruncated: truncated,
+    isUnread: unknown_share > 0.5,
     isCached: cached,
     inapplicable,
   };

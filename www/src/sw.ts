@@ -16,7 +16,7 @@ const NETWORK_PATIENCE_MS = 3000;
 self.addEventListener("install", (event) => {
   // `reload`: what an HTTP cache holds may be of an older version.
   const shell = SHELL.map((path) => new Request(path, { cache: "reload" }));
-  event.waitUntil(caches.open(CACHE).then((cache) => cache.addAll(shell)));
+  event.waitUntil(keepAll(shell));
 });
 
 self.addEventListener("activate", (event) => {
@@ -34,17 +34,39 @@ self.addEventListener("fetch", (event) => {
   else event.respondWith(answerFromCache(event));
 });
 
+/** Keeps all files or none: without one of them there is no service worker. */
+async function keepAll(shell: Request[]): Promise<void> {
+  const responses = await Promise.all(shell.map(fetchItself));
+  const cache = await caches.open(CACHE);
+  await Promise.all(responses.map((response, index) => cache.put(shell[index] as Request, response)));
+}
+
+async function fetchItself(request: Request): Promise<Response> {
+  const response = await fetch(request);
+  const isOther = isPage(response) && request.url !== self.registration.scope;
+  if (response.ok && !isOther) return response;
+  throw new TypeError(`${request.url}: ${response.status}, ${response.headers.get("Content-Type")}`);
+}
+
+/** Networks that ask to sign in, and hosts that have no such file, answer with a page: it stands for none of the other files. */
+function isPage(response: Response): boolean {
+  return response.headers.get("Content-Type")?.startsWith("text/html") ?? false;
+}
+
 async function openPage(request: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
+  const patience = new AbortController();
+  const timer = setTimeout(() => patience.abort(), NETWORK_PATIENCE_MS);
   try {
-    const response = await fetch(request, { signal: AbortSignal.timeout(NETWORK_PATIENCE_MS) });
-    const isPage = response.headers.get("Content-Type")?.startsWith("text/html");
-    if (response.ok && isPage) await cache.put("./", response.clone());
+    const response = await fetch(request, { signal: patience.signal });
+    if (response.ok && isPage(response)) await cache.put("./", response.clone());
     return response;
   } catch (error) {
     const kept = await cache.match("./");
     if (kept) return kept;
     throw error;
+  } finally {
+    clearTimeout(timer);
   }
 }
 
@@ -55,7 +77,7 @@ async function answerFromCache(event: FetchEvent): Promise<Response> {
   if (kept) return withPolicy(kept);
   const response = await fetch(request);
   // Quota may be spent; then the page needs a network next time, which is no reason to fail now.
-  if (response.ok) event.waitUntil(cache.put(request, response.clone()).catch(() => undefined));
+  if (response.ok && !isPage(response)) event.waitUntil(cache.put(request, response.clone()).catch(() => undefined));
   return withPolicy(response);
 }
 

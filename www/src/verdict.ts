@@ -97,7 +97,7 @@ export class VerdictCard {
     write(find("headline-text"), sumUp(ruling.violations));
     const occasion = { response: turn.response, hasEvidence: turn.evidence !== undefined };
     const reasons = MAXIMS.map((maxim) => this.#fillRow(maxim, ruling, occasion));
-    write(find("fine-print"), ruling.isTruncated ? TRUNCATED : FINE_PRINT);
+    write(find("fine-print"), ruling.isUnread ? UNREAD : ruling.isTruncated ? TRUNCATED : FINE_PRINT);
     const broken = reasons.filter((_, index) => ruling.violations[MAXIMS[index] as Maxim]);
     this.#say([sumUp(ruling.violations), ...broken].join(". "));
   }
@@ -167,6 +167,7 @@ export class VerdictCard {
 
 const FINE_PRINT = "The model’s guess, by wording and fit. It knows no facts beyond the chat and the evidence.";
 const TRUNCATED = "The chat is longer than the model reads: its oldest part was left out. As ever, this is a guess.";
+const UNREAD = "The model cannot read most of this message: it knows English. The verdict says little.";
 
 function megabytes(bytes: number): string {
   return (bytes / 1e6).toFixed(1);

@@ -22,3 +22,9 @@ test("relation does not apply to what opens a chat, and to everything else it do
   check(said, { relation: true }, { isCooperative: false, inapplicable: null });
   check(said, {}, { isCooperative: true, inapplicable: null });
 });
+
+test("a message that the tokenizer mostly does not know is said to be unread", () => {
+  const detection = { probabilities: {}, violations: {}, truncated: false, cached: false };
+  const isUnread = (share) => rule({ context: [], response: "Привет" }, { ...detection, ...share }).isUnread;
+  assert.deepEqual([{}, { unknown_share: 0.5 }, { unknown_share: 0.6 }].map(isUnread), [false, false, true]);
+});

@@ -102,6 +102,20 @@ test("without one file of the page there is no service worker, and the page coun
   assert.match(await page.textContent("#offline"), /works offline once loaded/);
 });
 
+test("a page in place of one of the page's files is not kept in its stead", async (t) => {
+  const intercept = (request, response) => {
+    if (!request.url.endsWith("manifest.webmanifest")) return false;
+    response.writeHead(200, { "Content-Type": "text/html" }).end("<!doctype html><title>Sign in</title>");
+    return true;
+  };
+  const { page } = await openPage(t, browser, { intercept });
+  assert.deepEqual((await judge(page, "Yes.")).violated, ["quantity"]);
+  await eventually("the page knows that it is not kept", async () => (await page.textContent("#requests")) === "0");
+  const kept = await page.evaluate(async () => (await caches.match("./manifest.webmanifest"))?.headers.get("Content-Type"));
+  assert.equal(kept, undefined);
+  assert.match(await page.textContent("#offline"), /works offline once loaded/);
+});
+
 test("the longest message that the field takes is judged, and a chat too long for the model says so", async (t) => {
   const { page } = await openPage(t, browser);
   assert.equal(await page.getAttribute("#draft", "maxlength"), "4000");

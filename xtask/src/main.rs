@@ -28,7 +28,7 @@ usage: cargo xtask <command>
   test    setup, then the whole suite: tidy, native tests, wasm tests in a headless browser, the npm package, the demo page
             --skip tidy|native|browser|web|www   leave a part out (said again in the summary)
             --no-setup                   take the machine as it is
-  ci      formatting, clippy, licences, then `test`
+  ci      formatting, clippy, licences, then `test`, then the npm package in Next.js
   tidy    check who may know whom, and the house-keeping rules
   wasm    build the browser artifacts that wasm-pack.toml describes, within their size budgets
   www     build the demo page into target/www, and serve it on this machine

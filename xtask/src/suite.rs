@@ -103,6 +103,7 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
     ));
     let all = Choice { setup: true, skipped: Vec::new() };
     outcomes.push(("test", timed(|| test(workspace, &all))));
+    outcomes.push(("next", timed(|| test_next(workspace))));
     sum_up(outcomes)
 }
 
@@ -152,6 +153,13 @@ fn test_web(workspace: &Workspace) -> Result<()> {
         run(setup::npm(&["run", "--silent", script]).current_dir(workspace.root.join("web")))?;
     }
     Ok(())
+}
+
+/// The npm package in a Next.js project: of `ci` alone, since its packages are hundreds of megabytes. Takes what `test` built.
+fn test_next(workspace: &Workspace) -> Result<()> {
+    refuse_without(setup::web_lacks(workspace), Part::Web)?;
+    step("npm run test:next in web");
+    run(setup::npm(&["run", "--silent", "test:next"]).current_dir(workspace.root.join("web")))
 }
 
 /// The demo page, built and tried out.

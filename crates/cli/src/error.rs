@@ -190,6 +190,11 @@ pub(crate) enum CliError {
         /// A file or a folder.
         expected: &'static str,
     },
+    /// `inspect --prove` has no manifest to write into.
+    #[error(
+        "{0}: --prove writes into a bundle's grice.json; name a bundle's folder with --model (unpack a .tar first)"
+    )]
+    ProofPlace(String),
     /// The manifest to write cannot be made of the old one.
     #[error("grice.json: {0}")]
     Manifest(String),
@@ -237,6 +242,7 @@ impl CliError {
             | CliError::NoQualityData
             | CliError::TargetExists(_)
             | CliError::TargetKind { .. }
+            | CliError::ProofPlace(_)
             | CliError::ResumeStdout
             | CliError::Config { .. }
             | CliError::ServeOption(_)

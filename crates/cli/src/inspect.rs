@@ -6,7 +6,7 @@ use crate::model::{load_detector, open_bundle, quietly};
 use crate::output::write_stdout;
 use crate::terminal::Terminal;
 use crate::workers::Workers;
-use grice_core::{Bundle, Error, Maxim, Network, PerMaxim, Precision, Task};
+use grice_core::{Bundle, Error, Maxim, PerMaxim, Precision, Task};
 use serde::Serialize;
 use std::fmt::Write;
 
@@ -32,7 +32,7 @@ struct ModelFile {
     precision: Precision,
     path: String,
     /// `None` if the manifest names a file that is not there.
-    bytes: Option<usize>,
+    bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -45,6 +45,8 @@ struct Graph {
     fused: bool,
     /// Where the graph turned out to be something that the fused kernels do not know.
     unfused_because: Option<String>,
+    /// Tokens of the longest sequence in which the fused program is known to equal the graph.
+    compared_up_to: Option<usize>,
     nodes: usize,
     operators: Vec<Operator>,
 }
@@ -70,6 +72,9 @@ struct RunsOn {
 /// # Errors
 /// What the bundle is at fault of.
 pub(crate) fn run(args: &Inspect, common: &Common) -> Result<()> {
+    if args.prove {
+        crate::prove::prove(common)?;
+    }
     let bundle = open_bundle(common)?;
     let description = describe(&bundle, common)?;
     let text = if args.json {
@@ -106,7 +111,7 @@ fn describe(bundle: &Bundle, common: &Common) -> Result<Description> {
 
 fn list_files(bundle: &Bundle) -> Result<Vec<ModelFile>> {
     let list = |(&precision, path): (&Precision, &String)| match bundle.model(precision) {
-        Ok((_, bytes)) => Ok(ModelFile { precision, path: path.clone(), bytes: Some(bytes.len()) }),
+        Ok(_) => Ok(ModelFile { precision, path: path.clone(), bytes: bundle.model_bytes(precision)? }),
         // A bundle may be handed on with fewer files than its manifest names; a damaged file is an error.
         Err(Error::BundleFile { .. }) => Ok(ModelFile { precision, path: path.clone(), bytes: None }),
         Err(error) => Err(CliError::Core(error)),
@@ -115,9 +120,7 @@ fn list_files(bundle: &Bundle) -> Result<Vec<ModelFile>> {
 }
 
 fn describe_graph(bundle: &Bundle, precision: Precision) -> Result<Graph> {
-    let (path, onnx) = bundle.model(precision)?;
-    let imported = quietly(|| Network::import(&onnx, bundle.manifest().labels.len()))?;
-    let network = imported.map_err(|source| Error::Model { path: path.to_owned(), source })?;
+    let network = quietly(|| bundle.network(precision))?.map_err(CliError::Core)?;
     let third = network.takes_token_types().then_some("token_type_ids");
     let operators: Vec<Operator> = network
         .summary()
@@ -131,6 +134,7 @@ fn describe_graph(bundle: &Bundle, precision: Precision) -> Result<Graph> {
         constant_bytes: network.constant_bytes(),
         fused: network.program().is_ok(),
         unfused_because: network.program().err().map(|unfused| unfused.reason.clone()),
+        compared_up_to: network.compared_up_to(),
         nodes: operators.iter().map(|operator| operator.nodes).sum(),
         operators,
     })
@@ -165,10 +169,13 @@ fn show_description(about: &Description, terminal: Terminal) -> String {
     _ = writeln!(text, "inputs      {}", graph.inputs.join(", "));
     let rows = graph.vocabulary_rows.map_or_else(|| "unknown".to_owned(), |rows| rows.to_string());
     _ = writeln!(text, "vocabulary  {rows} rows");
-    _ = writeln!(text, "constants   {}", show_bytes(graph.constant_bytes));
-    _ = match &graph.unfused_because {
-        None => writeln!(text, "fused       yes"),
-        Some(reason) => writeln!(text, "fused       no: {reason}"),
+    _ = writeln!(text, "constants   {}", show_bytes(graph.constant_bytes as u64));
+    _ = match (&graph.unfused_because, graph.compared_up_to) {
+        (Some(reason), _) => writeln!(text, "fused       no: {reason}"),
+        (None, None) => writeln!(text, "fused       yes"),
+        (None, Some(tokens)) => {
+            writeln!(text, "fused       yes, equal to the graph in sequences of up to {tokens} tokens")
+        }
     };
     _ = writeln!(text, "steps       {}", graph.nodes);
     for operator in &graph.operators {
@@ -178,7 +185,7 @@ fn show_description(about: &Description, terminal: Terminal) -> String {
 }
 
 /// In the largest binary unit that leaves at least 1.
-fn show_bytes(bytes: usize) -> String {
+fn show_bytes(bytes: u64) -> String {
     match bytes {
         0..1_024 => format!("{bytes} B"),
         1_024..1_048_576 => format!("{:.1} KiB", bytes as f64 / 1_024.0),

@@ -29,6 +29,7 @@ mod output;
 mod present;
 mod profile;
 mod progress;
+mod prove;
 mod quantize;
 mod questions;
 mod resume;

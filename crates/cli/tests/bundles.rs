@@ -105,3 +105,29 @@ fn a_precision_that_is_not_there_is_refused_with_those_that_are() {
     let ran = run(bare().arg("--model").arg(tiny_bert()).args(["detect", "--response", "a", "--precision", "int8"]));
     assert!(ran.expect(1).err.contains("no int8 model; it has: fp32"));
 }
+
+#[test]
+fn a_proof_is_written_for_the_file_that_was_compared_and_for_no_other() {
+    let folder = copied();
+    let inspect = |more: &[&str]| {
+        let ran = run(bare().arg("--model").arg(folder.path()).args(["inspect", "--json"]).args(more)).expect(0);
+        serde_json::from_str::<Value>(&ran.out).unwrap()
+    };
+    let manifest = || serde_json::from_slice::<Value>(&fs::read(folder.path().join("grice.json")).unwrap()).unwrap();
+    let longest = inspect(&["--prove"])["graph"]["compared_up_to"].clone();
+    let proof = manifest()["fused"][ONNX].clone();
+    assert_eq!(proof["up_to"], longest);
+    assert_eq!(proof["digest"], grice_core::file_digest(&fs::read(folder.path().join(ONNX)).unwrap()));
+    assert!(proof["pieces"].as_array().is_some_and(|pieces| pieces.len() >= 4), "{proof}");
+    // What is said of another file is not believed: it is compared at load, and works all the same.
+    change_manifest(folder.path(), |manifest| manifest["fused"][ONNX]["digest"] = json!("sha256:00"));
+    assert_eq!(inspect(&[])["graph"]["compared_up_to"], longest);
+    inspect(&["--prove"]);
+    assert_eq!(manifest()["fused"][ONNX], proof);
+}
+
+#[test]
+fn a_proof_needs_a_folder_to_be_written_into() {
+    let ran = run(bare().args(["inspect", "--prove", "--model"]).arg(tiny_bert().join("grice.json"))).expect(2);
+    assert!(ran.err.contains("--prove writes into a bundle's grice.json"), "{}", ran.err);
+}

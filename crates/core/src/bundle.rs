@@ -1,19 +1,23 @@
 //! A model's files: from a folder, from the bytes of a `.tar` of one, or from the copy compiled into the binary.
 
+mod archive;
+mod files;
+mod weights;
+
 use crate::{Error, Result};
-use grice_model::{Manifest, Precision};
-use sha2::{Digest, Sha256};
+use archive::Archive;
+use files::Files;
+pub use files::file_digest;
+use grice_model::{Lengths, Manifest, Precision};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+pub use weights::{Embedded, read_model_file};
 
 const MANIFEST: &str = "grice.json";
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
-/// No model here comes near it; a corrupt archive header may.
-const FILE_BYTES_MAX: u64 = 4 << 30;
 
 /// An opened bundle: the manifest is parsed and checked, the other files are read when they are asked for.
 #[derive(Clone, Debug)]
@@ -22,12 +26,6 @@ pub struct Bundle {
     files: Files,
     /// The `.tar` that the files were read from.
     archive: Option<PathBuf>,
-}
-
-#[derive(Clone, Debug)]
-enum Files {
-    Folder(PathBuf),
-    Held(Arc<BTreeMap<String, Cow<'static, [u8]>>>),
 }
 
 impl Bundle {
@@ -40,8 +38,8 @@ impl Bundle {
         if path.is_dir() {
             return Bundle::from_files(Files::Folder(path.to_owned()));
         }
-        let bytes = std::fs::read(path).map_err(|error| unreadable(path.display(), &error))?;
-        let opened = Bundle::from_tar(&bytes).map_err(|error| match error {
+        let bytes = std::fs::read(path).map_err(|error| files::unreadable(path.display(), &error))?;
+        let opened = Bundle::from_tar_bytes(bytes).map_err(|error| match error {
             Error::BundleFile { path: inner, cause } => {
                 Error::BundleFile { path: path.display().to_string(), cause: format!("{inner}: {cause}") }
             }
@@ -55,32 +53,15 @@ impl Bundle {
     /// # Errors
     /// As [`Bundle::open`].
     pub fn from_tar(bytes: &[u8]) -> Result<Bundle> {
-        let mut held = BTreeMap::new();
-        let mut entries = tar::Archive::new(bytes);
-        let unreadable_archive = |error: std::io::Error| Error::BundleFile {
-            path: "archive".to_owned(),
-            // What follows the first colon is the file's own bytes, and no help to anyone.
-            cause: format!(
-                "not a readable .tar ({}); a bundle is a folder or a .tar of one",
-                error.to_string().split(':').next().unwrap_or_default()
-            ),
-        };
-        for entry in entries.entries().map_err(unreadable_archive)? {
-            let mut entry = entry.map_err(unreadable_archive)?;
-            if !entry.header().entry_type().is_file() {
-                continue;
-            }
-            let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
-            let size = entry.size();
-            if size > FILE_BYTES_MAX || size > bytes.len() as u64 {
-                let cause = format!("its header claims {size} bytes, more than the archive holds");
-                return Err(Error::BundleFile { path: name, cause });
-            }
-            let mut content = Vec::with_capacity(size as usize);
-            entry.read_to_end(&mut content).map_err(unreadable_archive)?;
-            held.insert(name, Cow::Owned(content));
-        }
-        Bundle::from_held(strip_top_folder(held))
+        Bundle::from_tar_bytes(bytes.to_vec())
+    }
+
+    /// As [`Bundle::from_tar`], without a copy of the bytes.
+    ///
+    /// # Errors
+    /// As [`Bundle::open`].
+    pub fn from_tar_bytes(bytes: Vec<u8>) -> Result<Bundle> {
+        Bundle::from_files(Files::Archive(Arc::new(Archive::read(bytes)?)))
     }
 
     /// Opens files by their paths inside the bundle.
@@ -110,7 +91,7 @@ impl Bundle {
     /// # Errors
     /// [`Error::BundleFile`].
     pub fn tokenizer(&self) -> Result<Cow<'_, [u8]>> {
-        self.checked(TOKENIZER)
+        Ok(without_bom(self.checked(TOKENIZER)?))
     }
 
     /// The encoder's configuration, `config.json`, parsed.
@@ -118,7 +99,7 @@ impl Bundle {
     /// # Errors
     /// [`Error::BundleFile`].
     pub fn config(&self) -> Result<serde_json::Value> {
-        let bytes = self.checked(CONFIG)?;
+        let bytes = without_bom(self.checked(CONFIG)?);
         serde_json::from_slice(&bytes)
             .map_err(|error| Error::BundleFile { path: CONFIG.to_owned(), cause: format!("not JSON: {error}") })
     }
@@ -146,16 +127,18 @@ impl Bundle {
         Ok(path)
     }
 
-    /// `sha256:<hex>` of the ONNX file of a precision: what logits in a cache are filed under. By the manifest's word if it has one:
-    /// the file is not read then, nor need it be there, and [`Bundle::model`] holds it to that word.
+    /// The lengths of sequences for which the fused program of a precision must equal its graph, and the manifest's word on that, if it is
+    /// one for this very file.
     ///
     /// # Errors
     /// As [`Bundle::model`].
-    pub fn model_digest(&self, precision: Precision) -> Result<String> {
-        match self.manifest.digests.get(self.model_path(precision)?) {
-            Some(digest) => Ok(digest.to_ascii_lowercase()),
-            None => Ok(file_digest(&self.model(precision)?.1)),
-        }
+    pub fn lengths(&self, precision: Precision) -> Result<Lengths> {
+        let proof = self.manifest.fused.get(self.model_path(precision)?);
+        let proof = match proof {
+            Some(proof) if proof.is_of(&self.model_digest(precision)?) => Some(proof.clone()),
+            _ => None,
+        };
+        Ok(Lengths { up_to: self.manifest.max_tokens, proof })
     }
 
     /// Where the compiled engine of a precision lies: beside the ONNX file in a folder, `onnx/model_int8.gpu` say; beside a `.tar`,
@@ -167,11 +150,11 @@ impl Bundle {
         let path = self.model_path(precision)?;
         Ok(match (&self.files, &self.archive) {
             (Files::Folder(folder), _) => Some(folder.join(path).with_extension("gpu")),
-            (Files::Held(_), Some(archive)) => Some(archive.with_extension(format!("{precision}.gpu"))),
-            (Files::Held(_), None) if self.is_embedded() => {
+            (_, Some(archive)) => Some(archive.with_extension(format!("{precision}.gpu"))),
+            (_, None) if self.is_embedded() => {
                 cache.map(|folder| folder.join(format!("{}.{precision}.gpu", self.manifest.name)))
             }
-            (Files::Held(_), None) => None,
+            (_, None) => None,
         })
     }
 
@@ -184,84 +167,47 @@ impl Bundle {
     }
 
     fn from_files(files: Files) -> Result<Bundle> {
-        let bytes = files.read(MANIFEST)?;
-        let manifest =
-            Manifest::parse(&bytes).map_err(|source| Error::Model { path: files.place(MANIFEST), source })?;
+        let bytes = without_bom(files.read(MANIFEST)?);
+        let manifest = Manifest::parse_beside(&bytes, &|path| files.has(path));
+        let manifest = manifest.map_err(|source| Error::Model { path: files.place(MANIFEST), source })?;
+        drop(bytes);
         Ok(Bundle { manifest, files, archive: None })
     }
 
     /// Files compiled in are not hashed again: the test suite does that once, a cold start need not.
     fn checked(&self, path: &str) -> Result<Cow<'_, [u8]>> {
         let bytes = self.files.read(path)?;
-        let Some(expected) = self.manifest.digests.get(path).filter(|_| !self.is_embedded()) else { return Ok(bytes) };
-        let found = file_digest(&bytes);
-        if found.eq_ignore_ascii_case(expected) {
-            return Ok(bytes);
+        if let Some(expected) = self.expected_digest(path) {
+            self.compare_digests(path, file_digest(&bytes), expected)?;
         }
-        Err(Error::BundleDigest { path: self.files.place(path), found, expected: expected.clone() })
+        Ok(bytes)
+    }
+
+    fn expected_digest(&self, path: &str) -> Option<&str> {
+        self.manifest.digests.get(path).filter(|_| !self.is_embedded()).map(String::as_str)
+    }
+
+    fn compare_digests(&self, path: &str, found: String, expected: &str) -> Result<()> {
+        if found.eq_ignore_ascii_case(expected) {
+            return Ok(());
+        }
+        Err(Error::BundleDigest { path: self.files.place(path), found, expected: expected.to_owned() })
     }
 
     fn is_embedded(&self) -> bool {
         match &self.files {
-            Files::Folder(_) => false,
+            Files::Folder(_) | Files::Archive(_) => false,
             Files::Held(held) => held.values().all(|bytes| matches!(bytes, Cow::Borrowed(_))),
         }
     }
 }
 
-impl Files {
-    fn read(&self, path: &str) -> Result<Cow<'_, [u8]>> {
-        match self {
-            Files::Folder(folder) => {
-                let file = folder.join(path);
-                std::fs::read(&file).map(Cow::Owned).map_err(|error| unreadable(file.display(), &error))
-            }
-            Files::Held(held) => match held.get(path) {
-                Some(bytes) => Ok(Cow::Borrowed(bytes.as_ref())),
-                None => {
-                    let cause = "missing from the bundle; see docs/bundle.md for what a bundle holds".to_owned();
-                    Err(Error::BundleFile { path: path.to_owned(), cause })
-                }
-            },
-        }
+/// The bytes of a text file without the mark that some editors put before it.
+fn without_bom(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
+    const MARK: &[u8] = "\u{feff}".as_bytes();
+    match bytes {
+        Cow::Borrowed(bytes) => Cow::Borrowed(bytes.strip_prefix(MARK).unwrap_or(bytes)),
+        Cow::Owned(bytes) if bytes.starts_with(MARK) => Cow::Owned(bytes[MARK.len()..].to_vec()),
+        owned => owned,
     }
-
-    /// The path to name in an error.
-    fn place(&self, path: &str) -> String {
-        match self {
-            Files::Folder(folder) => folder.join(path).display().to_string(),
-            Files::Held(_) => path.to_owned(),
-        }
-    }
-}
-
-fn unreadable(path: impl std::fmt::Display, error: &std::io::Error) -> Error {
-    let hint = match error.kind() {
-        std::io::ErrorKind::NotFound => "; a bundle is a folder with grice.json, or a .tar of one",
-        _ => "",
-    };
-    Error::BundleFile { path: path.to_string(), cause: format!("{error}{hint}") }
-}
-
-/// `name/grice.json` and its neighbours → `grice.json` and its neighbours.
-fn strip_top_folder(held: BTreeMap<String, Cow<'static, [u8]>>) -> BTreeMap<String, Cow<'static, [u8]>> {
-    if held.contains_key(MANIFEST) {
-        return held;
-    }
-    let top = held.keys().find_map(|name| Some(format!("{}/", name.strip_suffix(MANIFEST)?.strip_suffix('/')?)));
-    match top {
-        Some(top) if !top.trim_end_matches('/').contains('/') => {
-            held.into_iter().filter_map(|(name, bytes)| Some((name.strip_prefix(&top)?.to_owned(), bytes))).collect()
-        }
-        _ => held,
-    }
-}
-
-/// A file's digest as manifests spell it: `sha256:<hex>`.
-pub fn file_digest(bytes: &[u8]) -> String {
-    format!("sha256:{}", hex(&Sha256::digest(bytes)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -37,7 +37,7 @@ impl Model {
     /// cannot be used.
     pub async fn open(bundle: &Bundle, options: &Options) -> Result<Model> {
         let plan = Planner::new(bundle, options).open_last(options).await?;
-        Ok(Model { reader: Reader::read(bundle, options, plan.embedding_rows())?, plan })
+        Ok(Model { reader: Reader::read(bundle, options, plan.bounds())?, plan })
     }
 
     /// As [`Model::open`], waiting for it. In a browser only the processor can be waited for.

@@ -96,11 +96,29 @@ impl Engine for AnyEngine {
     }
 }
 
+/// What a network can read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Rows of the word embedding, one more than the highest usable token id; `None` if the graph gathers in another way.
+    pub embedding_rows: Option<usize>,
+    /// The most tokens of a sequence; `None` if there is no such bound, or none is known.
+    pub longest: Option<usize>,
+    /// Whether every sequence has that many, padding included, because the graph was exported so.
+    pub is_fixed: bool,
+}
+
+impl Bounds {
+    fn of(network: &Network) -> Bounds {
+        let (embedding_rows, longest) = (network.embedding_rows(), network.longest());
+        Bounds { embedding_rows, longest, is_fixed: network.is_fixed() }
+    }
+}
+
 /// A network made ready for one device, to be shared by any number of engines.
 #[derive(Clone)]
 pub struct Plan {
     form: Form,
-    embedding_rows: Option<usize>,
+    bounds: Bounds,
     fallback_reason: Option<String>,
     compiled: Option<PathBuf>,
     warnings: Vec<String>,
@@ -121,7 +139,7 @@ impl Plan {
     /// [`Error::Engine`] for a network that the processor cannot run; [`Error::Gpu`] saying why no GPU can be used where one was
     /// asked for. [`Device::Auto`] goes to the processor instead and keeps the reason.
     pub async fn open(network: Network, precision: Precision, options: &Options) -> Result<Plan> {
-        let embedding_rows = network.embedding_rows();
+        let bounds = Bounds::of(&network);
         let (form, fallback_reason) = match options.device {
             Device::Cpu => (Form::Cpu(CpuPlan::new(network, precision)?), None),
             Device::Gpu(index) => (open_gpu(&network, precision, options, index).await.map_err(Error::Gpu)?, None),
@@ -130,7 +148,7 @@ impl Plan {
                 Err(reason) => (Form::Cpu(CpuPlan::new(network, precision)?), Some(reason)),
             },
         };
-        Ok(Plan { form, embedding_rows, fallback_reason, compiled: None, warnings: Vec::new() })
+        Ok(Plan { form, bounds, fallback_reason, compiled: None, warnings: Vec::new() })
     }
 
     /// As [`Plan::open`], waiting for it. In a browser only [`Device::Cpu`] can be waited for.
@@ -158,7 +176,12 @@ impl Plan {
 
     /// Rows of the word embedding, one more than the highest usable token id; `None` if the graph gathers in another way.
     pub fn embedding_rows(&self) -> Option<usize> {
-        self.embedding_rows
+        self.bounds.embedding_rows
+    }
+
+    /// What the network can read.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
     }
 
     /// The precision of the file.

@@ -23,11 +23,11 @@ pub mod session;
 pub mod text;
 mod verdict;
 
-pub use bundle::{Bundle, file_digest};
+pub use bundle::{Bundle, Embedded, file_digest, read_model_file};
 pub use detector::{Detector, Model, Options};
 pub use device::Device;
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
-pub use engine::{AnyEngine, Plan, plan_engine};
+pub use engine::{AnyEngine, Bounds, Plan, plan_engine};
 #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
 pub use engine::{Compilation, compile, find_adapters};
 pub use error::{Error, ErrorKind, Result};
@@ -35,8 +35,8 @@ pub use grice_cpu::{CpuEngine, CpuPlan};
 #[cfg(feature = "gpu")]
 pub use grice_gpu::Adapter;
 pub use grice_model::{
-    BOM, Batch, Engine, EngineError, EngineInfo, Family, Logits, Manifest, Maxim, Network, NodeSummary, PerMaxim,
-    Precision, Span, THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint, without_bom,
+    BOM, Batch, Engine, EngineError, EngineInfo, Family, Lengths, Logits, Manifest, Maxim, Network, NodeSummary,
+    PerMaxim, Precision, Proof, Span, THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint, without_bom,
 };
 pub use isolate::{Rows, run_guarded, run_rows, run_rows_blocking};
 pub use planner::Planner;

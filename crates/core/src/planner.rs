@@ -1,7 +1,7 @@
 //! A bundle's model made ready for devices: out of its compiled engine where there is one for a device, out of its ONNX file otherwise.
 
 use crate::engine::{reuse_compiled, wait_for};
-use crate::{Bundle, Error, Options, Plan, Result};
+use crate::{Bundle, Options, Plan, Result};
 use grice_model::{Network, Precision};
 
 /// Plans one precision of one bundle, and reads its ONNX file only if it has to, and once.
@@ -35,7 +35,7 @@ impl<'a> Planner<'a> {
         }
         let network = self.take_network()?;
         self.network = Some(network.clone());
-        Ok(Plan::open(network, self.precision, options).await?.with_warnings(warnings))
+        self.plan(network, options, warnings).await
     }
 
     /// As [`Planner::open`] for the last time: the network is handed over, so that its weights are freed while they are packed.
@@ -48,9 +48,15 @@ impl<'a> Planner<'a> {
             Some(plan) => Ok(plan),
             None => {
                 let network = self.take_network()?;
-                Ok(Plan::open(network, self.precision, options).await?.with_warnings(warnings))
+                self.plan(network, options, warnings).await
             }
         }
+    }
+
+    async fn plan(&self, network: Network, options: &Options, mut warnings: Vec<String>) -> Result<Plan> {
+        let plan = Plan::open(network, self.precision, options).await?;
+        warnings.extend(crate::reader::note_of_length(self.bundle.manifest(), plan.bounds()));
+        Ok(plan.with_warnings(warnings))
     }
 
     /// As [`Planner::open`], waiting for it. In a browser only the processor can be waited for.
@@ -74,8 +80,6 @@ impl<'a> Planner<'a> {
         if let Some(network) = self.network.take() {
             return Ok(network);
         }
-        let (path, onnx) = self.bundle.model(self.precision)?;
-        let imported = Network::import(onnx, self.bundle.manifest().labels.len());
-        imported.map_err(|source| Error::Model { path: path.to_owned(), source })
+        self.bundle.network(self.precision)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::readout::{merge_thresholds, read_verdict};
 use crate::text::{Encoded, Template, Tokenizer, encode_turn};
-use crate::{Bundle, Error, Options, Result, Turn, Verdict};
+use crate::{Bounds, Bundle, Error, Options, Result, Turn, Verdict};
 use grice_model::{Manifest, PerMaxim};
 
 /// What the reading of a turn has to say about its verdict.
@@ -23,18 +23,24 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads the tokenizer and manifest of a bundle, whose model has so many rows of words, if that is known.
+    /// Reads the tokenizer and manifest of a bundle, whose model can read so much. Of a graph that takes sequences of one length only, that
+    /// length is the manifest's `max_tokens` here.
     ///
     /// # Errors
     /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit.
-    pub fn read(bundle: &Bundle, options: &Options, embedding_rows: Option<usize>) -> Result<Reader> {
-        let tokenizer = Tokenizer::from_json(&bundle.tokenizer()?)?;
-        check_ids(&tokenizer, embedding_rows)?;
-        check_positions(bundle)?;
+    pub fn read(bundle: &Bundle, options: &Options, bounds: Bounds) -> Result<Reader> {
+        let mut manifest = bundle.manifest().clone();
+        let tokenizer = Tokenizer::for_templates(&bundle.tokenizer()?, &[&manifest.template, &manifest.turn_template])?;
+        check_ids(&tokenizer, bounds.embedding_rows)?;
+        match bounds {
+            Bounds { longest: Some(longest), is_fixed: true, .. } => {
+                manifest.max_tokens = manifest.max_tokens.min(longest)
+            }
+            Bounds { longest, .. } => check_positions(bundle, longest)?,
+        }
         let given = PerMaxim::from_fn(|maxim| options.thresholds.map(|given| *given.get(maxim)));
-        let manifest = bundle.manifest().clone();
         let thresholds = merge_thresholds(&manifest.thresholds, &given)?;
-        Ok(Reader { template: Template::new(&manifest), manifest, tokenizer, thresholds })
+        Ok(Reader { template: Template::new(&manifest).marked(&tokenizer), manifest, tokenizer, thresholds })
     }
 
     /// Token ids of a turn, as the model reads it.
@@ -84,21 +90,42 @@ fn check_ids(tokenizer: &Tokenizer, embedding_rows: Option<usize>) -> Result<()>
     }
 }
 
-/// A model with one row a position cannot read past its last row.
-fn check_positions(bundle: &Bundle) -> Result<()> {
+/// What to tell of a graph that takes fewer tokens than the manifest allows because it was exported for one length.
+pub(crate) fn note_of_length(manifest: &Manifest, bounds: Bounds) -> Option<String> {
+    let longest = bounds.longest.filter(|&longest| bounds.is_fixed && longest < manifest.max_tokens)?;
+    let text = format!(
+        "the ONNX graph takes {longest} tokens and no others, so longer texts are cut to {longest} and not to the {} of `max_tokens`; \
+         export it with dynamic axes for more",
+        manifest.max_tokens
+    );
+    Some(text)
+}
+
+/// A model with one row a position cannot read past its last row: by its own table where that was found, by its configuration otherwise.
+fn check_positions(bundle: &Bundle, longest: Option<usize>) -> Result<()> {
     let manifest = bundle.manifest();
-    if !manifest.family.positions_are_rows() {
-        return Ok(());
+    // Read where the graph tells too: a bundle whose configuration is damaged is not to be believed.
+    let config = manifest.family.positions_are_rows().then(|| bundle.config()).transpose()?;
+    let refused = |source: &str, rows: u64| Error::BundleFile {
+        path: "grice.json".to_owned(),
+        cause: format!(
+            "`max_tokens` is {}, but {source} only {rows} positions; lower `max_tokens` to {rows}",
+            manifest.max_tokens
+        ),
+    };
+    match longest {
+        Some(longest) if manifest.max_tokens > longest => {
+            return Err(refused(
+                "a sequence can have (by the table in the ONNX graph, and where in it positions begin)",
+                longest as u64,
+            ));
+        }
+        Some(_) => return Ok(()),
+        None => {}
     }
-    let config = bundle.config()?;
-    match config.get("max_position_embeddings").and_then(serde_json::Value::as_u64) {
-        Some(rows) if (manifest.max_tokens as u64) > rows => Err(Error::BundleFile {
-            path: "grice.json".to_owned(),
-            cause: format!(
-                "`max_tokens` is {}, but config.json gives the encoder only {rows} positions; lower `max_tokens`",
-                manifest.max_tokens
-            ),
-        }),
+    let rows = config.as_ref().and_then(|config| config.get("max_position_embeddings")?.as_u64());
+    match rows {
+        Some(rows) if (manifest.max_tokens as u64) > rows => Err(refused("config.json gives the encoder", rows)),
         _ => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 #![cfg(feature = "embedded-model")]
 #![allow(clippy::unwrap_used)]
 
-use grice_core::{Batch, Bundle, Detector, Engine, Network, Options, Turn};
+use grice_core::{Batch, Bundle, Detector, Engine, Lengths, Network, Options, Turn};
 use grice_cpu::CpuEngine;
 use grice_testkit::fixtures::{fixtures_folder, read};
 use grice_testkit::{FP32_TOLERANCE, assert_close};
@@ -64,4 +64,17 @@ fn ids_and_logits_are_those_of_the_python_libraries() {
         let (found, expected) = (probabilities(logits.row(0)), probabilities(&case.logits));
         assert_close(&format!("{} int8", case.name), &found, &expected, PROBABILITY_TOLERANCE);
     }
+}
+
+/// Without it each start would compare the fused program with its graph, which takes longer than all else.
+#[test]
+fn its_proof_is_current() {
+    let bundle = Bundle::embedded().unwrap();
+    let precision = bundle.manifest().default_precision();
+    let proof = bundle.lengths(precision).unwrap().proof.unwrap();
+    assert_eq!(proof.up_to, bundle.manifest().max_tokens);
+    let onnx = bundle.model(precision).unwrap().1;
+    let network = Network::import_for(&onnx, 4, &Lengths::up_to(bundle.manifest().max_tokens)).unwrap();
+    let hint = "`grice inspect --prove --model models/detector-mini` writes it";
+    assert_eq!(network.proof(proof.digest.clone()), Some(proof), "{hint}");
 }

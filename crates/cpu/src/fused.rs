@@ -335,6 +335,7 @@ fn pack(target: Target, linears: &[Linear]) -> Result<PackedLinear, ShapeError> 
                 (_, Some(values)) => WeightData::F32(values),
                 (Values::F32(values), _) => WeightData::F32(values),
                 (Values::F16(values), _) => WeightData::F16(values),
+                (Values::Int8Shifted { values, scales, zeros }, _) => WeightData::Int8Shifted { values, scales, zeros },
                 (Values::Int8Columns { values, scales } | Values::Int8Rows { values, scales }, None) => {
                     WeightData::Int8 { values, scales }
                 }

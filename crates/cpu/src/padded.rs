@@ -1,6 +1,6 @@
 //! The planned network, one reusable state a thread, and how a packed batch is spread over them.
 
-use grice_model::{Batch, EngineError, Logits, Network, Padded, Trace, record_step as record};
+use grice_model::{Batch, EngineError, FixedAxes, Logits, Network, Padded, Trace, record_step as record};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;
@@ -9,6 +9,10 @@ use tract_onnx::tract_core::internal::*;
 const ROWS_MAX: usize = 8;
 /// Sequences share a padded run while at most one token in eight is padding.
 const PADDING_SHARE_MAX: f64 = 0.125;
+/// Tokens of the sequences that tell whether padding is hidden: of the shortest `max_tokens` that a model may have.
+const PROBES: [[usize; 2]; 2] = [[5, 16], [13, 16]];
+/// Between sums in another order.
+const TOLERANCE: f32 = 1e-4;
 
 type Plan = TypedSimplePlan;
 type State = TypedSimpleState;
@@ -17,27 +21,60 @@ type State = TypedSimpleState;
 #[derive(Clone)]
 pub(crate) struct PaddedPlan {
     plan: Arc<Plan>,
-    takes_token_types: bool,
+    inputs: Inputs,
+}
+
+/// What the graph takes.
+#[derive(Clone, Copy)]
+struct Inputs {
+    token_types: bool,
+    axes: FixedAxes,
+    longest: Option<usize>,
+    /// Whether sequences of different lengths may run together.
+    hides_padding: bool,
 }
 
 impl PaddedPlan {
     pub(crate) fn new(network: &Network) -> Result<PaddedPlan, EngineError> {
         let plan = plan_network(network).map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        Ok(PaddedPlan { plan, takes_token_types: network.takes_token_types() })
+        let (axes, longest) = (network.fixed_axes(), network.longest());
+        let mut inputs = Inputs { token_types: network.takes_token_types(), axes, longest, hides_padding: false };
+        let words = network.embedding_rows().unwrap_or(1);
+        let probe = || {
+            PROBES.iter().try_fold(true, |hides, lengths| {
+                Ok::<_, TractError>(hides && hides_padding(&plan, inputs, words, *lengths)?)
+            })
+        };
+        // A graph that cannot say is never padded further than its own axes ask.
+        let may_pad = axes.sequence.is_none() && axes.batch != Some(1);
+        inputs.hides_padding = may_pad && matches!(catch_unwind(AssertUnwindSafe(probe)), Ok(Ok(true)));
+        Ok(PaddedPlan { plan, inputs })
     }
+}
+
+/// Whether a sequence has the same answer beside a longer one: not where a graph ignores its mask, or where a quantizer has cut off
+/// the mask's far value.
+fn hides_padding(plan: &Arc<Plan>, inputs: Inputs, words: usize, lengths: [usize; 2]) -> TractResult<bool> {
+    let row = |length: usize| (0..length).map(|place| ((place * 7_919 + 1) % words) as u32).collect::<Vec<u32>>();
+    let batch = Batch::pack(&lengths.map(row))?;
+    let mut state = plan.spawn()?;
+    let alone = run_padded(&mut state, &batch.padded(&[0], inputs.axes), inputs.token_types)?;
+    let beside = run_padded(&mut state, &batch.padded(&[0, 1], inputs.axes), inputs.token_types)?;
+    let pairs = alone.iter().zip(&beside);
+    Ok(pairs.into_iter().all(|(a, b)| (a - b).abs() <= TOLERANCE * a.abs().max(1.0)))
 }
 
 /// Threads that share a plan, each with the buffers of a state of its own.
 pub(crate) struct PaddedEngine {
     states: Vec<State>,
-    takes_token_types: bool,
+    inputs: Inputs,
 }
 
 impl PaddedEngine {
     pub(crate) fn new(plan: PaddedPlan, threads: usize) -> Result<PaddedEngine, EngineError> {
         let states: TractResult<Vec<State>> = (0..threads).map(|_| plan.plan.spawn()).collect();
         let states = states.map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        Ok(PaddedEngine { states, takes_token_types: plan.takes_token_types })
+        Ok(PaddedEngine { states, inputs: plan.inputs })
     }
 
     pub(crate) fn forward(
@@ -46,8 +83,9 @@ impl PaddedEngine {
         labels: usize,
         mut trace: Option<&mut Trace>,
     ) -> Result<Logits, EngineError> {
-        let runs = group_rows(batch);
-        let job = Job { batch, labels, takes_token_types: self.takes_token_types };
+        let job = Job { batch, labels, inputs: self.inputs };
+        job.check_lengths()?;
+        let runs = group_rows(batch, self.inputs);
         let answers = record(&mut trace, None, "graph", 0, || run_all(&mut self.states, &job, &runs))?;
         let mut logits = Logits::zeros(batch.rows(), labels);
         for (rows, values) in runs.iter().zip(answers) {
@@ -67,17 +105,25 @@ fn plan_network(network: &Network) -> TractResult<Arc<Plan>> {
 }
 
 /// Rows of like length together, longest first, so that threads finish about together.
-fn group_rows(batch: &Batch) -> Vec<Vec<usize>> {
+fn group_rows(batch: &Batch, inputs: Inputs) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..batch.rows()).collect();
     order.sort_by_key(|&row| std::cmp::Reverse(batch.sequence(row).len()));
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut tokens = 0;
+    let Inputs { axes, hides_padding, .. } = inputs;
+    let rows_max = axes.batch.unwrap_or(ROWS_MAX);
+    // Where every run has the same size, whatever fits is in good company.
+    let share_max = match (axes.sequence, axes.batch, hides_padding) {
+        (Some(_), _, _) | (None, Some(_), true) => 1.0,
+        (None, None, true) => PADDING_SHARE_MAX,
+        (None, _, false) => 0.0,
+    };
     for row in order {
         let length = batch.sequence(row).len();
         if let Some(group) = groups.last_mut() {
             let slots = (group.len() + 1) * batch.sequence(group[0]).len();
             let padding = slots - tokens - length;
-            if group.len() < ROWS_MAX && padding as f64 <= PADDING_SHARE_MAX * slots as f64 {
+            if group.len() < rows_max && padding as f64 <= share_max * slots as f64 {
                 group.push(row);
                 tokens += length;
                 continue;
@@ -92,18 +138,27 @@ fn group_rows(batch: &Batch) -> Vec<Vec<usize>> {
 struct Job<'a> {
     batch: &'a Batch,
     labels: usize,
-    takes_token_types: bool,
+    inputs: Inputs,
 }
 
 impl Job<'_> {
+    /// A row that is too long would fail inside an operator, and not by name.
+    fn check_lengths(&self) -> Result<(), EngineError> {
+        let longest = (0..self.batch.rows()).map(|row| self.batch.sequence(row).len()).max().unwrap_or(0);
+        match self.inputs.longest {
+            Some(positions) if longest > positions => Err(EngineError::Positions { tokens: longest, positions }),
+            _ => Ok(()),
+        }
+    }
+
     /// Logits `[rows.len(), labels]` of one padded run.
     fn run(&self, state: &mut State, rows: &[usize]) -> Result<Vec<f32>, EngineError> {
-        let padded = self.batch.padded(rows);
+        let padded = self.batch.padded(rows, self.inputs.axes);
         // tract panics where a graph looks up what is not there; a graph is a file, and no file may end the process.
-        let ran = catch_unwind(AssertUnwindSafe(|| run_padded(state, &padded, self.takes_token_types)));
+        let ran = catch_unwind(AssertUnwindSafe(|| run_padded(state, &padded, self.inputs.token_types)));
         let ran = ran.unwrap_or_else(|_| Err(format_err!("an operator gave up")));
         let ran = ran.and_then(|values| {
-            let expected = rows.len() * self.labels;
+            let expected = padded.rows * self.labels;
             ensure!(values.len() == expected, "{} logits, not {expected}", values.len());
             Ok(values)
         });

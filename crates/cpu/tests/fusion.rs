@@ -5,7 +5,7 @@
 use grice_cpu::{CpuEngine, CpuPlan};
 use grice_model::{Batch, Engine, Network, Precision};
 use grice_testkit::assert_close;
-use grice_testkit::fixtures::{Fixture, fixtures_folder};
+use grice_testkit::fixtures::{Fixture, QuantizedByOnnxRuntime, fixtures_folder};
 use prost::Message;
 use tract_onnx::pb::{ModelProto, NodeProto, TensorProto};
 
@@ -76,6 +76,44 @@ fn check(fixture: &Fixture, cause: &str, change: impl Fn(&mut ModelProto)) {
     let reason = network.program().expect_err("it should not fuse").reason.clone();
     assert!(reason.contains(cause), "`{reason}` does not say `{cause}`");
     compare(&reason, fixture, network, Network::import_graph(&onnx, 4).unwrap());
+}
+
+/// A quantizer that does not take back what the other one did, or rounds to steps that swallow what is there, is more than rounding.
+#[test]
+fn quantizers_that_do_more_than_round_are_not_passed_over() {
+    let onnx = QuantizedByOnnxRuntime::all().into_iter().find(|model| model.name == "tiny-bert-static").unwrap().onnx();
+    let fuses = |scale: Option<(&str, f32)>| {
+        let mut model = ModelProto::decode(onnx.as_slice()).unwrap();
+        let graph = model.graph.as_mut().unwrap();
+        let made: Vec<NodeProto> = graph.node.clone();
+        let is_pair = |node: &&NodeProto| {
+            let quantized = made.iter().find(|other| other.output.first() == node.input.first());
+            node.op_type == "DequantizeLinear" && quantized.is_some_and(|node| node.op_type == "QuantizeLinear")
+        };
+        // Between the embedding and the first layer.
+        let pair = made.iter().find(is_pair).unwrap();
+        if let Some((of, scale)) = scale {
+            let name = format!("{of}.scale");
+            graph.initializer.push(TensorProto {
+                name: name.clone(),
+                data_type: 1,
+                float_data: vec![scale],
+                ..TensorProto::default()
+            });
+            for node in &mut graph.node {
+                let is_it = node.output == pair.output || (of == "both" && node.output.first() == pair.input.first());
+                if is_it {
+                    node.input[1] = name.clone();
+                }
+            }
+        }
+        let network = Network::import(model.encode_to_vec(), 4).unwrap();
+        network.program().map(|_| ()).map_err(|unfused| unfused.reason.clone())
+    };
+    assert_eq!(fuses(None), Ok(()));
+    assert_eq!(fuses(Some(("both", 0.01))), Ok(()));
+    assert!(fuses(Some(("one", 0.01))).is_err());
+    assert!(fuses(Some(("both", 39.2))).is_err());
 }
 
 fn node(model: &mut ModelProto, find: impl Fn(&NodeProto) -> bool) -> &mut NodeProto {

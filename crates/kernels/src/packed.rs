@@ -19,6 +19,15 @@ pub enum WeightData<'a> {
         /// `[n]`.
         scales: &'a [f32],
     },
+    /// 8-bit integers around a zero of their own for each column: `w[i][j] = (values[i][j] − zeros[j]) · scales[j]`.
+    Int8Shifted {
+        /// `[k, n]`.
+        values: &'a [i8],
+        /// `[n]`.
+        scales: &'a [f32],
+        /// `[n]`.
+        zeros: &'a [i8],
+    },
     /// `[k, n]`.
     F32(&'a [f32]),
     /// `[k, n]`, the bits of IEEE binary16. Computed with in f32.
@@ -54,6 +63,8 @@ pub(crate) enum Panels {
         /// What the sum of each column starts from.
         start: Aligned<i32>,
         scales: Aligned<f32>,
+        /// Minus `zeros · scales`, by which a row's sum counts; `None` where all zeros are 0.
+        shifts: Option<Aligned<f32>>,
     },
     F32 {
         kernel: &'static F32Kernel,
@@ -74,7 +85,7 @@ impl PackedLinear {
             n = n.checked_add(part.n).ok_or(ShapeError::TooLarge { what: "n", max: usize::MAX, got: usize::MAX })?;
         }
         ShapeError::product("a weight's k · n", k.saturating_add(64), n.saturating_add(64))?;
-        let int8 = parts.iter().all(|part| matches!(part.data, WeightData::Int8 { .. }));
+        let int8 = parts.iter().all(|part| part.data.int8().is_some());
         if int8 && k > INT8_K_MAX {
             return Err(ShapeError::TooLarge { what: "k of 8-bit weights", max: INT8_K_MAX, got: k });
         }
@@ -104,7 +115,10 @@ impl PackedLinear {
     /// Memory in use, in bytes.
     pub fn bytes(&self) -> usize {
         let panels = match &self.panels {
-            Panels::Int8 { values, start, scales, .. } => values.len() + 4 * start.len() + 4 * scales.len(),
+            Panels::Int8 { values, start, scales, shifts, .. } => {
+                let shifts = shifts.as_ref().map_or(0, |shifts| shifts.len());
+                values.len() + 4 * (start.len() + scales.len() + shifts)
+            }
             Panels::F32 { values, .. } => 4 * values.len(),
         };
         panels + 4 * self.bias.len()
@@ -154,6 +168,17 @@ impl Panels {
     }
 }
 
+impl<'a> WeightData<'a> {
+    /// Numbers, factors and zeros of 8-bit integers.
+    fn int8(&self) -> Option<(&'a [i8], &'a [f32], &'a [i8])> {
+        match *self {
+            WeightData::Int8 { values, scales } => Some((values, scales, &[])),
+            WeightData::Int8Shifted { values, scales, zeros } => Some((values, scales, zeros)),
+            WeightData::F32(_) | WeightData::F16(_) => None,
+        }
+    }
+}
+
 impl WeightPart<'_> {
     fn check(&self, k: usize) -> Result<(), ShapeError> {
         let numbers = ShapeError::product("a weight's k · n", k, self.n)?;
@@ -161,6 +186,11 @@ impl WeightPart<'_> {
             WeightData::Int8 { values, scales } => {
                 ShapeError::check_length("an 8-bit weight of [k, n]", values, numbers)?;
                 ShapeError::check_length("the scales of a weight, [n]", scales, self.n)?;
+            }
+            WeightData::Int8Shifted { values, scales, zeros } => {
+                ShapeError::check_length("an 8-bit weight of [k, n]", values, numbers)?;
+                ShapeError::check_length("the scales of a weight, [n]", scales, self.n)?;
+                ShapeError::check_length("the zeros of a weight, [n]", zeros, self.n)?;
             }
             WeightData::F32(values) => ShapeError::check_length("a weight of [k, n] in f32", values, numbers)?,
             WeightData::F16(values) => ShapeError::check_length("a weight of [k, n] in f16", values, numbers)?,
@@ -172,6 +202,9 @@ impl WeightPart<'_> {
         let index = row * self.n + column;
         match self.data {
             WeightData::Int8 { values, scales } => f32::from(values[index]) * scales[column],
+            WeightData::Int8Shifted { values, scales, zeros } => {
+                f32::from(i16::from(values[index]) - i16::from(zeros[column])) * scales[column]
+            }
             WeightData::F32(values) => values[index],
             WeightData::F16(values) => half::f16::from_bits(values[index]).to_f32(),
         }
@@ -185,9 +218,10 @@ fn pack_int8(isa: Isa, k: usize, n: usize, parts: &[WeightPart<'_>]) -> Panels {
     let mut values = Aligned::zeros(order.k * columns);
     let mut start = Aligned::<i32>::zeros(columns);
     let mut scales = Aligned::zeros(columns);
+    let mut shifts = Aligned::<f32>::zeros(columns);
     let mut first = 0;
     for part in parts {
-        if let WeightData::Int8 { values: numbers, scales: factors } = part.data {
+        if let Some((numbers, factors, zeros)) = part.data.int8() {
             order.pack(&mut values, first, k, part.n, |row, column| numbers[row * part.n + column]);
             for row in numbers.chunks_exact(part.n.max(1)) {
                 for (start, &number) in start[first..].iter_mut().zip(row) {
@@ -195,10 +229,14 @@ fn pack_int8(isa: Isa, k: usize, n: usize, parts: &[WeightPart<'_>]) -> Panels {
                 }
             }
             scales[first..][..part.n].copy_from_slice(factors);
+            for (shift, (&zero, &factor)) in shifts[first..].iter_mut().zip(zeros.iter().zip(factors)) {
+                *shift = -(f32::from(zero) * factor);
+            }
         }
         first += part.n;
     }
-    Panels::Int8 { kernel, values, start, scales }
+    let shifts = shifts.iter().any(|&shift| shift != 0.0).then_some(shifts);
+    Panels::Int8 { kernel, values, start, scales, shifts }
 }
 
 fn pack_f32(kernel: &'static F32Kernel, k: usize, n: usize, parts: &[WeightPart<'_>]) -> Panels {

@@ -1,6 +1,6 @@
 //! Packed tokens: many sequences end to end, without padding.
 
-use crate::{Error, Result};
+use crate::{Error, FixedAxes, Result};
 use std::ops::Range;
 
 /// `ids[ΣL]` plus where each sequence starts. Built only by [`Batch::pack`], so the offsets always fit.
@@ -106,18 +106,21 @@ impl Batch {
         Batch { ids: ids.to_vec(), cu_seqlens }
     }
 
-    /// The given rows, padded to the longest of them.
-    pub fn padded(&self, rows: &[usize]) -> Padded {
-        let length = rows.iter().map(|&row| self.sequence(row).len()).max().unwrap_or(0);
-        let mut input_ids = vec![0; rows.len() * length];
-        let mut attention_mask = vec![0; rows.len() * length];
-        for (place, &row) in rows.iter().enumerate() {
+    /// The given rows, padded to the longest of them, or to the sizes that a graph's axes are fixed to: rows that are missing are the
+    /// first one again. Panics if `rows` are more, or longer, than the sizes.
+    pub fn padded(&self, rows: &[usize], axes: FixedAxes) -> Padded {
+        let longest = rows.iter().map(|&row| self.sequence(row).len()).max().unwrap_or(0);
+        let (count, length) = (axes.batch.unwrap_or(rows.len()), axes.sequence.unwrap_or(longest));
+        let mut input_ids = vec![0; count * length];
+        let mut attention_mask = vec![0; count * length];
+        let rows = rows.iter().chain(std::iter::repeat_n(&rows[0], count.saturating_sub(rows.len())));
+        for (place, &row) in rows.enumerate() {
             for (column, &id) in self.sequence(row).iter().enumerate() {
                 input_ids[place * length + column] = i64::from(id);
                 attention_mask[place * length + column] = 1;
             }
         }
-        Padded { input_ids, attention_mask, rows: rows.len(), length }
+        Padded { input_ids, attention_mask, rows: count, length }
     }
 }
 

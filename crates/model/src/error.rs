@@ -75,6 +75,26 @@ pub enum Error {
         /// What is wrong with its value.
         problem: String,
     },
+    /// Weights that the graph keeps in a file beside it cannot be had.
+    #[error("the weights `{tensor}` lie in the file `{file}` beside the ONNX file: {problem}")]
+    ExternalData {
+        /// Name of the tensor.
+        tensor: String,
+        /// Name of the file, as the graph has it.
+        file: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+    /// A function that the model brings with it cannot be spelled out.
+    #[error("the ONNX graph cannot be used: its function {function} (node `{node}`) {problem}")]
+    Function {
+        /// Name of the function.
+        function: String,
+        /// Name of the node that calls it.
+        node: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A node asks for something that grice does not support.
     #[error("the ONNX graph cannot be used: {op} (node `{node}`) {problem}")]
     GraphNode {

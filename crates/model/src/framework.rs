@@ -6,10 +6,12 @@ use tract_onnx::Onnx;
 use tract_onnx::model::ParsingContext;
 use tract_onnx::pb::NodeProto;
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::ops::cast::cast;
 use tract_onnx::tract_hir::infer::rules::{InferenceResult, Solver, TensorProxy};
 use tract_onnx::tract_hir::internal::{
     Expansion, InferenceOp, StaticName, TypedModel, bail, ensure, expand, format_err,
 };
+use tract_onnx::tract_hir::ops::binary::BinIntoHir;
 
 /// Beyond the positions of any sequence, and near enough to count to.
 const FARTHEST: i64 = 1 << 20;
@@ -21,10 +23,13 @@ type Builder = fn(&ParsingContext, &NodeProto) -> TractResult<(Box<dyn Inference
 static IMPORTER: LazyLock<(Onnx, HashMap<&str, Builder>)> = LazyLock::new(|| {
     // Exported shape hints are often stale after a quantizer has rewritten the file; tract infers them anyway.
     let mut framework = tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);
-    let guards: [(&str, Builder); 2] = [("LayerNormalization", layer_norm), ("Range", range)];
+    let guards: [(&str, Builder); 3] = [("CumSum", cum_sum), ("LayerNormalization", layer_norm), ("Range", range)];
     let replace =
         |(name, guard): (&'static str, Builder)| Some((name, framework.op_register.0.insert(name.to_owned(), guard)?));
     let unguarded = guards.into_iter().filter_map(replace).collect();
+    framework.op_register.insert("Equal", |_, _| Ok((crate::equal::Equal.into_hir(), vec![])));
+    framework.op_register.insert("QuantizeLinear", crate::quantizers::quantize_linear);
+    framework.op_register.insert("DequantizeLinear", crate::quantizers::dequantize_linear);
     (framework, unguarded)
 });
 
@@ -42,6 +47,11 @@ fn layer_norm(context: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dy
 /// unsigned.
 fn range(context: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
     guarded(context, node, Guard::Range)
+}
+
+/// tract's running sum, which cannot add up what it takes for sizes: whatever was cast to int64.
+fn cum_sum(context: &ParsingContext, node: &NodeProto) -> TractResult<(Box<dyn InferenceOp>, Vec<String>)> {
+    guarded(context, node, Guard::Numbers)
 }
 
 fn guarded(
@@ -68,6 +78,8 @@ struct Guarded {
 enum Guard {
     /// This is an axis of the first input.
     Axis(i64),
+    /// The first input is a number where it may be a size, and the output a size again.
+    Numbers,
     /// Start and limit, where they are numbers, are near enough, and the step is a positive whole one.
     Range,
 }
@@ -111,7 +123,14 @@ impl Expansion for Guarded {
     }
 
     fn wire(&self, prefix: &str, model: &mut TypedModel, inputs: &[OutletId]) -> TractResult<TVec<OutletId>> {
-        self.inner.wire(prefix, model, inputs)
+        let is_size = |outlet| Ok::<_, TractError>(model.outlet_fact(outlet)?.datum_type == TDim::datum_type());
+        if !matches!(self.guard, Guard::Numbers) || !is_size(inputs[0])? {
+            return self.inner.wire(prefix, model, inputs);
+        }
+        let mut numbers: TVec<OutletId> = inputs.into();
+        numbers[0] = model.wire_node(format!("{prefix}.numbers"), cast(i64::datum_type()), &[inputs[0]])?[0];
+        let made = self.inner.wire(&format!("{prefix}.made"), model, &numbers)?;
+        model.wire_node(prefix, cast(TDim::datum_type()), &made)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `grice.json`: labels, temperatures, thresholds and the text template of a bundle (`docs/bundle.md`).
 
-use crate::{Error, Family, Maxim, PerMaxim, Result, THRESHOLD_EXPECTED, is_threshold, utf16_hint};
+use crate::{Error, Family, Maxim, PerMaxim, Proof, Result, THRESHOLD_EXPECTED, is_threshold, utf16_hint};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -94,6 +94,8 @@ pub struct Manifest {
     pub models: BTreeMap<Precision, String>,
     /// `sha256:<hex>` of files, by their path.
     pub digests: BTreeMap<String, String>,
+    /// That the fused programs of files equal their graphs at every length, by path.
+    pub fused: BTreeMap<String, Proof>,
     /// Evaluation figures, free form.
     pub quality: serde_json::Value,
 }
@@ -115,9 +117,12 @@ struct Written {
     temperatures: Option<PerMaxim<f64>>,
     thresholds: Option<PerMaxim<f64>>,
     max_tokens: usize,
+    #[serde(default)]
     models: BTreeMap<Precision, String>,
     #[serde(default)]
     digests: BTreeMap<String, String>,
+    #[serde(default)]
+    fused: BTreeMap<String, Proof>,
     #[serde(default)]
     quality: serde_json::Value,
 }
@@ -128,7 +133,16 @@ impl Manifest {
     /// # Errors
     /// [`Error::ManifestSyntax`], [`Error::ManifestField`] or [`Error::ManifestNumber`], naming the field.
     pub fn parse(json: &[u8]) -> Result<Manifest> {
-        let written: Written = serde_json::from_slice(json)
+        Manifest::parse_beside(json, &|_| false)
+    }
+
+    /// As [`Manifest::parse`]. Where the manifest names no model, the files beside it that have the names of one are taken; `has`
+    /// says which paths there are.
+    ///
+    /// # Errors
+    /// As [`Manifest::parse`].
+    pub fn parse_beside(json: &[u8], has: &dyn Fn(&str) -> bool) -> Result<Manifest> {
+        let mut written: Written = serde_json::from_slice(json)
             .map_err(|error| Error::ManifestSyntax(utf16_hint(json).unwrap_or_else(|| error.to_string())))?;
         if written.format != FORMAT {
             return Err(field("format", format!("this build reads format {FORMAT}, found {}", written.format)));
@@ -141,7 +155,11 @@ impl Manifest {
             return Err(field("max_tokens", range));
         }
         if written.models.is_empty() {
-            return Err(field("models", "names no ONNX file".to_owned()));
+            written.models = find_models(has);
+        }
+        if written.models.is_empty() {
+            let problem = "names no ONNX file, and none of a usual name lies in the bundle (onnx/model.onnx, say)";
+            return Err(field("models", problem.to_owned()));
         }
         for path in written.models.values().chain(written.digests.keys()) {
             check_path(path)?;
@@ -161,6 +179,7 @@ impl Manifest {
             max_tokens: written.max_tokens,
             models: written.models,
             digests: written.digests,
+            fused: written.fused,
             quality: written.quality,
         })
     }
@@ -169,6 +188,32 @@ impl Manifest {
     pub fn default_precision(&self) -> Precision {
         self.models.keys().next().copied().unwrap_or(Precision::Fp32)
     }
+}
+
+/// What exporters call the file of each precision, in `onnx/` or at the top; the first that is there is taken. Files of fewer bits than
+/// eight are run as int8 where there is no other.
+const FILE_NAMES: [(Precision, &[&str]); 3] = [
+    (Precision::Fp32, &["model.onnx"]),
+    (Precision::Fp16, &["model_fp16.onnx"]),
+    (
+        Precision::Int8,
+        &[
+            "model_int8.onnx",
+            "model_quantized.onnx",
+            "model_uint8.onnx",
+            "model_q4.onnx",
+            "model_q4f16.onnx",
+            "model_bnb4.onnx",
+        ],
+    ),
+];
+
+fn find_models(has: &dyn Fn(&str) -> bool) -> BTreeMap<Precision, String> {
+    let find = |names: &[&str]| {
+        let paths = names.iter().flat_map(|name| [format!("onnx/{name}"), (*name).to_owned()]);
+        paths.into_iter().find(|path| has(path))
+    };
+    FILE_NAMES.iter().filter_map(|(precision, names)| Some((*precision, find(names)?))).collect()
 }
 
 fn field(field: &'static str, problem: String) -> Error {
@@ -198,11 +243,14 @@ fn check_template(name: &'static str, template: &str, known: &[&str], needed: &s
 }
 
 /// Paths stay inside the bundle: relative, forward slashes, no `..`.
-fn check_path(path: &str) -> Result<()> {
-    let inside = !path.is_empty()
+pub(crate) fn is_inside(path: &str) -> bool {
+    !path.is_empty()
         && !path.contains(['\\', '\0', ':'])
-        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
-    if inside { Ok(()) } else { Err(field("models", format!("`{path}` is not a path inside the bundle"))) }
+        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+}
+
+fn check_path(path: &str) -> Result<()> {
+    if is_inside(path) { Ok(()) } else { Err(field("models", format!("`{path}` is not a path inside the bundle"))) }
 }
 
 fn numbers(

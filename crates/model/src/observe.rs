@@ -14,6 +14,8 @@ pub struct Observed {
     pub typed: TypedModel,
     /// Whether there is a third input, `token_type_ids`, to be fed zeros.
     pub takes_token_types: bool,
+    /// The sizes that its axes are fixed to.
+    pub axes: crate::FixedAxes,
 }
 
 impl Observed {
@@ -27,12 +29,13 @@ impl Observed {
 }
 
 fn import(mut model: ModelProto, values: &[String]) -> Result<Observed> {
-    let takes_token_types = onnx::check_proto(&model)?;
+    let inputs = crate::prepare::prepare(&mut model, &crate::prepare::nothing_beside)?;
     crate::contrib::expand(&mut model)?;
     crate::rewrite::rewrite_for_types(&mut model, LOGITS);
     let mut inference = framework().model_for_proto_model(&model).map_err(|error| Error::Graph(causes(&error)))?;
     drop(model);
     onnx::check_operators(&inference)?;
-    let typed = onnx::type_check(&mut inference, takes_token_types, values);
-    Ok(Observed { typed: typed.map_err(|error| Error::Graph(causes(&error)))?, takes_token_types })
+    let typed = onnx::type_check(&mut inference, inputs, values);
+    let typed = typed.map_err(|error| Error::Graph(causes(&error)))?;
+    Ok(Observed { typed, takes_token_types: inputs.takes_token_types, axes: inputs.axes })
 }

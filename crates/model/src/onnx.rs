@@ -3,8 +3,11 @@
 //! The only importer: every engine starts from the [`Network`] made here.
 
 use crate::framework::framework;
-use crate::{Error, Precision, Program, Result, Unfused};
+use crate::fuse::FusedForm;
+use crate::prepare::{FixedAxes, Inputs, ReadBeside, nothing_beside, prepare};
+use crate::{Error, Lengths, Precision, Program, Proof, Result, Unfused};
 use prost::Message;
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tract_onnx::pb;
@@ -13,9 +16,9 @@ use tract_onnx::tract_core::ops::array::Gather;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_hir::internal::DimLike;
 
-const INPUT_IDS: &str = "input_ids";
-const ATTENTION_MASK: &str = "attention_mask";
-const TOKEN_TYPE_IDS: &str = "token_type_ids";
+pub(crate) const INPUT_IDS: &str = "input_ids";
+pub(crate) const ATTENTION_MASK: &str = "attention_mask";
+pub(crate) const TOKEN_TYPE_IDS: &str = "token_type_ids";
 pub(crate) const LOGITS: &str = "logits";
 
 /// A detector's network, from `input_ids` and `attention_mask` to `logits` (float32 `[batch, labels]`).
@@ -24,7 +27,16 @@ pub struct Network {
     form: Form,
     labels: usize,
     embedding_rows: Option<usize>,
-    takes_token_types: bool,
+    inputs: Inputs,
+    longest: Option<usize>,
+    compared: Option<Compared>,
+}
+
+/// In which sequences the fused form was compared with the graph.
+#[derive(Clone, Debug)]
+struct Compared {
+    up_to: usize,
+    pieces: BTreeSet<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -50,7 +62,28 @@ impl Network {
     /// # Errors
     /// One of [`Error`]'s `Onnx…` and `Graph…` variants, naming the input, output, node or operator at fault.
     pub fn import(onnx: impl AsRef<[u8]>, labels: usize) -> Result<Network> {
-        catch(|| import(onnx, labels, true))
+        Network::import_for(onnx, labels, &Lengths::default())
+    }
+
+    /// As [`Network::import`], fused only if that computes the same in sequences of all these lengths.
+    ///
+    /// # Errors
+    /// As [`Network::import`].
+    pub fn import_for(onnx: impl AsRef<[u8]>, labels: usize, lengths: &Lengths) -> Result<Network> {
+        Network::import_beside(onnx, labels, lengths, &nothing_beside)
+    }
+
+    /// As [`Network::import_for`], of a file whose weights may lie in files beside it, which `read` reads.
+    ///
+    /// # Errors
+    /// As [`Network::import`]; [`Error::ExternalData`] naming the tensor and the file.
+    pub fn import_beside(
+        onnx: impl AsRef<[u8]>,
+        labels: usize,
+        lengths: &Lengths,
+        read: ReadBeside<'_>,
+    ) -> Result<Network> {
+        catch(|| import(onnx, labels, Some(lengths), read))
     }
 
     /// As [`Network::import`], as tract's graph even where it could be fused: the second opinion for tests, and the form in
@@ -59,7 +92,7 @@ impl Network {
     /// # Errors
     /// As [`Network::import`].
     pub fn import_graph(onnx: impl AsRef<[u8]>, labels: usize) -> Result<Network> {
-        catch(|| import(onnx, labels, false))
+        catch(|| import(onnx, labels, None, &nothing_beside))
     }
 
     /// The graph, after declutter and before any engine's optimisation; `None` for a fused network.
@@ -98,7 +131,7 @@ impl Network {
         if stored == precision {
             return Ok(self);
         }
-        let Network { form, labels, embedding_rows, takes_token_types } = self;
+        let Network { form, labels, embedding_rows, inputs, longest, compared } = self;
         let error = |reason: &str| Error::Precision { stored, asked: precision, reason: reason.to_owned() };
         let program = match form {
             Form::Fused(program) => Arc::unwrap_or_clone(program),
@@ -106,7 +139,7 @@ impl Network {
         };
         let program =
             program.to_precision(precision).ok_or_else(|| error("what was rounded away cannot be made up"))?;
-        Ok(Network { form: Form::Fused(Arc::new(program)), labels, embedding_rows, takes_token_types })
+        Ok(Network { form: Form::Fused(Arc::new(program)), labels, embedding_rows, inputs, longest, compared })
     }
 
     /// The fused program by value, copied only if it is held elsewhere.
@@ -132,7 +165,40 @@ impl Network {
 
     /// Whether the graph has a third input, `token_type_ids`, to be fed zeros.
     pub fn takes_token_types(&self) -> bool {
-        self.takes_token_types
+        self.inputs.takes_token_types
+    }
+
+    /// Whether the graph took positions as an input, which are counted from 0 inside it now.
+    pub fn takes_positions(&self) -> bool {
+        self.inputs.takes_positions
+    }
+
+    /// The sizes that the graph's axes are fixed to, if they are, and it runs as tract's graph. A fused network takes any.
+    pub fn fixed_axes(&self) -> FixedAxes {
+        match &self.form {
+            Form::Fused(_) => FixedAxes::default(),
+            Form::Graph(..) => self.inputs.axes,
+        }
+    }
+
+    /// Whether the graph was exported for sequences of one length: [`Network::longest`] tokens, padding included.
+    pub fn is_fixed(&self) -> bool {
+        self.inputs.axes.sequence.is_some()
+    }
+
+    /// The most tokens that a sequence may have, if the graph has an end to them: positions in its table, or an axis of a fixed size.
+    pub fn longest(&self) -> Option<usize> {
+        self.longest
+    }
+
+    /// The longest sequence in which the fused program is known to equal its graph, in tokens; `None` of a graph that did not fuse.
+    pub fn compared_up_to(&self) -> Option<usize> {
+        self.compared.as_ref().map(|compared| compared.up_to)
+    }
+
+    /// The record of that, for the file with this digest.
+    pub fn proof(&self, digest: String) -> Option<Proof> {
+        self.compared.as_ref().map(|compared| Proof::new(digest, compared.up_to, &compared.pieces))
     }
 
     /// Bytes of weights and other constants.
@@ -182,67 +248,54 @@ fn constant_bytes(model: &TypedModel) -> usize {
         .sum()
 }
 
-fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: bool) -> Result<Network> {
+fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: Option<&Lengths>, read: ReadBeside<'_>) -> Result<Network> {
     let mut proto = pb::ModelProto::decode(onnx.as_ref()).map_err(|error| Error::OnnxSyntax(error.to_string()))?;
     drop(onnx);
-    let takes_token_types = check_proto(&proto)?;
+    let inputs = prepare(&mut proto, read)?;
     crate::contrib::expand(&mut proto)?;
     let unfused = match fused {
-        true => match fuse_proto(&mut proto, labels)? {
-            Ok(program) => {
+        Some(lengths) => match fuse_proto(&mut proto, labels, lengths)? {
+            Ok(FusedForm { program, up_to, pieces }) => {
                 let embedding_rows = Some(program.embedding.words.rows());
-                let form = Form::Fused(Arc::new(program));
-                return Ok(Network { form, labels, embedding_rows, takes_token_types });
+                let longest = fewest(inputs.axes.sequence, program.longest());
+                let (form, compared) = (Form::Fused(Arc::new(program)), Some(Compared { up_to, pieces }));
+                return Ok(Network { form, labels, embedding_rows, inputs, longest, compared });
             }
             Err(unfused) => unfused,
         },
-        false => Unfused { reason: "nobody asked for it".to_owned() },
+        None => Unfused { reason: "nobody asked for it".to_owned() },
     };
+    let longest = fewest(inputs.axes.sequence, crate::fuse::positions_of(&proto));
     crate::rewrite::rewrite(&mut proto, LOGITS);
     let mut inference = framework().model_for_proto_model(&proto).map_err(|error| Error::Graph(causes(&error)))?;
     drop(proto);
     check_operators(&inference)?;
-    let typed =
-        type_check(&mut inference, takes_token_types, &[LOGITS]).map_err(|error| Error::Graph(causes(&error)))?;
+    let typed = type_check(&mut inference, inputs, &[LOGITS]).map_err(|error| Error::Graph(causes(&error)))?;
     check_logits(&typed, labels)?;
     let embedding_rows = find_embedding_rows(&typed);
-    Ok(Network { form: Form::Graph(Arc::new(typed), unfused), labels, embedding_rows, takes_token_types })
+    let form = Form::Graph(Arc::new(typed), unfused);
+    Ok(Network { form, labels, embedding_rows, inputs, longest, compared: None })
+}
+
+fn fewest(one: Option<usize>, other: Option<usize>) -> Option<usize> {
+    one.into_iter().chain(other).min()
 }
 
 /// The program, if the graph has a fused form. A panic of tract's in a small piece of the graph is a reason not to fuse.
-fn fuse_proto(proto: &mut pb::ModelProto, labels: usize) -> Result<std::result::Result<Program, Unfused>> {
-    let fused = catch_unwind(AssertUnwindSafe(|| crate::fuse::fuse(proto, LOGITS)));
+fn fuse_proto(
+    proto: &mut pb::ModelProto,
+    labels: usize,
+    lengths: &Lengths,
+) -> Result<std::result::Result<FusedForm, Unfused>> {
+    let fused = catch_unwind(AssertUnwindSafe(|| crate::fuse::fuse(proto, LOGITS, lengths)));
     let gave_up = || Unfused { reason: "the importer gave up on a piece of it".to_owned() };
     match fused.unwrap_or_else(|_| Err(gave_up())) {
-        Ok(program) => {
-            check_logits(&program.head, labels)?;
-            Ok(Ok(program))
+        Ok(fused) => {
+            check_logits(&fused.program.head, labels)?;
+            Ok(Ok(fused))
         }
         Err(unfused) => Ok(Err(unfused)),
     }
-}
-
-/// Checks the names of inputs and outputs, and the attributes of nodes; whether `token_type_ids` is among the inputs.
-pub(crate) fn check_proto(proto: &pb::ModelProto) -> Result<bool> {
-    let Some(graph) = &proto.graph else {
-        return Err(Error::OnnxSyntax("it holds no graph".to_owned()));
-    };
-    // Old exporters list the weights among the inputs as well.
-    let weights: std::collections::HashSet<&str> =
-        graph.initializer.iter().map(|tensor| tensor.name.as_str()).collect();
-    let inputs: Vec<String> =
-        graph.input.iter().map(|value| value.name.clone()).filter(|name| !weights.contains(name.as_str())).collect();
-    let known = [INPUT_IDS, ATTENTION_MASK, TOKEN_TYPE_IDS];
-    let complete = inputs.iter().any(|name| name == INPUT_IDS) && inputs.iter().any(|name| name == ATTENTION_MASK);
-    if !complete || inputs.iter().any(|name| !known.contains(&name.as_str())) {
-        return Err(Error::GraphInputs { found: inputs });
-    }
-    let outputs: Vec<String> = graph.output.iter().map(|value| value.name.clone()).collect();
-    if !outputs.iter().any(|name| name == LOGITS) {
-        return Err(Error::GraphOutputs { found: outputs });
-    }
-    crate::attributes::check(graph)?;
-    Ok(inputs.iter().any(|name| name == TOKEN_TYPE_IDS))
 }
 
 pub(crate) fn check_operators(model: &InferenceModel) -> Result<()> {
@@ -258,16 +311,23 @@ pub(crate) fn check_operators(model: &InferenceModel) -> Result<()> {
 
 pub(crate) fn type_check(
     model: &mut InferenceModel,
-    takes_token_types: bool,
+    inputs: Inputs,
     outputs: &[impl AsRef<str>],
 ) -> TractResult<TypedModel> {
-    let inputs = [INPUT_IDS, ATTENTION_MASK].into_iter().chain(takes_token_types.then_some(TOKEN_TYPE_IDS));
-    model.select_inputs_by_name(inputs)?;
+    let names = [INPUT_IDS, ATTENTION_MASK].into_iter().chain(inputs.takes_token_types.then_some(TOKEN_TYPE_IDS));
+    model.select_inputs_by_name(names)?;
     model.select_outputs_by_name(outputs)?;
-    let batch = model.symbols.sym("batch");
-    let sequence = model.symbols.sym("sequence");
+    let size =
+        |fixed: Option<usize>, name| fixed.map_or_else(|| model.symbols.sym(name).to_dim(), |size| size.to_dim());
+    let (batch, sequence) = (size(inputs.axes.batch, "batch"), size(inputs.axes.sequence, "sequence"));
+    // What a comparison of sizes with -1 hangs on.
+    for size in [&batch, &sequence] {
+        if size.to_i64().is_err() {
+            model.symbols.add_assertion(format!("{size} >= 1"))?;
+        }
+    }
     for input in 0..model.inputs.len() {
-        let fact = i64::fact([batch.to_dim(), sequence.to_dim()]);
+        let fact = i64::fact([batch.clone(), sequence.clone()]);
         model.set_input_fact(input, fact.into())?;
     }
     std::mem::take(model).into_typed()?.into_decluttered()

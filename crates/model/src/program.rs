@@ -157,6 +157,11 @@ impl Program {
         self.embedding.projection.as_ref().map_or(columns, Linear::outputs)
     }
 
+    /// The most tokens of a sequence, where each position has a row of its own.
+    pub fn longest(&self) -> Option<usize> {
+        Some(self.embedding.positions.as_ref()?.tokens_max())
+    }
+
     /// How the weights of dense layers are stored.
     pub fn precision(&self) -> Precision {
         self.layers.first().map_or(Precision::Fp32, |layer| layer.up.weights.precision())

@@ -25,6 +25,15 @@ pub enum Values {
         /// `[columns]`.
         scales: Vec<f32>,
     },
+    /// Int8 around a zero of its own for each column: an element is `(values[i] − zero) · scale`.
+    Int8Shifted {
+        /// `[rows, columns]`.
+        values: Vec<i8>,
+        /// `[columns]`.
+        scales: Vec<f32>,
+        /// `[columns]`.
+        zeros: Vec<i8>,
+    },
     /// Symmetric int8 with one scale a row.
     Int8Rows {
         /// `[rows, columns]`.
@@ -42,6 +51,9 @@ impl Matrix {
             Values::F32(values) => values.len() == count,
             Values::F16(values) => values.len() == count,
             Values::Int8Columns { values, scales } => values.len() == count && scales.len() == columns,
+            Values::Int8Shifted { values, scales, zeros } => {
+                values.len() == count && scales.len() == columns && zeros.len() == columns
+            }
             Values::Int8Rows { values, scales } => values.len() == count && scales.len() == rows,
         };
         (fits && count > 0).then_some(Matrix { rows, columns, values })
@@ -75,6 +87,7 @@ impl Matrix {
             Values::Int8Columns { values, scales } | Values::Int8Rows { values, scales } => {
                 values.len() + scales.len() * 4
             }
+            Values::Int8Shifted { values, scales, zeros } => values.len() + scales.len() * 4 + zeros.len(),
         }
     }
 
@@ -86,6 +99,13 @@ impl Matrix {
             Values::Int8Columns { values, scales } => {
                 let rows = values.chunks_exact(self.columns);
                 rows.flat_map(|row| row.iter().zip(scales).map(|(&value, scale)| f32::from(value) * scale)).collect()
+            }
+            Values::Int8Shifted { values, scales, zeros } => {
+                let scale_of = |((&value, &scale), &zero): ((&i8, &f32), &i8)| {
+                    f32::from(i16::from(value) - i16::from(zero)) * scale
+                };
+                let rows = values.chunks_exact(self.columns);
+                rows.flat_map(|row| row.iter().zip(scales).zip(zeros).map(scale_of)).collect()
             }
             Values::Int8Rows { values, scales } => {
                 let rows = values.chunks_exact(self.columns).zip(scales);
@@ -102,6 +122,14 @@ impl Matrix {
             Values::Int8Columns { values, scales } => {
                 Values::Int8Rows { values: transpose(values, self.rows, self.columns), scales: scales.clone() }
             }
+            Values::Int8Shifted { values, scales, zeros } => match (all_alike(scales), all_alike(zeros)) {
+                (Some(scale), Some(zero)) => Values::Int8Shifted {
+                    values: transpose(values, self.rows, self.columns),
+                    scales: vec![scale; self.rows],
+                    zeros: vec![zero; self.rows],
+                },
+                _ => Values::F32(transpose(&self.to_f32(), self.rows, self.columns)),
+            },
             Values::Int8Rows { values, scales } => {
                 Values::Int8Columns { values: transpose(values, self.rows, self.columns), scales: scales.clone() }
             }
@@ -131,7 +159,7 @@ impl Matrix {
         match &self.values {
             Values::F32(_) => Precision::Fp32,
             Values::F16(_) => Precision::Fp16,
-            Values::Int8Columns { .. } | Values::Int8Rows { .. } => Precision::Int8,
+            Values::Int8Columns { .. } | Values::Int8Shifted { .. } | Values::Int8Rows { .. } => Precision::Int8,
         }
     }
 }
@@ -162,6 +190,11 @@ fn quantize(elements: &[f32], rows: usize, columns: usize, along: Along) -> Valu
         Along::Rows => Values::Int8Rows { values, scales },
         Along::Columns => Values::Int8Columns { values, scales },
     }
+}
+
+/// The value that all are, if they are one.
+fn all_alike<T: Copy + PartialEq>(values: &[T]) -> Option<T> {
+    values.first().copied().filter(|first| values.iter().all(|value| value == first))
 }
 
 fn transpose<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {

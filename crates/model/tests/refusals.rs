@@ -1,7 +1,7 @@
 //! What cannot be a detector is refused with its cause, and nothing panics.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use grice_model::{Batch, Error, Manifest, Maxim, Network, Precision};
+use grice_model::{Batch, Error, FixedAxes, Manifest, Maxim, Network, Precision};
 use grice_testkit::fixtures::{Fixture, fixtures_folder, read};
 use grice_testkit::that_ends;
 use proptest::prelude::*;
@@ -203,7 +203,7 @@ proptest! {
         prop_assert_eq!(batch.rows(), sequences.len());
         prop_assert_eq!(batch.tokens(), sequences.iter().map(Vec::len).sum::<usize>());
         let rows: Vec<usize> = (0..batch.rows()).rev().collect();
-        let padded = batch.padded(&rows);
+        let padded = batch.padded(&rows, FixedAxes::default());
         for (place, &row) in rows.iter().enumerate() {
             prop_assert_eq!(batch.sequence(row), sequences[row].as_slice());
             let slots = place * padded.length..(place + 1) * padded.length;

@@ -5,7 +5,7 @@ use crate::source::Source;
 use crate::threshold::{Method, choose_range};
 use crate::write::Ranges;
 use crate::{Error, Result};
-use grice_model::Observed;
+use grice_model::{FixedAxes, Observed};
 use std::collections::BTreeMap;
 use tract_onnx::prelude::*;
 
@@ -114,6 +114,9 @@ struct Runner {
 impl Runner {
     fn plan(source: &Source, names: &[String]) -> Result<Runner> {
         let observed = Observed::import(source.model.clone(), names)?;
+        if observed.axes != FixedAxes::default() {
+            return Err(Error::FixedAxes);
+        }
         let takes_token_types = observed.takes_token_types;
         let plan = || -> TractResult<TypedSimpleState> {
             let mut typed = observed.typed;

@@ -21,6 +21,12 @@ pub enum Error {
         /// What, and where.
         what: String,
     },
+    /// A graph that takes samples of one length only.
+    #[error(
+        "the ONNX graph has inputs of fixed sizes, so padding would be calibrated too; export it with dynamic axes, or quantize \
+         it without calibration (--mode dynamic)"
+    )]
+    FixedAxes,
     /// A weight that lies in another file.
     #[error("the tensor `{0}` lies in another file; save the model as one ONNX file with its weights inside")]
     External(String),

@@ -43,8 +43,9 @@ impl Loaded {
         let precision = planner.precision();
         let digest = bundle.model_digest(precision)?;
         let plans = Arc::new(Plans::load(bundle, planner, &digest, options, devices)?);
-        let id_bound = plans.of_replica(0).embedding_rows();
-        let reader = Reader::read(bundle, options, id_bound)?;
+        let bounds = plans.of_replica(0).bounds();
+        let id_bound = bounds.embedding_rows;
+        let reader = Reader::read(bundle, options, bounds)?;
         let own = Arc::clone(&plans);
         let build: BuildEngine = Arc::new(move |replica: &Replica| {
             let engine = own.renew(replica.index)?.engine(replica.threads)?;

@@ -4,7 +4,10 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod conformance;
+pub mod encoders;
+pub mod files;
 pub mod fixtures;
+pub mod operators;
 
 /// How far an fp32 engine's logits may lie from PyTorch's: the rounding of some hundred sums of products in another order.
 pub const FP32_TOLERANCE: f32 = 1e-4;

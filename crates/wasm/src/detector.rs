@@ -1,12 +1,13 @@
 //! A model with its schedule, driven by the page's event loop.
 
+use crate::task::Task;
 use crate::values::{clock, coded, read_json, read_turn, refusal, to_js, write_json};
 use grice_core::schedule::{BatchId, RequestId, Run, Time};
 use grice_core::session::{Pushed, Session, Settings, Step};
 use grice_core::{
     AnyEngine, Batch, Bundle, Device, Engine as _, EngineError, Model, Options, Rows, run_rows, run_rows_blocking,
 };
-use js_sys::{Function, Promise, Uint8Array};
+use js_sys::{Function, Uint8Array};
 use serde_json::json;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -43,23 +44,23 @@ impl Detector {
     /// An `Error` with `code: "bad_model"`, its message naming the file at fault, or `"bad_input"` for the settings.
     pub fn load(bundle_tar: &Uint8Array, settings: &str) -> Result<Detector, JsValue> {
         // A copy, since the caller's buffer lives outside wasm memory; dropped before the first batch.
-        let bundle = Bundle::from_tar(&bundle_tar.to_vec()).map_err(to_js)?;
+        let bundle = Bundle::from_tar_bytes(bundle_tar.to_vec()).map_err(to_js)?;
         let (settings, options) = read_settings(settings, Device::Cpu)?;
         let model = Model::load(&bundle, &options).map_err(to_js)?;
         Detector::new(bundle, model, &settings, options)
     }
 
-    /// The same on another device: `"auto"`, `"cpu"` or `"gpu"`. Does not block while a GPU works.
-    ///
-    /// # Errors
-    /// As `load`, and `code: "unsupported"` if a GPU was asked for and cannot be used.
+    /// The same on another device: `"auto"`, `"cpu"` or `"gpu"`. The task ends with a `Detector`, or an error as of `load`, or one with
+    /// `code: "unsupported"` if a GPU was asked for and cannot be used.
     #[cfg(feature = "gpu")]
-    pub async fn open(bundle_tar: Uint8Array, settings: String, device: String) -> Result<Detector, JsValue> {
-        let bundle = Bundle::from_tar(&bundle_tar.to_vec()).map_err(to_js)?;
-        let device = device.parse().map_err(|problem: String| coded("bad_input", &problem))?;
-        let (settings, options) = read_settings(&settings, device)?;
-        let model = Model::open(&bundle, &options).await.map_err(to_js)?;
-        Detector::new(bundle, model, &settings, options)
+    pub fn open(bundle_tar: Uint8Array, settings: String, device: String) -> Task {
+        Task(Box::pin(async move {
+            let bundle = Bundle::from_tar_bytes(bundle_tar.to_vec()).map_err(to_js)?;
+            let device = device.parse().map_err(|problem: String| coded("bad_input", &problem))?;
+            let (settings, options) = read_settings(&settings, device)?;
+            let model = Model::open(&bundle, &options).await.map_err(to_js)?;
+            Detector::new(bundle, model, &settings, options).map(JsValue::from)
+        }))
     }
 
     /// Loads the model compiled into this module.
@@ -114,9 +115,9 @@ impl Detector {
         write_json(&step)
     }
 
-    /// Runs the batch that `poll` told of: on the processor at once, blocking for as long as that takes; on a GPU it gives a promise of
-    /// the end. Nothing happens if there is none. A GPU that goes away is replaced by the processor, as `info` then says.
-    pub fn run(&mut self) -> Option<Promise> {
+    /// Runs the batch that `poll` told of: on the processor at once, blocking for as long as that takes; on a GPU it gives a task, which
+    /// ends with `true`. Nothing happens if there is none. A GPU that goes away is replaced by the processor, as `info` then says.
+    pub fn run(&mut self) -> Option<Task> {
         let run = self.next.take()?;
         let mut engine = self.desk.borrow_mut().engine.take()?;
         if engine.info().device == "cpu" {
@@ -126,7 +127,7 @@ impl Detector {
             return None;
         }
         let (desk, spare) = (Rc::clone(&self.desk), self.spare.clone());
-        Some(wasm_bindgen_futures::future_to_promise(async move {
+        Some(Task(Box::pin(async move {
             let mut outcome = run_rows(&run.batch, async |part: &Batch| engine.run(part).await).await;
             if let (Err(EngineError::DeviceLost(reason)), Some(spare)) = (&outcome, spare) {
                 let options = Options { device: Device::Cpu, ..spare.1.clone() };
@@ -136,8 +137,8 @@ impl Detector {
                 outcome = run_rows(&run.batch, async |part: &Batch| engine.run(part).await).await;
             }
             desk.borrow_mut().put_back(engine, &run, outcome);
-            Ok(JsValue::UNDEFINED)
-        }))
+            Ok(JsValue::TRUE)
+        })))
     }
 
     /// Takes in what came of `run`. `false` if nothing did.
@@ -170,12 +171,7 @@ impl Detector {
 
     fn new(bundle: Bundle, model: Model, settings: &Settings, options: Options) -> Result<Detector, JsValue> {
         let engine = model.build_engine(1).map_err(to_js)?;
-        let path = bundle.model_path(model.precision()).map_err(to_js)?;
-        // Loading has held the file to a digest in the manifest; only without one is it read again.
-        let digest = match bundle.manifest().digests.get(path) {
-            Some(digest) => digest.to_ascii_lowercase(),
-            None => bundle.model_digest(model.precision()).map_err(to_js)?,
-        };
+        let digest = bundle.model_digest(model.precision()).map_err(to_js)?;
         let is_gpu = engine.info().device == "gpu";
         let session = Session::new(model, &digest, settings).map_err(to_js)?;
         let desk = Rc::new(RefCell::new(Desk { engine: Some(engine), done: None, moved: None }));

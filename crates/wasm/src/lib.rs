@@ -7,9 +7,10 @@
 
 mod detector;
 mod engine;
+mod task;
 mod values;
 
-pub use {detector::Detector, engine::Engine};
+pub use {detector::Detector, engine::Engine, task::Task};
 
 /// Makes a fault in grice readable in the console, where a trap alone says only "unreachable".
 #[wasm_bindgen::prelude::wasm_bindgen(start)]

@@ -19,13 +19,14 @@ const FLAGS = [
   "--disable-dev-shm-usage",
 ];
 
-/** A browser with an empty profile. `close` ends it and forgets the profile. */
-export async function launch({ flags = [] } = {}) {
+/** A browser with an empty profile, and an extension if a folder with one is named. `close` ends it and forgets the profile. */
+export async function launch({ flags = [], extension } = {}) {
   const profile = await mkdtemp(path.join(tmpdir(), "grice-web-"));
   const context = await chromium.launchPersistentContext(profile, {
     executablePath: process.env.CHROMIUM ?? find(),
     headless: true,
-    args: [...FLAGS, ...flags],
+    args: [...FLAGS, ...flags, ...(extension ? [`--disable-extensions-except=${extension}`, `--load-extension=${extension}`] : [])],
+    ignoreDefaultArgs: extension ? ["--disable-extensions"] : [],
   });
   context.setDefaultTimeout(300_000);
   return {

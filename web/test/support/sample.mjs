@@ -8,16 +8,21 @@ import { fileURLToPath } from "node:url";
 
 const web = fileURLToPath(new URL("../..", import.meta.url));
 
-/** A copy of a folder of `test/` in which `import "grice"`, and the packages named, are found. */
-export function makeProject(name, packages = []) {
+/** A copy of a folder of `test/` in which `import "grice"`, and the packages named, are found; unless another installs what it needs. */
+export function makeProject(name, packages = [], { installs = true } = {}) {
   const folder = mkdtempSync(path.join(tmpdir(), "grice-project-"));
   if (name) cpSync(path.join(web, "test", name), folder, { recursive: true });
-  const modules = path.join(folder, "node_modules");
-  mkdirSync(path.join(modules, "grice"), { recursive: true });
+  if (installs) addPackage(folder);
+  for (const each of packages) cpSync(path.join(web, "node_modules", each), path.join(folder, "node_modules", each), { recursive: true });
+  return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
+}
+
+/** Puts the package into a project, as `npm install` would. */
+export function addPackage(folder) {
+  const installed = path.join(folder, "node_modules/grice");
+  mkdirSync(installed, { recursive: true });
   const packed = JSON.parse(execFileSync("npm", ["pack", "--json", "--pack-destination", folder], { cwd: web, encoding: "utf8" }));
   const [{ filename }] = Array.isArray(packed) ? packed : Object.values(packed);
-  execFileSync("tar", ["--extract", "--file", path.join(folder, filename), "--strip-components=1", "--directory", path.join(modules, "grice")]);
+  execFileSync("tar", ["--extract", "--file", path.join(folder, filename), "--strip-components=1", "--directory", installed]);
   rmSync(path.join(folder, filename));
-  for (const each of packages) cpSync(path.join(web, "node_modules", each), path.join(modules, each), { recursive: true });
-  return { folder, remove: () => rmSync(folder, { recursive: true, force: true }) };
 }

@@ -4,7 +4,7 @@ use super::samples::Encoder;
 use crate::args::Common;
 use crate::error::{CliError, Result};
 use crate::model::{open_bundle, quietly};
-use grice_core::{Bundle, Detector, Maxim, Options, PerMaxim, Precision};
+use grice_core::{Bundle, Detector, Maxim, Options, PerMaxim, Precision, read_model_file};
 use grice_quantize::Column;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -29,9 +29,7 @@ impl Origin {
         let path = common.model.as_deref();
         let is_onnx = |path: &&Path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
         if let Some(path) = path.filter(is_onnx).filter(|path| !path.is_dir()) {
-            let read = std::fs::read(path);
-            let bytes = read.map_err(|source| CliError::Read { place: path.display().to_string(), source })?;
-            return Ok(Origin::File(path.to_owned(), bytes));
+            return Ok(Origin::File(path.to_owned(), read_model_file(path)?));
         }
         let bundle = open_bundle(common)?;
         // Fails early, and with the precisions that there are.
@@ -56,7 +54,7 @@ impl Origin {
     pub(crate) fn onnx(&self) -> Result<Cow<'_, [u8]>> {
         match self {
             Origin::File(_, bytes) => Ok(Cow::Borrowed(bytes)),
-            Origin::Bundle(bundle, _) => Ok(bundle.model(Precision::Fp32)?.1),
+            Origin::Bundle(bundle, _) => Ok(bundle.whole_model(Precision::Fp32)?.1),
         }
     }
 

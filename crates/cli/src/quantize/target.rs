@@ -5,7 +5,7 @@ use super::report::Outcome;
 use crate::args::{Quantize, QuantizeMode};
 use crate::error::{CliError, Result};
 use grice_core::{Bundle, file_digest};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -69,19 +69,22 @@ fn write_bundle(folder: &Path, own: bool, bundle: &Bundle, outcome: &Outcome) ->
     let mut manifest: Value = serde_json::from_slice(&bundle.file("grice.json")?)
         .map_err(|error| CliError::Manifest(format!("not JSON: {error}")))?;
     if !own {
-        let models = bundle.manifest().models.iter().filter(|(other, _)| **other != precision).map(|(_, path)| path);
-        for name in ["config.json", "tokenizer.json"].into_iter().chain(models.map(String::as_str)) {
-            write_file(&folder.join(name), &bundle.file(name)?)?;
+        let mut names = vec!["config.json".to_owned(), "tokenizer.json".to_owned()];
+        for (&other, path) in bundle.manifest().models.iter().filter(|(other, _)| **other != precision) {
+            names.push(path.clone());
+            names.extend(bundle.weight_files(other)?);
+        }
+        for name in names {
+            write_file(&folder.join(&name), &bundle.file(&name)?)?;
         }
     }
     write_file(&folder.join(&path), &outcome.onnx)?;
     let Some(fields) = manifest.as_object_mut() else {
         return Err(CliError::Manifest("not an object".to_owned()));
     };
-    if let Some(old) = bundle.manifest().models.get(&precision).filter(|old| **old != path)
-        && let Some(digests) = fields.get_mut("digests").and_then(Value::as_object_mut)
-    {
-        digests.remove(old);
+    if let Some(old) = bundle.manifest().models.get(&precision).filter(|old| **old != path) {
+        forget(fields, "digests", old);
+        forget(fields, "fused", old);
     }
     let mut set = |field: &str, name: &str, value: Value| {
         let object = fields.entry(field).or_insert_with(|| json!({}));
@@ -93,12 +96,23 @@ fn write_bundle(folder: &Path, own: bool, bundle: &Bundle, outcome: &Outcome) ->
     set("models", precision.name(), json!(path));
     set("digests", &path, json!(file_digest(&outcome.onnx)));
     set("quality", precision.name(), outcome.json());
+    match crate::prove::proof_of(&path, &outcome.onnx, bundle.manifest().max_tokens)? {
+        Some(proof) => set("fused", &path, json!(proof)),
+        None => forget(fields, "fused", &path),
+    }
     let text = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n";
     write_file(&folder.join("grice.json"), text.as_bytes())
 }
 
+/// Removes what is said of a file.
+fn forget(fields: &mut Map<String, Value>, field: &str, path: &str) {
+    if let Some(object) = fields.get_mut(field).and_then(Value::as_object_mut) {
+        object.remove(path);
+    }
+}
+
 /// Writes a file whole or not at all.
-fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     let write = || -> io::Result<()> {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder)?;

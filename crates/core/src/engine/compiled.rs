@@ -1,7 +1,7 @@
 //! The compiled engine beside a bundle's model: made once for a device, and found again at every start on it.
 
 use super::{Form, Plan, open_adapter, self_test, wait_for};
-use crate::{Bundle, Device, Error, Options, Planner, Result};
+use crate::{Bounds, Bundle, Device, Error, Options, Planner, Result};
 use grice_gpu::{Answers, CompiledPlan, GpuPlan, Origin};
 use grice_model::{Batch, Logits, Precision};
 use std::path::{Path, PathBuf};
@@ -130,9 +130,9 @@ async fn reopen(
     // Without a device there is nothing to say of the file; whoever asked hears of the device when it is opened for the model itself.
     let gpu = open_adapter(options, index).await.map_err(|_| None)?;
     let plan = load(&gpu, &compiled, precision).await.map_err(Some)?;
-    let embedding_rows = compiled.origin().embedding_rows;
+    let bounds = Bounds { embedding_rows: compiled.origin().embedding_rows, ..Bounds::default() };
     let form = Form::Gpu(gpu, plan);
-    Ok(Plan { form, embedding_rows, fallback_reason: None, compiled: Some(path.to_owned()), warnings: Vec::new() })
+    Ok(Plan { form, bounds, fallback_reason: None, compiled: Some(path.to_owned()), warnings: Vec::new() })
 }
 
 /// Uploads it, and compares its answers with those that the processor gave.

@@ -1,4 +1,4 @@
-//! Whether a GPU computes this model rightly: a few short sequences, against the processor.
+//! Whether a GPU computes this model rightly: a few short sequences and one of full length, against the processor.
 //!
 //! Shader compilers and drivers have been wrong without a word; a wrong verdict is worse than a slow one.
 
@@ -6,7 +6,7 @@ use grice_cpu::CpuPlan;
 use grice_gpu::GpuPlan;
 use grice_model::{Batch, Engine, Logits, Network, Precision};
 
-/// Of lengths around the edges of tiles, the longest within any model's positions.
+/// Around the edges of tiles; the longest that the model takes is tried beside them.
 const LENGTHS: [usize; 4] = [1, 7, 33, 64];
 
 /// Compares logits, and says by how much they differ if that is more than their precision explains.
@@ -63,6 +63,7 @@ pub(super) fn batch(network: &Network) -> Result<Batch, String> {
     let positions = network.program().ok().and_then(|program| program.embedding.positions.as_ref());
     let length_max = positions.map_or(usize::MAX, |positions| positions.tokens_max());
     let ids = |length: usize| (0..length).map(|place| ((place * 7_919 + length) % rows) as u32).collect();
-    let sequences: Vec<Vec<u32>> = LENGTHS.into_iter().map(|length| ids(length.min(length_max))).collect();
+    let lengths = LENGTHS.into_iter().chain(network.compared_up_to());
+    let sequences: Vec<Vec<u32>> = lengths.map(|length| ids(length.min(length_max))).collect();
     Batch::pack(&sequences).map_err(|error| error.to_string())
 }

@@ -1,6 +1,7 @@
 //! A turn → the model's text → token ids, within the model's length.
 
 mod excerpt;
+mod specials;
 mod template;
 mod tokenizer;
 mod visible;

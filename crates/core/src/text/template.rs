@@ -57,6 +57,16 @@ impl Template {
         }
     }
 
+    /// The same with its special tokens written as the tokenizer reads them.
+    pub fn marked(self, tokenizer: &super::Tokenizer) -> Template {
+        let mark = |part| match part {
+            Part::Literal(literal) => Part::Literal(tokenizer.mark(&literal)),
+            field => field,
+        };
+        let parts = self.parts.into_iter().map(mark).collect();
+        Template { parts, turn_template: tokenizer.mark(&self.turn_template), evidence_ignored: self.evidence_ignored }
+    }
+
     /// The context as one text: as given, or its utterances after the turn template, joined by one space.
     pub fn context_text(&self, context: &Context) -> String {
         match context {

@@ -1,5 +1,6 @@
 //! Text → token ids, by the `tokenizers` library with the same regex engine on every target.
 
+use super::specials::{Renamed, put_out_of_reach};
 use crate::{Error, Result};
 use serde::Deserialize;
 use tokenizers::models::ModelWrapper;
@@ -8,6 +9,7 @@ use tokenizers::models::ModelWrapper;
 #[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    specials: Renamed,
     unknown: Option<u32>,
 }
 
@@ -22,18 +24,33 @@ pub(crate) struct Tokens {
 }
 
 impl Tokenizer {
-    /// Reads `tokenizer.json`.
+    /// Reads `tokenizer.json`. No text without a NUL gives a special token, whatever the file lets through.
     ///
     /// # Errors
     /// [`Error::Tokenizer`] with what the library says.
     pub fn from_json(json: &[u8]) -> Result<Tokenizer> {
+        Tokenizer::for_templates(json, &[])
+    }
+
+    /// As [`Tokenizer::from_json`], for templates that may spell special tokens: [`Tokenizer::mark`] writes those.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_json`].
+    pub fn for_templates(json: &[u8], templates: &[&str]) -> Result<Tokenizer> {
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        inner.with_truncation(None).map_err(|error| Error::Tokenizer(error.to_string()))?;
-        inner.with_padding(None);
         // A user who writes "[SEP]" means those five characters.
         inner.set_encode_special_tokens(true);
         let unknown = unknown_id(&inner, json);
-        Ok(Tokenizer { inner, unknown })
+        let (mut inner, specials) = put_out_of_reach(inner, json, templates)?;
+        inner.set_encode_special_tokens(true);
+        inner.with_truncation(None).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        inner.with_padding(None);
+        Ok(Tokenizer { inner, specials, unknown })
+    }
+
+    /// A template's text as it must be written for its special tokens to be read as such.
+    pub(crate) fn mark(&self, text: &str) -> String {
+        self.specials.mark(text)
     }
 
     /// The ids of a text, special tokens included.

@@ -109,9 +109,9 @@ pub(crate) fn row_of_words(precision: Precision, k: usize) -> (usize, u64) {
 }
 
 fn common_precision(layers: &[&Linear]) -> Precision {
-    // Scales along k do not come out of a sum.
+    // Scales along k do not come out of a sum; zeros do, but no shader takes them off.
     let precision = |layer: &&Linear| match layer.weights.values() {
-        Values::F32(_) | Values::Int8Rows { .. } => Precision::Fp32,
+        Values::F32(_) | Values::Int8Rows { .. } | Values::Int8Shifted { .. } => Precision::Fp32,
         Values::F16(_) => Precision::Fp16,
         Values::Int8Columns { .. } => Precision::Int8,
     };

@@ -3,14 +3,15 @@
 use std::cell::Cell;
 
 use crate::aligned::Aligned;
+use crate::gemm::Int8Kernel;
 use crate::packed::{PackedLinear, Panels};
 use crate::pool::{Parts, Pool, share};
 
 /// Rows ready for a kernel.
 #[derive(Clone, Copy)]
 pub(crate) enum Operand<'a> {
-    /// Quantized rows, `stride` bytes apart, and a factor for each.
-    Int8 { bytes: &'a [u8], stride: usize, k: usize, scales: &'a [f32] },
+    /// Quantized rows, `stride` bytes apart, a factor for each, and the sum of each, times its factor, where the weights need it.
+    Int8 { bytes: &'a [u8], stride: usize, k: usize, scales: &'a [f32], sums: &'a [f32] },
     /// Rows `stride` numbers apart.
     F32 { numbers: &'a [f32], stride: usize },
 }
@@ -55,22 +56,29 @@ pub(crate) fn prepare<'a>(
     let k = weights.k();
     let task_count = tasks.clamp(1, rows.max(1));
     match &weights.panels {
-        Panels::Int8 { kernel, .. } => {
+        Panels::Int8 { kernel, shifts, .. } => {
             let padded = k.next_multiple_of(kernel.k_align);
             let stride = odd_lines(padded * kernel.row_bytes);
             buffer.bytes.resize(rows * stride);
-            buffer.numbers.resize(rows);
+            // Factors, then sums.
+            buffer.numbers.resize(2 * rows);
             let (bytes, scales) = (Parts::new(&mut buffer.bytes), Parts::new(&mut buffer.numbers));
             pool.run(task_count, &|task| {
                 for row in share(rows, task_count, task) {
                     // SAFETY: each row is one task's; the kernel is had by an `Isa` only, and the row has room for `padded` numbers.
                     unsafe {
                         let out = bytes.part(row * stride, padded * kernel.row_bytes);
-                        scales.part(row, 1)[0] = (kernel.quantize_row)(&x[row * x_stride..][..k], out);
+                        let scale = (kernel.quantize_row)(&x[row * x_stride..][..k], out);
+                        scales.part(row, 1)[0] = scale;
+                        if shifts.is_some() {
+                            scales.part(rows + row, 1)[0] =
+                                row_sum(kernel, &out[..k * kernel.row_bytes]) as f32 * scale;
+                        }
                     }
                 }
             });
-            Operand::Int8 { bytes: &buffer.bytes, stride, k: padded, scales: &buffer.numbers }
+            let (scales, sums) = buffer.numbers.split_at(rows);
+            Operand::Int8 { bytes: &buffer.bytes, stride, k: padded, scales, sums }
         }
         // Rows whose places differ by whole pages share one set of the cache; a tile of them would not fit.
         Panels::F32 { .. } if x_stride.is_multiple_of(1024) && rows > 4 => {
@@ -87,6 +95,16 @@ pub(crate) fn prepare<'a>(
         }
         Panels::F32 { .. } => Operand::F32 { numbers: x, stride: x_stride },
     }
+}
+
+/// The sum of a quantized row; below 2²⁴ for every `k` that weights are packed with, so exact as f32 too.
+fn row_sum(kernel: &Int8Kernel, row: &[u8]) -> i32 {
+    if kernel.row_bytes == 2 {
+        return row.as_chunks::<2>().0.iter().map(|&word| i32::from(i16::from_ne_bytes(word))).sum();
+    }
+    // Flipping the highest bit of a byte that was offset by 128 takes the offset off.
+    let flip = kernel.offset as u8;
+    row.iter().map(|&byte| i32::from((byte ^ flip) as i8)).sum()
 }
 
 /// The next odd number of cache lines, in bytes: rows so far apart spread over all sets of a cache.

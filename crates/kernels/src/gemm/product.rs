@@ -115,12 +115,33 @@ impl Product<'_> {
     /// # Safety
     /// `out` has room for `rows` rows of a whole panel, as has its residual, and nobody else uses that.
     unsafe fn run_kernel(&self, rows: Range<usize>, panel: usize, out: Out) {
+        let (start, stride) = (out.start, out.stride);
+        // SAFETY: the caller's promise.
+        unsafe { self.multiply(rows.clone(), panel, out) };
+        let (Panels::Int8 { kernel, shifts: Some(shifts), .. }, Operand::Int8 { sums, .. }) =
+            (&self.weights.panels, self.operand)
+        else {
+            return;
+        };
+        let shifts = &shifts[panel * kernel.columns..][..kernel.columns];
+        for (row, &sum) in sums[rows].iter().enumerate() {
+            // SAFETY: the caller's promise: a whole panel's columns of each row.
+            let numbers = unsafe { std::slice::from_raw_parts_mut(start.add(row * stride), kernel.columns) };
+            for (number, &shift) in numbers.iter_mut().zip(shifts) {
+                *number += sum * shift;
+            }
+        }
+    }
+
+    /// # Safety
+    /// As for `run_kernel`.
+    unsafe fn multiply(&self, rows: Range<usize>, panel: usize, out: Out) {
         let column = panel * self.weights.panels.columns();
         let bias = self.weights.bias()[column..].as_ptr();
         match (&self.weights.panels, self.operand) {
             (
-                Panels::Int8 { kernel, values, start, scales },
-                Operand::Int8 { bytes, stride, k, scales: row_scales },
+                Panels::Int8 { kernel, values, start, scales, .. },
+                Operand::Int8 { bytes, stride, k, scales: row_scales, .. },
             ) => {
                 let tile = Int8Tile {
                     rows: rows.len(),

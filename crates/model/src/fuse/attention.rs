@@ -1,10 +1,13 @@
 //! Attention, recognised by what it computes out of queries, keys and values.
 //!
 //! All that can differ is tried: which projection is which, how many heads, how scores are scaled, how relative positions are
-//! added. Five tokens tell these apart. How far distances are bucketed shows only in longer sequences, which are run next.
+//! added. Five tokens tell these apart. How far distances are bucketed shows only in longer sequences, which are run next; and what is
+//! found must hold in sequences of every length, so that attention to neighbours only is not taken for attention to all.
 
 use super::encoder::Encoder;
-use super::glue::{MASK, ROWS, TOKENS, elements, random, tensor};
+use super::glue::{MASK, all_close};
+use super::glue::{TOKENS, elements, random, scaled, tensor};
+use super::ladder::Sample;
 use super::region::Region;
 use super::{Fused, Unfused};
 use crate::program::{Attention, Relative};
@@ -23,6 +26,8 @@ pub(super) type Known = RefCell<HashMap<String, Recipe>>;
 const MAX_POSITIONS: [usize; 6] = [512, 1024, 2048, 256, 128, 64];
 /// Tokens of row 1 that are masked.
 const MASKED: usize = 2;
+/// Scores of one piece in more bytes than this are not computed to compare them.
+const SCORE_BYTES: usize = 3 << 29;
 
 /// How a piece combines its sources, whatever their names.
 #[derive(Clone, Debug)]
@@ -76,6 +81,9 @@ impl<'p> Encoder<'_, 'p> {
                 let trial =
                     Trial { encoder: self, region, projections: &ordered, constants: &constants, tables: &tables };
                 let recipe = trial.find()?;
+                let text = format!("attention {recipe:?} {signature}");
+                let kernels = Kernels::new(1);
+                self.glue.ladder.check(&text, region.value, false, |sample| trial.holds(&kernels, &recipe, sample))?;
                 self.attentions.borrow_mut().insert(signature, recipe.clone());
                 recipe
             }
@@ -126,8 +134,8 @@ struct Trial<'t, 'p> {
 }
 
 /// Inputs, and what the piece makes of them.
-struct Sample {
-    tokens: usize,
+struct Run {
+    sample: Sample,
     projections: Vec<Vec<f32>>,
     found: Vec<f32>,
 }
@@ -137,7 +145,8 @@ impl<'p> Trial<'_, 'p> {
         let unknown = |detail: &str| {
             Unfused::new(format!("attention `{}` is of a kind unknown to grice{detail}", self.region.value))
         };
-        let sample = self.sample(TOKENS).map_err(|error| unknown(&format!(" ({error:#})")))?;
+        let small = |tokens| self.run(Sample { tokens, kept: tokens - MASKED, ..Sample::SMALL });
+        let run = small(TOKENS).map_err(|error| unknown(&format!(" ({error:#})")))?;
         let columns = self.encoder.columns;
         let kernels = Kernels::new(1);
         let relatives = self.relative_recipes();
@@ -151,19 +160,18 @@ impl<'p> Trial<'_, 'p> {
                 })
             })
         });
-        let mut recipe = recipes
-            .find(|recipe| self.fits(&kernels, recipe, &sample))
-            .ok_or_else(|| unknown(" in heads and scale"))?;
+        let mut recipe =
+            recipes.find(|recipe| self.fits(&kernels, recipe, &run)).ok_or_else(|| unknown(" in heads and scale"))?;
         let Some(relative) = recipe.relative else { return Ok(recipe) };
         let slots = self.tables[0].len() / columns;
         // Far enough for distances beyond the middle of the buckets.
         let mid = slots / 4;
-        let sample = self.sample(mid + mid / 2 + 8).map_err(|error| unknown(&format!(" ({error:#})")))?;
+        let run = small(mid + mid / 2 + 8).map_err(|error| unknown(&format!(" ({error:#})")))?;
         let max_positions = self.hinted_positions(mid).into_iter().chain(MAX_POSITIONS);
         let buckets = max_positions.map(|max_position| (slots / 2, max_position)).chain([(0, slots / 2)]);
         for (buckets, max_position) in buckets {
             recipe.relative = Some(RelativeRecipe { buckets, max_position, ..relative });
-            if self.fits(&kernels, &recipe, &sample) {
+            if self.fits(&kernels, &recipe, &run) {
                 return Ok(recipe);
             }
         }
@@ -194,17 +202,40 @@ impl<'p> Trial<'_, 'p> {
         positions.filter(|position| (2.0..=1e6).contains(position)).map(|position| position as usize).collect()
     }
 
-    fn sample(&self, tokens: usize) -> TractResult<Sample> {
+    /// Whether the recipe makes the same as the piece in sequences of another length.
+    fn holds(&self, kernels: &Kernels, recipe: &Recipe, sample: Sample) -> TractResult<bool> {
+        let scores = sample.rows * recipe.heads * sample.tokens * sample.tokens;
+        ensure!(scores * size_of::<f32>() <= SCORE_BYTES, "its scores fill the memory");
+        for &constant in self.constants {
+            if !self.is_same_table(constant, sample.tokens) {
+                return Ok(false);
+            }
+        }
+        Ok(self.fits(kernels, recipe, &self.run(sample)?))
+    }
+
+    /// Whether constants are projected that do not change with the number of tokens.
+    fn is_same_table(&self, constant: &'p str, tokens: usize) -> bool {
+        let glue = self.encoder.glue;
+        let Some(super::anchors::Anchor::Linear { input, .. }) = glue.regions.anchors.get(constant) else {
+            return true;
+        };
+        let value = |tokens| glue.constant_value(input, tokens, self.encoder.columns).ok();
+        let (few, many) = (value(TOKENS), value(tokens));
+        few.zip(many).is_some_and(|(few, many)| few.shape() == many.shape() && few == many)
+    }
+
+    fn run(&self, sample: Sample) -> TractResult<Run> {
         let (glue, columns) = (self.encoder.glue, self.encoder.columns);
-        let shape = [ROWS, tokens, columns];
-        let mut feeds = glue.standard_feeds(self.region, ROWS, tokens, columns);
-        let mut mask = vec![1i64; ROWS * tokens];
-        mask[ROWS * tokens - MASKED..].fill(0);
-        feeds.insert(MASK, Tensor::from_shape(&[ROWS, tokens], &mask)?);
+        let Sample { rows, tokens, .. } = sample;
+        let mut feeds = glue.feeds(self.region, sample, columns)?;
+        feeds.insert(MASK, Tensor::from_shape(&[rows, tokens], &sample.mask())?);
         let mut projections = Vec::new();
         for (seed, projection) in self.projections.iter().enumerate() {
-            let shape = if glue.tokens_of(projection) == 1 { [ROWS, 1, columns] } else { shape };
-            let values = random(&shape, 7 + seed as u64);
+            let shape = [rows, glue.tokens_in(projection, tokens), columns];
+            // Whichever is the query, scores are as much larger.
+            let factor = if seed == 0 { sample.factor } else { 1.0 };
+            let values = scaled(random(&shape, 7 + seed as u64), factor);
             feeds.insert(projection, tensor(&shape, &values)?);
             projections.push(values);
         }
@@ -214,8 +245,8 @@ impl<'p> Trial<'_, 'p> {
         }
         let found = elements(&glue.probe.run(self.region, &feeds)?)?;
         let tokens_made = if self.single_query().is_some() { 1 } else { tokens };
-        ensure!(found.len() == ROWS * tokens_made * columns, "it makes {} elements", found.len());
-        Ok(Sample { tokens, projections, found })
+        ensure!(found.len() == rows * tokens_made * columns, "it makes {} elements", found.len());
+        Ok(Run { sample, projections, found })
     }
 
     /// Projected positions have a leading axis of one in most exports.
@@ -239,19 +270,27 @@ impl<'p> Trial<'_, 'p> {
     }
 
     /// Whether attention by the recipe makes the same of the sample, where tokens are not masked.
-    fn fits(&self, kernels: &Kernels, recipe: &Recipe, sample: &Sample) -> bool {
+    fn fits(&self, kernels: &Kernels, recipe: &Recipe, run: &Run) -> bool {
         let columns = self.encoder.columns;
         let queries = match self.single_query() {
             Some(place) if place != recipe.order[0] => return false,
             Some(_) => Queries::First,
             None => Queries::All,
         };
-        let lengths = [sample.tokens, sample.tokens - MASKED];
-        let packed = |values: &[f32]| values[..values.len().min(lengths.iter().sum::<usize>() * columns)].to_vec();
-        let [query, key, value] = recipe.order.map(|place| packed(&sample.projections[place]));
+        let sample = run.sample;
+        let packed = |values: &[f32], tokens: usize| sample.unmasked(values, tokens, columns).concat();
+        let [query, key, value] = recipe.order.map(|place| {
+            packed(&run.projections[place], self.encoder.glue.tokens_in(self.projections[place], sample.tokens))
+        });
         let rows = |data| Rows { data, stride: columns, offset: 0 };
         let attention = recipe.attention(columns, self.tables);
-        let offsets = [0, lengths[0] as u32, (lengths[0] + lengths[1]) as u32];
+        let lengths = [sample.tokens, sample.kept].into_iter().take(sample.rows);
+        let offsets: Vec<u32> = std::iter::once(0)
+            .chain(lengths.scan(0, |end, length| {
+                *end += length as u32;
+                Some(*end)
+            }))
+            .collect();
         let mut out = vec![0.0; query.len()];
         let relative = attention.relative.as_ref().map(|relative| relative.pack(attention.heads, attention.head_dim));
         let Ok(relative) = relative.transpose() else { return false };
@@ -259,7 +298,8 @@ impl<'p> Trial<'_, 'p> {
         let shape = AttentionShape { heads, head_dim: columns / heads, scale, rounding: Rounding::Stepwise };
         let (query, key, value) = (rows(&query), rows(&key), rows(&value));
         let ran = kernels.attention(&query, &key, &value, &offsets, queries, &shape, relative.as_ref(), &mut out);
-        ran.is_ok() && super::glue::all_close(&packed(&sample.found), &out)
+        let made = if queries == Queries::First { 1 } else { sample.tokens };
+        ran.is_ok() && all_close(&packed(&run.found, made), &out)
     }
 }
 

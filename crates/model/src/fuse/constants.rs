@@ -95,7 +95,7 @@ pub(super) struct Quantization {
     pub(super) axis: usize,
 }
 
-/// A two-dimensional int8 or uint8 tensor. What is not symmetric around a representable zero is dequantized.
+/// A two-dimensional int8 or uint8 tensor. What has another zero in each row is dequantized.
 pub(super) fn quantized_matrix(tensor: &TensorProto, how: &Quantization) -> Option<Matrix> {
     take_quantized(tensor.clone(), how)
 }
@@ -121,6 +121,17 @@ pub(super) fn take_quantized(tensor: TensorProto, how: &Quantization) -> Option<
             _ => Values::Int8Columns { values, scales },
         };
         return Matrix::new(rows, columns, values);
+    }
+    if let (true, Some(scales), Some(zeros)) =
+        (how.axis == 1 || how.scales.len() == 1, spread(&how.scales, columns), spread(&how.zero_points, columns))
+    {
+        let zeros: Vec<i8> = zeros.into_iter().map(|point| i8::try_from(point - zero).ok()).collect::<Option<_>>()?;
+        let values: Vec<i8> = match (tensor.data_type, tensor.raw_data.is_empty()) {
+            (INT8, false) => bytemuck::allocation::cast_vec(tensor.raw_data),
+            (_, false) => tensor.raw_data.iter().map(|&byte| (byte ^ 0x80) as i8).collect(),
+            _ => integers(&tensor)?.into_iter().map(|value| i8::try_from(value - zero).ok()).collect::<Option<_>>()?,
+        };
+        return Matrix::new(rows, columns, Values::Int8Shifted { values, scales, zeros });
     }
     let at = |index: usize| if how.axis == 0 { index / columns } else { index % columns };
     let values = integers(&tensor)?.into_iter().enumerate();

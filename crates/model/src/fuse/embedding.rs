@@ -4,6 +4,7 @@ use super::anchors::{Anchor, Stored, Weights};
 use super::constants::integers;
 use super::glue::{Feeds, Glue, IDS, MASK, ROWS, TOKENS, TYPES, elements, random, tensor};
 use super::graph::is;
+use super::ladder::Sample;
 use super::region::{Region, Step};
 use super::{Fused, Unfused};
 use crate::program::{Embedding, Positions};
@@ -12,7 +13,7 @@ use grice_kernels::LayerNorm;
 use std::sync::Arc;
 use tract_onnx::pb::GraphProto;
 use tract_onnx::prelude::*;
-use tract_onnx::tract_core::internal::format_err;
+use tract_onnx::tract_core::internal::{ensure, format_err};
 
 /// Rows that position tables leave free at their start, at most: RoBERTa's begins at 2.
 const OFFSET_MAX: usize = 2;
@@ -51,7 +52,7 @@ pub(super) fn fuse_embedding<'p>(glue: &Glue<'_, 'p>) -> Fused<(Draft, &'p str)>
         });
     let (output, input, norm) = norms.next().ok_or_else(|| Unfused::new("it has no layer norm"))?;
     let region = glue.regions.back_from(input);
-    let Found { words: (word_rows, table), counted } = find_tables(glue, &region)?;
+    let Found { words: (word_rows, table), counted, zeros } = find_tables(glue, &region)?;
     let columns = table.shape().map_or(0, |(_, columns)| columns);
     if columns != norm.gamma.len() {
         return Err(Unfused::new(format!(
@@ -63,6 +64,7 @@ pub(super) fn fuse_embedding<'p>(glue: &Glue<'_, 'p>) -> Fused<(Draft, &'p str)>
         None => sum.split()?,
         Some(gather) => sum.split_counted(gather)?,
     };
+    sum.check_lengths(positions.as_ref(), constant.as_deref(), counted.as_ref(), &zeros)?;
     let words = table.stored().ok_or_else(|| Unfused::new(format!("the table of `{word_rows}` cannot be read")))?;
     Ok((Draft { words, positions, constant, norm: norm.clone(), projection: None }, output))
 }
@@ -73,6 +75,8 @@ struct Found<'a, 'p> {
     words: (&'p str, &'a Weights<'p>),
     /// Rows by a number that is computed from the ids.
     counted: Option<Gathered<'a, 'p>>,
+    /// Pieces that make nothing but zeros of the ids.
+    zeros: Vec<Region<'p>>,
 }
 
 /// Rows of a table, and the piece that makes their numbers.
@@ -84,7 +88,7 @@ struct Gathered<'a, 'p> {
 
 /// The table gathered by the token ids, and the one gathered by positions that are counted from them.
 fn find_tables<'a, 'p>(glue: &'a Glue<'_, 'p>, region: &Region<'p>) -> Fused<Found<'a, 'p>> {
-    let (mut words, mut counted) = (None, None);
+    let (mut words, mut counted, mut zeros) = (None, None, Vec::new());
     for source in region.data() {
         let other = || Unfused::new(format!("the first layer norm also reads `{source}`"));
         match glue.regions.anchors.get(source) {
@@ -93,7 +97,10 @@ fn find_tables<'a, 'p>(glue: &'a Glue<'_, 'p>, region: &Region<'p>) -> Fused<Fou
                 match indices.data().collect::<Vec<_>>().as_slice() {
                     [IDS] if words.is_none() && hands_on_ids(glue, &indices) => words = Some((source, table)),
                     // Token types that are gathered from zeros by the positions.
-                    [IDS] if takes_row_0(glue, &indices, table) => {}
+                    [IDS] if table.shape().is_some_and(|(rows, _)| rows == 1) => {}
+                    [IDS] if [1, 2, 7, COUNTED_MAX].into_iter().all(|tokens| makes_zeros(glue, &indices, tokens)) => {
+                        zeros.push(indices);
+                    }
                     [IDS] if counted.is_none() => counted = Some(Gathered { rows: source, table, indices }),
                     [TYPES] => {}
                     _ => return Err(other()),
@@ -104,7 +111,7 @@ fn find_tables<'a, 'p>(glue: &'a Glue<'_, 'p>, region: &Region<'p>) -> Fused<Fou
         }
     }
     let none = || Unfused::new("no embedding is gathered by `input_ids` before the first layer norm");
-    Ok(Found { words: words.ok_or_else(none)?, counted })
+    Ok(Found { words: words.ok_or_else(none)?, counted, zeros })
 }
 
 /// Whether a piece makes nothing of the ids but another integer type.
@@ -113,13 +120,10 @@ fn hands_on_ids(glue: &Glue<'_, '_>, indices: &Region<'_>) -> bool {
     indices.steps.iter().all(|step| matches!(step, Step::Node(index) if is(&nodes[*index], "Cast")))
 }
 
-/// Whether a piece makes zeros of whatever ids, or can make nothing else.
-fn takes_row_0<'p>(glue: &Glue<'_, 'p>, indices: &Region<'p>, table: &Weights<'p>) -> bool {
-    let makes_zeros = |tokens: usize| {
-        let ids: Vec<i64> = (0..(ROWS * tokens) as i64).map(|place| place * 5 % 7 % 4).collect();
-        numbers(glue, indices, &ids).is_some_and(|found| found.iter().all(|&number| number == 0))
-    };
-    table.shape().is_some_and(|(rows, _)| rows == 1) || [1, 2, 7, COUNTED_MAX].into_iter().all(makes_zeros)
+/// Whether a piece makes zeros of ids in sequences of so many tokens.
+fn makes_zeros<'p>(glue: &Glue<'_, 'p>, indices: &Region<'p>, tokens: usize) -> bool {
+    let ids: Vec<i64> = (0..(ROWS * tokens) as i64).map(|place| place * 5 % 7 % 4).collect();
+    numbers(glue, indices, &ids).is_some_and(|found| found.iter().all(|&number| number == 0))
 }
 
 /// What a piece makes of ids `[ROWS, tokens]`.
@@ -145,10 +149,11 @@ impl<'p> Sum<'_, 'p> {
     fn split(&self) -> Fused<(Option<Positions>, Option<Vec<f32>>)> {
         let (rows, columns) = (ROWS, self.columns);
         let zeros = vec![0.0; rows * TOKENS * columns];
-        let added = self.run(&zeros)?;
+        let run = |words: &[f32]| self.run(words, None);
+        let added = run(&zeros)?;
         let words = random(&[rows, TOKENS, columns], 5);
         let expected: Vec<f32> = words.iter().zip(&added).map(|(word, added)| word + added).collect();
-        let found = self.run(&words)?;
+        let found = run(&words)?;
         if !super::glue::all_close(&found, &expected) || added[..TOKENS * columns] != added[TOKENS * columns..] {
             return Err(Unfused::new(format!("`{}` is not a sum of embeddings", self.region.value)));
         }
@@ -176,9 +181,9 @@ impl<'p> Sum<'_, 'p> {
         let shape = [ROWS, TOKENS, self.columns];
         let unlike = || Unfused::new(format!("`{}` is not a sum of embeddings", self.region.value));
         let zeros = vec![0.0; shape.iter().product()];
-        let constant = self.run_with(&zeros, Some((gathered.rows, &zeros)))?;
+        let constant = self.run(&zeros, Some((gathered.rows, &zeros)))?;
         let (words, rows) = (random(&shape, 5), random(&shape, 6));
-        let sum = self.run_with(&words, Some((gathered.rows, &rows)))?;
+        let sum = self.run(&words, Some((gathered.rows, &rows)))?;
         let expected: Vec<f32> = words.iter().zip(&rows).zip(&constant).map(|((a, b), c)| a + b + c).collect();
         let first = constant[..self.columns].to_vec();
         if !super::glue::all_close(&sum, &expected) || constant.chunks_exact(self.columns).any(|row| row != first) {
@@ -232,30 +237,75 @@ impl<'p> Sum<'_, 'p> {
         numbers(self.glue, &gathered.indices, &ids).is_some_and(|found| found == expected)
     }
 
-    fn run(&self, words: &[f32]) -> Fused<Vec<f32>> {
-        self.run_with(words, None)
+    /// The same sum, and the same positions, at every length that they reach to.
+    fn check_lengths(
+        &self,
+        positions: Option<&Positions>,
+        constant: Option<&[f32]>,
+        counted: Option<&Gathered<'_, 'p>>,
+        zeros: &[Region<'p>],
+    ) -> Fused<()> {
+        let (glue, columns) = (self.glue, self.columns);
+        if let Some(positions) = positions {
+            glue.ladder.limit(positions.tokens_max());
+        }
+        for indices in zeros {
+            let text = format!("zeros {}", glue.signature(indices));
+            glue.ladder.check(&text, indices.value, false, |sample| Ok(makes_zeros(glue, indices, sample.tokens)))?;
+        }
+        let uncounted = positions.and_then(|positions| positions.uncounted);
+        if let Some((gathered, uncounted)) = counted.zip(uncounted) {
+            let text = format!("counted {uncounted} {}", glue.signature(&gathered.indices));
+            glue.ladder
+                .check(&text, gathered.rows, false, |sample| Ok(self.counts(gathered, uncounted, sample.tokens)))?;
+        }
+        let table = positions.map(|positions| (positions.table.to_f32(), positions.offset));
+        let table = table.filter(|_| counted.is_none());
+        let text = format!("embedding {:?} {}", table.as_ref().map(|table| table.1), glue.signature(self.region));
+        glue.ladder.check(&text, self.region.value, glue.regions.is_token_wise(self.region), |sample| {
+            let shape = [sample.rows, sample.tokens, columns];
+            let (words, rows) = (random(&shape, 5), random(&shape, 6));
+            let other = counted.map(|gathered| (gathered.rows, rows.as_slice()));
+            let found = self.run_with(&words, other, sample)?;
+            let mut expected = words;
+            for (row, sum) in expected.chunks_exact_mut(columns).enumerate() {
+                let position = match &table {
+                    Some((values, offset)) => values.chunks_exact(columns).nth(row % sample.tokens + offset),
+                    None => other.map(|(_, rows)| &rows[row * columns..][..columns]),
+                };
+                for part in position.into_iter().chain(constant) {
+                    sum.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+                }
+            }
+            let unmasked = |values: &[f32]| sample.unmasked(values, sample.tokens, columns).concat();
+            Ok(super::glue::all_close(&unmasked(&found), &unmasked(&expected)))
+        })
     }
 
-    fn run_with(&self, words: &[f32], other: Option<(&'p str, &[f32])>) -> Fused<Vec<f32>> {
+    fn run(&self, words: &[f32], other: Option<(&'p str, &[f32])>) -> Fused<Vec<f32>> {
         let cannot = |error: TractError| Unfused::new(format!("`{}` cannot be computed: {error:#}", self.region.value));
-        let mut feeds = self.feeds().map_err(cannot)?;
+        self.run_with(words, other, Sample::SMALL).map_err(cannot)
+    }
+
+    fn run_with(&self, words: &[f32], other: Option<(&'p str, &[f32])>, sample: Sample) -> TractResult<Vec<f32>> {
+        let shape = [sample.rows, sample.tokens, self.columns];
+        let mut feeds = self.feeds(sample)?;
         for (source, rows) in other.into_iter().chain([(self.word_rows, words)]) {
-            feeds.insert(source, tensor(&[ROWS, TOKENS, self.columns], rows).map_err(cannot)?);
+            feeds.insert(source, tensor(&shape, rows)?);
         }
-        let sum = self.glue.probe.run(self.region, &feeds).map_err(cannot)?;
-        let values = elements(&sum).map_err(cannot)?;
-        let whole = values.len() == ROWS * TOKENS * self.columns;
-        whole.then_some(values).ok_or_else(|| Unfused::new(format!("`{}` has an odd shape", self.region.value)))
+        let values = elements(&self.glue.probe.run(self.region, &feeds)?)?;
+        ensure!(values.len() == shape.iter().product::<usize>(), "it makes {} elements", values.len());
+        Ok(values)
     }
 
     /// Token type 0 for every token.
-    fn feeds(&self) -> TractResult<Feeds<'p>> {
-        let mut feeds = self.glue.standard_feeds(self.region, ROWS, TOKENS, self.columns);
+    fn feeds(&self, sample: Sample) -> TractResult<Feeds<'p>> {
+        let mut feeds = self.glue.feeds(self.region, sample, self.columns)?;
         for source in self.region.data().filter(|source| *source != self.word_rows) {
             if let Some(Anchor::Embedding { table, .. }) = self.glue.regions.anchors.get(source) {
                 let matrix = table.read().ok_or_else(|| format_err!("the table of `{source}` cannot be read"))?;
-                let row = matrix.to_f32()[..matrix.columns()].repeat(ROWS * TOKENS);
-                feeds.insert(source, tensor(&[ROWS, TOKENS, matrix.columns()], &row)?);
+                let row = matrix.to_f32()[..matrix.columns()].repeat(sample.rows * sample.tokens);
+                feeds.insert(source, tensor(&[sample.rows, sample.tokens, matrix.columns()], &row)?);
             }
         }
         Ok(feeds)

@@ -2,7 +2,8 @@
 
 use super::anchors::{Anchor, Weights};
 use super::embedding::fuse_embedding;
-use super::glue::{Glue, TOKENS, elements, random, tensor};
+use super::glue::{Glue, elements, random, scaled, tensor};
+use super::ladder::Sample;
 use super::region::Region;
 use super::{Fused, Unfused};
 use crate::program::{Layer, Program};
@@ -12,6 +13,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 use tract_onnx::pb::GraphProto;
+use tract_onnx::prelude::TractResult;
+use tract_onnx::tract_core::internal::{ensure, format_err};
 
 /// A program whose word table is still in the file.
 pub(super) struct Draft {
@@ -190,12 +193,8 @@ impl<'a, 'p> Encoder<'a, 'p> {
             return Ok(*known);
         }
         let unknown = || Unfused::new(format!("`{}` is no activation that grice knows", region.value));
-        let mut feeds = self.glue.standard_feeds(region, 1, TOKENS, self.columns);
-        let shape: Vec<usize> = feeds.get(up).map(|tensor| tensor.shape().to_vec()).ok_or_else(unknown)?;
-        // Out to where every candidate has levelled off.
-        let values: Vec<f32> = random(&shape, 6).into_iter().map(|value| value * 4.0).collect();
-        feeds.insert(up, tensor(&shape, &values).map_err(|_| unknown())?);
-        let found = self.glue.probe.run(region, &feeds).and_then(|found| elements(&found)).map_err(|_| unknown())?;
+        let run = |sample| self.run_activation(region, up, sample);
+        let (values, found) = run(Sample::SMALL).map_err(|_| unknown())?;
         let candidates =
             [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Tanh];
         let mut known = candidates.into_iter().filter(|candidate| {
@@ -204,8 +203,30 @@ impl<'a, 'p> Encoder<'a, 'p> {
             all_close_enough(&found, &expected)
         });
         let activation = known.next().ok_or_else(unknown)?;
+        let is_token_wise = self.glue.regions.is_token_wise(region);
+        let text = format!("{activation:?} {signature}");
+        self.glue.ladder.check(&text, region.value, is_token_wise, |sample| {
+            let (mut expected, found) = run(sample)?;
+            apply(activation, &mut expected);
+            Ok(all_close_enough(&found, &expected))
+        })?;
         self.activations.borrow_mut().insert(signature, Some(activation));
         Ok(activation)
+    }
+
+    /// The values that a piece is fed, and what it makes of them, of tokens that are not masked.
+    fn run_activation(&self, region: &Region<'p>, up: &'p str, sample: Sample) -> TractResult<(Vec<f32>, Vec<f32>)> {
+        let mut feeds = self.glue.feeds(region, sample, self.columns)?;
+        let shape = feeds.get(up).map(|tensor| tensor.shape().to_vec()).ok_or_else(|| format_err!("not read"))?;
+        // Out to where every candidate has levelled off.
+        let values = scaled(random(&shape, 6), 4.0 * sample.factor);
+        feeds.insert(up, tensor(&shape, &values)?);
+        let found = elements(&self.glue.probe.run(region, &feeds)?)?;
+        ensure!(found.len() == values.len(), "it makes {} elements", found.len());
+        let tokens = self.glue.tokens_in(up, sample.tokens);
+        let columns = shape.last().copied().unwrap_or(1);
+        let unmasked = |values: &[f32]| sample.unmasked(values, tokens, columns).concat();
+        Ok((unmasked(&values), unmasked(&found)))
     }
 
     pub(super) fn linear(&self, output: &'p str) -> Fused<Linear> {

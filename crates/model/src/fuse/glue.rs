@@ -1,9 +1,11 @@
 //! What a piece of the graph between anchors computes, found by running it.
 
 use super::anchors::Anchor;
+use super::ladder::{Ladder, Sample};
 use super::probe::Probe;
 use super::region::{Region, Regions};
 use super::{Fused, Unfused};
+use crate::lengths::Lengths;
 use grice_kernels::LayerNorm;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
@@ -19,6 +21,7 @@ const TOLERANCE: f32 = 2e-4;
 pub(super) struct Glue<'a, 'p> {
     pub(super) regions: &'a Regions<'a, 'p>,
     pub(super) probe: &'a Probe<'a, 'p>,
+    pub(super) ladder: Ladder<'a>,
     /// Answers by question and signature.
     known: RefCell<HashMap<(&'static str, String), bool>>,
     /// Values that no input changes, by signature: every layer normalises the same relative positions.
@@ -31,13 +34,19 @@ pub(super) struct Glue<'a, 'p> {
 pub(super) type Feeds<'p> = HashMap<&'p str, Tensor>;
 
 impl<'a, 'p> Glue<'a, 'p> {
-    pub(super) fn new(regions: &'a Regions<'a, 'p>, probe: &'a Probe<'a, 'p>) -> Self {
-        Glue { regions, probe, known: Default::default(), constants: Default::default(), single: Default::default() }
+    pub(super) fn new(regions: &'a Regions<'a, 'p>, probe: &'a Probe<'a, 'p>, lengths: &'a Lengths) -> Self {
+        let (known, constants, single) = Default::default();
+        Glue { regions, probe, ladder: Ladder::new(lengths), known, constants, single }
     }
 
     /// Tokens of a sequence in an anchor's value, in sequences of [`TOKENS`].
     pub(super) fn tokens_of(&self, anchor: &str) -> usize {
-        if self.single.borrow().contains(anchor) { 1 } else { TOKENS }
+        self.tokens_in(anchor, TOKENS)
+    }
+
+    /// Tokens of a sequence in an anchor's value, in sequences of so many.
+    pub(super) fn tokens_in(&self, anchor: &str, tokens: usize) -> usize {
+        if self.single.borrow().contains(anchor) { 1 } else { tokens }
     }
 
     /// Notes that an anchor's value has one token for each sequence.
@@ -51,32 +60,33 @@ impl<'a, 'p> Glue<'a, 'p> {
             return true;
         }
         self.reads_only(region, &[from])
-            && self.ask("same", region, || {
-                let shape = [ROWS, self.tokens_of(from), columns];
-                let mut feeds = self.standard_feeds(region, ROWS, TOKENS, columns);
-                let hidden = random(&shape, 1);
+            && self.ask("same", region, |sample| {
+                let tokens = self.tokens_in(from, sample.tokens);
+                let shape = [sample.rows, tokens, columns];
+                let mut feeds = self.feeds(region, sample, columns)?;
+                let hidden = scaled(random(&shape, 1), sample.spread());
                 feeds.insert(from, tensor(&shape, &hidden)?);
                 let handed_on = self.probe.run(region, &feeds)?;
-                Ok(handed_on.shape() == shape && close(&handed_on, &hidden)?)
+                Ok(handed_on.shape() == shape && close_unmasked(&handed_on, &hidden, sample, tokens, columns)?)
             })
     }
 
     /// Whether the piece is the sum of the two values; of token 0 of one where the other has only that.
     pub(super) fn is_sum(&self, region: &Region<'p>, parts: [&'p str; 2], columns: usize) -> bool {
         self.reads_only(region, &parts)
-            && self.ask("sum", region, || {
-                let mut feeds = self.standard_feeds(region, ROWS, TOKENS, columns);
-                let tokens = parts.map(|part| self.tokens_of(part));
+            && self.ask("sum", region, |sample| {
+                let mut feeds = self.feeds(region, sample, columns)?;
+                let tokens = parts.map(|part| self.tokens_in(part, sample.tokens));
                 let fewest = tokens[0].min(tokens[1]);
-                let mut sums = vec![0.0; ROWS * fewest * columns];
+                let mut sums = vec![0.0; sample.rows * fewest * columns];
                 for (seed, (part, tokens)) in parts.iter().zip(tokens).enumerate() {
-                    let shape = [ROWS, tokens, columns];
-                    let values = random(&shape, 2 + seed as u64);
+                    let shape = [sample.rows, tokens, columns];
+                    let values = scaled(random(&shape, 2 + seed as u64), sample.spread());
                     let rows = values.chunks(tokens * columns).flat_map(|row| &row[..fewest * columns]);
                     sums.iter_mut().zip(rows).for_each(|(sum, value)| *sum += value);
                     feeds.insert(part, tensor(&shape, &values)?);
                 }
-                close(&self.probe.run(region, &feeds)?, &sums)
+                close_unmasked(&self.probe.run(region, &feeds)?, &sums, sample, fewest, columns)
             })
     }
 
@@ -84,16 +94,16 @@ impl<'a, 'p> Glue<'a, 'p> {
     pub(super) fn is_first_token(&self, region: &Region<'p>, from: &'p str, columns: usize, keeps_axis: bool) -> bool {
         let question = if keeps_axis { "first token" } else { "first row" };
         self.reads_only(region, &[from])
-            && self.ask(question, region, || {
-                let tokens = self.tokens_of(from);
-                let shape = [ROWS, tokens, columns];
-                let mut feeds = self.standard_feeds(region, ROWS, TOKENS, columns);
-                let hidden = random(&shape, 4);
+            && self.ask(question, region, |sample| {
+                let tokens = self.tokens_in(from, sample.tokens);
+                let shape = [sample.rows, tokens, columns];
+                let mut feeds = self.feeds(region, sample, columns)?;
+                let hidden = scaled(random(&shape, 4), sample.spread());
                 feeds.insert(from, tensor(&shape, &hidden)?);
                 let picked = self.probe.run(region, &feeds)?;
                 let first: Vec<f32> =
                     hidden.chunks(tokens * columns).flat_map(|row| &row[..columns]).copied().collect();
-                let expected: &[usize] = if keeps_axis { &[ROWS, 1, columns] } else { &[ROWS, columns] };
+                let expected: &[usize] = if keeps_axis { &[sample.rows, 1, columns] } else { &[sample.rows, columns] };
                 Ok(picked.shape() == expected && close(&picked, &first)?)
             })
     }
@@ -131,21 +141,34 @@ impl<'a, 'p> Glue<'a, 'p> {
         feeds
     }
 
+    /// As [`Self::standard_feeds`], masked as the sample is.
+    pub(super) fn feeds(&self, region: &Region<'p>, sample: Sample, columns: usize) -> TractResult<Feeds<'p>> {
+        let mut feeds = self.standard_feeds(region, sample.rows, sample.tokens, columns);
+        if let Some(mask) = feeds.get_mut(MASK) {
+            *mask = Tensor::from_shape(&[sample.rows, sample.tokens], &sample.mask())?;
+        }
+        Ok(feeds)
+    }
+
     /// A text that two pieces share exactly if they do the same to sources of the same shapes.
     pub(super) fn signature(&self, region: &Region<'p>) -> String {
         let tokens: Vec<usize> = region.sources.iter().map(|source| self.tokens_of(source)).collect();
         format!("{tokens:?}{}", self.regions.signature(region))
     }
 
-    /// The answer to a question about a piece; one that cannot be run has the answer no.
-    fn ask(&self, question: &'static str, region: &Region<'p>, answer: impl FnOnce() -> TractResult<bool>) -> bool {
+    /// The answer to a question about a piece; one that cannot be run has the answer no. What tells by a few tokens must hold for all
+    /// lengths.
+    fn ask(&self, question: &'static str, region: &Region<'p>, answer: impl Fn(Sample) -> TractResult<bool>) -> bool {
         let key = (question, self.signature(region));
         if let Some(&known) = self.known.borrow().get(&key) {
             return known;
         }
-        let answer = answer().unwrap_or(false);
-        self.known.borrow_mut().insert(key, answer);
-        answer
+        let told = answer(Sample::SMALL).unwrap_or(false) && {
+            let text = format!("{question} {}", key.1);
+            self.ladder.check(&text, region.value, self.regions.is_token_wise(region), answer).is_ok()
+        };
+        self.known.borrow_mut().insert(key, told);
+        told
     }
 
     /// The value of a piece that depends on no input's elements, for sequences of `tokens` tokens.
@@ -200,6 +223,25 @@ pub(super) fn random(shape: &[usize], seed: u64) -> Vec<f32> {
 
 pub(super) fn tensor(shape: &[usize], values: &[f32]) -> TractResult<Tensor> {
     Tensor::from_shape(shape, values)
+}
+
+/// Values of another magnitude.
+pub(super) fn scaled(mut values: Vec<f32>, factor: f32) -> Vec<f32> {
+    values.iter_mut().for_each(|value| *value *= factor);
+    values
+}
+
+/// Whether tokens that are not masked are close.
+fn close_unmasked(
+    found: &Tensor,
+    expected: &[f32],
+    sample: Sample,
+    tokens: usize,
+    columns: usize,
+) -> TractResult<bool> {
+    let found = elements(found)?;
+    let pairs = sample.unmasked(&found, tokens, columns).into_iter().zip(sample.unmasked(expected, tokens, columns));
+    Ok(found.len() == expected.len() && pairs.into_iter().all(|(found, expected)| all_close(found, expected)))
 }
 
 fn tensor_of_ones(shape: &[usize]) -> TractResult<Tensor> {

@@ -1,7 +1,12 @@
 //! An ONNX graph, indexed by the names of its values.
 
+use super::constants::{floats, integers};
 use std::collections::{HashMap, HashSet};
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
+
+/// The coarsest step of a quantizer that is taken for nothing but rounding: scores or hidden states in steps of more say something else,
+/// as where a mask's far value has stretched the range.
+const COARSEST: f32 = 2.0;
 
 /// A graph with what makes, reads and holds each value. Values that always equal another one (`Identity`, and a
 /// `QuantizeLinear`–`DequantizeLinear` pair around an activation) go by the other's name.
@@ -15,7 +20,17 @@ pub(super) struct Graph<'p> {
 }
 
 impl<'p> Graph<'p> {
+    /// As a fused program takes it: what quantizers around activations round is left unrounded.
     pub(super) fn new(proto: &'p GraphProto) -> Graph<'p> {
+        Graph::indexed(proto, true)
+    }
+
+    /// As it is written.
+    pub(super) fn as_written(proto: &'p GraphProto) -> Graph<'p> {
+        Graph::indexed(proto, false)
+    }
+
+    fn indexed(proto: &'p GraphProto, skips_quantizers: bool) -> Graph<'p> {
         let mut constants: HashMap<&str, &TensorProto> =
             proto.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
         let mut producers = HashMap::new();
@@ -30,15 +45,19 @@ impl<'p> Graph<'p> {
         let inputs = inputs.filter(|name| !constants.contains_key(name)).collect();
         let mut graph =
             Graph { proto, producers, constants, aliases: HashMap::new(), consumers: HashMap::new(), inputs };
+        let mut passed = HashSet::new();
         for node in &proto.node {
-            if let Some((output, input)) = graph.alias(node) {
+            if let Some((output, input)) = graph.alias(node).filter(|_| skips_quantizers || is(node, "Identity")) {
                 graph.aliases.insert(output, input);
+                passed.extend(node.input.first());
             }
         }
         for (index, node) in proto.node.iter().enumerate() {
             // What an alias stands for is read by the alias's readers, and by nobody on the way there.
-            if is(node, "QuantizeLinear") || graph.aliases.contains_key(node.output.first().map_or("", String::as_str))
-            {
+            let is_passed = node.output.first().is_some_and(|output| {
+                passed.contains(output) && is(node, "QuantizeLinear") || graph.aliases.contains_key(output.as_str())
+            });
+            if is_passed {
                 continue;
             }
             for input in &node.input {
@@ -59,7 +78,23 @@ impl<'p> Graph<'p> {
         }
         let quantize = self.producer(input).filter(|node| is(node, "QuantizeLinear"))?;
         let source = quantize.input.first()?.as_str();
-        self.constant(source).is_none().then_some((output, source))
+        let only_rounds = self.constant(source).is_none() && self.is_pair(quantize, node);
+        only_rounds.then_some((output, source))
+    }
+
+    /// Whether what one node quantizes, in steps that are small, the other takes back to where it was.
+    fn is_pair(&self, quantize: &'p NodeProto, dequantize: &'p NodeProto) -> bool {
+        let scales = |node| self.constant_input(node, 1).and_then(floats);
+        let zero_points = |node: &'p NodeProto| match node.input.get(2).filter(|name| !name.is_empty()) {
+            Some(_) => self.constant_input(node, 2).and_then(integers),
+            None => Some(vec![0]),
+        };
+        let axis = |node| integer_attribute(node, "axis").unwrap_or(1);
+        let is_fine = scales(quantize).is_some_and(|scales| scales.iter().all(|scale| *scale <= COARSEST));
+        is_fine
+            && scales(quantize) == scales(dequantize)
+            && zero_points(quantize).is_some_and(|points| Some(points) == zero_points(dequantize))
+            && (axis(quantize) == axis(dequantize) || scales(quantize).is_some_and(|scales| scales.len() == 1))
     }
 
     /// The name that a value goes by.

@@ -10,7 +10,8 @@
 //!
 //! Nodes with weights are recognised by form (`anchors`). Whatever lies between them is recognised by what it computes: a piece
 //! is run through tract on a small random input and compared with the step it is taken for. A piece that computes something
-//! else is not fused, and the reason names it. Equal pieces of different layers are run once.
+//! else is not fused, and the reason names it. Equal pieces of different layers are run once. What a few tokens tell must hold in
+//! sequences of every length that the model takes: `ladder` compares each piece again, up to the longest one.
 
 mod anchors;
 mod attention;
@@ -20,10 +21,15 @@ mod encoder;
 mod glue;
 mod graph;
 mod head;
+mod ladder;
+mod positions;
 mod probe;
 mod region;
 
+use crate::lengths::Lengths;
 use crate::program::Program;
+pub(crate) use positions::positions_of;
+use std::collections::BTreeSet;
 use tract_onnx::pb::{GraphProto, ModelProto};
 
 /// Why a graph has no fused form.
@@ -53,7 +59,7 @@ pub(crate) struct Stored {
 
 /// Every dense layer and embedding that is not stored in single precision.
 pub(crate) fn stored_in_fewer_bits(proto: &GraphProto) -> Vec<Stored> {
-    let graph = graph::Graph::new(proto);
+    let graph = graph::Graph::as_written(proto);
     let anchors = anchors::Anchors::find(&graph);
     let stored = anchors.order.iter().filter_map(|&output| {
         let (input, weights, bias) = match anchors.get(output)? {
@@ -74,14 +80,21 @@ pub(crate) fn stored_in_fewer_bits(proto: &GraphProto) -> Vec<Stored> {
 
 type Fused<T> = std::result::Result<T, Unfused>;
 
-/// The fused form of a detector's graph, from `input_ids` and `attention_mask` to `output`. Leaves the graph as it is where
-/// there is none, and without its word table where there is one.
-pub(crate) fn fuse(model: &mut ModelProto, output: &str) -> Fused<Program> {
-    let draft = draft(model, output)?;
-    draft.finish(model.graph.get_or_insert_default())
+/// A program, and the pieces of its graph that were compared with its steps in sequences of up to so many tokens.
+pub(crate) struct FusedForm {
+    pub(crate) program: Program,
+    pub(crate) up_to: usize,
+    pub(crate) pieces: BTreeSet<u64>,
 }
 
-fn draft(model: &ModelProto, output: &str) -> Fused<encoder::Draft> {
+/// The fused form of a detector's graph, from `input_ids` and `attention_mask` to `output`. Leaves the graph as it is where
+/// there is none, and without its word table where there is one.
+pub(crate) fn fuse(model: &mut ModelProto, output: &str, lengths: &Lengths) -> Fused<FusedForm> {
+    let (draft, up_to, pieces) = draft(model, output, lengths)?;
+    Ok(FusedForm { program: draft.finish(model.graph.get_or_insert_default())?, up_to, pieces })
+}
+
+fn draft(model: &ModelProto, output: &str, lengths: &Lengths) -> Fused<(encoder::Draft, usize, BTreeSet<u64>)> {
     let proto = model.graph.as_ref().ok_or_else(|| Unfused::new("it holds no graph"))?;
     let graph = graph::Graph::new(proto);
     let anchors = anchors::Anchors::find(&graph);
@@ -89,5 +102,7 @@ fn draft(model: &ModelProto, output: &str) -> Fused<encoder::Draft> {
     let probe = probe::Probe::new(&graph, &anchors, &model.opset_import);
     let output = proto.output.iter().map(|value| value.name.as_str()).find(|name| *name == output);
     let output = output.ok_or_else(|| Unfused::new("it has no such output"))?;
-    encoder::fuse_encoder(&glue::Glue::new(&regions, &probe), output)
+    let glue = glue::Glue::new(&regions, &probe, lengths);
+    let draft = encoder::fuse_encoder(&glue, output).map_err(|unfused| glue.ladder.explain(unfused))?;
+    Ok((draft, glue.ladder.up_to(), glue.ladder.pieces()))
 }

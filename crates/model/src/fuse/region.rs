@@ -1,10 +1,38 @@
 //! Pieces of the graph: all that a value is made of, back to anchors and to the graph's inputs.
 
 use super::anchors::{Anchor, Anchors};
+use super::constants::{count, dims};
 use super::graph::{Graph, is};
+use crate::lengths::Fingerprint;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use tract_onnx::pb::TensorProto;
+
+/// Operators that make each element out of the elements at the same place.
+const ELEMENT_WISE: [&str; 22] = [
+    "Abs",
+    "Add",
+    "Cast",
+    "Clip",
+    "Div",
+    "Erf",
+    "Exp",
+    "Gelu",
+    "Identity",
+    "LeakyRelu",
+    "Max",
+    "Min",
+    "Mul",
+    "Neg",
+    "Pow",
+    "Relu",
+    "Sigmoid",
+    "Softplus",
+    "Sqrt",
+    "Sub",
+    "Tanh",
+    "Where",
+];
 
 /// One piece.
 #[derive(Debug)]
@@ -114,6 +142,37 @@ impl<'a, 'p> Regions<'a, 'p> {
         region
     }
 
+    /// Whether a piece does the same to every token, whatever its place and however many there are: nothing but operators that work element
+    /// by element, on constants of one element or of the last axis alone.
+    pub(super) fn is_token_wise(&self, region: &Region<'p>) -> bool {
+        let is_flat = |tensor: &TensorProto| {
+            let leading = dims(tensor).and_then(|dims| Some(dims.split_last()?.1.iter().all(|dim| *dim == 1)));
+            count(tensor) == Some(1) || leading.unwrap_or(false)
+        };
+        let is_source = |name: &str| region.sources.iter().any(|source| *source == name);
+        let made: HashSet<&str> = region.steps.iter().flat_map(|step| self.outputs(*step)).collect();
+        let reads_flat = |name: &'p str| match self.graph.constant(name) {
+            Some(tensor) => is_flat(tensor),
+            None => is_source(self.graph.resolve(name)) || made.contains(self.graph.resolve(name)),
+        };
+        region.data().all(|source| self.anchors.get(source).is_some())
+            && region.steps.iter().all(|step| match *step {
+                Step::Linear(_) => false,
+                Step::Node(index) => {
+                    let node = &self.graph.proto.node[index];
+                    ELEMENT_WISE.iter().any(|op| is(node, op))
+                        && node.input.iter().filter(|name| !name.is_empty()).all(|name| reads_flat(name))
+                }
+            })
+    }
+
+    fn outputs(&self, step: Step<'p>) -> Vec<&'p str> {
+        match step {
+            Step::Node(index) => self.graph.proto.node[index].output.iter().map(String::as_str).collect(),
+            Step::Linear(output) => vec![output],
+        }
+    }
+
     /// A text that two pieces share exactly if they do the same to their sources in the same order.
     pub(super) fn signature(&self, region: &Region<'p>) -> String {
         let mut text = String::new();
@@ -134,10 +193,7 @@ impl<'a, 'p> Regions<'a, 'p> {
                 match (made.get(name), self.graph.constant(name)) {
                     (Some(made), _) => _ = write!(text, "{made},"),
                     (None, Some(tensor)) => {
-                        let mut hasher = DefaultHasher::new();
-                        (&tensor.raw_data, tensor.data_type, &tensor.dims, &tensor.int64_data).hash(&mut hasher);
-                        (&tensor.int32_data, format!("{:?}", tensor.float_data)).hash(&mut hasher);
-                        _ = write!(text, "constant{:x},", hasher.finish());
+                        _ = write!(text, "constant{:x},", fingerprint(tensor));
                     }
                     (None, None) => _ = write!(text, "?{name},"),
                 }
@@ -150,6 +206,26 @@ impl<'a, 'p> Regions<'a, 'p> {
         _ = write!(text, "{:?}", made.get(region.value));
         text
     }
+}
+
+/// A number for what a constant holds.
+fn fingerprint(tensor: &TensorProto) -> u64 {
+    let mut fingerprint = Fingerprint::new();
+    fingerprint.mix(tensor.data_type as u64);
+    let lists =
+        [&tensor.dims, &tensor.int64_data].into_iter().map(|list| list.iter().map(|item| *item as u64).collect());
+    let narrow = [
+        tensor.int32_data.iter().map(|item| *item as u64).collect::<Vec<u64>>(),
+        tensor.float_data.iter().map(|item| u64::from(item.to_bits())).collect(),
+        tensor.double_data.iter().map(|item| item.to_bits()).collect(),
+        tensor.uint64_data.clone(),
+    ];
+    for list in lists.chain(narrow) {
+        fingerprint.mix(list.len() as u64);
+        list.iter().for_each(|item| fingerprint.mix(*item));
+    }
+    fingerprint.add(&tensor.raw_data);
+    fingerprint.finish()
 }
 
 enum Visit<'p> {

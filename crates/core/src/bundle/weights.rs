@@ -1,0 +1,156 @@
+//! Models whose weights lie in files beside the ONNX file.
+
+use super::files::{read_part_of, unreadable};
+use super::{Bundle, file_digest};
+use crate::{Error, Result};
+use grice_model::{Lengths, Network, Precision, embed_external, external_files};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Bytes of an ONNX file that holds all its weights.
+pub type Embedded<'a> = Cow<'a, [u8]>;
+
+impl Bundle {
+    /// The model of a precision, imported, with the weights of files beside it.
+    ///
+    /// # Errors
+    /// [`Error::NoPrecision`], [`Error::BundleFile`], [`Error::BundleDigest`]; [`Error::Model`] naming the file and what is wrong with it.
+    pub fn network(&self, precision: Precision) -> Result<Network> {
+        self.network_for(precision, &self.lengths(precision)?)
+    }
+
+    /// As [`Bundle::network`], fused only if that computes the same in sequences of all these lengths, whatever the manifest says.
+    ///
+    /// # Errors
+    /// As [`Bundle::network`].
+    pub fn network_for(&self, precision: Precision, lengths: &Lengths) -> Result<Network> {
+        let (path, onnx) = self.model(precision)?;
+        self.beside(path, |read| Network::import_beside(onnx, self.manifest.labels.len(), lengths, read))
+    }
+
+    /// As [`Bundle::model`], with the weights of files beside it inside: what is not to be handed on with them.
+    ///
+    /// # Errors
+    /// As [`Bundle::network`].
+    pub fn whole_model(&self, precision: Precision) -> Result<(&str, Embedded<'_>)> {
+        let (path, onnx) = self.model(precision)?;
+        if !self.has_neighbours(path) {
+            return Ok((path, onnx));
+        }
+        match self.beside(path, |read| embed_external(&onnx, read))? {
+            Some(whole) => Ok((path, Cow::Owned(whole))),
+            None => Ok((path, onnx)),
+        }
+    }
+
+    /// The paths of the files beside the ONNX file of a precision that hold its weights. None if the file is not there.
+    ///
+    /// # Errors
+    /// [`Error::NoPrecision`]; [`Error::Model`] for a file that is no ONNX.
+    pub fn weight_files(&self, precision: Precision) -> Result<Vec<String>> {
+        let path = self.model_path(precision)?;
+        if !self.files.has(path) || !self.has_neighbours(path) {
+            return Ok(Vec::new());
+        }
+        let names = external_files(&self.files.read(path)?);
+        let names = names.map_err(|source| Error::Model { path: self.files.place(path), source })?;
+        Ok(names.iter().map(|name| beside(path, name)).collect())
+    }
+
+    /// Bytes of a model: its ONNX file and the files beside it that hold its weights; `None` if one is not there.
+    ///
+    /// # Errors
+    /// As [`Bundle::weight_files`].
+    pub fn model_bytes(&self, precision: Precision) -> Result<Option<u64>> {
+        let path = self.model_path(precision)?.to_owned();
+        let files = self.weight_files(precision)?;
+        Ok(std::iter::once(path).chain(files).map(|path| self.files.size(&path)).sum())
+    }
+
+    /// `sha256:<hex>` of the model of a precision, the files beside it included: what logits in a cache are filed under. By the
+    /// manifest's word if it has one: the file is not read then, nor need it be there, and [`Bundle::model`] holds it to that word.
+    ///
+    /// # Errors
+    /// As [`Bundle::model`] and [`Bundle::weight_files`].
+    pub fn model_digest(&self, precision: Precision) -> Result<String> {
+        let path = self.model_path(precision)?;
+        let digest = self.digest_of(path)?;
+        let files = self.weight_files(precision)?;
+        if files.is_empty() {
+            return Ok(digest);
+        }
+        let mut all = format!("{path} {digest}\n");
+        for file in files {
+            all += &format!("{file} {}\n", self.digest_of(&file)?);
+        }
+        Ok(file_digest(all.as_bytes()))
+    }
+
+    fn digest_of(&self, path: &str) -> Result<String> {
+        match self.manifest.digests.get(path) {
+            Some(digest) => Ok(digest.to_ascii_lowercase()),
+            None => self.files.digest(path),
+        }
+    }
+
+    /// Runs an import with a reader of the files beside the one at `path`, each held to its digest before its first byte is used.
+    fn beside<T>(
+        &self,
+        path: &str,
+        import: impl FnOnce(grice_model::ReadBeside<'_>) -> grice_model::Result<T>,
+    ) -> Result<T> {
+        let checked = RefCell::new(BTreeSet::new());
+        let damaged = RefCell::new(None);
+        let read = |name: &str, offset: u64, length: usize| -> Result<Vec<u8>, String> {
+            let file = beside(path, name);
+            if let Some(expected) = self.expected_digest(&file)
+                && self.files.has(&file)
+                && checked.borrow_mut().insert(file.clone())
+            {
+                let compared = self.files.digest(&file).and_then(|found| self.compare_digests(&file, found, expected));
+                if let Err(error) = compared {
+                    let text = error.to_string();
+                    *damaged.borrow_mut() = Some(error);
+                    return Err(text);
+                }
+            }
+            self.files.read_part(&file, offset, length)
+        };
+        let imported = import(&read);
+        if let Some(error) = damaged.take() {
+            return Err(error);
+        }
+        imported.map_err(|source| Error::Model { path: path.to_owned(), source })
+    }
+
+    /// Whether anything but models and what is compiled from them lies beside a file: what could hold weights.
+    fn has_neighbours(&self, path: &str) -> bool {
+        let ends = [".onnx", ".gpu", ".json", ".md", ".txt"];
+        self.files.neighbours(path).iter().any(|name| !ends.iter().any(|end| name.ends_with(end)))
+    }
+}
+
+/// The bytes of an ONNX file on its own, with the weights of files beside it inside.
+///
+/// # Errors
+/// [`Error::BundleFile`]; [`Error::Model`] naming the file and what is wrong with it.
+pub fn read_model_file(path: &Path) -> Result<Vec<u8>> {
+    let place = || path.display().to_string();
+    let onnx = std::fs::read(path).map_err(|error| unreadable(place(), &error))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let whole = embed_external(&onnx, &|name, offset, length| read_part_of(&folder.join(name), offset, length));
+    match whole.map_err(|source| Error::Model { path: place(), source })? {
+        Some(whole) => Ok(whole),
+        None => Ok(onnx),
+    }
+}
+
+/// The path of a file in the folder that another is in.
+fn beside(path: &str, name: &str) -> String {
+    match path.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/{name}"),
+        None => name.to_owned(),
+    }
+}

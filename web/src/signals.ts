@@ -1,0 +1,20 @@
+// Abort signals, without what only recent browsers have (`AbortSignal.any`, `throwIfAborted`, `reason`).
+
+/** Why a signal was aborted. */
+export function reasonOf(signal: AbortSignal): unknown {
+  return (signal.reason as unknown) ?? new DOMException("the operation was aborted", "AbortError");
+}
+
+/** @throws the signal's reason if it is aborted. */
+export function throwIfAborted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw reasonOf(signal);
+}
+
+/** Calls back once when a signal is aborted, at once if it is already; gives what ends the waiting. */
+export function onAbort(signal: AbortSignal | undefined, aborted: (reason: unknown) => void): () => void {
+  if (!signal) return () => {};
+  const listener = () => aborted(reasonOf(signal));
+  if (signal.aborted) listener();
+  else signal.addEventListener("abort", listener, { once: true });
+  return () => signal.removeEventListener("abort", listener);
+}
