@@ -49,7 +49,8 @@ fn arrays_and_rows_over_several_lines_are_read_as_lines_are() {
         let shards: Vec<Value> =
             ["1/2", "2/2"].iter().flat_map(|of| detect(&path, &["--shard", of]).expect(0).rows()).collect();
         let in_turn = expected.iter().step_by(2).chain(expected.iter().skip(1).step_by(2));
-        assert!(shards.iter().eq(in_turn), "{name} in shards");
+        let ids = |rows: &mut dyn Iterator<Item = &Value>| rows.map(|row| row["id"].clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&mut shards.iter()), ids(&mut in_turn.into_iter()), "{name} in shards");
         let output = folder.path().join("out.jsonl");
         let args = ["-q", "--batch-size", "4", "-o", output.to_str().unwrap()];
         detect(&path, &args).expect(0);
