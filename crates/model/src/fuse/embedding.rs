@@ -10,6 +10,7 @@ use super::{Fused, Unfused};
 use crate::program::{Embedding, Positions};
 use crate::weights::Linear;
 use grice_kernels::LayerNorm;
+use std::cell::LazyCell;
 use std::sync::Arc;
 use tract_onnx::pb::GraphProto;
 use tract_onnx::prelude::*;
@@ -259,9 +260,10 @@ impl<'p> Sum<'_, 'p> {
             glue.ladder
                 .check(&text, gathered.rows, false, |sample| Ok(self.counts(gathered, uncounted, sample.tokens)))?;
         }
-        let table = positions.map(|positions| (positions.table.to_f32(), positions.offset));
-        let table = table.filter(|_| counted.is_none());
-        let text = format!("embedding {:?} {}", table.as_ref().map(|table| table.1), glue.signature(self.region));
+        let uniform = positions.filter(|_| counted.is_none());
+        let table = LazyCell::new(|| uniform.map(|positions| (positions.table.to_f32(), positions.offset)));
+        let offset = uniform.map(|positions| positions.offset);
+        let text = format!("embedding {offset:?} {}", glue.signature(self.region));
         glue.ladder.check(&text, self.region.value, glue.regions.is_token_wise(self.region), |sample| {
             let shape = [sample.rows, sample.tokens, columns];
             let (words, rows) = (random(&shape, 5), random(&shape, 6));
@@ -269,7 +271,7 @@ impl<'p> Sum<'_, 'p> {
             let found = self.run_with(&words, other, sample)?;
             let mut expected = words;
             for (row, sum) in expected.chunks_exact_mut(columns).enumerate() {
-                let position = match &table {
+                let position = match &*table {
                     Some((values, offset)) => values.chunks_exact(columns).nth(row % sample.tokens + offset),
                     None => other.map(|(_, rows)| &rows[row * columns..][..columns]),
                 };
