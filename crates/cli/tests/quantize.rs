@@ -245,7 +245,7 @@ fn rows_that_cannot_be_used_are_named() {
     let rows = format!("{{\"response\":\"a\",{labels}}}\n{{\"response\":\"b\"}}\n");
     check(&tiny_bert(), &rows, &["bad.jsonl:2: no field `labels`"]);
     check(&onnx, "{\"response\":\"a\"}\n", &["bad.jsonl:1", "`input_ids`", "tokenizer"]);
-    check(&onnx, "[1,2]\n", &["bad.jsonl:1", "found a list"]);
+    check(&onnx, "[1,2]\n", &["bad.jsonl:1", "found a number"]);
 }
 
 #[test]

@@ -23,7 +23,7 @@
 //! ones that leaves one behind is full, or stopped at one that did not fit; that one is in the next batch, and the two
 //! batches hold more than `tokens_max` together.) Whatever the priorities, it is in one of the next
 //! `fair_batches · (older + 1)` batches. Sequences that an engine failed are the exception: they wait for another engine, and run
-//! alone, lest one that breaks engines takes others with it once more.
+//! alone, so that one that breaks engines takes no others with it; their batches do not count for the others.
 
 use super::{EngineId, Priority, Time};
 use std::cmp::Reverse;
