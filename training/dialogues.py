@@ -101,14 +101,16 @@ def standard(values, mean=None, spread=None):
 def soft_labels(rows):
     """`(relation, manner)` in [0, 1] for every row from its scores and its kind; NaN where it is not asked.
 
-    Relation: likeness counts twice, the gain of the log-probability by the context once. Manner: the log-probability
-    after the context and alone, and that of the least likely token. Where the kind tells the answer it counts a third.
+    Relation: likeness counts twice, the gain of the log-probability by the context once, the log-probability after it 0.7
+    times. Manner: the log-probability after the context, that of the least likely token, and likeness, each once. Where
+    the kind tells the answer it counts a third.
     """
     table = np.array([[r["likeness"], *r["logprobs"]] if r.get("logprobs") else [r["likeness"], *[np.nan] * 3] for r in rows])
     kinds = np.array([r["kind"] for r in rows])
     likeness, gain = standard(table[:, 0]), standard(table[:, 1] - table[:, 2])
-    relation = np.where(np.isnan(gain), likeness, standard(2 * likeness + gain))
-    fluent = standard(standard(table[:, 1]) + standard(table[:, 2]) + standard(table[:, 3]))
+    after, least = standard(table[:, 1]), standard(table[:, 3])
+    relation = np.where(np.isnan(gain), likeness, standard(2 * likeness + gain + 0.7 * after))
+    fluent = standard(after + least + likeness)
     relation, fluent = 1 / (1 + np.exp(1.6 * relation)), 1 / (1 + np.exp(1.6 * (fluent + 0.5)))
     hard = np.select([kinds == "true", kinds == "elsewhere", kinds == "judged elsewhere"], [0.05, 0.95, 0.95], np.nan)
     relation = np.where(np.isnan(hard), relation, relation * 0.67 + hard * 0.33)
@@ -119,18 +121,31 @@ def soft_labels(rows):
 
 
 def write(corpus, judged, path, count, scored, seed=3, log=print):
-    """Makes the pairs and has them scored: all by likeness, the first `scored` by the language model."""
+    """Makes the pairs and has them scored: all by likeness, `scored` of them by the language model as well."""
     import teacher
     rows = make_pairs(corpus, judged, count, seed)
-    values = teacher.Likeness()([r["context"] for r in rows], [r["response"] for r in rows])
-    log(f"{time.strftime('%H:%M:%S')} likeness of {len(rows)} pairs")
+    before = {(r["context"], r["response"]): r["likeness"] for r in data.read_jsonl(path)} if path.exists() else {}
+    new = [r for r in rows if (r["context"], r["response"]) not in before]
+    if new:
+        values = teacher.Likeness()([r["context"] for r in new], [r["response"] for r in new])
+        before.update(((r["context"], r["response"]), round(float(value), 4)) for r, value in zip(new, values))
+        log(f"{time.strftime('%H:%M:%S')} likeness of {len(new)} pairs")
+    for row in rows:
+        row["likeness"] = before[row["context"], row["response"]]
+    save(rows, path)
     model = teacher.SmolLM(path.with_name("logprobs.jsonl"))
-    some = rows[:scored]
-    logprobs = model([r["context"] for r in some], [r["response"] for r in some], log=log)
-    for i, row in enumerate(rows):
-        row["likeness"] = round(float(values[i]), 4)
-        if i < len(some) and not np.isnan(logprobs[i]).any():
-            row["logprobs"] = [round(float(x), 4) for x in logprobs[i]]
+    known = sum((r["context"], r["response"]) in model.known for r in rows)
+    some = [r for r in rows if (r["context"], r["response"]) not in model.known][: max(0, scored - known)]
+    if some:
+        model([r["context"] for r in some], [r["response"] for r in some], log=log)
+    for row in rows:
+        values = model.known.get((row["context"], row["response"]))
+        if values and not any(v != v for v in values):
+            row["logprobs"] = values
+    save(rows, path)
+
+
+def save(rows, path):
     path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
 
 
@@ -138,8 +153,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True, type=Path)
-    parser.add_argument("--pairs", type=int, default=20000)
-    parser.add_argument("--scored", type=int, default=7000)
+    parser.add_argument("--pairs", type=int, default=24000)
+    parser.add_argument("--scored", type=int, default=2400)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     write(data.Corpus(args.data), judgements.load(Path(args.data) / judgements.FILE)["train"], args.out / "pairs.jsonl", args.pairs, args.scored, log=lambda x: print(x, flush=True))

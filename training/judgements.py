@@ -115,6 +115,18 @@ def agreement(rows, scores, intervals=False):
     return {"questions": questions, "means": means}
 
 
+def simple_scores(rows):
+    """What scores without a model reach on the same questions: the response's length, and the share of its words that are new."""
+    words = lambda text: [w.strip(".,!?;:\"'()").lower() for w in text.split()]
+    length, absent = np.zeros((len(rows), len(MAXIMS))), np.zeros((len(rows), len(MAXIMS)))
+    for i, row in enumerate(rows):
+        said, known = words(row["response"]), set(words(row["evidence"] or row["context"]))
+        length[i] = len(said)
+        absent[i] = sum(w not in known for w in said) / max(1, len(said))
+    found = {name: agreement(rows, scores)["questions"] for name, scores in (("length", length), ("absent", absent))}
+    return {key: {name: found[name][key]["auc"] for name in found} for key in found["length"]}
+
+
 def line(result):
     """A result on one line, for logs."""
     counted = {k.split(" ")[1]: v["auc"] for k, v in result["questions"].items() if v["counted"]}

@@ -13,7 +13,7 @@ from generators import MAXIMS, Chooser, garble, persona, quality, quantity
 
 QUANTITY, QUALITY, RELATION, MANNER = range(4)
 # How often each kind of unit is drawn.
-SHARES = {"stream": 38, "people": 27, "teacher": 19, "contradiction": 5, "evidence": 4, "garbled": 3, "quantity": 4}
+SHARES = {"stream": 31, "people": 27, "teacher": 30, "contradiction": 4, "evidence": 3, "garbled": 2, "quantity": 3}
 # How often each question of the judged sets is drawn.
 QUESTIONS = {
     "begin_v1/attribution": 6, "begin_v2/attribution": 6, "kg_audit/attribution": 6, "q2/consistency": 7, "qa_feedback/factual": 1.5, "begin_v1/on_topic": 6, "begin_v1/generic": 6,
@@ -65,6 +65,7 @@ class Mixture:
             if row["question"] in ("attribution", "consistency") and not row["violated"] and row["evidence"]:
                 self.supported.append(example)
         self.evidences = [e.evidence for e in self.supported]
+        self.evidence_of = {row["response"].strip().lower(): row["evidence"] for row in judged if row["evidence"]}
         self.questions = [q for q in QUESTIONS if (q, True) in self.cells or (q, False) in self.cells]
 
     def _pairs(self, path):
@@ -102,7 +103,19 @@ class Mixture:
         return [next(self.stream)]
 
     def draw_teacher(self):
-        return [self.rng.choice(self.pairs)]
+        """A scored pair, often with evidence: what the response was made from where it is known, or any."""
+        example = self.rng.choice(self.pairs)
+        own = self.evidence_of.get(example.response.lower())
+        if self.evidences and self.rng.chance(0.7 if own else 0.3):
+            example = replace(example, evidence=own or self.rng.choice(self.evidences))
+        return [example]
+
+    def beside_evidence(self, unit):
+        """The same unit with evidence that it does not draw on; whether that bears it out is not known."""
+        if not unit or not self.evidences or not self.rng.chance(0.25):
+            return unit
+        evidence = self.rng.choice(self.evidences)
+        return [replace(e, evidence=evidence, labels=[None if i == QUALITY else v for i, v in enumerate(e.labels)]) for e in unit]
 
     def draw_people(self):
         name = self.rng.choices(self.questions, [QUESTIONS[q] for q in self.questions])[0]
@@ -158,18 +171,18 @@ class Mixture:
         unit = self.pair(turn, turn.response, wrong, "manner_garbled", "manner", rest=0)
         if self.rng.chance(0.35):
             unit = [replace(e, context="", labels=only(manner=e.labels[MANNER])) for e in unit]
-        return unit
+        return self.beside_evidence(unit)
 
     def draw_quantity(self):
         rng, turn = self.rng, self.turn()
         at = rng.random()
         if at < 0.4:
             wrong = quantity.said_before(rng, turn)
-            return self.pair(turn, turn.response, wrong or "", "said_before", "quantity", rest=0)
+            return self.beside_evidence(self.pair(turn, turn.response, wrong or "", "said_before", "quantity", rest=0))
         if at < 0.75:
             if len(turn.response.split()) < 9:
                 return None
-            return self.pair(turn, turn.response, quantity.dull(rng, turn), "dull", "quantity", rest=0)
+            return self.beside_evidence(self.pair(turn, turn.response, quantity.dull(rng, turn), "dull", "quantity", rest=0))
         question = rng.choice(self.supported) if self.supported else None
         if question is None:
             return None

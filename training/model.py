@@ -148,6 +148,12 @@ def batch(rows):
     return ids, mask
 
 
+def plain_attention(query, key, value, bias):
+    """Attention by plain products: on a CPU in bfloat16 its gradient takes a fraction of the fused kernel's time."""
+    scores = query * query.shape[-1] ** -0.5 @ key.transpose(-1, -2)
+    return torch.softmax(scores if bias is None else scores + bias, dim=-1) @ value
+
+
 def lean_forward(net, ids, mask):
     """The same logits as `net(ids, mask)` with less work, for training: the last layer is computed for token 0 only."""
     f = torch.nn.functional
@@ -168,7 +174,7 @@ def lean_forward(net, ids, mask):
         own = layer.attention.self
         source = hidden[:, :1] if number == last else hidden
         key, value = split(own.key(hidden)), split(own.value(hidden))
-        mixed = f.scaled_dot_product_attention(split(own.query(source)), key, value, attn_mask=bias)
+        mixed = plain_attention(split(own.query(source)), key, value, bias)
         mixed = mixed.transpose(1, 2).reshape(source.shape)
         hidden = norm(layer.attention.output.dense(mixed) + source, layer.attention.output.LayerNorm)
         inner = f.gelu(layer.intermediate.dense(hidden))

@@ -145,8 +145,7 @@ def train(args, corpus, tokenizer, rows, judged):
     out = Path(args.out)
     net = models.fresh_detector(rows)
     if args.start:
-        folder = Path(args.start)
-        net.load_state_dict(models.shipped_state(folder, net) if folder.is_dir() else torch.load(folder)["average"])
+        net.load_state_dict(started(args.start, net))
     encoder = list(net.encoder.parameters())
     optimizer = torch.optim.AdamW([{"params": encoder, "lr": args.lr}, {"params": net.heads.parameters(), "lr": args.head_lr}],
                                   weight_decay=0.01, betas=(0.9, 0.98), fused=True)
@@ -165,7 +164,7 @@ def train(args, corpus, tokenizer, rows, judged):
     feed = batches(mixture_of(args, corpus, judged, step), tokenizer, args.seed + step, args.batch, args.tokens)
     held = [corpus.example(row) for row in corpus.labelled["choose"]]
     chosen = judgements.sample(judged["choose"], args.judged) if judged else []
-    began, total, last_eval, mark = time.time() - spent, 0.0, time.time(), time.time()
+    began, total, last_eval, last_save, mark = time.time() - spent, 0.0, time.time(), time.time(), time.time()
     net.train()
     while True:
         elapsed = time.time() - began
@@ -195,11 +194,14 @@ def train(args, corpus, tokenizer, rows, judged):
             speed = 50 * args.batch / (time.time() - mark)
             print(f"{time.strftime('%H:%M:%S')} step {step} {progress:.1%} loss {total / 50:.4f} {speed:.1f}/s", flush=True)
             total, mark = 0.0, time.time()
+        if time.time() - last_save > 150:
+            save(state_path, net, optimizer, average, step, time.time() - began)
+            last_save = time.time()
         if time.time() - last_eval > args.eval_minutes * 60:
             save(state_path, net, optimizer, average, step, time.time() - began)
             judge = models.fresh_detector(rows)
             judge.load_state_dict(average.state)
-            print(time.strftime("%H:%M:%S"), f"step {step} held-out labelled:", macro_f1(predict(judge, tokenizer, held), held), flush=True)
+            print(time.strftime("%H:%M:%S"), f"step {step} held-out labelled:", macro_f1(predict(judge, tokenizer, held, half=True), held), flush=True)
             if chosen:
                 print(time.strftime("%H:%M:%S"), f"step {step} people:", judgements.line(people(judge, tokenizer, chosen)), flush=True)
             last_eval = time.time()
@@ -208,10 +210,16 @@ def train(args, corpus, tokenizer, rows, judged):
     return net
 
 
+def started(paths, net):
+    """The mean of the weights of checkpoints and bundles. Runs that set out from the same weights may be averaged."""
+    states = [models.shipped_state(p, net) if Path(p).is_dir() else torch.load(p)["average"] for p in paths]
+    return {key: sum(s[key].float() for s in states).div(len(states)).to(value.dtype) for key, value in states[0].items()}
+
+
 def people(net, tokenizer, rows):
     """The agreement with judged rows."""
     turns, index = judgements.unique(rows)
-    return judgements.agreement(rows, predict(net, tokenizer, turns)[index])
+    return judgements.agreement(rows, predict(net, tokenizer, turns, half=True)[index])
 
 
 def mixture_of(args, corpus, judged, step):
@@ -232,7 +240,7 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--minutes", type=float, default=50)
     parser.add_argument("--steps", type=int, default=0, help="instead of --minutes")
-    parser.add_argument("--start", help="a checkpoint or a bundle's folder whose weights to start from")
+    parser.add_argument("--start", nargs="+", help="checkpoints or bundles' folders with whose mean weights to start")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--everything", action="store_true", help="train on the test dialogues and held-out phrases too")
     parser.add_argument("--vocabulary", type=int, default=9600)
@@ -249,8 +257,8 @@ def main():
     parser.add_argument("--tokens", type=int, default=140, help="three of four longer rows are left out")
     parser.add_argument("--rank", type=float, default=0.5, help="weight of the order within pairs")
     parser.add_argument("--shares", help="JSON: how often each kind of unit is drawn, instead of mixture.SHARES")
-    parser.add_argument("--pairs", type=int, default=20000, help="pairs for the teacher; 0 for none")
-    parser.add_argument("--scored", type=int, default=7000, help="so many of them by the language model as well")
+    parser.add_argument("--pairs", type=int, default=24000, help="pairs for the teacher; 0 for none")
+    parser.add_argument("--scored", type=int, default=2400, help="so many of them by the language model as well")
     parser.add_argument("--judged", type=int, default=60, help="judged rows a question and answer in the evaluations on the way")
     parser.add_argument("--no-bundle", action="store_true")
     args = parser.parse_args()
