@@ -13,7 +13,7 @@ from generators import MAXIMS, Chooser, garble, persona, quality, quantity
 
 QUANTITY, QUALITY, RELATION, MANNER = range(4)
 # How often each kind of unit is drawn.
-SHARES = {"stream": 31, "people": 27, "teacher": 30, "contradiction": 4, "evidence": 3, "garbled": 2, "quantity": 3}
+SHARES = {"stream": 29, "people": 26, "teacher": 32, "contradiction": 4, "evidence": 3, "garbled": 2, "quantity": 4}
 # How often each question of the judged sets is drawn.
 QUESTIONS = {
     "begin_v1/attribution": 6, "begin_v2/attribution": 6, "kg_audit/attribution": 6, "q2/consistency": 7, "qa_feedback/factual": 1.5, "begin_v1/on_topic": 6, "begin_v1/generic": 6,
@@ -176,36 +176,47 @@ class Mixture:
     def draw_quantity(self):
         rng, turn = self.rng, self.turn()
         at = rng.random()
-        if at < 0.4:
+        if at < 0.33:
             wrong = quantity.said_before(rng, turn)
             return self.beside_evidence(self.pair(turn, turn.response, wrong or "", "said_before", "quantity", rest=0))
-        if at < 0.75:
+        if at < 0.6:
             if len(turn.response.split()) < 9:
                 return None
             return self.beside_evidence(self.pair(turn, turn.response, quantity.dull(rng, turn), "dull", "quantity", rest=0))
-        question = rng.choice(self.supported) if self.supported else None
-        if question is None:
+        return self.long_answer()
+
+    def long_answer(self):
+        """An answer in writing: some hundred words are fine, far more are too much, a line to a long question too little."""
+        rng = self.rng
+        if not self.supported:
             return None
-        text = " ".join(rng.choice(self.evidences) for _ in range(rng.choice([1, 2, 3])))
-        text = " ".join((question.evidence + " " + text).split()[: rng.choice([110, 150, 200, 260])])
-        if len(text.split()) < 90:
+        question = rng.choice(self.supported)
+        words = " ".join([question.evidence] + [rng.choice(self.evidences) for _ in range(4)]).split()
+        asked = question.context
+        if rng.chance(0.5):
+            asked += " " + " ".join(rng.choice(self.evidences) for _ in range(3))
+            asked = " ".join(asked.split()[: rng.randint(50, 130)])
+        length, value = rng.choice([(rng.randint(60, 150), 0), (rng.randint(60, 150), 0), (rng.randint(210, 330), 1), (rng.randint(210, 330), 1), (rng.randint(8, 40), 0.75)])
+        if value == 0.75 and asked == question.context:
             return None
-        return [replace(question, labels=only(quantity=0)), replace(question, response=text, labels=only(quantity=1), evidence="" if rng.chance(0.7) else question.evidence, made_by="all_of_it")]
+        text = " ".join(words[:length]).rstrip(",;: ") + "."
+        return [data.Example(asked, "", text, only(quantity=value), "long_answer", "long_answer")] if len(words) >= length else None
 
     def varied(self, example):
         """The same example as others might write it; what a change leaves unknown is masked."""
         rng, labels = self.rng, example.labels
         context, response, evidence = example.context, example.response, example.evidence
         kind = example.violation_type
-        if rng.chance(0.12) and kind != "manner_runon":
+        fine = 1 not in labels and not any(v and v > 0.5 for v in labels)
+        if rng.chance(0.35 if fine else 0.15):
             context, response, evidence = context.lower(), response.lower(), evidence.lower() if data.clean_evidence(evidence) else evidence
-        if rng.chance(0.12) and kind not in ("manner_runon", "quantity_under"):
+        if rng.chance(0.25 if fine else 0.12) and kind not in ("manner_runon", "quantity_under"):
             response = response.rstrip(".") if response.endswith(".") else response + "." if response[-1:].isalnum() else response
         if rng.chance(0.3):
             context = re.sub(r"\[agent_([12])\]:", lambda m: f"[agent_{3 - int(m.group(1))}]:", context)
         if evidence and data.clean_evidence(evidence):
             drop = 0.4 if not any(labels[i] is None or labels[i] for i in range(4)) else 0.12
-            if example.made_by in ("against_evidence", "fact_contradicted", "all_of_it", "other_evidence"):
+            if example.made_by in ("against_evidence", "fact_contradicted", "other_evidence"):
                 drop = 0
             if rng.chance(drop):
                 evidence = ""
