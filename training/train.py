@@ -114,7 +114,8 @@ def loss_of(logits, labels, pairs, smooth, rank):
     known = ~labels.isnan()
     target = torch.where(known, labels, torch.zeros(()))
     each = torch.nn.functional.binary_cross_entropy_with_logits(logits, target * (1 - smooth) + smooth / 2, reduction="none")
-    loss = (each * known).sum() / known.sum().clamp(min=1)
+    # Every example counts the same, however many of its labels are known.
+    loss = ((each * known).sum(1) / known.sum(1).clamp(min=1)).mean()
     if rank and len(pairs):
         gap = labels[pairs + 1] - labels[pairs]
         ordered = (gap > 0.5)
