@@ -124,6 +124,8 @@ def people(entry):
     for maxim in MAXIMS:
         lines.append(f"| {maxim} | {number(before['means'].get(maxim))} | {number(entry['means'][maxim])} | {number(entry['fp32_means'][maxim])} |")
     for counted, title in ((True, "Questions that count"), (False, "Other questions")):
+        if not any(q["counted"] == counted for q in entry["questions"].values()):
+            continue
         lines += ["", f"### {title}", "", "| maxim | set and question | violated / fine | AUC | 95 % | 1.0.0 | length | absent words | published | found | flagged |", "|---|---|---|---|---|---|---|---|---|---|---|"]
         for key, q in entry["questions"].items():
             if q["counted"] != counted:
