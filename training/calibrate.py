@@ -22,7 +22,7 @@ def flagged(fine, shift=0.0):
     return float(np.mean([(logits + shift > 0).mean() for logits in fine])) if fine else 0.0
 
 
-def fit_bias(logits, labels, fine=(), tolerance=0.02):
+def fit_bias(logits, labels, fine=(), tolerance=0.01):
     """The smallest shift of the logits that makes 0 as good a threshold for F1 as any, give or take the tolerance.
 
     Shifts that flag more than `MOST_FLAGGED` of what people found fine are left out, if any shift of the grid does better.

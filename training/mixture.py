@@ -13,7 +13,7 @@ from generators import MAXIMS, Chooser, garble, persona, quality, quantity
 
 QUANTITY, QUALITY, RELATION, MANNER = range(4)
 # How often each kind of unit is drawn.
-SHARES = {"stream": 36, "people": 24, "teacher": 31, "contradiction": 3, "evidence": 3, "garbled": 1, "quantity": 2}
+SHARES = {"stream": 29, "people": 26, "teacher": 32, "contradiction": 4, "evidence": 3, "garbled": 2, "quantity": 4}
 # How often each question of the judged sets is drawn.
 QUESTIONS = {
     "begin_v1/attribution": 6, "begin_v2/attribution": 6, "kg_audit/attribution": 6, "q2/consistency": 7, "qa_feedback/factual": 1.5, "begin_v1/on_topic": 6, "begin_v1/generic": 6,
@@ -208,7 +208,7 @@ class Mixture:
         context, response, evidence = example.context, example.response, example.evidence
         kind = example.violation_type
         fine = 1 not in labels and not any(v and v > 0.5 for v in labels)
-        if rng.chance(0.5 if fine else 0.15):
+        if rng.chance(0.35 if fine else 0.15):
             context, response, evidence = context.lower(), response.lower(), evidence.lower() if data.clean_evidence(evidence) else evidence
         if rng.chance(0.25 if fine else 0.12) and kind not in ("manner_runon", "quantity_under"):
             response = response.rstrip(".") if response.endswith(".") else response + "." if response[-1:].isalnum() else response
