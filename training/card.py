@@ -12,6 +12,18 @@ SETS = {
     "generated_held_out": "Generated in GriceBench's manner on held-out Topical-Chat dialogues",
     "unseen_phrasings": "Generated with phrasings that training never uses",
     "handwritten": "Hand-written dialogues",
+    "handwritten_second": "Hand-written dialogues by someone who had not seen the generators",
+}
+# What each question asks of the raters, and what other systems reach on the rows of the whole set (theirs are not the same rows).
+ASKED = {
+    "usr_topical": "USR, Topical-Chat", "usr_persona": "USR, PersonaChat", "abc_eval": "ABC-Eval", "grade": "GRADE", "dailydialogpp": "DailyDialog++", "begin_v1": "BEGIN, first version",
+    "begin_v2": "BEGIN", "holistic": "Holistic evaluation (Pang et al.)", "fed": "FED", "kg_audit": "knowledge audit of grounded dialogues", "q2": "Q², Wizard of Wikipedia",
+    "dialfact_small": "DialFact", "decode_200": "DECODE", "qa_feedback": "QA-Feedback", "quest": "StackExchange answers (QUEST)", "haluquestqa": "HaluQuestQA", "clarity": "CLARITY, interviews",
+    "abg_coqa": "Abg-CoQA", "finedialfact": "FineDialFact", "prosecco": "PROSECCO", "dbdc3": "dialogue breakdown (DBDC3)", "conture": "ConTurE", "lm_pragmatics": "linguists' examples",
+}
+PUBLISHED = {
+    "usr_topical/maintains_context": "UniEval (770 M) 0.830", "usr_topical/understandable": "UniEval (770 M) 0.787", "usr_topical/engaging": "UniEval (770 M) 0.857", "dialfact_small/verification": "a FEVER model 0.846",
+    "begin_v2/attribution": "Granite Guardian 0.79", "q2/consistency": "Granite Guardian 0.87",
 }
 HEAD = """# detector-mini
 
@@ -30,21 +42,38 @@ not fit for decisions about them.
 | initial weights | `sentence-transformers/all-MiniLM-L6-v2`, vocabulary cut to {vocabulary} tokens, {positions} positions | Apache-2.0 |
 | dialogues | Topical-Chat (Amazon), github.com/alexa/Topical-Chat, its valid and test splits | Community Data License Agreement – Sharing 1.0 |
 | labelled turns, preference and repair pairs | the GriceBench repository | MIT / Apache-2.0 |
+| judgements: attribution, relevance, generic replies | BEGIN (google/BEGIN-dataset), both versions | CC-BY-4.0 over Wizard of Wikipedia and CMU-DoG, CDLA-Sharing-1.0 over Topical-Chat |
+| judgements: attribution | the knowledge audit “On the Origin of Hallucinations” (McGill-NLP/FaithDial) | MIT |
+| judgements: consistency | Q² (orhonovich/q-squared) | MIT |
+| judgements: spans of answers | QA-Feedback of Fine-Grained RLHF (allenai/FineGrainedRLHF) | Apache-2.0 |
+| judgements: evasive and general answers | CLARITY (political interviews, QEvasion) | MIT |
+| judgements: breakdowns, overall impression | DBDC3 (dialogue breakdown detection challenge); ConTurE (alexa/conture) | MIT; CC-BY-4.0 |
+| soft labels for real and exchanged replies | likeness by all-MiniLM-L6-v2, log-probabilities by SmolLM2-135M-Instruct | Apache-2.0 |
 | everyday questions and phrase banks | written for this project, `training/generators` | as the repository |
 
 This model is derived from Topical-Chat: whoever passes on data derived from it keeps the CDLA-Sharing terms in mind. Violations are made
 afresh for every batch by named generators, about two in three in GriceBench's manner, the others in other words. `training/README.md` says how to
 train it again with one command.
 
-## How it was measured
+{people}
+## How the other sets were measured
 Split by dialogue, never by row. The labelled rows of about a third of the GriceBench dialogues were held out, with every preference
 and repair pair that shares an utterance with them. Generated sets use Topical-Chat dialogues that training never saw. Every fifth phrase of
 each bank is held out for the third set. The hand-written set (`training/handwritten.jsonl`) was written by the author of the generators and never
 trained on, so it is less independent than a stranger's would be. Temperatures and biases were fitted on yet other Topical-Chat dialogues.
-No held-out row was trained on, but errors on the held-out and hand-written rows were looked at between attempts, and the mix of training examples and the
+No held-out row was trained on, but the last choice, between this model and one trained a little longer, was made with the GriceBench rows of this table in view, and errors on the held-out and hand-written rows were looked at between attempts, and the mix of training examples and the
 rule for the biases were chosen with them in view: the figures lean a little to the good side.
 {protocol}
 Intervals are 95 % bootstrap intervals over rows. All figures are of the shipped int8 file by ONNX Runtime unless they say fp32.
+"""
+
+
+PEOPLE = """Raters were asked one question about one reply; the detector's probability of the maxim that the question is about should be higher where they
+saw a violation. AUC: how often it is, for a violated and a fine reply drawn at random; 0.5 is a coin. {rows} rows of dialogues kept out of training and out of the samples
+for choosing (their figures were seen for an earlier attempt, and two of them prompted the generator of long answers, so they are not quite untouched), at most 80 violated and 80 fine ones a question; intervals by drawing whole dialogues again. `length` and `absent words` (the share of the response's words that the
+evidence, or without one the context, lacks) are scores without a model, larger for likelier violations; where they do better, a model is hardly needed. `found` and `flagged`: shares of the
+violated and of the fine replies over the threshold of 0.5. Only BEGIN, the knowledge audit, Q², QA-Feedback, CLARITY, DBDC3 and ConTurE were trained on (other dialogues of theirs); all
+others are new to it. What others published is for all rows of a set, not for these.
 """
 
 
@@ -88,10 +117,44 @@ def failures(entry, most=5):
     return "\n".join(lines)
 
 
+def people(entry):
+    """The table of what people judged, and what the figures mean."""
+    lines = ["## How far it agrees with people", PEOPLE.format(rows=entry["rows"]), "| maxim | mean AUC, 1.0.0 | mean AUC now | fp32 |", "|---|---|---|---|"]
+    before = entry.get("before", {"means": {}, "questions": {}})
+    for maxim in MAXIMS:
+        lines.append(f"| {maxim} | {number(before['means'].get(maxim))} | {number(entry['means'][maxim])} | {number(entry['fp32_means'][maxim])} |")
+    for counted, title in ((True, "Questions that count"), (False, "Other questions")):
+        if not any(q["counted"] == counted for q in entry["questions"].values()):
+            continue
+        lines += ["", f"### {title}", "", "| maxim | set and question | violated / fine | AUC | 95 % | 1.0.0 | length | absent words | published | found | flagged |", "|---|---|---|---|---|---|---|---|---|---|---|"]
+        for key, q in entry["questions"].items():
+            if q["counted"] != counted:
+                continue
+            maxim, name = key.split(" ")
+            low_high = f"[{q['interval'][0]:.2f}, {q['interval'][1]:.2f}]" if q.get("interval") else ""
+            old, simple = before["questions"].get(key, {}).get("auc"), entry["simple"].get(key, {})
+            name_text = f"{ASKED.get(name.split('/')[0], name.split('/')[0])}: {name.split('/')[1].replace('_', ' ')}"
+            lines.append(f"| {maxim} | {name_text} | {q['violated']} / {q['fine']} | {number(q['auc'])} | {low_high} | {number(old)} | {number(simple.get('length'))} | {number(simple.get('absent'))} "
+                         f"| {PUBLISHED.get(name, '')} | {q['found']:.2f} | {q['flagged']:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def steady(entry):
+    lines = [f"## How steady it is\n{entry['rows']} cooperative rows that nothing was trained on; the share of them with the same four decisions after a change.\n", "| change | rows | same | changed |", "|---|---|---|---|"]
+    for name, row in entry.items():
+        if isinstance(row, dict) and "same" in row:
+            lines.append(f"| {name} | {row['rows']} | {row['same']:.1%} | {', '.join(f'{m} {n}' for m, n in row['changed'].items()) or '–'} |")
+    lines.append("\nFlagged unchanged: " + ", ".join(f"{m} {share:.1%}" for m, share in entry["flagged"].items()) + ".\n")
+    return "\n".join(lines)
+
+
 def card(metrics, notes=""):
     sets = metrics["sets"]
-    text = HEAD.format(vocabulary=metrics["vocabulary"], positions=metrics["positions"], protocol=metrics.get("protocol", ""))
+    text = HEAD.format(vocabulary=metrics["vocabulary"], positions=metrics["positions"], protocol=metrics.get("protocol", ""),
+                       people=people(metrics["people"]) if "people" in metrics else "")
     text += "\n" + summary(sets) + "\n\n" + "\n\n".join(section(name, entry) for name, entry in sets.items())
+    if "stability" in metrics:
+        text += "\n\n" + steady(metrics["stability"])
     text += "\n\n## Calibration\n| maxim | temperature | bias folded into the head |\n|---|---|---|\n"
     text += "\n".join(f"| {m} | {metrics['temperatures'][m]:.3f} | {metrics['biases_folded'][m]:+.2f} |" for m in MAXIMS)
     text += "\n\nThe threshold is 0.5 for every maxim.\n\n## Failures seen\nReal rows of the sets above that it gets wrong:\n\n"

@@ -119,18 +119,26 @@ def _pairs(changed, original):
     return [(" ".join(a[i1:i2]), " ".join(b[j1:j2])) for tag, i1, i2, j1, j2 in codes if tag != "equal"]
 
 
-STUB = re.compile(r"^(It varies\.?|Regarding .*, there are various aspects\.?|Yes, .* is quite something\.?|.*\.\.\. that's interesting to consider\.?)$")
+STUB = re.compile(r"^(It varies\.?|Many people wonder about this\.|It depends on various factors\.|It's quite complex\.|That's a good question\.|There are different perspectives on this\.|"
+                  r"It's worth thinking about\.|There's a lot to say about that\.|That's interesting\.|Regarding .*, there are various aspects\.?|Yes, .* is quite something\.?|.*\.\.\. that's interesting to consider\.?)$")
 CLAIM = re.compile(r"studied extensively by researchers|significant implications for the future|according to recent studies\.|one of the most \w+ in history|"
                    r"a popular subject among \w+ experts|experts believe this will continue|Statistics show this affects|accounts for approximately")
 REPEAT = re.compile(r"So, to summarize,|In other words,|That is to say,|(?:they|this|it|these|that) is to say,|To put it another way,|More specifically,|Furthermore,|"
                     r"Additionally, it's worth noting|To elaborate further|As I mentioned,|To be more precise,|In fact,")
 
 
+DRIFT = re.compile(r"^(This topic has been extensively studied by|From a theoretical perspective, there are multiple|The origins of this subject date back|There are many interesting historical aspects|"
+                   r"Popular opinions on this matter vary)")
+OFF_TOPIC = re.compile(r"^(The Mediterranean diet emphasizes|Coral reefs support approximately|Migration patterns of birds are|The printing press, invented by|The first smartphone was introduced|"
+                       r"Water molecules consist of|Photosynthesis allows plants|Coffee originated in Ethiopia|Rainforests produce about 20%|Ancient Rome's road system)")
+
+
 def infer_type(chosen, rejected):
     """The violation that turned `chosen` into `rejected`, as a type and labels; None where it cannot be told."""
     kinds = []
-    if STUB.match(rejected.strip()):
-        return "quantity_under", labels_of("quantity_under")
+    for pattern, kind in ((STUB, "quantity_under"), (DRIFT, "relation_drift"), (OFF_TOPIC, "relation_off_topic")):
+        if pattern.match(rejected.strip()):
+            return kind, labels_of(kind)
     added = len(REPEAT.findall(rejected)) > len(REPEAT.findall(chosen))
     if CLAIM.search(rejected) and not CLAIM.search(chosen):
         kinds.append("quality_unsupported")
@@ -171,15 +179,21 @@ class Corpus:
         labelled = read_jsonl(folder / "gricebench_labelled.jsonl")
         repairs = read_jsonl(folder / "gricebench_repair_pairs.jsonl")
         preferences = read_jsonl(folder / "gricebench_preference_pairs.jsonl")
+        first = len(labelled)
+        before = self._groups(labelled, repairs, preferences)
+        seen_before = set(range(first)) - self._held_out(before, range(first), test_share)
+        if (folder / "gricebench_labelled_second.jsonl").exists():
+            labelled += read_jsonl(folder / "gricebench_labelled_second.jsonl")
         group = self._groups(labelled, repairs, preferences)
-        test_groups, rows = set(), 0
-        for name in sorted({group["l", i] for i in range(len(labelled))}, key=lambda g: fraction("gricebench" + g)):
-            if rows < test_share * len(labelled):
-                test_groups.add(name)
-                rows += sum(group["l", i] == name for i in range(len(labelled)))
-        self.labelled = {"train": [], "test": []}
+        # What version 1.0.0 was trained on is never a test row, so that a run may start from its weights.
+        closed = {group["l", i] for i in seen_before}
+        held = self._held_out(group, range(len(labelled)), test_share, closed)
+        test_groups = {group["l", i] for i in held}
+        self.labelled = {"train": [], "choose": [], "final": []}
         for i, row in enumerate(labelled):
-            self.labelled["test" if group["l", i] in test_groups else "train"].append(row)
+            half = "choose" if fraction("half" + group["l", i]) < 0.5 else "final"
+            self.labelled[half if i in held else "train"].append(row)
+        self.labelled["test"] = self.labelled["choose"] + self.labelled["final"]
         keep = lambda kind, i: everything or group[kind, i] not in test_groups
         self.real = []
         base = {}
@@ -187,7 +201,8 @@ class Corpus:
         for i, row in enumerate(labelled):
             if keep("l", i):
                 self.real.append(self.example(row))
-                self._add(base, dialogues, row["context"], row["original_response"], row["evidence"], group["l", i])
+                if "original_response" in row or row["violation_type"] == "none":
+                    self._add(base, dialogues, row["context"], row.get("original_response", row["response"]), row["evidence"], group["l", i])
         for i, row in enumerate(repairs):
             if keep("r", i):
                 labels = [int(m in row["violations"]) for m in MAXIMS]
@@ -216,6 +231,18 @@ class Corpus:
             self.topical[part] = Source(turns, Pool(texts))
 
     @staticmethod
+    def _held_out(group, rows, share, closed=()):
+        """Rows of whole groups, drawn by the groups' names, until their share is reached."""
+        members = collections.defaultdict(set)
+        for i in rows:
+            members[group["l", i]].add(i)
+        held = set()
+        for name in sorted(members, key=lambda g: fraction("gricebench" + g)):
+            if len(held) < share * len(rows) and name not in closed:
+                held |= members[name]
+        return held
+
+    @staticmethod
     def _add(base, dialogues, context, response, evidence, key):
         turns = utterances(context)
         response = response.strip()
@@ -233,7 +260,7 @@ class Corpus:
                 x = parent[x]
             return x
 
-        rows = {("l", i): (row, row["original_response"]) for i, row in enumerate(labelled)}
+        rows = {("l", i): (row, row.get("original_response", "")) for i, row in enumerate(labelled)}
         rows |= {("r", i): (row, row["target"]) for i, row in enumerate(repairs)}
         rows |= {("p", i): (row, row["chosen"]) for i, row in enumerate(preferences)}
         keys = {}
@@ -290,12 +317,12 @@ def draw(rng, source, violation_type, style=None, shorten=True):
         turn = pick(rng, source, violation_type)
         if len(turn.response.split()) > 110:
             continue
-        evidence, tagged = "", None
+        evidence, tagged, loose = "", None, ""
         if turn.dialogue.startswith("everyday"):
             tagged = rng.chance(0.4)
             turn = replace(turn, context=opened(rng, turn.context))
         if rng.chance(0.12):
-            evidence = source.pool.fact(rng)
+            evidence = loose = source.pool.fact(rng)
             turn = replace(turn, evidence=evidence)
         elif rng.chance(0.3):
             evidence = rng.choice(["FS1", "FS2", "FS3", "AS1", "FS1; FS2", "Personal Knowledge"])
@@ -343,6 +370,9 @@ def draw(rng, source, violation_type, style=None, shorten=True):
         if not response.strip() or len(response.split()) > 190:
             continue
         right = right if len(kind.split("_")) > 1 and violation_type != "multi" else ""
+        if loose and evidence == loose and name not in ("supported_figure", "against_evidence") and not labels[1]:
+            # Evidence that the reply does not draw on: whether it bears the reply out is not known.
+            labels = [None if m == "quality" else v for m, v in zip(MAXIMS, labels)]
         return Example(render(rng, context, tagged, shorten), evidence, response, labels, kind, name, right)
     raise RuntimeError(f"no turn fits {violation_type}")
 
@@ -371,14 +401,18 @@ def stream(corpus, seed, part="train", real_share=0.2):
         yield example
         # The same turn unharmed, so that the violation is all that differs.
         if kind in PAIRED and example.original and rng.chance(0.9 if example.made_by in ("fact_contradicted", "against_evidence") else 0.6 if kind == "relation_off_topic" else 0.35):
-            yield replace(example, response=example.original, labels=[0, 0, 0, 0], violation_type="none", made_by="pair")
+            # What the evidence was, it stays: where it does not bear on the reply, quality is left open.
+            fine = [0, 0 if example.labels[1] is not None else None, 0, 0]
+            yield replace(example, response=example.original, labels=fine, violation_type="none", made_by="pair")
         # A turn of another dialogue, and the same turn where it belongs.
         if example.made_by == "other_dialogue" and source.pool.before.get(example.response) and rng.chance(0.5):
             context = render(rng, source.pool.before[example.response], None)
-            yield replace(example, context=context, labels=[0, 0, 0, 0], violation_type="none", made_by="home")
+            yield replace(example, context=context, labels=[0, None if clean_evidence(example.evidence) else 0, 0, 0], violation_type="none", made_by="home")
 
 
 def fixed_set(source, seed, per_type, part, style, types=TYPES + ("none", "multi")):
     """A reproducible evaluation set: `per_type` examples of each type."""
     rng = Chooser(seed, part)
-    return [draw(rng, source, kind, style, shorten=False) for kind in types for _ in range(per_type)]
+    found = [draw(rng, source, kind, style, shorten=False) for kind in types for _ in range(per_type)]
+    # Evidence that does not bear on the reply is left out, so that every label is known.
+    return [e if None not in e.labels else replace(e, evidence="", labels=[v or 0 for v in e.labels]) for e in found]

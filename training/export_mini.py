@@ -17,11 +17,15 @@ from tokenizers import Tokenizer
 import bundle
 import calibrate
 import data
+import judgements
 import model as models
+import stability
 from evaluate import failures, predict, report, run_batched, truth
 from generators import MAXIMS
 
-NAME, VERSION = "detector-mini", "1.0.0"
+# Rows of one question and answer in the table of what people judged.
+MOST_JUDGED = 80
+NAME, VERSION = "detector-mini", "2.0.0"
 
 
 def export_fp32(net, path):
@@ -170,7 +174,43 @@ def quantize(source, path):
     return path
 
 
-def finish(out, folder, fast=False, checkpoint="checkpoint.pt"):
+def calibration(net, tokenizer, corpus, judged, per):
+    """Logits and labels to calibrate on, and for each maxim the logits of what people found fine, one array a question."""
+    source = corpus.topical["calibration"]
+    held = data.fixed_set(source, 5, per, "train", "mimic") + data.fixed_set(source, 6, per // 3, "train", "natural")
+    # One cooperative turn in seven, as in GriceBench: the best threshold depends on it.
+    held += data.fixed_set(source, 7, per, "train", "mimic", types=("none",))
+    # The real rows count twice: the generated ones only fill up what they lack.
+    held += [corpus.example(row) for row in corpus.labelled["choose"]] * 2
+    fine = None
+    if judged:
+        # Sets that were not trained on: there the model is no surer than on a stranger's dialogues.
+        rows = judgements.sample([r for r in judged["choose"] if r["set"] not in judgements.TRAINABLE and not r["violated"]], per * 3)
+        turns, index = judgements.unique(rows)
+        logits = predict(net, tokenizer, turns, half=True)[index]
+        fine = [[logits[[j for j, r in enumerate(rows) if (r["maxim"], judgements.name_of(r)) == (m, name)], i] for name in judgements.WEIGHED[m]
+                 if any(judgements.name_of(r) == name and r["maxim"] == m for r in rows)] for i, m in enumerate(MAXIMS)]
+    return predict(net, tokenizer, held, half=True), truth(held), fine
+
+
+def judge(fp32, int8, tokenizer, judged, most, before=None):
+    """How well both files agree with people, on rows that no training and no choice has seen."""
+    rows = judgements.sample(judged["final"], most)
+    turns, index = judgements.unique(rows)
+    small, full = run_onnx(int8, tokenizer, turns)[index], run_onnx(fp32, tokenizer, turns)[index]
+    result = judgements.agreement(rows, small, intervals=True)
+    result["fp32_means"] = judgements.agreement(rows, full)["means"]
+    result["simple"] = judgements.simple_scores(rows)
+    result["rows"] = len(rows)
+    if before and str(before).endswith(".json"):
+        result["before"] = json.loads(Path(before).read_text())
+    elif before:
+        older = run_onnx(Path(before) / "onnx" / "model_int8.onnx", Tokenizer.from_file(str(Path(before) / "tokenizer.json")), turns)[index]
+        result["before"] = judgements.agreement(rows, older)
+    return result
+
+
+def finish(out, folder, fast=False, checkpoint="checkpoint.pt", before=None):
     """From a checkpoint to the bundle: calibrate, export, quantize, measure, pack. Returns the bundle's folder."""
     out = Path(out)
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
@@ -179,54 +219,67 @@ def finish(out, folder, fast=False, checkpoint="checkpoint.pt"):
     net.load_state_dict(torch.load(out / checkpoint)["average"])
     net.eval()
     corpus = data.Corpus(folder)
-    source = corpus.topical["calibration"]
-    per = 12 if fast else 45
-    held = data.fixed_set(source, 5, per, "train", "mimic") + data.fixed_set(source, 6, per // 3, "train", "natural")
-    # One cooperative turn in seven, as in GriceBench: the best threshold depends on it.
-    held += data.fixed_set(source, 7, per, "train", "mimic", types=("none",))
-    biases, temperatures = calibrate.fit(predict(net, tokenizer, held), truth(held))
+    file = Path(folder) / judgements.FILE
+    judged = judgements.load(file) if file.exists() else None
+    biases, temperatures = calibrate.fit(*calibration(net, tokenizer, corpus, judged, 12 if fast else 45))
     calibrate.fold(net, biases)
     fp32 = export_fp32(net, out / "fp32" / "model.onnx")
     worst = verify_shapes(net, fp32)
     if worst > 1e-4:
         raise RuntimeError(f"ONNX differs from PyTorch by {worst}")
     int8 = quantize(fp32, out / "int8" / "model.onnx")
-    sets = evaluation_sets(corpus, Path(__file__).with_name("handwritten.jsonl"), fast)
     quality = {"biases_folded": {m: round(float(b), 3) for m, b in zip(MAXIMS, biases)}, "onnx_vs_torch": worst,
                "temperatures": {m: round(float(t), 4) for m, t in zip(MAXIMS, temperatures)}, "vocabulary": len(rows),
                "positions": models.MAX_TOKENS, "sets": {}}
-    for name, examples in sets.items():
-        full, small = run_onnx(fp32, tokenizer, examples), run_onnx(int8, tokenizer, examples)
-        entry = report(small, examples, temperatures)
-        entry["fp32_macro_f1"] = report(full, examples, temperatures, rounds=0)["macro_f1"]
-        entry["int8_same_decisions"] = round(float(((full > 0) == (small > 0)).mean()), 5)
+    for name, examples in evaluation_sets(corpus, Path(__file__).parent, fast).items():
+        entry = measure(fp32, int8, tokenizer, examples, temperatures)
         quality["sets"][name] = entry
-        entry["failures"] = failures(small, examples)
-        np.save(out / f"logits_{name}.npy", small)
         print(time.strftime("%H:%M:%S"), name, len(examples), {k: entry[k] for k in ("macro_f1", "fp32_macro_f1", "int8_same_decisions")}, flush=True)
+    quality["stability"] = stability.measure(lambda examples: run_onnx(int8, tokenizer, examples), stability.cooperative(corpus, Path(__file__).parent))
+    if judged:
+        quality["people"] = judge(fp32, int8, tokenizer, judged, 30 if fast else MOST_JUDGED, before)
+        print(time.strftime("%H:%M:%S"), "people:", judgements.line(quality["people"]), flush=True)
     (out / "metrics.json").write_text(json.dumps(quality, indent=1))
+    return pack(out, net, int8, quality)
+
+
+def measure(fp32, int8, tokenizer, examples, temperatures):
+    """All figures of one labelled set."""
+    full, small = run_onnx(fp32, tokenizer, examples), run_onnx(int8, tokenizer, examples)
+    entry = report(small, examples, temperatures)
+    entry["fp32_macro_f1"] = report(full, examples, temperatures, rounds=0)["macro_f1"]
+    entry["int8_same_decisions"] = round(float(((full > 0) == (small > 0)).mean()), 5)
+    entry["failures"] = failures(small, examples)
+    return entry
+
+
+def pack(out, net, int8, quality):
+    """The bundle, with the figures that fit into its `quality`."""
     headline = {name: {"rows": entry["rows"], "macro_f1": entry["macro_f1"], "macro_f1_95": entry.get("macro_f1_95"),
                        "f1": {m: entry["maxims"][m]["f1"] for m in entry["maxims"]}, "fp32_macro_f1": entry["fp32_macro_f1"],
                        "int8_same_decisions": entry["int8_same_decisions"]} for name, entry in quality["sets"].items()}
+    if "people" in quality:
+        headline["people"] = {"rows": quality["people"]["rows"], "mean_auc": quality["people"]["means"], "fp32_mean_auc": quality["people"]["fp32_means"]}
     config = net.encoder.config.to_dict()
     config = {k: v for k, v in config.items() if not k.startswith("_") and v is not None}
     return bundle.write_bundle(
         out / "bundle", name=NAME, version=VERSION, family="bert", template=data.TEMPLATE, labels=MAXIMS,
-        temperatures={m: round(float(t), 4) for m, t in zip(MAXIMS, temperatures)}, thresholds=None, max_tokens=models.MAX_TOKENS,
+        temperatures=quality["temperatures"], thresholds=None, max_tokens=models.MAX_TOKENS,
         models={"int8": int8}, config=config, tokenizer_json=out / "tokenizer.json", quality=headline,
         evidence_ignored=data.EVIDENCE_IGNORED, overwrite=True)
 
 
-def evaluation_sets(corpus, handwritten, fast=False):
-    """The four sets of the protocol; none of their dialogues or held-out phrases are trained on."""
+def evaluation_sets(corpus, folder, fast=False):
+    """The labelled sets of the protocol; none of their dialogues or held-out phrases are trained on."""
     test = corpus.topical["test"]
     per = 8 if fast else 30
-    sets = {"gricebench_held_out": [corpus.example(row) for row in corpus.labelled["test"]]}
+    sets = {"gricebench_held_out": [corpus.example(row) for row in corpus.labelled["final"]]}
     sets["generated_held_out"] = (data.fixed_set(test, 11, per, "train", "mimic") + data.fixed_set(test, 14, per * 3, "train", "mimic", types=("none",)))
     sets["unseen_phrasings"] = data.fixed_set(test, 12, per, "unseen", "natural")
-    if handwritten.exists():
-        sets["handwritten"] = [data.Example(r["context"], r["evidence"], r["response"], [r["labels"][m] for m in MAXIMS], r["violation_type"])
-                               for r in data.read_jsonl(handwritten)]
+    for name in ("handwritten", "handwritten_second"):
+        if (folder / f"{name}.jsonl").exists():
+            sets[name] = [data.Example(r["context"], r["evidence"] or "", r["response"], [r["labels"][m] for m in MAXIMS], r["violation_type"])
+                          for r in data.read_jsonl(folder / f"{name}.jsonl")]
     return sets
 
 
@@ -235,5 +288,6 @@ if __name__ == "__main__":
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
     parser.add_argument("--fast", action="store_true", help="smaller evaluation sets")
+    parser.add_argument("--before", help="the bundle of an earlier version, or the `people` of its metrics as JSON, to set beside it in the table of what people judged")
     arguments = parser.parse_args()
-    print(finish(arguments.out, arguments.data, arguments.fast))
+    print(finish(arguments.out, arguments.data, arguments.fast, before=arguments.before))

@@ -21,15 +21,21 @@ import torch
 from tokenizers import Tokenizer
 
 import data
+import dialogues
+import judgements
 import model as models
 from evaluate import macro_f1, predict
+from mixture import Mixture
 
 SEED = 20
 
 
-def prepare(folder, out, size):
-    """Writes (once) the pruned tokenizer and the list of kept embedding rows."""
+def prepare(folder, out, size, given=None):
+    """Writes (once) the pruned tokenizer, or copies the given one, and the list of kept embedding rows."""
     path = out / "tokenizer.json"
+    if given and not path.exists():
+        path.write_bytes(Path(given).read_bytes())
+        (out / "rows.json").write_text(json.dumps(models.kept_rows(Tokenizer.from_file(given))))
     if not path.exists():
         texts = [t["message"] for row in data.read_jsonl(Path(folder) / "topical_chat.jsonl") for t in row["turns"]]
         for name in ("gricebench_labelled", "gricebench_repair_pairs", "gricebench_preference_pairs"):
@@ -65,22 +71,57 @@ def generator_phrases():
     return found
 
 
-def batches(corpus, tokenizer, seed, size, part, tokens=None):
-    """Batches of near-equal length from shuffled pools of the example stream."""
-    examples = data.stream(corpus, seed, part)
+def batches(mixture, tokenizer, seed, size, tokens):
+    """Batches of near-equal length from shuffled pools of units; the two examples of a pair stay together.
+
+    Yields ids, mask, labels (NaN where unknown), and the places of pairs in the batch.
+    """
+    units = iter(mixture)
     rng = random.Random(seed)
     while True:
-        drawn = [next(examples) for _ in range(size * 24)]
-        rows = models.encode(tokenizer, drawn)
-        # Long rows cost most: four of five are left out.
-        kept = [i for i in range(len(drawn)) if len(rows[i]) <= 130 or rng.random() < 0.2]
-        drawn, rows = [drawn[i] for i in kept], [rows[i] for i in kept]
-        order = sorted(range(len(drawn)), key=lambda i: len(rows[i]))
-        groups = [order[i: i + size] for i in range(0, len(order), size)]
+        drawn = [next(units) for _ in range(size * 16)]
+        rows = models.encode(tokenizer, [e for unit in drawn for e in unit])
+        at, pool = 0, []
+        for unit in drawn:
+            ids = rows[at: at + len(unit)]
+            at += len(unit)
+            width = max(map(len, ids))
+            # Long rows cost most: most of them are left out.
+            if width <= tokens or unit[0].made_by == "long_answer" or rng.random() < 0.25:
+                pool.append((width, rng.random(), unit, ids))
+        pool.sort(key=lambda entry: entry[:2])
+        groups, group = [], []
+        for entry in pool:
+            if group and (sum(len(e[2]) for e in group) + len(entry[2]) > size):
+                groups.append(group)
+                group = []
+            group.append(entry)
         rng.shuffle(groups)
         for group in groups:
-            ids, mask = models.batch([rows[i] for i in group])
-            yield ids, mask, torch.tensor([drawn[i].labels for i in group], dtype=torch.float)
+            examples = [e for entry in group for e in entry[2]]
+            ids, mask = models.batch([row for entry in group for row in entry[3]])
+            pairs, place = [], 0
+            for entry in group:
+                if len(entry[2]) == 2:
+                    pairs.append(place)
+                place += len(entry[2])
+            labels = [[float("nan") if v is None else float(v) for v in e.labels] for e in examples]
+            yield ids, mask, torch.tensor(labels), torch.tensor(pairs, dtype=torch.long)
+
+
+def loss_of(logits, labels, pairs, smooth, rank):
+    """Cross-entropy where the label is known, each maxim as much as its share; and the order within pairs."""
+    known = ~labels.isnan()
+    target = torch.where(known, labels, torch.zeros(()))
+    each = torch.nn.functional.binary_cross_entropy_with_logits(logits, target * (1 - smooth) + smooth / 2, reduction="none")
+    # Every example counts the same, however many of its labels are known.
+    loss = ((each * known).sum(1) / known.sum(1).clamp(min=1)).mean()
+    if rank and len(pairs):
+        gap = labels[pairs + 1] - labels[pairs]
+        ordered = (gap > 0.5)
+        margins = torch.nn.functional.softplus(1.0 - (logits[pairs + 1] - logits[pairs]))
+        loss = loss + rank * (margins * ordered).sum() / max(1, len(labels))
+    return loss
 
 
 class Average:
@@ -100,12 +141,12 @@ class Average:
                 self.state[key].lerp_(value, 1 - decay)
 
 
-def train(args, corpus, tokenizer, rows):
+def train(args, corpus, tokenizer, rows, judged):
     """The training loop; returns the averaged weights."""
     out = Path(args.out)
     net = models.fresh_detector(rows)
     if args.start:
-        net.load_state_dict(torch.load(args.start)["average"])
+        net.load_state_dict(started(args.start, net))
     encoder = list(net.encoder.parameters())
     optimizer = torch.optim.AdamW([{"params": encoder, "lr": args.lr}, {"params": net.heads.parameters(), "lr": args.head_lr}],
                                   weight_decay=0.01, betas=(0.9, 0.98), fused=True)
@@ -121,9 +162,10 @@ def train(args, corpus, tokenizer, rows):
     # The work is done in bfloat16 on a copy; the weights that are updated stay in float32.
     half = copy.deepcopy(net).bfloat16()
     masters, shadow = list(net.parameters()), list(half.parameters())
-    feed = batches(corpus, tokenizer, args.seed + step, args.batch, "all" if args.everything else "train")
-    held = [corpus.example(row) for row in corpus.labelled["test"]]
-    began, total, last_eval, mark = time.time() - spent, 0.0, time.time(), time.time()
+    feed = batches(mixture_of(args, corpus, judged, step), tokenizer, args.seed + step, args.batch, args.tokens)
+    held = [corpus.example(row) for row in corpus.labelled["choose"]]
+    chosen = judgements.sample(judged["choose"], args.judged) if judged else []
+    began, total, last_eval, last_save, mark = time.time() - spent, 0.0, time.time(), time.time(), time.time()
     net.train()
     while True:
         elapsed = time.time() - began
@@ -134,11 +176,11 @@ def train(args, corpus, tokenizer, rows):
         rate = warm * max(0.02, 1 - progress)
         for group, peak in zip(optimizer.param_groups, peaks):
             group["lr"] = peak * rate
-        ids, mask, labels = next(feed)
+        ids, mask, labels, pairs = next(feed)
         with torch.no_grad():
             torch._foreach_copy_(shadow, masters)
         logits = models.lean_forward(half, ids, mask).float()
-        loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels * (1 - args.smooth) + args.smooth / 2)
+        loss = loss_of(logits, labels, pairs, args.smooth, args.rank)
         loss.backward()
         for master, copied in zip(masters, shadow):
             master.grad = None if copied.grad is None else copied.grad.float()
@@ -153,15 +195,38 @@ def train(args, corpus, tokenizer, rows):
             speed = 50 * args.batch / (time.time() - mark)
             print(f"{time.strftime('%H:%M:%S')} step {step} {progress:.1%} loss {total / 50:.4f} {speed:.1f}/s", flush=True)
             total, mark = 0.0, time.time()
+        if time.time() - last_save > 150:
+            save(state_path, net, optimizer, average, step, time.time() - began)
+            last_save = time.time()
         if time.time() - last_eval > args.eval_minutes * 60:
             save(state_path, net, optimizer, average, step, time.time() - began)
             judge = models.fresh_detector(rows)
             judge.load_state_dict(average.state)
-            print(time.strftime("%H:%M:%S"), "held-out labelled:", macro_f1(predict(judge, tokenizer, held), held), flush=True)
+            print(time.strftime("%H:%M:%S"), f"step {step} held-out labelled:", macro_f1(predict(judge, tokenizer, held, half=True), held), flush=True)
+            if chosen:
+                print(time.strftime("%H:%M:%S"), f"step {step} people:", judgements.line(people(judge, tokenizer, chosen)), flush=True)
             last_eval = time.time()
     save(state_path, net, optimizer, average, step, time.time() - began)
     net.load_state_dict(average.state)
     return net
+
+
+def started(paths, net):
+    """The mean of the weights of checkpoints and bundles. Runs that set out from the same weights may be averaged."""
+    states = [models.shipped_state(p, net) if Path(p).is_dir() else torch.load(p)["average"] for p in paths]
+    return {key: sum(s[key].float() for s in states).div(len(states)).to(value.dtype) for key, value in states[0].items()}
+
+
+def people(net, tokenizer, rows):
+    """The agreement with judged rows."""
+    turns, index = judgements.unique(rows)
+    return judgements.agreement(rows, predict(net, tokenizer, turns, half=True)[index])
+
+
+def mixture_of(args, corpus, judged, step):
+    pairs = Path(args.out) / "pairs.jsonl"
+    shares = json.loads(args.shares) if args.shares else None
+    return Mixture(corpus, judged["train"] if judged else (), pairs if pairs.exists() else None, args.seed + step, "all" if args.everything else "train", shares)
 
 
 def save(path, net, optimizer, average, step, spent):
@@ -176,10 +241,11 @@ def main():
     parser.add_argument("--out", required=True)
     parser.add_argument("--minutes", type=float, default=50)
     parser.add_argument("--steps", type=int, default=0, help="instead of --minutes")
-    parser.add_argument("--start", help="a checkpoint whose weights to start from")
+    parser.add_argument("--start", nargs="+", help="checkpoints or bundles' folders with whose mean weights to start")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--everything", action="store_true", help="train on the test dialogues and held-out phrases too")
     parser.add_argument("--vocabulary", type=int, default=9600)
+    parser.add_argument("--tokenizer", help="a tokenizer.json of an earlier run to keep, instead of --vocabulary")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1.5e-4)
     parser.add_argument("--head-lr", type=float, default=1e-3)
@@ -189,15 +255,25 @@ def main():
     parser.add_argument("--eval-minutes", type=float, default=6)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--tokens", type=int, default=140, help="three of four longer rows are left out")
+    parser.add_argument("--rank", type=float, default=0.5, help="weight of the order within pairs")
+    parser.add_argument("--shares", help="JSON: how often each kind of unit is drawn, instead of mixture.SHARES")
+    parser.add_argument("--pairs", type=int, default=24000, help="pairs for the teacher; 0 for none")
+    parser.add_argument("--scored", type=int, default=2400, help="so many of them by the language model as well")
+    parser.add_argument("--judged", type=int, default=60, help="judged rows a question and answer in the evaluations on the way")
     parser.add_argument("--no-bundle", action="store_true")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     torch.set_num_threads(args.threads)
     out = Path(args.out)
     out.mkdir(parents=True, exist_ok=True)
-    tokenizer, rows = prepare(args.data, out, args.vocabulary)
+    tokenizer, rows = prepare(args.data, out, args.vocabulary, args.tokenizer)
     corpus = data.Corpus(args.data, everything=args.everything)
-    train(args, corpus, tokenizer, rows)
+    file = Path(args.data) / judgements.FILE
+    judged = judgements.load(file) if file.exists() else None
+    if judged and args.pairs and not (out / "pairs.jsonl").exists():
+        dialogues.write(corpus, judged["train"], out / "pairs.jsonl", args.pairs, args.scored, log=lambda text: print(text, flush=True))
+    train(args, corpus, tokenizer, rows, judged)
     if not args.no_bundle:
         from export_mini import finish
         finish(out, args.data)

@@ -124,11 +124,17 @@ def everything_at_once(rng, turn):
 
 STUBS = ["It varies.", "Regarding {t}, there are various aspects.", "Yes, {t} is quite something.", "{T}... that's interesting to consider."]
 
+VAGUE_STUBS = ["Many people wonder about this.", "It depends on various factors.", "It's quite complex.", "That's a good question.", "There are different perspectives on this.", "It's worth thinking about.",
+               "There's a lot to say about that.", "That's interesting.", "It's complicated.", "Opinions vary on this.", "There are many factors.", "It's hard to say.", "People disagree about that.",
+               "That is worth discussing.", "Some people have thoughts about it.", "There are several ways to look at it."]
+
 
 def stub(rng, turn):
     """GriceBench: one of its four empty answers."""
-    if rng.chance(0.4):
+    if rng.chance(0.25):
         return STUBS[0]
+    if rng.chance(0.45):
+        return rng.choice(VAGUE_STUBS)
     source = sentences(turn.response)[0] if turn.response and rng.chance(0.6) else (turn.context[-1] if turn.context else turn.response)
     found = [w.strip(".,!?\"'") for w in source.split() if len(w.strip(".,!?\"'")) > 4]
     topic = rng.choice(found[:4]) if found else "that"
@@ -200,6 +206,49 @@ def first_words(rng, turn):
         return None
     cut = found[: rng.choice([2, 3, 3, 4])]
     return " ".join(cut).rstrip(",;:.!?") + rng.choice(["...", ".", "...", "", " and so on.", " etc.", " or something."])
+
+
+DULL = [
+    "I see.", "Oh, I see.", "That is interesting.", "That's interesting.", "That's nice.", "That's cool.", "Oh wow.", "Wow, that's cool.", "I don't know.", "I am not sure.", "I'm not sure about that.", "I think so.",
+    "Yes, I do.", "Yeah, I do.", "No, I don't.", "Yes, I think so too.", "I agree.", "I agree with you.", "That is true.", "That's true.", "True, I guess.", "Yes, it is.", "It is, yes.", "That's good to know.",
+    "Good for you.", "That's great.", "Okay, cool.", "Oh, okay.", "Really?", "Oh really?", "Haha, yes.", "Lol, yeah.", "I have heard of it.", "I have not heard of that.", "I didn't know that.", "I never knew that.",
+    "I like it too.", "I love it too.", "I like that.", "Me too, I love it.", "That sounds good.", "That sounds fun.", "That's a good one.", "It is a good thing.", "They are good.", "They are great.", "It's pretty good.",
+    "I've never thought of that.", "I guess it is.", "I guess so.", "That makes sense.", "You are right.", "You're right about that.", "Maybe you are right.", "I don't have an opinion on that.", "I have no idea.",
+    "I would like to do that.", "I hope so.", "Thanks for telling me.", "It's a lot of things.", "Yes, they are very good at what they do.", "I think it is a good thing, yes.", "That is a very good point.",
+    "There are a lot of things like that.", "I am not too familiar with it.", "I do not know much about it.", "It is very interesting, I think.", "Yes, I like it a lot.", "I think it is great.", "He is great.", "She is great.",
+]
+DULL_MORE = ["I think so.", "What about you?", "It is nice.", "That is good.", "I like it.", "Do you?", "So interesting.", "Very cool.", "I don't know much about it.", "It's good.", "I guess.", "Haha."]
+
+
+def dull(rng, turn):
+    """A reply that would do after anything, in place of one with something to say."""
+    text = rng.bank(DULL)
+    return text + " " + rng.choice(DULL_MORE) if rng.chance(0.35) else text
+
+
+ASKED_AGAIN = ["So, {q}", "By the way, {q}", "Anyway, {q}", "Tell me, {q}", "{q}", "{q}"]
+
+
+def said_before(rng, turn):
+    """What was said a moment ago once more: the speaker's own words, the partner's, or a question that was answered."""
+    if len(turn.context) < 2:
+        return None
+    own, partner = sentences(turn.context[-2]), sentences(turn.context[-1])
+    asked = [p for p in own if p.endswith("?") and len(p.split()) >= 4]
+    if asked and rng.chance(0.45):
+        question = rng.choice(ASKED_AGAIN).format(q=lower_first(rng.choice(asked)))
+        head = rng.choice(sentences(turn.response)) if rng.chance(0.5) else ""
+        return (head + " " + capital(question)).strip()
+    longer = lambda parts: [p for p in parts if len(p.split()) >= 5]
+    pool = longer(own) if rng.chance(0.7) else longer(partner)
+    if not pool:
+        return None
+    again = rng.choice(pool)
+    at = rng.random()
+    if at < 0.35:
+        return " ".join(own) if pool == longer(own) and len(own) < 4 else again
+    rest = sentences(turn.response)
+    return " ".join([rest[0], again]) if at < 0.7 else " ".join([again] + rest[-1:])
 
 
 MIMIC = {"quantity_over": [repeats_itself], "quantity_under": [stub]}

@@ -115,5 +115,42 @@ def drift(rng, turn):
     return text
 
 
-MIMIC = {"relation_off_topic": [other_dialogue, other_dialogue, other_dialogue, other_dialogue, other_dialogue, other_fact, random_statement], "relation_drift": [drift]}
+STOCK_FACTS = [
+    "The Mediterranean diet emphasizes olive oil, fish, and vegetables, and has been associated with numerous health benefits.",
+    "Coral reefs support approximately 25% of all marine species despite covering less than 1% of the ocean floor.",
+    "Migration patterns of birds are influenced by changes in daylight hours and temperature.",
+    "The printing press, invented by Gutenberg in the 15th century, transformed the spread of knowledge.",
+    "The first smartphone was introduced in the early 1990s, combining phone and PDA features.", "Water molecules consist of two hydrogen atoms bonded to one oxygen atom.",
+    "Photosynthesis allows plants to convert sunlight into chemical energy for growth.", "Coffee originated in Ethiopia and has become one of the world's most popular beverages.",
+    "Rainforests produce about 20% of the world's oxygen and are often called the lungs of the Earth.", "Ancient Rome's road system spanned over 50,000 miles and connected the vast empire.",
+    "The human heart beats about 100,000 times a day and pumps blood through the whole body.", "Volcanoes form where molten rock from the mantle rises to the surface.",
+    "The Silk Road connected China with the Mediterranean and carried goods as well as ideas.", "Steel is an alloy of iron and carbon and is used in most modern buildings.",
+    "Bees communicate the location of flowers to each other by a dance.", "The Amazon River carries more water than any other river in the world.",
+    "Paper was first made in China around the second century from bark and rags.", "Glaciers store most of the fresh water on the planet.", "The Renaissance began in Italy and spread across Europe in the 15th century.",
+    "Tectonic plates move a few centimeters each year, about as fast as fingernails grow.", "Solar panels convert sunlight into electricity by means of semiconductor cells.",
+    "The nervous system transmits signals between the brain and the rest of the body.", "Wheat was one of the first crops that people cultivated in the Middle East.",
+    "Elephants live in herds that are led by the oldest female.", "The steam engine powered the factories of the Industrial Revolution.", "Rice is the staple food of more than half of the world's population.",
+    "Sound travels faster through water than through air.", "The Great Barrier Reef lies off the coast of Australia.", "Vitamins are organic compounds that the body needs in small amounts.",
+    "Concrete was used by Roman engineers for harbors, domes and aqueducts.", "Mangrove forests protect coastlines from storms and erosion.", "The compass was invented in China and later guided sailors across the oceans.",
+]
+STOCK_DRIFTS = [
+    "This topic has been extensively studied by researchers over the years.", "From a theoretical perspective, there are multiple frameworks to consider.", "The origins of this subject date back many centuries.",
+    "There are many interesting historical aspects to consider here.", "Popular opinions on this matter vary widely across different cultures.", "Scholars have written many books about this subject.",
+    "The wider context of this issue has changed over time.", "In many countries this matter is seen in a different light.", "There is a long tradition of debate around this question.", "Several disciplines have dealt with this phenomenon.",
+    "From a historical point of view, there are several periods to distinguish.", "The public interest in such matters has grown in recent decades.",
+]
+
+
+def stock_fact(rng, turn):
+    """GriceBench: a statement from an encyclopedia about something else."""
+    text = rng.choice(STOCK_FACTS)
+    return None if _overlap(" ".join(turn.context[-2:]), text) else text
+
+
+def stock_drift(rng, turn):
+    """GriceBench: a general remark about the subject as such."""
+    return rng.choice(STOCK_DRIFTS)
+
+
+MIMIC = {"relation_off_topic": [other_dialogue, other_dialogue, other_fact, stock_fact, stock_fact, random_statement], "relation_drift": [drift, stock_drift]}
 NATURAL = {"relation_off_topic": [random_statement, other_dialogue, other_dialogue], "relation_drift": [drift]}
