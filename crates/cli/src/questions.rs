@@ -29,6 +29,9 @@ pub(crate) struct QuestionReport {
     false_alarms: Option<f64>,
 }
 
+/// What people answered, and what the model says.
+type Answered<'a> = (&'a Question, Outcome);
+
 /// All questions, and the means over those of each maxim.
 #[derive(Debug, Serialize)]
 pub(crate) struct QuestionsReport {
@@ -41,7 +44,7 @@ pub(crate) struct QuestionsReport {
 pub(crate) fn report_questions<'a>(
     answers: impl Iterator<Item = (&'a Question, &'a Verdict)>,
 ) -> Option<QuestionsReport> {
-    let mut by_question: BTreeMap<(Option<&str>, &str), Vec<(&Question, Outcome)>> = BTreeMap::new();
+    let mut by_question: BTreeMap<(Option<&str>, &str), Vec<Answered<'_>>> = BTreeMap::new();
     let mut rows = 0;
     for (question, verdict) in answers {
         let key = (question.maxim.map(Maxim::name), question.name.as_str());
@@ -67,7 +70,7 @@ fn outcome(question: &Question, verdict: &Verdict) -> Outcome {
     Outcome { label: question.violated, probability: f64::from(probability), predicted }
 }
 
-fn report_question(answers: &[(&Question, Outcome)]) -> QuestionReport {
+fn report_question(answers: &[Answered<'_>]) -> QuestionReport {
     let outcomes: Vec<Outcome> = answers.iter().map(|(_, outcome)| *outcome).collect();
     let flagged = |label: bool| {
         let among: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.label == label).collect();
@@ -88,7 +91,7 @@ fn report_question(answers: &[(&Question, Outcome)]) -> QuestionReport {
 
 /// The 2.5th and 97.5th percentile of the area over draws of as many groups as there are, each draw the same in every run. A row
 /// without a group is one of its own.
-fn interval(answers: &[(&Question, Outcome)]) -> Option<[f64; 2]> {
+fn interval(answers: &[Answered<'_>]) -> Option<[f64; 2]> {
     let mut groups: BTreeMap<String, Vec<Outcome>> = BTreeMap::new();
     for (place, (question, outcome)) in answers.iter().enumerate() {
         let group = question.group.as_ref().map_or_else(|| format!("row {place}"), |group| format!("group {group}"));

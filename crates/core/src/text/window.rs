@@ -143,10 +143,7 @@ impl Seen<'_> {
         // The last one that goes.
         let last = inside.len().checked_sub(self.max_tokens - others + 1).map(|last| &inside[last]);
         let excerpt = &self.excerpts[0];
-        match last.filter(|token| exact && excerpt.is_sure_to_the_end(token)) {
-            Some(token) => Some(Some(excerpt.place(token.end))),
-            None => None,
-        }
+        last.filter(|token| exact && excerpt.is_sure_to_the_end(token)).map(|token| Some(excerpt.place(token.end)))
     }
 
     /// Where in a field to end, so that only its first tokens are left; 0 if there is no room for any, `None` if it cannot be told.

@@ -25,7 +25,7 @@ pub(super) fn fast_gelu(node: &NodeProto, to: &mut Writer) -> Expanded<()> {
     if let Some(bias) = input(node, 1) {
         x = to.op("Add", &[&x, bias]);
     }
-    let (cubic, factor, one, half) = (to.scalar(0.044_715), to.scalar(0.797_884_56), to.scalar(1.0), to.scalar(0.5));
+    let (cubic, factor, one, half) = (to.scalar(0.044_715), to.scalar(0.797_884_6), to.scalar(1.0), to.scalar(0.5));
     let square = to.op("Mul", &[&x, &x]);
     let cubic = to.op("Mul", &[&square, &cubic]);
     let inner = to.op("Add", &[&cubic, &one]);

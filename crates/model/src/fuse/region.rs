@@ -149,7 +149,7 @@ impl<'a, 'p> Regions<'a, 'p> {
             let leading = dims(tensor).and_then(|dims| Some(dims.split_last()?.1.iter().all(|dim| *dim == 1)));
             count(tensor) == Some(1) || leading.unwrap_or(false)
         };
-        let is_source = |name: &str| region.sources.iter().any(|source| *source == name);
+        let is_source = |name: &str| region.sources.contains(&name);
         let made: HashSet<&str> = region.steps.iter().flat_map(|step| self.outputs(*step)).collect();
         let reads_flat = |name: &'p str| match self.graph.constant(name) {
             Some(tensor) => is_flat(tensor),

@@ -82,10 +82,10 @@ fn a_turn_on_which_the_model_fails_costs_no_other_and_no_replica() {
     assert!(client.post("/v1/detect", &json!([{ "response": bad }])).expect(500).detail().starts_with("item 0: "));
     // Those that ran in the same batch know nothing of it.
     let ask = |number: usize| {
-        let response = if number % 3 == 0 { bad.to_owned() } else { format!("Answer {number}.") };
+        let response = if number.is_multiple_of(3) { bad.to_owned() } else { format!("Answer {number}.") };
         let headers = [("cache-control", "no-store")];
         let answer = server.client().post_with("/v1/detect", &headers, &json!({ "response": response }));
-        answer.expect(if number % 3 == 0 { 500 } else { 200 });
+        answer.expect(if number.is_multiple_of(3) { 500 } else { 200 });
     };
     std::thread::scope(|scope| (0..24).for_each(|number| _ = scope.spawn(move || ask(number))));
     assert!(plan.batches().iter().any(|&rows| rows > 1));
