@@ -36,7 +36,7 @@ fn detect_turn(turn: &Turn, args: &Detect, common: &Common) -> Result<()> {
     let verdict = quietly(|| detector.detect(turn))??;
     if let Some(warning) = unknown_warning(&verdict).filter(|_| !common.quiet) {
         let terminal = Terminal::of_stderr(common.color);
-        // If stderr is gone there is nobody left to tell.
+        // If stderr is closed, the message cannot be shown.
         _ = writeln!(std::io::stderr(), "{} {warning}", terminal.paint(terminal.note(), "warning:"));
     }
     let text = if args.json {

@@ -44,7 +44,7 @@ pub(crate) fn tell_device(fallback_reason: Option<&str>, warnings: &[String], co
     let terminal = Terminal::of_stderr(common.color);
     let fallback = fallback_reason.map(|reason| format!("running on the CPU: {reason}"));
     for text in fallback.iter().chain(warnings) {
-        // If stderr is gone there is nobody left to tell.
+        // If stderr is closed, the message cannot be shown.
         _ = writeln!(std::io::stderr(), "{} {text}", terminal.paint(terminal.note(), "note:"));
     }
 }

@@ -1,4 +1,4 @@
-//! No text gives a special token, whoever made the tokenizer; every other text keeps its ids.
+//! No text gives a special token, with any tokenizer; every other text keeps its ids.
 #![allow(clippy::unwrap_used)]
 
 use grice_core::text::{Template, Tokenizer, encode_turn};

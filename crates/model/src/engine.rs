@@ -54,10 +54,10 @@ pub enum EngineError {
     /// A node failed.
     #[error("the model failed to run: {0}")]
     Run(String),
-    /// It panicked, in an operator or a kernel; the engine must be built anew.
+    /// It panicked, in an operator or a kernel; the engine must be built again.
     #[error("the model failed to run: an operator gave up")]
     Panicked,
-    /// The device went away, or its driver gave up; the engine must be built anew.
+    /// The device went away, or its driver gave up; the engine must be built again.
     #[error("the device was lost: {0}")]
     DeviceLost(String),
 }

@@ -1,4 +1,4 @@
-//! ONNX's `Equal`, for graphs that did not fuse. tract's says of two sizes that they differ where nobody knows yet, such as the number of
+//! ONNX's `Equal`, for graphs that did not fuse. tract's says of two sizes that they differ where that is not known yet, such as the number of
 //! tokens and 5, and it knows no bools.
 
 use tract_onnx::prelude::*;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-/// Tokens of the longest sequence where nobody says how many there are: what most encoders take.
+/// Tokens of the longest sequence where no number is given: what most encoders take.
 const USUAL: usize = 512;
 
 /// The longest sequence of a model, and the proof that came with its file.

@@ -174,7 +174,7 @@ impl Blocks {
             return Err(unfit());
         }
         let bytes = raw_bytes(zeros).or_else(|| packed_in_words(zeros)).ok_or_else(unfit)?;
-        // 4-bit tensors run on over the ends of rows; bytes begin each row anew.
+        // 4-bit tensors run on over the ends of rows; in bytes, each row starts at a new byte.
         if zeros.data_type != UINT8 {
             let is_whole = bytes.len() * 8 >= rows * blocks * self.bits;
             let all = (0..rows * blocks).map(|place| level(&bytes, place, self.bits, signed));
