@@ -1,6 +1,7 @@
 //! The engine: one of two ways to run a network.
 
-use crate::fused::{Fused, Weights};
+use crate::fused::Fused;
+use crate::packed::Packed;
 use crate::padded::{PaddedEngine, PaddedPlan};
 use grice_kernels::Isa;
 use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Precision, Trace};
@@ -18,7 +19,7 @@ pub struct CpuPlan {
 
 #[derive(Clone)]
 enum Form {
-    Fused(Arc<Weights>),
+    Fused(Arc<Packed>),
     Padded(PaddedPlan),
 }
 
@@ -38,7 +39,7 @@ impl CpuPlan {
     pub fn with_isa(network: Network, precision: Precision, isa: Isa) -> Result<CpuPlan, EngineError> {
         let (labels, embedding_rows) = (network.labels(), network.embedding_rows());
         let form = match network.into_program() {
-            Ok(program) => Form::Fused(Arc::new(Weights::pack(program, labels, isa)?)),
+            Ok(program) => Form::Fused(Arc::new(Packed::new(program, labels, isa)?)),
             Err(network) => Form::Padded(PaddedPlan::new(&network)?),
         };
         // What the importer and the packing left is as long as the file.
@@ -53,7 +54,7 @@ impl CpuPlan {
     pub fn engine(&self, threads: usize) -> Result<CpuEngine, EngineError> {
         let threads = if cfg!(target_arch = "wasm32") { 1 } else { threads.max(1) };
         let runner = match &self.form {
-            Form::Fused(weights) => Runner::Fused(Box::new(Fused::new(weights.clone(), self.labels, threads)?)),
+            Form::Fused(packed) => Runner::Fused(Box::new(Fused::new(packed.clone(), self.labels, threads)?)),
             Form::Padded(plan) => Runner::Padded(PaddedEngine::new(plan.clone(), threads)?),
         };
         let CpuPlan { labels, embedding_rows, precision, .. } = *self;

@@ -10,6 +10,7 @@
 
 mod engine;
 mod fused;
+mod packed;
 mod padded;
 
 pub use engine::{CpuEngine, CpuPlan};

@@ -30,7 +30,7 @@ fn every_fixture_fuses_and_computes_what_its_graph_computes() {
     for fixture in Fixture::all().into_iter().chain(Fixture::graphs()) {
         let network = Network::import(fixture.onnx(), 4).unwrap();
         let program = network.program().unwrap_or_else(|unfused| panic!("{}: {}", fixture.name, unfused.reason));
-        assert_eq!(program.layers.len(), 2, "{}", fixture.name);
+        assert_eq!(program.encoder.layers.len(), 2, "{}", fixture.name);
         let graph = Network::import_graph(fixture.onnx(), 4).unwrap();
         assert!(graph.program().is_err() && graph.typed().is_some());
         compare(fixture.name, &fixture, network, graph);

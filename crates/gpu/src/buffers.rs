@@ -3,8 +3,10 @@
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::gemm::quantized_bytes;
-use crate::model::Model;
-use crate::record::{Arena, Buffer, Geometry, Recording};
+use crate::geometry::{BLOCK_QUERIES, Geometry};
+use crate::model::{Model, stride};
+use crate::recording::{Arena, Buffer, Recording};
+use grice_model::{Extent, Slot};
 use std::collections::{BTreeMap, HashMap};
 
 /// Tokens run together: more are run in turn, since a device gains nothing by more at once.
@@ -52,36 +54,40 @@ impl Capacity {
 
 /// The most tokens whose widest matrix fits a binding of so many bytes, were each a sequence.
 pub(crate) fn tokens_max(model: &Model, binding_bytes_max: u64) -> usize {
-    let [even, odd] = model.head_wide();
-    let row = model.wide.max(even).max(odd).next_multiple_of(4) as u64 * 4;
-    usize::try_from(binding_bytes_max / row).unwrap_or(usize::MAX).min(TOKENS_MAX)
+    let one = Extent { tokens: 1, sequences: 1, pairs: 1 };
+    let widest = slot_bytes(model, &one).into_iter().map(|(_, bytes)| bytes).max().unwrap_or(1).max(1);
+    usize::try_from(binding_bytes_max / widest).unwrap_or(usize::MAX).min(TOKENS_MAX)
+}
+
+/// Bytes of every buffer that steps name. `Wide` also takes the rows of words.
+fn slot_bytes(model: &Model, extent: &Extent) -> Vec<(Slot, u64)> {
+    let slots = model.steps.slots().into_iter().chain([Slot::Wide]);
+    let bytes = slots.map(|slot| {
+        let elements = model.steps.elements(slot, extent, stride) as u64;
+        let words = if slot == Slot::Wide { model.embedding.form.row_bytes(model.embedding.columns) } else { 0 };
+        (slot, (elements * 4).max((extent.tokens * words) as u64))
+    });
+    bytes.collect()
 }
 
 /// Bytes of every buffer for a capacity, on the device and for the way there and back.
 pub(crate) fn plan_arenas(model: &Model, capacity: &Capacity) -> BTreeMap<Arena, u64> {
+    let extent = Extent { tokens: capacity.tokens, sequences: capacity.rows, pairs: 0 };
     let (tokens, rows) = (capacity.tokens as u64, capacity.rows as u64);
-    let hidden = model.hidden.next_multiple_of(4) as u64 * 4;
-    let blocks = tokens / crate::record::BLOCK_QUERIES as u64 + 2 * rows;
+    let blocks = tokens / BLOCK_QUERIES as u64 + 2 * rows;
     let mut arenas = BTreeMap::from([
-        (Arena::Hidden, tokens * hidden),
-        (Arena::Attended, tokens * hidden),
-        (Arena::Wide, tokens * model.wide.next_multiple_of(4) as u64 * 4),
-        (Arena::Context, tokens * hidden),
-        (Arena::First, rows * hidden),
-        (Arena::Query, rows * hidden),
         (Arena::Blocks, blocks * 16),
         (Arena::Starts, rows * 4),
         (Arena::Uniforms, (capacity.dispatches * UNIFORM_BYTES) as u64),
         (Arena::Answers, rows * model.answers(1).stride as u64 * 4),
         (Arena::Shares, capacity.shares_bytes.max(16)),
     ]);
-    for (number, wide) in model.head_wide().into_iter().enumerate().filter(|(_, wide)| *wide > 0) {
-        arenas.insert(Arena::of_head(number), rows * wide.next_multiple_of(4) as u64 * 4);
+    arenas.extend(slot_bytes(model, &extent).into_iter().map(|(slot, bytes)| (Arena::Slot(slot), bytes)));
+    let quantized = model.quantized_columns();
+    if quantized > 0 {
+        arenas.insert(Arena::Quantized, quantized_bytes(capacity.tokens, quantized));
     }
-    if model.has_int8() {
-        arenas.insert(Arena::Quantized, quantized_bytes(capacity.tokens, model.wide));
-    }
-    if model.has_int8() || model.embedding.form.has_scales() {
+    if quantized > 0 || model.embedding.form.has_scales() {
         arenas.insert(Arena::Scales, tokens * 4);
     }
     if model.embedding.positions.is_some() {

@@ -4,12 +4,14 @@ use crate::adapter::Adapter;
 use crate::buffers::{Buffers, Capacity};
 use crate::error::GpuError;
 use crate::gather::write_rows;
+use crate::geometry::Geometry;
 use crate::plan::{GpuPlan, Inner};
 use crate::readback::{Waiting, read_bytes};
-use crate::record::{Arena, Geometry, Recording, record_forward};
+use crate::record::record_forward;
+use crate::recording::{Arena, Recording};
 use crate::submit::submit;
 use crate::timing::Timing;
-use grice_model::{Batch, EngineError, EngineInfo, HeadRunner, Logits, Span, Trace};
+use grice_model::{Batch, EngineError, EngineInfo, HeadPlan, HeadRunner, Logits, Span, Trace};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -152,6 +154,24 @@ impl GpuEngine {
             self.buffers = Some(Buffers::allocate(&plan.uploaded.gpu, &plan.model, wanted).await?);
         }
         Ok(())
+    }
+}
+
+impl GpuPlan {
+    /// An engine with buffers of its own, which it allocates when it has a batch.
+    ///
+    /// # Errors
+    /// [`GpuError::Lowering`] if the head cannot be made ready, [`GpuError::Lost`] if the device is gone.
+    pub fn engine(&self) -> Result<GpuEngine, GpuError> {
+        if let Some(reason) = self.inner.uploaded.gpu.lost() {
+            return Err(GpuError::Lost(reason));
+        }
+        let unable = |error: grice_model::EngineError| GpuError::Lowering {
+            step: "the head".to_owned(),
+            reason: error.to_string(),
+        };
+        let head = self.inner.head.as_ref().map(HeadPlan::runner).transpose().map_err(unable)?;
+        Ok(GpuEngine::new(self.clone(), head))
     }
 }
 

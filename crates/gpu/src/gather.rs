@@ -4,8 +4,9 @@ use crate::buffers::Buffers;
 use crate::error::GpuError;
 use crate::model::Model;
 use crate::plan::Inner;
-use crate::record::Arena;
+use crate::recording::Arena;
 use grice_kernels::{EmbeddingTable, Table};
+use grice_model::Slot;
 
 /// Writes what the recording of the embedding looks for. Ids are known to be rows of the table.
 ///
@@ -18,7 +19,7 @@ pub(crate) fn write_rows(plan: &Inner, buffers: &Buffers, ids: &[u32], cu_seqlen
     let row_bytes = embedding.form.row_bytes(embedding.columns);
     let size = wgpu::BufferSize::new((ids.len() * row_bytes) as u64);
     let size = size.ok_or_else(|| refused("a batch without tokens"))?;
-    let Some(mut rows) = queue.write_buffer_with(buffers.arena(Arena::Wide)?, 0, size) else {
+    let Some(mut rows) = queue.write_buffer_with(buffers.arena(Arena::Slot(Slot::Wide))?, 0, size) else {
         plan.uploaded.gpu.ask_whether_lost()?;
         return Err(refused("its rows do not fit their buffer"));
     };

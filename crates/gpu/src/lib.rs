@@ -1,7 +1,7 @@
 //! The GPU engine: packed batches in, logits out, through wgpu: Vulkan, Metal and DirectX 12 natively, WebGPU in a browser.
 //!
 //! ```text
-//! Program ─► weights ─┐
+//! Program ─► steps ───┐
 //!                     ├─► record ─► submit ─► readback ─► head ─► logits
 //! Batch ──► buffers ──┘   (pure)
 //! ```
@@ -10,6 +10,7 @@
 //! processor and GPU.
 
 mod adapter;
+mod bits;
 mod buffers;
 mod compiled;
 mod device;
@@ -17,14 +18,17 @@ mod engine;
 mod error;
 mod gather;
 mod gemm;
+mod geometry;
 mod model;
 mod pipelines;
 mod plan;
 mod readback;
 mod record;
+mod recording;
 mod submit;
 mod timing;
 mod tune;
+mod uploaded;
 
 pub use adapter::{Adapter, AdapterKind, AdapterLimits, list_adapters};
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,10 +1,12 @@
-//! A program as the device holds it: every weight packed and uploaded, and what is left of it in numbers.
+//! A program as the device holds it: its steps, and every part that they name packed and uploaded.
 
 use crate::error::GpuError;
 use crate::gemm::{PackedWeights, Weights};
-use crate::record::{Arena, Buffer, View};
-use grice_kernels::{Activation, LayerNorm, SlotMap};
-use grice_model::{Attention, Dense, Embedding, Layer, Linear, Precision, Relative, Values};
+use crate::recording::{Arena, Buffer, View};
+use grice_kernels::{LayerNorm, SlotMap};
+use grice_model::{
+    Action, Embedding, Extent, Linear, Operand, Parts, Precision, Relative, Scores, Step, Steps, Values,
+};
 use serde::{Deserialize, Serialize};
 
 /// The widest head that `attention` takes.
@@ -12,25 +14,14 @@ pub(crate) const HEAD_DIM_MAX: usize = 128;
 /// The largest distance that is looked up; beyond it there is no slot of its own in any model.
 pub(crate) const REACH_MAX: i64 = 1 << 16;
 
-/// The encoder, and the head where it is dense layers, its weights uploaded.
+/// Steps, and what they name by number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Model {
-    /// Columns of a hidden state.
-    pub(crate) hidden: usize,
-    /// Columns of the widest matrix between two steps.
-    pub(crate) wide: usize,
+    pub(crate) steps: Steps,
     pub(crate) embedding: EmbeddingPlan,
-    pub(crate) layers: Vec<LayerPlan>,
-    /// From hidden states of token 0 to logits; none where the processor makes them.
-    pub(crate) head: Vec<DensePlan>,
-}
-
-/// `activation(x · weights + bias)`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct DensePlan {
-    pub(crate) weights: Weights,
-    #[serde(with = "crate::compiled::ActivationName")]
-    pub(crate) activation: Activation,
+    pub(crate) linears: Vec<Weights>,
+    pub(crate) norms: Vec<NormPlan>,
+    pub(crate) attentions: Vec<AttentionPlan>,
 }
 
 /// What becomes of the rows that the processor gathers.
@@ -43,16 +34,14 @@ pub(crate) struct EmbeddingPlan {
     /// Gamma, beta, then the row that is added to every token, if there is one.
     pub(crate) parameters: Buffer,
     pub(crate) constant: bool,
-    #[serde(with = "crate::compiled::bits")]
+    #[serde(with = "crate::bits")]
     pub(crate) epsilon: f32,
-    /// From `columns` to the columns of hidden states, where these are more.
-    pub(crate) projection: Option<Weights>,
 }
 
 /// Rows for positions, from the lowest that any token takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PositionsPlan {
-    /// F32 `[rows, hidden]`.
+    /// F32 `[rows, columns]`.
     pub(crate) table: Buffer,
     pub(crate) rows: usize,
 }
@@ -101,26 +90,10 @@ impl Form {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct LayerPlan {
-    /// Queries, keys and values side by side; in the last layer, which asks only for token 0, keys and values.
-    pub(crate) projections: Weights,
-    /// Queries of the last layer.
-    pub(crate) query: Option<Weights>,
-    pub(crate) attention: AttentionPlan,
-    pub(crate) output: Weights,
-    pub(crate) attention_norm: NormPlan,
-    pub(crate) up: Weights,
-    #[serde(with = "crate::compiled::ActivationName")]
-    pub(crate) activation: Activation,
-    pub(crate) down: Weights,
-    pub(crate) norm: NormPlan,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AttentionPlan {
     pub(crate) heads: usize,
     pub(crate) head_dim: usize,
-    #[serde(with = "crate::compiled::bits")]
+    #[serde(with = "crate::bits")]
     pub(crate) scale: f32,
     pub(crate) relative: Option<RelativePlan>,
 }
@@ -144,7 +117,7 @@ pub(crate) struct RelativePlan {
 pub(crate) struct NormPlan {
     /// Gamma, then beta.
     pub(crate) parameters: Buffer,
-    #[serde(with = "crate::compiled::bits")]
+    #[serde(with = "crate::bits")]
     pub(crate) epsilon: f32,
 }
 
@@ -152,142 +125,151 @@ pub(crate) struct NormPlan {
 pub(crate) type Upload<'a> = &'a mut dyn FnMut(String, Vec<u32>) -> Result<Buffer, GpuError>;
 
 impl Model {
-    /// `[rows, hidden]` of an arena.
-    pub(crate) fn hidden_view(&self, arena: Arena, rows: usize) -> View {
-        View::whole(Buffer::Arena(arena), rows, self.hidden)
-    }
-
-    /// All products but those of the head.
-    pub(crate) fn all_products(&self) -> impl Iterator<Item = &Weights> {
-        self.layers.iter().flat_map(Model::products).chain(&self.embedding.projection)
-    }
-
-    /// All products of a layer.
-    pub(crate) fn products(layer: &LayerPlan) -> impl Iterator<Item = &Weights> {
-        [&layer.projections, &layer.output, &layer.up, &layer.down].into_iter().chain(&layer.query)
-    }
-
-    /// Whether any product is of 8-bit integers.
-    pub(crate) fn has_int8(&self) -> bool {
-        self.all_products().any(|weights| weights.precision == Precision::Int8)
-    }
-
-    /// The widest matrices of the head, after its even layers and after its odd ones, counting from zero.
-    pub(crate) fn head_wide(&self) -> [usize; 2] {
-        let widest = |first: usize| self.head.iter().skip(first).step_by(2).map(|dense| dense.weights.n).max();
-        [0, 1].map(|first| widest(first).unwrap_or(0))
+    /// The matrix that an operand is, of a batch of so many tokens and sequences.
+    pub(crate) fn view(operand: &Operand, extent: &Extent) -> View {
+        let Operand { slot, rows, width, offset, columns } = *operand;
+        let (rows, stride) = (extent.rows(rows), stride(width));
+        View { buffer: Buffer::Arena(Arena::Slot(slot)), rows, columns, stride, offset }
     }
 
     /// What a pass leaves of each sequence: logits, or hidden states of token 0 for a head on the processor.
-    pub(crate) fn answers(&self, rows: usize) -> View {
-        match self.head.split_last() {
-            None => self.hidden_view(Arena::Attended, rows),
-            Some((last, others)) => View::whole(Buffer::Arena(Arena::of_head(others.len())), rows, last.weights.n),
-        }
+    pub(crate) fn answers(&self, sequences: usize) -> View {
+        Model::view(&self.steps.answer, &Extent { sequences, ..Extent::default() })
+    }
+
+    /// All linears but those of the head.
+    pub(crate) fn encoder_linears(&self) -> Vec<&Weights> {
+        let is_head = |number: usize| {
+            let names = |step: &Step| matches!(step.action, Action::Product { linear, .. } if linear == number);
+            self.steps.list.iter().any(|step| step.op == grice_model::Op::Head && names(step))
+        };
+        self.linears.iter().enumerate().filter(|(number, _)| !is_head(*number)).map(|(_, weights)| weights).collect()
+    }
+
+    /// Columns of the widest rows that become 8-bit integers on the way; 0 if none do.
+    pub(crate) fn quantized_columns(&self) -> usize {
+        let linears = self.linears.iter().filter(|weights| weights.precision == Precision::Int8);
+        linears.map(|weights| weights.k).max().unwrap_or(0)
     }
 
     /// Packs and uploads weight by weight, freeing what was packed unless somebody else holds it. No buffer becomes larger than
-    /// `binding_bytes_max`.
+    /// `binding_bytes_max`. Answers the model, and the embedding, whose words stay with the processor.
     ///
     /// # Errors
     /// [`GpuError::Lowering`] for what the shaders do not do, and what `upload` says.
     pub(crate) fn lower(
-        embedding: &Embedding,
-        layers: Vec<Layer>,
-        head: &[Dense],
+        steps: Steps,
+        parts: Parts,
         binding_bytes_max: u64,
         upload: Upload<'_>,
-    ) -> Result<Model, GpuError> {
-        let columns = embedding.norm.gamma.len();
-        let hidden = embedding.projection.as_ref().map_or(columns, Linear::outputs);
-        let count = layers.len();
-        if count == 0 {
-            return Err(unable("the encoder", "it has no layers"));
-        }
-        let embedding = lower_embedding(embedding, hidden, binding_bytes_max, upload)?;
-        let mut lowered = Vec::with_capacity(count);
-        for (number, layer) in layers.into_iter().enumerate() {
-            let is_last = number + 1 == count;
-            let mut lowering = LayerLowering { number, hidden, is_last, binding_bytes_max, upload };
-            lowered.push(lowering.lower(layer)?);
-        }
-        let inner = lowered.iter().map(|layer| layer.up.n).max().unwrap_or(0);
-        let head = lower_head(head, hidden, binding_bytes_max, upload)?;
-        Ok(Model { hidden, wide: inner.max(3 * hidden), embedding, layers: lowered, head })
+    ) -> Result<(Model, Embedding), GpuError> {
+        steps.check().map_err(|unsound| unable("the program", &unsound.to_string()))?;
+        let Parts { embedding, linears, norms, attentions, .. } = parts;
+        let names = Names(&steps);
+        let plan = lower_embedding(&embedding, upload)?;
+        let halves = names.attentions_in_halves(&linears);
+        let attentions = attentions.into_iter().zip(halves).enumerate().map(|(number, (scores, half))| {
+            AttentionLowering { name: names.attention(number), half, upload }.lower(scores)
+        });
+        let attentions = attentions.collect::<Result<_, _>>()?;
+        let norms = norms.iter().enumerate().map(|(number, norm)| upload_norm(&names.norm(number), norm, upload));
+        let norms = norms.collect::<Result<_, _>>()?;
+        let sizes = steps.linears.clone();
+        let linears = linears.into_iter().zip(sizes).enumerate().map(|(number, (parts, size))| {
+            upload_linear(&names.linear(number), &parts, size, binding_bytes_max, upload)
+        });
+        let linears = linears.collect::<Result<_, _>>()?;
+        let embedding = Embedding { projection: None, ..embedding };
+        Ok((Model { steps, embedding: plan, linears, norms, attentions }, embedding))
     }
 }
 
-struct LayerLowering<'a> {
-    number: usize,
-    hidden: usize,
-    is_last: bool,
-    binding_bytes_max: u64,
-    upload: Upload<'a>,
+/// From one row to the next: whole fours.
+pub(crate) fn stride(columns: usize) -> usize {
+    columns.next_multiple_of(4)
 }
 
-impl LayerLowering<'_> {
-    fn lower(&mut self, layer: Layer) -> Result<LayerPlan, GpuError> {
-        let Layer { query, key, value, attention, output, attention_norm, up, activation, down, norm } = layer;
-        let (hidden, inner) = (self.hidden, up.outputs());
-        let half = matches!(up.weights.values(), Values::F16(_));
-        let attention = self.attention(attention, half)?;
-        let (projections, query) = match self.is_last {
-            true => (self.linear("kv", &[key, value], [hidden, 2 * hidden])?, Some([query])),
-            false => (self.linear("qkv", &[query, key, value], [hidden, 3 * hidden])?, None),
-        };
-        let query = query.map(|query| self.linear("query", &query, [hidden, hidden])).transpose()?;
-        Ok(LayerPlan {
-            projections,
-            query,
-            attention,
-            output: self.linear("output", &[output], [hidden, hidden])?,
-            attention_norm: self.norm("norm after attention", &attention_norm)?,
-            up: self.linear("feed_forward up", &[up], [hidden, inner])?,
-            activation,
-            down: self.linear("feed_forward down", &[down], [inner, hidden])?,
-            norm: self.norm("norm after feed_forward", &norm)?,
+/// What parts are called in messages: after the first step that names them.
+struct Names<'a>(&'a Steps);
+
+impl Names<'_> {
+    fn of(&self, kind: &str, names: impl Fn(&Action) -> bool) -> String {
+        match self.0.list.iter().find(|step| names(&step.action)) {
+            Some(Step { layer: Some(layer), op, .. }) => format!("layer {layer} {}{kind}", op.name()),
+            Some(step) => format!("{}{kind}", step.op.name()),
+            None => kind.trim_start().to_owned(),
+        }
+    }
+
+    fn linear(&self, number: usize) -> String {
+        self.of("", |action| match action {
+            Action::Product { linear, .. } => *linear == number,
+            Action::FeedForward { up, down, .. } => *up == number || *down == number,
+            _ => false,
         })
     }
 
-    fn name(&self, op: &str) -> String {
-        format!("layer {} {op}", self.number)
+    fn norm(&self, number: usize) -> String {
+        self.of(" norm", |action| match action {
+            Action::Product { then, .. } | Action::FeedForward { then, .. } => then.norm == Some(number),
+            Action::Norm { norm, .. } => *norm == number,
+            _ => false,
+        })
     }
 
-    fn norm(&mut self, op: &str, norm: &LayerNorm) -> Result<NormPlan, GpuError> {
-        upload_norm(&self.name(op), norm, self.hidden, self.upload)
+    fn attention(&self, number: usize) -> String {
+        self.of("", |action| matches!(action, Action::Attend { attention, .. } if *attention == number))
     }
 
-    /// Dense layers of the same input, side by side.
-    fn linear(&mut self, op: &str, parts: &[Linear], [k, n]: [usize; 2]) -> Result<Weights, GpuError> {
-        let parts: Vec<&Linear> = parts.iter().collect();
-        upload_linear(&self.name(op), &parts, [k, n], self.binding_bytes_max, self.upload)
-    }
-
-    fn attention(&mut self, attention: Attention, half: bool) -> Result<AttentionPlan, GpuError> {
-        let Attention { heads, head_dim, scale, relative } = attention;
-        let name = self.name("attention");
-        if heads * head_dim != self.hidden {
-            return Err(unable(&name, &format!("{heads} heads of {head_dim} columns are not {}", self.hidden)));
+    /// Of each attention whether the product that makes its keys has weights in f16; then its tables are in f16 too.
+    fn attentions_in_halves(&self, linears: &[Vec<Linear>]) -> Vec<bool> {
+        let mut halves = vec![false; self.0.attentions.len()];
+        let mut made_by = std::collections::HashMap::new();
+        for step in &self.0.list {
+            match step.action {
+                Action::Product { linear, to, .. } => _ = made_by.insert(to.slot, linear),
+                Action::Attend { k, attention, .. } => {
+                    let parts =
+                        made_by.get(&k.slot).and_then(|&linear| linears.get(linear)).and_then(|parts| parts.first());
+                    halves[attention] = parts.is_some_and(|part| matches!(part.weights.values(), Values::F16(_)));
+                }
+                _ => {}
+            }
         }
+        halves
+    }
+}
+
+struct AttentionLowering<'a> {
+    name: String,
+    half: bool,
+    upload: Upload<'a>,
+}
+
+impl AttentionLowering<'_> {
+    fn lower(mut self, scores: Scores) -> Result<AttentionPlan, GpuError> {
+        let Scores { heads, head_dim, scale, relative } = scores;
         if head_dim > HEAD_DIM_MAX {
-            return Err(unable(&name, &format!("its heads have {head_dim} columns, more than {HEAD_DIM_MAX}")));
+            let reason = format!("its heads have {head_dim} columns, more than {HEAD_DIM_MAX}");
+            return Err(unable(&self.name, &reason));
         }
-        let relative = relative.map(|relative| self.relative(&name, &relative, half)).transpose()?;
+        let relative = relative.map(|relative| self.relative(&relative, heads * head_dim)).transpose()?;
         Ok(AttentionPlan { heads, head_dim, scale, relative })
     }
 
-    fn relative(&mut self, name: &str, relative: &Relative, half: bool) -> Result<RelativePlan, GpuError> {
+    fn relative(&mut self, relative: &Relative, width: usize) -> Result<RelativePlan, GpuError> {
+        let (name, half) = (self.name.as_str(), self.half);
         let map = relative.slot_map().map_err(|error| unable(name, &error.to_string()))?;
-        let total = map.slots() * self.hidden;
+        let total = map.slots() * width;
         let sides = [&relative.keys, &relative.queries].map(|table| table.as_ref().map(|table| table.as_slice()));
         if sides.iter().flatten().any(|table| table.len() != total) {
-            return Err(unable(name, &format!("its relative positions are not {} by {}", map.slots(), self.hidden)));
+            return Err(unable(name, &format!("its relative positions are not {} by {width}", map.slots())));
         }
         let numbers = sides.into_iter().flatten().flatten().copied();
         let words: Vec<u32> = if half { pack_halves(numbers) } else { numbers.map(f32::to_bits).collect() };
         let tables = (self.upload)(format!("{name}, positions"), words)?;
         let sides = (relative.keys.is_some(), relative.queries.is_some());
-        let (plan, slots) = RelativePlan::of(&map, tables, Buffer::Nothing, sides, self.hidden);
+        let (plan, slots) = RelativePlan::of(&map, tables, Buffer::Nothing, sides, width);
         Ok(RelativePlan { slots: (self.upload)(format!("{name}, slots"), slots)?, half, ..plan })
     }
 }
@@ -315,21 +297,12 @@ fn unable(step: &str, reason: &str) -> GpuError {
     GpuError::Lowering { step: step.to_owned(), reason: reason.to_owned() }
 }
 
-fn lower_embedding(
-    embedding: &Embedding,
-    hidden: usize,
-    binding_bytes_max: u64,
-    upload: Upload<'_>,
-) -> Result<EmbeddingPlan, GpuError> {
-    let Embedding { words, positions, constant, norm, projection } = embedding;
-    let (name, columns) = ("the embedding", norm.gamma.len());
-    let lengths = [words.columns(), norm.beta.len(), constant.as_ref().map_or(columns, Vec::len)];
+fn lower_embedding(embedding: &Embedding, upload: Upload<'_>) -> Result<EmbeddingPlan, GpuError> {
+    let Embedding { words, positions, constant, norm, .. } = embedding;
+    let (name, columns) = ("the embedding", embedding.columns());
+    let lengths = [norm.gamma.len(), norm.beta.len(), constant.as_ref().map_or(columns, Vec::len)];
     if lengths.iter().any(|length| *length != columns) {
         return Err(unable(name, "its rows are not as long as its norm"));
-    }
-    // Embedded tokens wait for their projection in a buffer of hidden states.
-    if columns > hidden || (projection.is_none() && columns != hidden) {
-        return Err(unable(name, &format!("its rows of {columns} do not become hidden states of {hidden}")));
     }
     let positions = match positions {
         None => None,
@@ -342,38 +315,13 @@ fn lower_embedding(
     };
     let numbers = norm.gamma.iter().chain(&norm.beta).chain(constant.iter().flatten());
     let parameters = upload(name.to_owned(), numbers.map(|number| number.to_bits()).collect())?;
-    let form = Form::of(words.values());
-    let projection = match projection {
-        None => None,
-        Some(linear) => {
-            let name = "the embedding's projection";
-            Some(upload_linear(name, &[linear], [columns, hidden], binding_bytes_max, upload)?)
-        }
-    };
-    let (constant, epsilon) = (constant.is_some(), norm.epsilon);
-    Ok(EmbeddingPlan { columns, form, positions, parameters, constant, epsilon, projection })
-}
-
-fn lower_head(
-    head: &[Dense],
-    hidden: usize,
-    binding_bytes_max: u64,
-    upload: Upload<'_>,
-) -> Result<Vec<DensePlan>, GpuError> {
-    let mut columns = hidden;
-    let mut lowered = Vec::with_capacity(head.len());
-    for (number, Dense { linear, activation }) in head.iter().enumerate() {
-        let (name, size) = (format!("head {number}"), [columns, linear.outputs()]);
-        let weights = upload_linear(&name, &[linear], size, binding_bytes_max, upload)?;
-        lowered.push(DensePlan { weights, activation: *activation });
-        columns = linear.outputs();
-    }
-    Ok(lowered)
+    let (form, constant, epsilon) = (Form::of(words.values()), constant.is_some(), norm.epsilon);
+    Ok(EmbeddingPlan { columns, form, positions, parameters, constant, epsilon })
 }
 
 fn upload_linear(
     name: &str,
-    parts: &[&Linear],
+    parts: &[Linear],
     [k, n]: [usize; 2],
     binding_bytes_max: u64,
     upload: Upload<'_>,
@@ -385,12 +333,13 @@ fn upload_linear(
     if parts.iter().any(|part| part.bias.as_ref().is_some_and(|bias| bias.len() != part.outputs())) {
         return Err(unable(name, "its bias is not as long as its weights are wide"));
     }
-    PackedWeights::pack(name, parts, binding_bytes_max)?.upload(|words| upload(name.to_owned(), words))
+    PackedWeights::pack(name, &parts.iter().collect::<Vec<_>>(), binding_bytes_max)?
+        .upload(|words| upload(name.to_owned(), words))
 }
 
-fn upload_norm(name: &str, norm: &LayerNorm, columns: usize, upload: Upload<'_>) -> Result<NormPlan, GpuError> {
-    if norm.gamma.len() != columns || norm.beta.len() != columns {
-        return Err(unable(name, &format!("it has not {columns} columns")));
+fn upload_norm(name: &str, norm: &LayerNorm, upload: Upload<'_>) -> Result<NormPlan, GpuError> {
+    if norm.gamma.len() != norm.beta.len() {
+        return Err(unable(name, "its parameters are not as many"));
     }
     let numbers: Vec<u32> = norm.gamma.iter().chain(&norm.beta).map(|number| number.to_bits()).collect();
     Ok(NormPlan { parameters: upload(name.to_owned(), numbers)?, epsilon: norm.epsilon })

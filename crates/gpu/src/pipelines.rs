@@ -1,7 +1,7 @@
 //! Compiled shaders, made once a device and kept, where somebody gives a folder, for the next time.
 
 use crate::error::GpuError;
-use crate::record::{Access, PipelineKey};
+use crate::recording::{Access, PipelineKey};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,14 +2,16 @@
 
 use crate::buffers;
 use crate::device::Gpu;
-use crate::engine::GpuEngine;
 use crate::error::GpuError;
+use crate::geometry::Geometry;
 use crate::model::Model;
 use crate::pipelines::warm;
-use crate::record::{Buffer, Geometry, PipelineKey, record_forward};
+use crate::record::record_forward;
+use crate::recording::PipelineKey;
 use crate::tune::Tiles;
+use crate::uploaded::{Uploaded, binding_bytes_max};
 use grice_kernels::release_free_memory;
-use grice_model::{Head, Lookup, Precision, Program};
+use grice_model::{HeadPlan, Lookup, Precision, Program};
 use std::sync::Arc;
 
 /// A program whose weights lie on a device, to be shared by any number of engines.
@@ -24,21 +26,13 @@ pub(crate) struct Inner {
     /// Words stay with the processor: the table of a large vocabulary is wider than what many devices bind.
     pub(crate) lookup: Lookup,
     /// Where it is something else than dense layers, and the processor runs it.
-    pub(crate) head: Option<Head>,
+    pub(crate) head: Option<HeadPlan>,
     pub(crate) precision: Precision,
     pub(crate) labels: usize,
     /// How each product is made.
     pub(crate) tiles: Tiles,
     /// The most tokens of a pass.
     pub(crate) tokens_max: usize,
-}
-
-/// The weights, by number.
-pub(crate) struct Uploaded {
-    pub(crate) gpu: Gpu,
-    weights: Vec<wgpu::Buffer>,
-    pub(crate) nothing: wgpu::Buffer,
-    bytes: u64,
 }
 
 impl GpuPlan {
@@ -50,20 +44,17 @@ impl GpuPlan {
     pub async fn new(gpu: &Gpu, program: Program, labels: usize) -> Result<GpuPlan, GpuError> {
         let (precision, weight_bytes) = (program.precision(), program.weight_bytes() as u64);
         let unable = |step: &str, reason: String| GpuError::Lowering { step: step.to_owned(), reason };
-        let head = match &program.head_layers {
-            Ok(layers) if layers.last().is_some_and(|last| last.linear.outputs() == labels) => None,
-            _ => Some(Head::new(&program, labels).map_err(|error| unable("the head", error.to_string()))?),
-        };
-        let Program { embedding, layers, head_layers, .. } = program;
-        let head_layers = head_layers.ok().filter(|_| head.is_none()).unwrap_or_default();
+        let (steps, mut parts) = program.into_steps(labels);
+        let head = parts.head.take().map(|head| HeadPlan::new(&head, steps.hidden, labels));
+        let head = head.transpose().map_err(|error| unable("the head", error.to_string()))?;
         let binding_bytes_max = binding_bytes_max(gpu);
         let mut uploaded = Uploaded::new(gpu);
         let mut upload = |name: String, words: Vec<u32>| uploaded.upload(&name, &words);
-        let lower = || Model::lower(&embedding, layers, &head_layers, binding_bytes_max, &mut upload);
-        let model = gpu.attempt("the weights", weight_bytes, lower).await?;
+        let lower = || Model::lower(steps, parts, binding_bytes_max, &mut upload);
+        let (model, embedding) = gpu.attempt("the weights", weight_bytes, lower).await?;
         let lookup = Lookup::new(embedding).map_err(|error| unable("the embedding", error.to_string()))?;
         release_free_memory();
-        let tiles = Tiles::open(gpu, &model.all_products().collect::<Vec<_>>())?;
+        let tiles = Tiles::open(gpu, &model.encoder_linears())?;
         let tokens_max = buffers::tokens_max(&model, binding_bytes_max);
         GpuPlan::assemble(Inner { uploaded, model, lookup, head, precision, labels, tiles, tokens_max }).await
     }
@@ -87,28 +78,6 @@ impl GpuPlan {
     pub fn weight_bytes(&self) -> u64 {
         self.inner.uploaded.bytes()
     }
-
-    /// An engine with buffers of its own, which it allocates when it has a batch.
-    ///
-    /// # Errors
-    /// [`GpuError::Lowering`] if the head cannot be made ready, [`GpuError::Lost`] if the device is gone.
-    pub fn engine(&self) -> Result<GpuEngine, GpuError> {
-        if let Some(reason) = self.inner.uploaded.gpu.lost() {
-            return Err(GpuError::Lost(reason));
-        }
-        let unable = |error: grice_model::EngineError| GpuError::Lowering {
-            step: "the head".to_owned(),
-            reason: error.to_string(),
-        };
-        let head = self.inner.head.as_ref().map(Head::runner).transpose().map_err(unable)?;
-        Ok(GpuEngine::new(self.clone(), head))
-    }
-}
-
-/// Bytes of the largest buffer that a shader sees as a whole.
-pub(crate) fn binding_bytes_max(gpu: &Gpu) -> u64 {
-    let limits = gpu.device().limits();
-    limits.max_storage_buffer_binding_size.min(limits.max_buffer_size)
 }
 
 /// The pipelines that batches up to so many tokens ask for, each once: natively all of them; in a browser, which takes longer over
@@ -127,49 +96,4 @@ fn pipelines_of(model: &Model, tiles: &Tiles, tokens_max: usize) -> Result<Vec<P
         }
     }
     Ok(keys)
-}
-
-impl Uploaded {
-    /// Nothing yet.
-    pub(crate) fn new(gpu: &Gpu) -> Uploaded {
-        let usage = wgpu::BufferUsages::STORAGE;
-        let descriptor = wgpu::BufferDescriptor { label: Some("nothing"), size: 256, usage, mapped_at_creation: false };
-        let nothing = gpu.device().create_buffer(&descriptor);
-        Uploaded { gpu: gpu.clone(), weights: Vec::new(), nothing, bytes: 256 }
-    }
-
-    /// Puts words on the device.
-    pub(crate) fn upload(&mut self, name: &str, words: &[u32]) -> Result<Buffer, GpuError> {
-        let device = self.gpu.device();
-        let size = (4 * words.len() as u64).next_multiple_of(16).max(16);
-        let limits = device.limits();
-        let limit = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
-        if size > limit {
-            let name_of_limit = "maxStorageBufferBindingSize";
-            return Err(GpuError::Limit { what: name.to_owned(), needed: size, limit, name: name_of_limit });
-        }
-        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_DST;
-        let label = Some(name);
-        let buffer = device.create_buffer(&wgpu::BufferDescriptor { label, size, usage, mapped_at_creation: false });
-        self.gpu.queue().write_buffer(&buffer, 0, bytemuck::cast_slice(words));
-        // What was staged goes on its way now, rather than all of it at the end.
-        self.gpu.queue().submit([]);
-        self.weights.push(buffer);
-        self.bytes += size;
-        Ok(Buffer::Weight(self.weights.len() - 1))
-    }
-
-    /// Of all of it.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The n-th that was uploaded.
-    ///
-    /// # Errors
-    /// [`GpuError::Refused`] if there are fewer.
-    pub(crate) fn weight(&self, number: usize) -> Result<&wgpu::Buffer, GpuError> {
-        let missing = || GpuError::Refused { what: format!("weight {number}"), reason: "there is none".to_owned() };
-        self.weights.get(number).ok_or_else(missing)
-    }
 }

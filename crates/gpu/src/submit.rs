@@ -2,9 +2,9 @@
 
 use crate::buffers::{Buffers, UNIFORM_BYTES};
 use crate::error::GpuError;
-use crate::plan::Uploaded;
-use crate::record::{Arena, Buffer, Dispatch, Recording, UNIFORM_WORDS};
+use crate::recording::{Arena, Buffer, Dispatch, Recording, UNIFORM_WORDS};
 use crate::timing::Timing;
+use crate::uploaded::Uploaded;
 
 /// Encodes and submits dispatches, and the copy of the first `answer_bytes` of `from` to where they are read. With `timing`
 /// each dispatch is a pass of its own, between two timestamps.

@@ -3,7 +3,7 @@
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::readback::{Waiting, read_bytes};
-use crate::record::Recording;
+use crate::recording::Recording;
 use grice_model::Span;
 use std::time::Duration;
 
@@ -82,9 +82,9 @@ impl Timing {
         let duration = |ticks: u64| Duration::from_nanos((ticks as f64 * period) as u64);
         let first = ticks.first().copied().unwrap_or(0);
         let spans = recording.dispatches.iter().zip(ticks.chunks_exact(2)).map(|(dispatch, pair)| {
-            let step = dispatch.step;
+            let label = dispatch.label;
             let begin = start + duration(pair[0].saturating_sub(first));
-            Span::new(step.layer, step.op, begin, duration(pair[1].saturating_sub(pair[0])), step.operations)
+            Span::new(label.layer, label.op, begin, duration(pair[1].saturating_sub(pair[0])), label.operations)
         });
         Ok(spans.collect())
     }

@@ -48,7 +48,7 @@ fn heads_run_on_either_side() {
         let network = Network::import(fixture.onnx(), 4).unwrap();
         let mut on_device = engine(&gpu, network.clone());
         let mut program = network.into_program().ok().unwrap();
-        program.head_layers = Err(Unfused { reason: "a test says so".to_owned() });
+        program.head.layers = Err(Unfused { reason: "a test says so".to_owned() });
         let mut on_processor = pollster::block_on(GpuPlan::new(&gpu, program, 4)).unwrap().engine().unwrap();
         let batch = Batch::pack(&[vec![1, 2, 3], vec![4], vec![5; 40]]).unwrap();
         let (one, other) = (on_device.forward(&batch).unwrap(), on_processor.forward(&batch).unwrap());

@@ -6,7 +6,7 @@ use crate::{Isa, Kernels, ShapeError};
 
 /// The parameters of a layer normalisation: `(x - mean) / sqrt(variance + epsilon) · gamma + beta` over a row, as in ONNX
 /// LayerNormalization.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct LayerNorm {
     /// One factor a column.
     pub gamma: Vec<f32>,

@@ -1,13 +1,13 @@
-//! The head of a fused program: hidden states of token 0 in, logits out. Small, and in whatever operators it was exported
-//! with, so that tract runs it for every engine.
+//! A head that is no dense layers: hidden states of token 0 in, logits out. It is small, and in whatever operators it was exported with, so
+//! tract runs it for every engine.
 
-use crate::{EngineError, Program};
+use crate::{EngineError, Head};
 use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;
 
 /// A head made ready to run, to be shared by any number of engines.
 #[derive(Clone)]
-pub struct Head {
+pub struct HeadPlan {
     plan: Arc<TypedSimplePlan>,
     columns: usize,
     labels: usize,
@@ -20,16 +20,16 @@ pub struct HeadRunner {
     labels: usize,
 }
 
-impl Head {
-    /// The head of a program that answers `labels` numbers a row.
+impl HeadPlan {
+    /// A head that makes `labels` numbers of a row of `columns`.
     ///
     /// # Errors
     /// [`EngineError::Plan`] if tract cannot plan it.
-    pub fn new(program: &Program, labels: usize) -> Result<Head, EngineError> {
-        let mut head = TypedModel::clone(&program.head);
+    pub fn new(head: &Head, columns: usize, labels: usize) -> Result<HeadPlan, EngineError> {
+        let mut head = TypedModel::clone(&head.graph);
         let plan = head.optimize().and_then(|()| head.into_runnable());
         let plan = plan.map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        Ok(Head { plan, columns: program.hidden(), labels })
+        Ok(HeadPlan { plan, columns, labels })
     }
 
     /// Buffers to run it with.

@@ -26,6 +26,7 @@ mod program;
 mod proto;
 mod quantizers;
 mod rewrite;
+mod steps;
 mod threshold;
 mod trace;
 mod weights;
@@ -36,7 +37,7 @@ pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::{Error, Result};
 pub use family::{Family, positions_begin_later};
 pub use fuse::Unfused;
-pub use head::{Head, HeadRunner};
+pub use head::{HeadPlan, HeadRunner};
 pub use lengths::{Lengths, Proof};
 pub use logits::Logits;
 pub use lookup::Lookup;
@@ -45,7 +46,11 @@ pub use maxim::{Maxim, PerMaxim};
 pub use observe::Observed;
 pub use onnx::{Network, NodeSummary};
 pub use prepare::{FixedAxes, ReadBeside, embed_external, external_files};
-pub use program::{Attention, Dense, Embedding, Layer, Positions, Program, Relative};
+pub use program::{
+    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Place, Positions, Program, Relative, Scores,
+    Stack,
+};
+pub use steps::{Action, Extent, Op, Operand, Parts, Rows, Slot, Step, Steps, Then, Unsound};
 pub use threshold::{THRESHOLD_EXPECTED, is_threshold, is_violated};
 pub use trace::{Span, Trace, record_step};
 pub use weights::{Along, Linear, Matrix, Values};

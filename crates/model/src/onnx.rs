@@ -204,7 +204,7 @@ impl Network {
     /// Bytes of weights and other constants.
     pub fn constant_bytes(&self) -> usize {
         match &self.form {
-            Form::Fused(program) => program.weight_bytes() + constant_bytes(&program.head),
+            Form::Fused(program) => program.weight_bytes() + constant_bytes(&program.head.graph),
             Form::Graph(typed, _) => constant_bytes(typed),
         }
     }
@@ -212,16 +212,17 @@ impl Network {
     /// How many of each operator, most frequent first: fused steps, and tract's operators.
     pub fn summary(&self) -> Vec<NodeSummary> {
         let mut counts = std::collections::BTreeMap::<String, usize>::new();
-        let typed = match &self.form {
+        let graph = match &self.form {
             Form::Fused(program) => {
-                for step in program.steps() {
-                    *counts.entry(step).or_default() += 1;
+                let (steps, parts) = Program::clone(program).into_steps(self.labels);
+                for step in &steps.list {
+                    *counts.entry(parts.describe(&step.action)).or_default() += 1;
                 }
-                &program.head
+                parts.head.map(|head| head.graph)
             }
-            Form::Graph(typed, _) => typed,
+            Form::Graph(typed, _) => Some(typed.clone()),
         };
-        for node in typed.nodes() {
+        for node in graph.iter().flat_map(|graph| graph.nodes()) {
             *counts.entry(node.op.name().to_string()).or_default() += 1;
         }
         let mut lines: Vec<_> = counts.into_iter().map(|(op, nodes)| NodeSummary { op, nodes }).collect();
@@ -256,7 +257,7 @@ fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: Option<&Lengths>, read: 
     let unfused = match fused {
         Some(lengths) => match fuse_proto(&mut proto, labels, lengths)? {
             Ok(FusedForm { program, up_to, pieces }) => {
-                let embedding_rows = Some(program.embedding.words.rows());
+                let embedding_rows = Some(program.encoder.embedding.words.rows());
                 let longest = fewest(inputs.axes.sequence, program.longest());
                 let (form, compared) = (Form::Fused(Arc::new(program)), Some(Compared { up_to, pieces }));
                 return Ok(Network { form, labels, embedding_rows, inputs, longest, compared });
@@ -291,7 +292,7 @@ fn fuse_proto(
     let gave_up = || Unfused { reason: "the importer gave up on a piece of it".to_owned() };
     match fused.unwrap_or_else(|_| Err(gave_up())) {
         Ok(fused) => {
-            check_logits(&fused.program.head, labels)?;
+            check_logits(&fused.program.head.graph, labels)?;
             Ok(Ok(fused))
         }
         Err(unfused) => Ok(Err(unfused)),

@@ -1,4 +1,5 @@
-//! A detector as engines run it: an embedding, encoder layers, token 0, and a head of whatever operators it was exported with.
+//! A model as its architecture: stacks of residual blocks, and what reads their last hidden states. A new architecture is data here;
+//! [`crate::steps`] turns it into what engines do.
 
 use crate::weights::{Along, Linear, Matrix};
 use crate::{Precision, Unfused};
@@ -10,13 +11,100 @@ use tract_onnx::prelude::TypedModel;
 #[derive(Clone, Debug)]
 pub struct Program {
     /// Token ids → hidden states.
+    pub encoder: Stack,
+    /// Hidden states of token 0 of each sequence → logits.
+    pub head: Head,
+}
+
+/// An embedding and the layers after it.
+#[derive(Clone, Debug)]
+pub struct Stack {
+    /// Token ids → hidden states.
     pub embedding: Embedding,
     /// In the order they run.
     pub layers: Vec<Layer>,
-    /// Hidden states of token 0 of each sequence, `[rows, hidden]`, → logits `[rows, labels]`; small, and run by tract.
-    pub head: Arc<TypedModel>,
-    /// The same as dense layers, for devices that tract does not run on; or why it is something else.
-    pub head_layers: Result<Vec<Dense>, Unfused>,
+    /// Normalisation of the last hidden states, which stacks of pre-norm blocks have.
+    pub last: Option<LayerNorm>,
+}
+
+/// Residual blocks that are counted as one layer, in the order they run.
+pub type Layer = Vec<Block>;
+
+/// A residual block: `norm(x + body(x))`, or `x + body(norm(x))`.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// The normalisation.
+    pub norm: LayerNorm,
+    /// Where it stands.
+    pub place: Place,
+    /// What is added to `x`.
+    pub body: Body,
+}
+
+/// Where the normalisation of a residual block stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `x + body(norm(x))`: pre-norm.
+    Before,
+    /// `norm(x + body(x))`: post-norm.
+    After,
+}
+
+/// What a residual block adds.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// What the tokens of a sequence tell each other.
+    Attention(Box<Attention>),
+    /// What each token makes of itself.
+    FeedForward(FeedForward),
+}
+
+/// `output(attention(query(x), key(x), value(x)))`.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    /// Queries, `[hidden, heads · head_dim]`.
+    pub query: Linear,
+    /// Keys, `[hidden, heads · head_dim]`.
+    pub key: Linear,
+    /// Values, `[hidden, heads · head_dim]`.
+    pub value: Linear,
+    /// After attention, `[heads · head_dim, hidden]`.
+    pub output: Linear,
+    /// What happens between them.
+    pub scores: Scores,
+}
+
+/// Scaled dot-product attention in `heads` heads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// How many heads.
+    pub heads: usize,
+    /// Columns of a head.
+    pub head_dim: usize,
+    /// What scores are multiplied by.
+    pub scale: f32,
+    /// DeBERTa's relative positions.
+    pub relative: Option<Relative>,
+}
+
+/// `down(activation(up(x)))`.
+#[derive(Clone, Debug)]
+pub struct FeedForward {
+    /// First half, `[hidden, inner]`.
+    pub up: Linear,
+    /// Between the halves.
+    pub activation: Activation,
+    /// Second half, `[inner, hidden]`.
+    pub down: Linear,
+}
+
+/// What makes logits `[rows, labels]` of the hidden states of token 0, `[rows, hidden]`.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// As dense layers, or why it is something else.
+    pub layers: Result<Vec<Dense>, Unfused>,
+    /// As the graph that the file has, for heads that are no dense layers; small, and run by tract.
+    pub graph: Arc<TypedModel>,
 }
 
 /// `y = activation(x · weights + bias)`.
@@ -71,47 +159,8 @@ impl Positions {
     }
 }
 
-/// One post-norm encoder layer:
-/// `a = norm(h + output(attention(query(h), key(h), value(h))))`, `h' = norm(a + down(activation(up(a))))`.
-#[derive(Clone, Debug)]
-pub struct Layer {
-    /// Queries, `[hidden, hidden]`.
-    pub query: Linear,
-    /// Keys, `[hidden, hidden]`.
-    pub key: Linear,
-    /// Values, `[hidden, hidden]`.
-    pub value: Linear,
-    /// What happens between them.
-    pub attention: Attention,
-    /// After attention, `[hidden, hidden]`.
-    pub output: Linear,
-    /// Normalisation of attention's output plus its input.
-    pub attention_norm: LayerNorm,
-    /// First half of the feed-forward network.
-    pub up: Linear,
-    /// Between the halves.
-    pub activation: Activation,
-    /// Second half.
-    pub down: Linear,
-    /// Normalisation of the feed-forward's output plus its input.
-    pub norm: LayerNorm,
-}
-
-/// Scaled dot-product attention in `heads` heads.
-#[derive(Clone, Debug)]
-pub struct Attention {
-    /// How many heads.
-    pub heads: usize,
-    /// Columns of a head; `heads · head_dim` is `hidden`.
-    pub head_dim: usize,
-    /// What scores are multiplied by.
-    pub scale: f32,
-    /// DeBERTa's relative positions.
-    pub relative: Option<Relative>,
-}
-
 /// Disentangled attention (He et al., "DeBERTa", 2021): scores also get `Q_i · keys[slot(i − j)] + K_j · queries[slot(i − j)]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Relative {
     /// Projected position keys, `[2 · span, hidden]`: content to position.
     pub keys: Option<Arc<Vec<f32>>>,
@@ -153,18 +202,18 @@ impl Relative {
 impl Program {
     /// Columns of a hidden state.
     pub fn hidden(&self) -> usize {
-        let columns = self.embedding.norm.gamma.len();
-        self.embedding.projection.as_ref().map_or(columns, Linear::outputs)
+        let embedding = &self.encoder.embedding;
+        embedding.projection.as_ref().map_or(embedding.columns(), Linear::outputs)
     }
 
     /// The most tokens of a sequence, where each position has a row of its own.
     pub fn longest(&self) -> Option<usize> {
-        Some(self.embedding.positions.as_ref()?.tokens_max())
+        Some(self.encoder.embedding.positions.as_ref()?.tokens_max())
     }
 
-    /// How the weights of dense layers are stored.
+    /// How the weights of the encoder's dense layers are stored.
     pub fn precision(&self) -> Precision {
-        self.layers.first().map_or(Precision::Fp32, |layer| layer.up.weights.precision())
+        self.encoder.feed_forwards().next().map_or(Precision::Fp32, |layer| layer.up.weights.precision())
     }
 
     /// The program with its dense layers and tables in another precision; `None` if they are stored in fewer bits already.
@@ -173,55 +222,85 @@ impl Program {
             *matrix = Arc::new(matrix.to_precision(precision, along)?);
             Some(())
         };
-        for layer in &mut self.layers {
-            let Layer { query, key, value, output, up, down, .. } = layer;
-            for linear in [query, key, value, output, up, down] {
-                convert(&mut linear.weights, Along::Columns)?;
-            }
+        for linear in self.encoder.linears_mut() {
+            convert(&mut linear.weights, Along::Columns)?;
         }
-        if let Some(projection) = &mut self.embedding.projection {
-            convert(&mut projection.weights, Along::Columns)?;
-        }
-        convert(&mut self.embedding.words, Along::Rows)?;
-        if let Some(positions) = &mut self.embedding.positions {
+        let embedding = &mut self.encoder.embedding;
+        convert(&mut embedding.words, Along::Rows)?;
+        if let Some(positions) = &mut embedding.positions {
             convert(&mut positions.table, Along::Rows)?;
         }
         Some(self)
     }
 
-    /// The name of every step, in the order they run, without the head's.
-    pub fn steps(&self) -> impl Iterator<Item = String> + '_ {
-        let layer = |layer: &Layer| {
-            let attention = match &layer.attention.relative {
-                Some(_) => "fused attention (disentangled)",
-                None => "fused attention",
-            };
-            let precision = layer.up.weights.precision();
-            let linear = format!("fused linear ({precision})");
-            // Queries, keys and values are one product.
-            [linear.clone(), attention.to_owned(), linear, format!("fused feed-forward ({precision})")]
-        };
-        let embedding = format!("fused embedding ({})", self.embedding.words.precision());
-        let projection = self.embedding.projection.as_ref();
-        let projection = projection.map(|linear| format!("fused linear ({})", linear.weights.precision()));
-        std::iter::once(embedding)
-            .chain(projection)
-            .chain(self.layers.iter().flat_map(layer))
-            .chain(["fused token 0".to_owned()])
+    /// Bytes of all weights but those of the head.
+    pub fn weight_bytes(&self) -> usize {
+        let embedding = &self.encoder.embedding;
+        let positions = embedding.positions.as_ref().map_or(0, |positions| positions.table.bytes());
+        let tables = self.encoder.attentions().filter_map(|attention| attention.scores.relative.as_ref());
+        let tables = tables.flat_map(|relative| [&relative.keys, &relative.queries]);
+        let tables: usize = tables.flatten().map(|table| table.len() * 4).sum();
+        let linears: usize = self.encoder.linears().map(Linear::bytes).sum();
+        embedding.words.bytes() + positions + linears + tables
+    }
+}
+
+impl Embedding {
+    /// Columns of its tables.
+    pub fn columns(&self) -> usize {
+        self.words.columns()
+    }
+}
+
+impl Stack {
+    /// All dense layers: the embedding's projection, then block after block.
+    pub fn linears(&self) -> impl Iterator<Item = &Linear> {
+        self.embedding.projection.iter().chain(self.blocks().flat_map(|block| block.body.linears()))
     }
 
-    /// Bytes of all weights.
-    pub fn weight_bytes(&self) -> usize {
-        let linear = |linear: &Linear| linear.weights.bytes() + linear.bias.as_ref().map_or(0, |bias| bias.len() * 4);
-        let layer = |layer: &Layer| {
-            let all = [&layer.query, &layer.key, &layer.value, &layer.output, &layer.up, &layer.down];
-            let relative = layer.attention.relative.as_ref();
-            let tables = relative.into_iter().flat_map(|relative| [&relative.keys, &relative.queries]);
-            let tables: usize = tables.flatten().map(|table| table.len() * 4).sum();
-            all.into_iter().map(linear).sum::<usize>() + tables
-        };
-        let positions = self.embedding.positions.as_ref().map_or(0, |positions| positions.table.bytes());
-        let projection = self.embedding.projection.as_ref().map_or(0, linear);
-        self.embedding.words.bytes() + positions + projection + self.layers.iter().map(layer).sum::<usize>()
+    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+        let blocks = self.layers.iter_mut().flatten();
+        self.embedding.projection.iter_mut().chain(blocks.flat_map(|block| block.body.linears_mut()))
+    }
+
+    /// The blocks of all layers.
+    pub fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.layers.iter().flatten()
+    }
+
+    fn attentions(&self) -> impl Iterator<Item = &Attention> {
+        self.blocks().filter_map(|block| match &block.body {
+            Body::Attention(attention) => Some(&**attention),
+            Body::FeedForward(_) => None,
+        })
+    }
+
+    fn feed_forwards(&self) -> impl Iterator<Item = &FeedForward> {
+        self.blocks().filter_map(|block| match &block.body {
+            Body::FeedForward(feed_forward) => Some(feed_forward),
+            Body::Attention(_) => None,
+        })
+    }
+}
+
+impl Body {
+    fn linears(&self) -> Vec<&Linear> {
+        match self {
+            Body::Attention(attention) => {
+                let Attention { query, key, value, output, .. } = &**attention;
+                vec![query, key, value, output]
+            }
+            Body::FeedForward(FeedForward { up, down, .. }) => vec![up, down],
+        }
+    }
+
+    fn linears_mut(&mut self) -> Vec<&mut Linear> {
+        match self {
+            Body::Attention(attention) => {
+                let Attention { query, key, value, output, .. } = &mut **attention;
+                vec![query, key, value, output]
+            }
+            Body::FeedForward(FeedForward { up, down, .. }) => vec![up, down],
+        }
     }
 }

@@ -220,4 +220,9 @@ impl Linear {
     pub fn outputs(&self) -> usize {
         self.weights.columns()
     }
+
+    /// Bytes of its weights and its bias.
+    pub fn bytes(&self) -> usize {
+        self.weights.bytes() + self.bias.as_ref().map_or(0, |bias| bias.len() * 4)
+    }
 }

@@ -60,7 +60,7 @@ fn tolerance(precision: Precision) -> f32 {
 /// Ids spread over the vocabulary, the same each time, in sequences that the model has positions for.
 pub(super) fn batch(network: &Network) -> Result<Batch, String> {
     let rows = network.embedding_rows().unwrap_or(1).max(1);
-    let positions = network.program().ok().and_then(|program| program.embedding.positions.as_ref());
+    let positions = network.program().ok().and_then(|program| program.encoder.embedding.positions.as_ref());
     let length_max = positions.map_or(usize::MAX, |positions| positions.tokens_max());
     let ids = |length: usize| (0..length).map(|place| ((place * 7_919 + length) % rows) as u32).collect();
     let lengths = LENGTHS.into_iter().chain(network.compared_up_to());

@@ -1,80 +1,44 @@
 //! Whether a model out of a file is one that could have been lowered: hashes tell damage, and this what was never right.
 
 use crate::gemm::{Weights, row_of_words};
-use crate::model::{AttentionPlan, DensePlan, EmbeddingPlan, HEAD_DIM_MAX, LayerPlan, Model, NormPlan, REACH_MAX};
-use crate::record::Buffer;
-
-/// More columns than any encoder has.
-const COLUMNS_MAX: usize = 1 << 20;
+use crate::model::{AttentionPlan, EmbeddingPlan, HEAD_DIM_MAX, Model, NormPlan, REACH_MAX};
+use crate::recording::Buffer;
 
 /// Checks that sizes agree and that every weight is there and as long as they say. `words[i]`: how many words weight `i` has;
 /// `labels`: how many numbers the head makes of a row.
 pub(super) fn check_model(model: &Model, labels: usize, words: &[u64]) -> Result<(), String> {
-    let checker = Checker { words, hidden: model.hidden };
+    model.steps.check().map_err(|unsound| format!("it is damaged: {unsound}"))?;
+    let (checker, steps) = (Checker { words }, &model.steps);
     let is_sound = || -> Option<()> {
-        let hidden = model.hidden;
-        ensure((1..=COLUMNS_MAX).contains(&hidden) && !model.layers.is_empty())?;
-        checker.embedding(&model.embedding)?;
-        let (last, others) = model.layers.split_last()?;
-        ensure(last.query.is_some() && others.iter().all(|layer| layer.query.is_none()))?;
-        model.layers.iter().try_for_each(|layer| checker.layer(layer))?;
-        checker.head(&model.head, labels)?;
-        let inner = model.layers.iter().map(|layer| layer.up.n).max()?;
-        ensure(model.wide == inner.max(3 * hidden))
+        ensure(steps.answer.columns == labels)?;
+        checker.embedding(&model.embedding, steps.embedding)?;
+        let lengths = [model.linears.len(), model.norms.len(), model.attentions.len()];
+        ensure(lengths == [steps.linears.len(), steps.norms.len(), steps.attentions.len()])?;
+        model.linears.iter().zip(&steps.linears).try_for_each(|(weights, size)| checker.weights(weights, *size))?;
+        model.norms.iter().zip(&steps.norms).try_for_each(|(norm, columns)| checker.norm(norm, *columns))?;
+        let mut attentions = model.attentions.iter().zip(&steps.attentions);
+        attentions.try_for_each(|(attention, size)| checker.attention(attention, *size))
     };
     is_sound().ok_or_else(|| "it is damaged: its layers do not fit each other".to_owned())
 }
 
 struct Checker<'a> {
     words: &'a [u64],
-    hidden: usize,
 }
 
 /// Each answers `None` for what cannot be.
 impl Checker<'_> {
-    fn layer(&self, layer: &LayerPlan) -> Option<()> {
-        let hidden = self.hidden;
-        let inner = layer.up.n;
-        ensure((1..=COLUMNS_MAX).contains(&inner))?;
-        let projected = if layer.query.is_some() { 2 } else { 3 };
-        self.weights(&layer.projections, [hidden, projected * hidden])?;
-        layer.query.iter().try_for_each(|query| self.weights(query, [hidden, hidden]))?;
-        self.weights(&layer.output, [hidden, hidden])?;
-        self.weights(&layer.up, [hidden, inner])?;
-        self.weights(&layer.down, [inner, hidden])?;
-        self.norm(&layer.attention_norm)?;
-        self.norm(&layer.norm)?;
-        self.attention(&layer.attention)
-    }
-
-    fn embedding(&self, embedding: &EmbeddingPlan) -> Option<()> {
+    fn embedding(&self, embedding: &EmbeddingPlan, columns: usize) -> Option<()> {
         let rows = if embedding.constant { 3 } else { 2 };
-        let columns = embedding.columns;
-        match &embedding.projection {
-            None => ensure(columns == self.hidden)?,
-            Some(projection) => {
-                ensure((1..=self.hidden).contains(&columns))?;
-                self.weights(projection, [columns, self.hidden])?;
-            }
-        }
+        ensure(embedding.columns == columns)?;
         self.holds(embedding.parameters, rows * columns as u64)?;
         let Some(positions) = embedding.positions else { return Some(()) };
         ensure((1..=REACH_MAX as usize).contains(&positions.rows))?;
         self.holds(positions.table, positions.rows as u64 * columns as u64)
     }
 
-    fn head(&self, head: &[DensePlan], labels: usize) -> Option<()> {
-        let mut columns = self.hidden;
-        for dense in head {
-            ensure((1..=COLUMNS_MAX).contains(&dense.weights.n))?;
-            self.weights(&dense.weights, [columns, dense.weights.n])?;
-            columns = dense.weights.n;
-        }
-        ensure(!head.is_empty() && columns == labels)
-    }
-
-    fn norm(&self, norm: &NormPlan) -> Option<()> {
-        self.holds(norm.parameters, 2 * self.hidden as u64)
+    fn norm(&self, norm: &NormPlan, columns: usize) -> Option<()> {
+        self.holds(norm.parameters, 2 * columns as u64)
     }
 
     fn weights(&self, weights: &Weights, size: [usize; 2]) -> Option<()> {
@@ -93,16 +57,17 @@ impl Checker<'_> {
         ensure(end == weights.n)
     }
 
-    fn attention(&self, attention: &AttentionPlan) -> Option<()> {
+    fn attention(&self, attention: &AttentionPlan, size: [usize; 2]) -> Option<()> {
         let AttentionPlan { heads, head_dim, .. } = *attention;
-        ensure((1..=HEAD_DIM_MAX).contains(&head_dim) && heads.checked_mul(head_dim) == Some(self.hidden))?;
+        ensure([heads, head_dim] == size && head_dim <= HEAD_DIM_MAX)?;
+        let width = (heads * head_dim) as u64;
         let Some(relative) = &attention.relative else { return Some(()) };
         let tables = self.words_of(relative.tables)?;
         let sides = u64::from(relative.keys) + u64::from(relative.queries);
         let numbers = if relative.half { 2 * tables } else { tables };
-        let slots = numbers.checked_div(sides * self.hidden as u64).unwrap_or(0);
+        let slots = numbers.checked_div(sides * width).unwrap_or(0);
         ensure((slots > 0 || sides == 0) && relative.reach as i64 <= REACH_MAX)?;
-        let start = if relative.keys { slots * self.hidden as u64 } else { 0 };
+        let start = if relative.keys { slots * width } else { 0 };
         ensure(relative.queries_start as u64 == start)?;
         self.holds(relative.slots, 2 * relative.reach as u64 + 1)
     }

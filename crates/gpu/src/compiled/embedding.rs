@@ -14,7 +14,7 @@ pub(super) struct KeptEmbedding {
     constant: Option<Blob>,
     gamma: Blob,
     beta: Blob,
-    #[serde(with = "super::bits")]
+    #[serde(with = "crate::bits")]
     epsilon: f32,
 }
 

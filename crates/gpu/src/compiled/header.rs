@@ -5,8 +5,8 @@ use super::embedding::KeptEmbedding;
 use crate::device::Gpu;
 use crate::gemm::Choice;
 use crate::model::Model;
-use crate::plan::binding_bytes_max;
 use crate::tune::Shape;
+use crate::uploaded::binding_bytes_max;
 use grice_model::Precision;
 use serde::{Deserialize, Serialize};
 

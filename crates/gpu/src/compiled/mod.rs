@@ -27,30 +27,3 @@ mod tests;
 pub use header::{Answers, Origin};
 #[cfg(not(target_arch = "wasm32"))]
 pub use plan::CompiledPlan;
-
-use grice_kernels::Activation;
-use serde::{Deserialize, Serialize};
-
-/// How an activation is written down.
-#[derive(Serialize, Deserialize)]
-#[serde(remote = "Activation", rename_all = "kebab-case")]
-pub(crate) enum ActivationName {
-    Identity,
-    Gelu,
-    GeluTanh,
-    Relu,
-    Tanh,
-}
-
-/// Numbers as their bits: JSON has no NaN, and decimals may lose the last bit.
-pub(crate) mod bits {
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub(crate) fn serialize<S: Serializer>(number: &f32, serializer: S) -> Result<S::Ok, S::Error> {
-        number.to_bits().serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f32, D::Error> {
-        Ok(f32::from_bits(u32::deserialize(deserializer)?))
-    }
-}

@@ -9,9 +9,10 @@ use crate::buffers::tokens_max;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::model::{Form, Model};
-use crate::plan::{GpuPlan, Inner, Uploaded, binding_bytes_max};
-use crate::record::Buffer;
+use crate::plan::{GpuPlan, Inner};
+use crate::recording::Buffer;
 use crate::tune::Tiles;
+use crate::uploaded::{Uploaded, binding_bytes_max};
 use grice_model::{Lookup, Program};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -125,11 +126,12 @@ impl GpuPlan {
             reason: format!("it cannot be written: {error}"),
         };
         let refuse = |step: &str, reason: String| Err(GpuError::Lowering { step: step.to_owned(), reason });
-        let head_layers = match (&program.head_layers, &self.inner.head) {
-            (Ok(layers), None) => layers,
-            (Err(unfused), _) => return refuse("the head", unfused.reason.clone()),
-            (Ok(_), Some(_)) => return refuse("the head", "its logits are not as many as its labels".to_owned()),
-        };
+        let (steps, parts) = program.clone().into_steps(origin.labels);
+        match parts.head.as_ref().map(|head| &head.layers) {
+            None => {}
+            Some(Err(unfused)) => return refuse("the head", unfused.reason.clone()),
+            Some(Ok(_)) => return refuse("the head", "its logits are not as many as its labels".to_owned()),
+        }
         let gpu = &self.inner.uploaded.gpu;
         let mut draft = Draft::create(path).map_err(told)?;
         let mut weights: Vec<KeptWeight> = Vec::new();
@@ -138,8 +140,7 @@ impl GpuPlan {
             weights.push(KeptWeight { name, words });
             Ok(Buffer::Weight(weights.len() - 1))
         };
-        let (embedding, layers) = (&program.embedding, program.layers.clone());
-        let model = Model::lower(embedding, layers, head_layers, binding_bytes_max(gpu), &mut keep)?;
+        let (model, embedding) = Model::lower(steps, parts, binding_bytes_max(gpu), &mut keep)?;
         if model != self.inner.model {
             return refuse("the encoder", "the program is not the one that the plan was made from".to_owned());
         }
@@ -152,7 +153,7 @@ impl GpuPlan {
             precision: self.inner.precision,
             model,
             weights,
-            embedding: KeptEmbedding::write(embedding, &mut draft).map_err(told)?,
+            embedding: KeptEmbedding::write(&embedding, &mut draft).map_err(told)?,
             tiles: KeptTiles { cooperative, timed },
             pipelines: keep_pipelines(gpu, &mut draft).map_err(told)?,
         };

@@ -7,9 +7,10 @@ use crate::GpuError;
 use crate::device::{Gpu, Selector, Settings};
 use crate::gemm::Abilities;
 use crate::gemm::tests::device::gpu as open_gpu;
+use crate::geometry::Geometry;
 use crate::model::Model;
 use crate::plan::GpuPlan;
-use crate::record::{Geometry, record_forward};
+use crate::record::record_forward;
 use crate::tune::{Class, Tiles};
 use grice_model::{Batch, Logits, Network, Precision};
 use grice_testkit::fixtures::Fixture;
@@ -181,10 +182,10 @@ fn lowered() -> (Value, Vec<u64>) {
     let mut words = Vec::new();
     let mut upload = |_name: String, uploaded: Vec<u32>| {
         words.push(uploaded.len() as u64);
-        Ok(crate::record::Buffer::Weight(words.len() - 1))
+        Ok(crate::recording::Buffer::Weight(words.len() - 1))
     };
-    let head = program.head_layers.unwrap();
-    let model = Model::lower(&program.embedding, program.layers, &head, 128 << 20, &mut upload).unwrap();
+    let (steps, parts) = program.into_steps(4);
+    let (model, _) = Model::lower(steps, parts, 128 << 20, &mut upload).unwrap();
     (serde_json::to_value(&model).unwrap(), words)
 }
 

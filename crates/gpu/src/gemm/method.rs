@@ -1,7 +1,7 @@
 //! The ways to make a product, and what each asks of a device.
 
 use super::shaders;
-use crate::record::Shader;
+use crate::recording::Shader;
 use grice_model::Precision;
 use serde::{Deserialize, Serialize};
 

@@ -4,7 +4,7 @@ use super::method::{Choice, Method, WORKGROUPS_MAX};
 use super::shaders::{QUANTIZE_ROWS, REDUCE};
 use super::weights::{WeightPart, Weights};
 use crate::error::GpuError;
-use crate::record::{Buffer, Dispatch, PipelineKey, Step, View};
+use crate::recording::{Buffer, Dispatch, Label, PipelineKey, View};
 use grice_kernels::Activation;
 use grice_model::Precision;
 
@@ -15,7 +15,7 @@ use grice_model::Precision;
 #[derive(Debug)]
 pub(crate) struct Product<'a> {
     /// What it is part of.
-    pub(crate) step: Step,
+    pub(crate) label: Label,
     pub(crate) x: View,
     pub(crate) weights: &'a Weights,
     pub(crate) activation: Activation,
@@ -66,7 +66,7 @@ impl Product<'_> {
     }
 
     fn check(&self, choice: &Choice) -> Result<(), GpuError> {
-        let refuse = |reason: String| Err(GpuError::Lowering { step: self.step.op.to_owned(), reason });
+        let refuse = |reason: String| Err(GpuError::Lowering { step: self.label.op.to_owned(), reason });
         let (rows, k, n) = (self.x.rows, self.weights.k, self.weights.n);
         if choice.method.precision() != self.weights.precision {
             return refuse(format!("{:?} cannot multiply with {} weights", choice.method, self.weights.precision));
@@ -89,7 +89,7 @@ impl Product<'_> {
         let mut ends = views.map(|view| view.offset as u64 + view.rows as u64 * view.stride as u64);
         let needed = ends.by_ref().max().unwrap_or(0).max(self.shares_bytes(choice) / 4);
         if needed > u64::from(u32::MAX) {
-            let (what, name) = (format!("a matrix of {}", self.step.op), "32-bit indices");
+            let (what, name) = (format!("a matrix of {}", self.label.op), "32-bit indices");
             return Err(GpuError::Limit { what, needed, limit: u64::from(u32::MAX), name });
         }
         Ok(())
@@ -101,7 +101,7 @@ impl Product<'_> {
             let mut shape = Shape { k: self.weights.k, y_stride: stride, ..Shape::of_rows(&self.x, first) };
             (shape.x_stride, shape.x_offset) = (self.x.stride / 4, self.x.offset / 4);
             dispatches.push(Dispatch {
-                step: Step { operations: 0, ..self.step },
+                label: Label { operations: 0, ..self.label },
                 pipeline: PipelineKey { shader: &QUANTIZE_ROWS, constants: self.tail_constants() },
                 buffers: vec![self.x.buffer, self.scratch.quantized, self.scratch.scales],
                 workgroups: [index(rows)?, 1, 1],
@@ -131,7 +131,7 @@ impl Product<'_> {
             }
             let operations = 2 * rows as u64 * k as u64 * part.range.len() as u64;
             dispatches.push(Dispatch {
-                step: Step { operations, ..self.step },
+                label: Label { operations, ..self.label },
                 pipeline: PipelineKey { shader: choice.method.shader(), constants: constants.clone() },
                 buffers,
                 workgroups: [
@@ -157,7 +157,7 @@ impl Product<'_> {
         let scales = if int8 { self.scratch.scales } else { Buffer::Nothing };
         for (first, rows) in chunks(self.x.rows, WORKGROUPS_MAX as usize) {
             dispatches.push(Dispatch {
-                step: Step { operations: 0, ..self.step },
+                label: Label { operations: 0, ..self.label },
                 pipeline: PipelineKey { shader: &REDUCE, constants: constants.clone() },
                 buffers: vec![self.scratch.shares, scales, part.columns, self.residual_buffer(), self.y.buffer],
                 workgroups: [index(shape.columns4.div_ceil(64))?, index(rows)?, 1],

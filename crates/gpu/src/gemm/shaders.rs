@@ -1,7 +1,7 @@
 //! The shaders of products, put together from files that several of them share.
 
 use super::method::Form;
-use crate::record::{Access, Shader};
+use crate::recording::{Access, Shader};
 
 /// x, weights, columns, residual, y.
 const FLOATS: &[Access] = &[Access::Read, Access::Read, Access::Read, Access::Read, Access::Write];

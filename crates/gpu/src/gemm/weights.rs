@@ -2,7 +2,7 @@
 
 use super::method::WORKGROUPS_MAX;
 use crate::error::GpuError;
-use crate::record::Buffer;
+use crate::recording::Buffer;
 use grice_model::{Linear, Matrix, Precision, Values};
 use serde::{Deserialize, Serialize};
 use std::ops::Range;

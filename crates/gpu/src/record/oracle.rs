@@ -3,17 +3,19 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::embedding::record_sum;
-use super::encoder::{Operands, record_attention, record_gather, record_norm};
-use super::{Arena, Buffer, Geometry, Recording, Step, View};
+use super::attention::{Operands, record_attention};
+use super::rows::{record_gather, record_norm, record_sum};
 use crate::device::Gpu;
 use crate::gather::row_of;
 use crate::gemm::tests::device::gpu;
+use crate::geometry::Geometry;
 use crate::model::{AttentionPlan, EmbeddingPlan, Form, NormPlan, PositionsPlan, RelativePlan, pack_halves};
+use crate::recording::{Arena, Buffer, Label, Recording, View};
 use crate::tune::stand::Stand;
 use grice_kernels::{
     AttentionShape, Embedding, EmbeddingTable, LayerNorm, Queries, Rounding, Rows, SlotMap, Table, reference,
 };
+use grice_model::Slot;
 
 /// Sums of up to 512 products in f32, where the oracle's are in f64; numbers are about 1.
 const TOLERANCE: f32 = 2e-5;
@@ -22,7 +24,7 @@ const HALF_TOLERANCE: f32 = 2e-3;
 /// What padding and gaps hold before, which must not get into any result.
 const FOREIGN: f32 = f32::NAN;
 
-const STEP: Step = Step { layer: None, op: "a test", operations: 0 };
+const LABEL: Label = Label { layer: None, op: "a test", operations: 0 };
 
 fn arena(arena: Arena) -> Buffer {
     Buffer::Arena(arena)
@@ -56,7 +58,7 @@ fn assert_near(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
 fn check_norm(gpu: &Gpu, rows: usize, columns: usize) {
     let norm = LayerNorm { gamma: numbers(columns, 1), beta: numbers(columns, 2), epsilon: 1e-5 };
     let x = numbers(rows * columns, 3);
-    let view = View::whole(arena(Arena::Hidden), rows, columns);
+    let view = View::whole(arena(Arena::Slot(Slot::Hidden)), rows, columns);
     let mut spread = vec![FOREIGN; rows * view.stride];
     for (to, from) in spread.chunks_exact_mut(view.stride).zip(x.chunks_exact(columns)) {
         to[..columns].copy_from_slice(from);
@@ -64,15 +66,30 @@ fn check_norm(gpu: &Gpu, rows: usize, columns: usize) {
     let mut stand = Stand::new(gpu);
     put(&mut stand, view.buffer, &spread);
     put(&mut stand, Buffer::Weight(0), &[norm.gamma.clone(), norm.beta.clone()].concat());
+    stand.put(Buffer::Nothing, 16, &[]).unwrap();
     let mut recording = Recording::default();
     let plan = NormPlan { parameters: Buffer::Weight(0), epsilon: norm.epsilon };
-    record_norm(&mut recording, STEP, view, &plan);
+    record_norm(&mut recording, LABEL, view, &plan, view);
     stand.run(&recording.dispatches, 1).unwrap();
     let found: Vec<f32> = read(&stand, view.buffer)[..rows * view.stride]
         .chunks_exact(view.stride)
         .flat_map(|row| row[..columns].to_vec())
         .collect();
-    assert_near(&format!("norm of {rows} by {columns}"), &found, &reference::layer_norm(&x, &norm), TOLERANCE);
+    let expected = reference::layer_norm(&x, &norm);
+    assert_near(&format!("norm of {rows} by {columns}"), &found, &expected, TOLERANCE);
+    // Out of another buffer, which stays as it is.
+    let from = View::whole(arena(Arena::Slot(Slot::Attended)), rows, columns);
+    put(&mut stand, from.buffer, &spread);
+    put(&mut stand, view.buffer, &vec![FOREIGN; spread.len()]);
+    let mut recording = Recording::default();
+    record_norm(&mut recording, LABEL, from, &plan, view);
+    stand.run(&recording.dispatches, 1).unwrap();
+    let rows_of = |buffer: Buffer| -> Vec<f32> {
+        let rows = read(&stand, buffer);
+        rows[..spread.len()].chunks_exact(view.stride).flat_map(|row| row[..columns].to_vec()).collect()
+    };
+    assert_near(&format!("norm of {rows} by {columns} elsewhere"), &rows_of(view.buffer), &expected, TOLERANCE);
+    assert_eq!(rows_of(from.buffer), x);
 }
 
 #[test]
@@ -106,7 +123,7 @@ fn check_embedding(gpu: &Gpu, columns: usize, table: Table, positions: bool, con
         to[..from.len()].copy_from_slice(from);
     }
     let mut stand = Stand::new(gpu);
-    stand.put(arena(Arena::Wide), 0, &words).unwrap();
+    stand.put(arena(Arena::Slot(Slot::Wide)), 0, &words).unwrap();
     if let Table::Int8 { scales, .. } = table.table() {
         put(&mut stand, arena(Arena::Scales), &ids.map(|id| scales[id as usize]));
     }
@@ -115,7 +132,7 @@ fn check_embedding(gpu: &Gpu, columns: usize, table: Table, positions: bool, con
     put(&mut stand, Buffer::Weight(0), &numbers(7 * columns, 3));
     let rows = if constant { &row[..] } else { &[] };
     put(&mut stand, Buffer::Weight(1), &[&norm.gamma, &norm.beta, rows].concat());
-    let y = View::whole(arena(Arena::Hidden), ids.len(), columns);
+    let y = View::whole(arena(Arena::Slot(Slot::Hidden)), ids.len(), columns);
     put(&mut stand, y.buffer, &vec![FOREIGN; y.rows * y.stride]);
     let plan = EmbeddingPlan {
         columns,
@@ -124,7 +141,6 @@ fn check_embedding(gpu: &Gpu, columns: usize, table: Table, positions: bool, con
         parameters: Buffer::Weight(1),
         constant,
         epsilon: norm.epsilon,
-        projection: None,
     };
     let mut recording = Recording::default();
     record_sum(&mut recording, &plan, y);
@@ -156,15 +172,15 @@ fn embed_adds_up_rows_and_normalises() {
 fn gather_rows_takes_the_rows() {
     let Some(gpu) = gpu("gather_rows") else { return };
     for (rows, columns, starts) in [(1, 3, vec![0u32]), (90, 70, vec![0, 3, 89]), (40, 768, (0..40).collect())] {
-        let view = View::whole(arena(Arena::Hidden), rows, columns);
+        let view = View::whole(arena(Arena::Slot(Slot::Hidden)), rows, columns);
         let x = numbers(rows * view.stride, 1);
         let mut stand = Stand::new(&gpu);
         put(&mut stand, view.buffer, &x);
-        let to = View::whole(arena(Arena::First), starts.len(), columns);
+        let to = View::whole(arena(Arena::Slot(Slot::First)), starts.len(), columns);
         put(&mut stand, to.buffer, &vec![FOREIGN; to.rows * to.stride]);
         stand.put(arena(Arena::Starts), 0, bytemuck::cast_slice(&starts)).unwrap();
         let mut recording = Recording::default();
-        record_gather(&mut recording, STEP, view, to);
+        record_gather(&mut recording, LABEL, view, to);
         stand.run(&recording.dispatches, 1).unwrap();
         let expected: Vec<f32> =
             starts.iter().flat_map(|&start| x[start as usize * view.stride..][..view.stride].to_vec()).collect();
@@ -227,15 +243,15 @@ impl Asked {
         let tokens = geometry.tokens;
         let asking = if first { geometry.rows() } else { tokens };
         let whole = |place, rows| View::whole(arena(place), rows, width);
-        let q = View { offset: 4, stride: width.next_multiple_of(4) + 8, ..whole(Arena::Query, asking) };
-        let kv = View { stride: (2 * width).next_multiple_of(4) + 4, ..whole(Arena::Wide, tokens) };
+        let q = View { offset: 4, stride: width.next_multiple_of(4) + 8, ..whole(Arena::Slot(Slot::Query), asking) };
+        let kv = View { stride: (2 * width).next_multiple_of(4) + 4, ..whole(Arena::Slot(Slot::Wide), tokens) };
         let map = SlotMap::new(slots.0, slots.1, slots.2).unwrap();
         let table = |has: bool| if has { numbers(map.slots() * width, 3 + usize::from(has)) } else { Vec::new() };
         Asked {
             q_numbers: fill(&numbers(asking * width, 1), &q, width),
             kv_numbers: fill(&numbers(tokens * 2 * width, 2), &kv, 2 * width),
             v: View { offset: width, ..kv },
-            out: whole(Arena::Context, asking),
+            out: whole(Arena::Slot(Slot::Context), asking),
             tables: [table(sides.0), table(sides.1)],
             scale: 1.0 / (head_dim as f32).sqrt(),
             offsets,
@@ -270,7 +286,7 @@ impl Asked {
         });
         let plan = AttentionPlan { heads, head_dim, scale: self.scale, relative };
         let mut recording = Recording::default();
-        record_attention(&mut recording, STEP, &plan, &Operands { q, k: kv, v, first }, &self.geometry, out);
+        record_attention(&mut recording, LABEL, &plan, &Operands { q, k: kv, v, first }, &self.geometry, out);
         stand.run(&recording.dispatches, 1).unwrap();
         let rows = read(&stand, out.buffer);
         let rows = rows[..out.rows * out.stride].chunks_exact(out.stride);

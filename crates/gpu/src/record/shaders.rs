@@ -1,7 +1,7 @@
 //! The shaders that are a plain file each, some with a second one that they share, and what they bind.
 
-use super::Access::{Read, Write};
-use super::Shader;
+use crate::recording::Access::{Read, Write};
+use crate::recording::Shader;
 
 macro_rules! shaders {
     ($($constant:ident = $name:literal $(with $shared:literal)?: [$($access:ident),*];)+) => {
@@ -22,7 +22,7 @@ macro_rules! shaders {
 }
 
 shaders! {
-    LAYER_NORM = "layer_norm" with "row_sum": [Write, Read];
+    LAYER_NORM = "layer_norm" with "row_sum": [Write, Read, Read];
     EMBED = "embed" with "row_sum": [Read, Read, Read, Read, Read, Write];
     GATHER_ROWS = "gather_rows": [Read, Read, Write];
     ATTENTION = "attention": [Read, Read, Write, Read, Read, Read];

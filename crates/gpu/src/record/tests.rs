@@ -1,13 +1,18 @@
 //! What is recorded for a model, word for word; and what a model and its buffers weigh. No device is asked.
 
-use super::{Buffer, Geometry, Recording, record_forward};
+use super::record_forward;
 use crate::buffers::{Buffers, Capacity, plan_arenas, tokens_max};
 use crate::gemm::Abilities;
 use crate::gemm::tests::validate::Translator;
+use crate::geometry::Geometry;
 use crate::model::Model;
+use crate::recording::{Access, Arena, Buffer, Recording, UNIFORM_WORDS};
 use crate::tune::{Class, Tiles};
 use grice_kernels::{Activation, LayerNorm};
-use grice_model::{Attention, Dense, Embedding, Layer, Linear, Matrix, Positions, Relative, Values};
+use grice_model::{
+    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Linear, Matrix, Place, Positions, Program,
+    Relative, Scores, Stack, Values,
+};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -85,37 +90,29 @@ impl Sizes {
         }
     }
 
-    /// Layers that share their numbers, so that even large ones take little memory.
-    fn layers(&self) -> Vec<Layer> {
+    /// A layer with numbers of its own.
+    fn layer(&self) -> Layer {
         let hidden = self.hidden();
-        let square = self.linear(hidden, hidden);
-        let table = Some(Arc::new(vec![0.0; 2 * self.span * hidden]));
-        let relative = Relative {
-            keys: table.clone(),
-            queries: table,
+        let square = || self.linear(hidden, hidden);
+        let table = || Some(Arc::new(vec![0.0; 2 * self.span * hidden]));
+        let relative = || Relative {
+            keys: table(),
+            queries: table(),
             span: self.span,
             buckets: self.span,
             max_position: 2 * self.span,
         };
-        let attention = Attention {
+        let scores = Scores {
             heads: self.heads,
             head_dim: self.head_dim,
             scale: 0.125,
-            relative: (self.span > 0).then_some(relative),
+            relative: (self.span > 0).then(relative),
         };
-        let layer = Layer {
-            query: square.clone(),
-            key: square.clone(),
-            value: square.clone(),
-            attention,
-            output: square,
-            attention_norm: self.norm(),
-            up: self.linear(hidden, self.inner),
-            activation: Activation::Gelu,
-            down: self.linear(self.inner, hidden),
-            norm: self.norm(),
-        };
-        vec![layer; self.layers]
+        let attention = Attention { query: square(), key: square(), value: square(), output: square(), scores };
+        let (up, down) = (self.linear(hidden, self.inner), self.linear(self.inner, hidden));
+        let feed_forward = FeedForward { up, activation: Activation::Gelu, down };
+        let bodies = [Body::Attention(Box::new(attention)), Body::FeedForward(feed_forward)];
+        bodies.map(|body| Block { norm: self.norm(), place: Place::After, body }).into()
     }
 
     /// Three layers for each of four labels, as branches side by side.
@@ -128,6 +125,12 @@ impl Sizes {
         widths.windows(2).map(dense).collect()
     }
 
+    fn program(&self) -> Program {
+        let layers = (0..self.layers).map(|_| self.layer()).collect();
+        let encoder = Stack { embedding: self.embedding(), layers, last: None };
+        Program { encoder, head: Head { layers: Ok(self.head()), graph: Default::default() } }
+    }
+
     /// The model, and the bytes of its weights.
     fn lower(&self) -> (Model, u64) {
         let (mut count, mut bytes) = (0, 0);
@@ -136,8 +139,8 @@ impl Sizes {
             count += 1;
             Ok(Buffer::Weight(count - 1))
         };
-        let model =
-            Model::lower(&self.embedding(), self.layers(), &self.head(), BINDING_BYTES_MAX, &mut upload).unwrap();
+        let (steps, parts) = self.program().into_steps(4);
+        let (model, _) = Model::lower(steps, parts, BINDING_BYTES_MAX, &mut upload).unwrap();
         (model, bytes)
     }
 }
@@ -158,24 +161,25 @@ fn geometry(lengths: &[usize]) -> Geometry {
 fn write_down(recording: &Recording) -> String {
     let mut text = String::new();
     for dispatch in &recording.dispatches {
-        let step = dispatch.step;
-        let layer = step.layer.map_or_else(String::new, |layer| format!("layer {layer} "));
+        let label = dispatch.label;
+        let layer = label.layer.map_or_else(String::new, |layer| format!("layer {layer} "));
         let buffers: Vec<String> = dispatch
             .buffers
             .iter()
             .map(|buffer| match buffer {
                 Buffer::Weight(number) => format!("weight {number}"),
+                Buffer::Arena(Arena::Slot(slot)) => format!("{slot:?}"),
                 Buffer::Arena(arena) => format!("{arena:?}"),
                 Buffer::Nothing => "-".to_owned(),
             })
             .collect();
         let constants: Vec<String> =
             dispatch.pipeline.constants.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        writeln!(text, "{layer}{}: {}", step.op, dispatch.pipeline.shader.name).unwrap();
+        writeln!(text, "{layer}{}: {}", label.op, dispatch.pipeline.shader.name).unwrap();
         writeln!(text, "    constants  {}", constants.join(", ")).unwrap();
         writeln!(text, "    buffers    {}", buffers.join(", ")).unwrap();
         writeln!(text, "    workgroups {:?}, uniforms {:?}", dispatch.workgroups, dispatch.uniforms).unwrap();
-        writeln!(text, "    operations {}", step.operations).unwrap();
+        writeln!(text, "    operations {}", label.operations).unwrap();
     }
     text
 }
@@ -231,10 +235,10 @@ fn dispatches_stay_within_limits() {
             for dispatch in &recording.dispatches {
                 assert!(dispatch.workgroups.iter().all(|&count| (1..=65_535).contains(&count)), "{dispatch:?}");
                 assert_eq!(dispatch.buffers.len(), dispatch.pipeline.shader.bindings.len(), "{dispatch:?}");
-                assert!(dispatch.buffers.len() <= 8 && dispatch.uniforms.len() <= super::UNIFORM_WORDS, "{dispatch:?}");
+                assert!(dispatch.buffers.len() <= 8 && dispatch.uniforms.len() <= UNIFORM_WORDS, "{dispatch:?}");
                 let uses = dispatch.buffers.iter().zip(dispatch.pipeline.shader.bindings);
                 let written: Vec<&Buffer> =
-                    uses.filter(|(_, access)| **access == super::Access::Write).map(|(buffer, _)| buffer).collect();
+                    uses.filter(|(_, access)| **access == Access::Write).map(|(buffer, _)| buffer).collect();
                 for buffer in written {
                     let times = dispatch.buffers.iter().filter(|other| *other == buffer).count();
                     assert_eq!(times, 1, "{buffer:?} is written and bound twice: {dispatch:?}");
@@ -279,11 +283,10 @@ fn the_detector_fits_its_memory() {
 #[test]
 fn the_device_sets_aside_little_more_than_is_planned() {
     let Some(gpu) = crate::gemm::tests::device::gpu("memory") else { return };
-    let mut uploaded = crate::plan::Uploaded::new(&gpu);
+    let mut uploaded = crate::uploaded::Uploaded::new(&gpu);
     let mut upload = |name: String, words: Vec<u32>| uploaded.upload(&name, &words);
-    let model =
-        Model::lower(&DETECTOR.embedding(), DETECTOR.layers(), &DETECTOR.head(), BINDING_BYTES_MAX, &mut upload)
-            .unwrap();
+    let (steps, parts) = DETECTOR.program().into_steps(4);
+    let (model, _) = Model::lower(steps, parts, BINDING_BYTES_MAX, &mut upload).unwrap();
     let lengths = [128; 64];
     let capacity = Capacity::of(&geometry(&lengths), &record(&model, &lengths), tokens_max(&model, BINDING_BYTES_MAX));
     let buffers = pollster::block_on(Buffers::allocate(&gpu, &model, capacity)).unwrap();

@@ -1,4 +1,4 @@
-// Each row as (x - mean) / sqrt(variance + epsilon) · gamma + beta, in place. A workgroup takes a row.
+// Each row as (x - mean) / sqrt(variance + epsilon) · gamma + beta, in place or of another matrix. A workgroup takes a row.
 
 struct Shape {
     rows: u32,
@@ -9,9 +9,13 @@ struct Shape {
 }
 
 @group(0) @binding(0) var<uniform> shape: Shape;
-@group(0) @binding(1) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> y: array<f32>;
 /// Gamma, then beta: [2, columns].
 @group(0) @binding(2) var<storage, read> parameters: array<f32>;
+/// What is normalised, if not `y` itself; its rows lie as those of `y`.
+@group(0) @binding(3) var<storage, read> x: array<f32>;
+
+override IN_PLACE: bool = true;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -20,16 +24,23 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     let columns = shape.columns;
     var part = 0.0;
     for (var column = thread; column < columns; column += 64u) {
-        part += x[first + column];
+        part += at(first + column);
     }
     let mean = sum_of(part, thread) / f32(columns);
     part = 0.0;
     for (var column = thread; column < columns; column += 64u) {
-        let distance = x[first + column] - mean;
+        let distance = at(first + column) - mean;
         part += distance * distance;
     }
     let factor = inverseSqrt(sum_of(part, thread) / f32(columns) + shape.epsilon);
     for (var column = thread; column < columns; column += 64u) {
-        x[first + column] = (x[first + column] - mean) * factor * parameters[column] + parameters[columns + column];
+        y[first + column] = (at(first + column) - mean) * factor * parameters[column] + parameters[columns + column];
     }
+}
+
+fn at(index: u32) -> f32 {
+    if IN_PLACE {
+        return y[index];
+    }
+    return x[index];
 }

@@ -7,8 +7,9 @@ use crate::error::GpuError;
 use crate::gemm::{
     Abilities, Choice, Form, Fragments, Method, PackedWeights, Product, Scratch, TileSize, quantized_bytes,
 };
-use crate::record::{Arena, Buffer, Step, View};
+use crate::recording::{Arena, Buffer, Label, View};
 use grice_kernels::Activation;
+use grice_model::Slot;
 use grice_model::{Linear, Matrix, Values};
 use half::f16;
 use std::sync::Arc;
@@ -66,7 +67,7 @@ fn first_difference(expected: &[f32], found: &[f32]) -> Option<String> {
 }
 
 fn products(gpu: &Gpu, choice: &Choice) -> Result<Vec<f32>, GpuError> {
-    let (x, y) = (Buffer::Arena(Arena::Hidden), Buffer::Arena(Arena::Wide));
+    let (x, y) = (Buffer::Arena(Arena::Slot(Slot::Hidden)), Buffer::Arena(Arena::Slot(Slot::Wide)));
     let scratch = Scratch {
         quantized: Buffer::Arena(Arena::Quantized),
         scales: Buffer::Arena(Arena::Scales),
@@ -92,7 +93,7 @@ fn products(gpu: &Gpu, choice: &Choice) -> Result<Vec<f32>, GpuError> {
     stand.put(scratch.quantized, quantized_bytes(1, K), &[])?;
     stand.put(scratch.scales, 16, &[])?;
     let product = Product {
-        step: Step { layer: None, op: "a check", operations: 0 },
+        label: Label { layer: None, op: "a check", operations: 0 },
         x: View { buffer: x, rows: ROWS, columns: K, stride, offset: 0 },
         weights: &weights,
         activation: Activation::Identity,

@@ -7,8 +7,9 @@ use super::{Shape, Tiles, ladder};
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::gemm::{Choice, PackedWeights, Product, Scratch, Weights, quantized_bytes, shaders};
-use crate::record::{Arena, Buffer, Step, View};
+use crate::recording::{Arena, Buffer, Label, View};
 use grice_kernels::Activation;
+use grice_model::Slot;
 use grice_model::{Linear, Matrix, Precision, Values};
 use std::path::Path;
 use std::sync::Arc;
@@ -100,8 +101,8 @@ pub(super) struct DeviceTimer<'a> {
     start: Instant,
 }
 
-const X: Buffer = Buffer::Arena(Arena::Hidden);
-const Y: Buffer = Buffer::Arena(Arena::Wide);
+const X: Buffer = Buffer::Arena(Arena::Slot(Slot::Hidden));
+const Y: Buffer = Buffer::Arena(Arena::Slot(Slot::Wide));
 const SCRATCH: Scratch = Scratch {
     quantized: Buffer::Arena(Arena::Quantized),
     scales: Buffer::Arena(Arena::Scales),
@@ -135,7 +136,7 @@ impl<'a> DeviceTimer<'a> {
         let view =
             |buffer, columns: usize| View { buffer, rows, columns, stride: columns.next_multiple_of(4), offset: 0 };
         Product {
-            step: Step { layer: None, op: "timing", operations: 0 },
+            label: Label { layer: None, op: "timing", operations: 0 },
             x: view(X, k),
             weights: &self.weights,
             activation: Activation::Identity,

@@ -3,7 +3,7 @@
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::pipelines::Pipeline;
-use crate::record::{Buffer, Dispatch, UNIFORM_WORDS};
+use crate::recording::{Buffer, Dispatch, UNIFORM_WORDS};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

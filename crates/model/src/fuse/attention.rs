@@ -10,7 +10,7 @@ use super::glue::{TOKENS, elements, random, scaled, tensor};
 use super::ladder::Sample;
 use super::region::Region;
 use super::{Fused, Unfused};
-use crate::program::{Attention, Relative};
+use crate::program::{Relative, Scores};
 use grice_kernels::{AttentionShape, Kernels, Queries, Rounding, Rows};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -57,7 +57,7 @@ impl<'p> Encoder<'_, 'p> {
         &self,
         region: &Region<'p>,
         projections: [&'p str; 3],
-    ) -> Fused<(Attention, [&'p str; 3])> {
+    ) -> Fused<(Scores, [&'p str; 3])> {
         // In the order in which the piece reads them, which is the same in pieces of the same signature.
         let ordered: Vec<&str> = region.sources.iter().copied().filter(|source| projections.contains(source)).collect();
         let constants: Vec<&str> = region
@@ -112,7 +112,7 @@ impl<'p> Encoder<'_, 'p> {
 }
 
 impl Recipe {
-    fn attention(&self, columns: usize, tables: &[Table]) -> Attention {
+    fn attention(&self, columns: usize, tables: &[Table]) -> Scores {
         let relative = self.relative.map(|recipe| {
             let table = |place: Option<usize>| place.map(|place| tables[place].clone());
             let (keys, queries) = (table(recipe.keys), table(recipe.queries));
@@ -120,7 +120,7 @@ impl Recipe {
             let (buckets, max_position) = (recipe.buckets, recipe.max_position);
             Relative { keys, queries, span: slots / 2, buckets, max_position }
         });
-        Attention { heads: self.heads, head_dim: columns / self.heads, scale: self.scale, relative }
+        Scores { heads: self.heads, head_dim: columns / self.heads, scale: self.scale, relative }
     }
 }
 

@@ -6,7 +6,7 @@ use super::glue::{Glue, elements, random, scaled, tensor};
 use super::ladder::Sample;
 use super::region::Region;
 use super::{Fused, Unfused};
-use crate::program::{Layer, Program};
+use crate::program::{Attention, Block, Body, FeedForward, Head, Layer, Place, Program, Stack};
 use crate::weights::{Linear, Matrix};
 use grice_kernels::{Activation, Isa, LayerNorm, vector};
 use std::cell::RefCell;
@@ -27,7 +27,8 @@ impl Draft {
     /// Moves the word table out of the file.
     pub(super) fn finish(self, graph: &mut GraphProto) -> Fused<Program> {
         let Draft { embedding, layers, head: super::head::Draft { graph: head, layers: head_layers } } = self;
-        Ok(Program { embedding: embedding.finish(graph)?, layers, head: Arc::new(head), head_layers })
+        let encoder = Stack { embedding: embedding.finish(graph)?, layers, last: None };
+        Ok(Program { encoder, head: Head { layers: head_layers, graph: Arc::new(head) } })
     }
 }
 
@@ -126,20 +127,22 @@ impl<'a, 'p> Encoder<'a, 'p> {
         mark(down);
         let (next, norm) = self.norm_of_sum(down, attended)?;
         mark(next);
-        let layer = Layer {
+        let attention = Attention {
             query: self.linear(query)?,
             key: self.linear(key)?,
             value: self.linear(value)?,
-            attention,
             output: self.linear(output.output)?,
-            attention_norm,
-            up: self.linear(up)?,
-            activation,
-            down: self.linear(down)?,
-            norm,
+            scores: attention,
         };
-        self.check_shapes(&layer, hidden)?;
-        Ok(Some((layer, next)))
+        let feed_forward = FeedForward { up: self.linear(up)?, activation, down: self.linear(down)? };
+        self.check_shapes(&attention, &feed_forward, hidden)?;
+        let (norms, place) = ([attention_norm, norm], Place::After);
+        if norms.iter().any(|norm| norm.gamma.len() != self.columns) {
+            return Err(self.misfit(hidden));
+        }
+        let bodies = [Body::Attention(Box::new(attention)), Body::FeedForward(feed_forward)];
+        let blocks = norms.into_iter().zip(bodies).map(|(norm, body)| Block { norm, place, body });
+        Ok(Some((blocks.collect(), next)))
     }
 
     /// The one dense layer that reads the embedding and makes it wider, and the value it makes.
@@ -247,17 +250,19 @@ impl<'a, 'p> Encoder<'a, 'p> {
         Some(matrix)
     }
 
-    fn check_shapes(&self, layer: &Layer, hidden: &str) -> Fused<()> {
+    fn check_shapes(&self, attention: &Attention, feed_forward: &FeedForward, hidden: &str) -> Fused<()> {
         let columns = self.columns;
-        let square = [&layer.query, &layer.key, &layer.value, &layer.output];
+        let Attention { query, key, value, output, .. } = attention;
+        let FeedForward { up, down, .. } = feed_forward;
+        let square = [query, key, value, output];
         let fits = square.into_iter().all(|linear| (linear.inputs(), linear.outputs()) == (columns, columns))
-            && layer.up.inputs() == columns
-            && (layer.down.inputs(), layer.down.outputs()) == (layer.up.outputs(), columns)
-            && [&layer.attention_norm, &layer.norm].into_iter().all(|norm| norm.gamma.len() == columns);
-        match fits {
-            true => Ok(()),
-            false => Err(Unfused::new(format!("the dense layers after `{hidden}` do not fit its {columns} columns"))),
-        }
+            && up.inputs() == columns
+            && (down.inputs(), down.outputs()) == (up.outputs(), columns);
+        if fits { Ok(()) } else { Err(self.misfit(hidden)) }
+    }
+
+    fn misfit(&self, hidden: &str) -> Unfused {
+        Unfused::new(format!("the dense layers after `{hidden}` do not fit its {} columns", self.columns))
     }
 }
 

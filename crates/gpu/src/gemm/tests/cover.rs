@@ -3,16 +3,17 @@
 use super::all_methods;
 use crate::error::GpuError;
 use crate::gemm::{Choice, Method, Product, Scratch, Weights, quantized_bytes};
-use crate::record::{Arena, Buffer, Dispatch, Step, View};
+use crate::recording::{Arena, Buffer, Dispatch, Label, View};
 use grice_kernels::Activation;
 use grice_model::Precision;
+use grice_model::Slot;
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::ops::Range;
 
-const X: Buffer = Buffer::Arena(Arena::Hidden);
-const Y: Buffer = Buffer::Arena(Arena::Wide);
-const RESIDUAL: Buffer = Buffer::Arena(Arena::Attended);
+const X: Buffer = Buffer::Arena(Arena::Slot(Slot::Hidden));
+const Y: Buffer = Buffer::Arena(Arena::Slot(Slot::Wide));
+const RESIDUAL: Buffer = Buffer::Arena(Arena::Slot(Slot::Attended));
 const SCRATCH: Scratch = Scratch {
     quantized: Buffer::Arena(Arena::Quantized),
     scales: Buffer::Arena(Arena::Scales),
@@ -98,9 +99,9 @@ fn check(case: &Case) {
     let weights = weights_of(case, &mut sizes);
     let (x, y) = (view(X, case, case.k), view(Y, case, case.n));
     let residual = case.residual.then(|| view(RESIDUAL, case, case.n));
-    let step = Step { layer: Some(1), op: "up", operations: 0 };
+    let label = Label { layer: Some(1), op: "up", operations: 0 };
     let activation = Activation::Gelu;
-    let product = Product { step, x, weights: &weights, activation, residual, y, scratch: SCRATCH };
+    let product = Product { label, x, weights: &weights, activation, residual, y, scratch: SCRATCH };
     let choice = Choice { method: case.method, shares: case.shares };
     sizes.0.extend([(X, words_of(&x)), (Y, words_of(&y)), (RESIDUAL, words_of(&y)), (SCRATCH.scales, case.m)]);
     sizes.0.insert(SCRATCH.quantized, quantized_bytes(case.m, case.k) as usize / 4);
@@ -124,7 +125,7 @@ fn check(case: &Case) {
         }
     }
     ledger.close(&y);
-    let operations: u64 = dispatches.iter().map(|dispatch| dispatch.step.operations).sum();
+    let operations: u64 = dispatches.iter().map(|dispatch| dispatch.label.operations).sum();
     assert_eq!(operations, 2 * (case.m * case.k * case.n) as u64);
 }
 
@@ -294,10 +295,10 @@ fn what_does_not_fit_is_refused() {
     let mut sizes = Sizes(HashMap::new());
     let weights = weights_of(&case, &mut sizes);
     let refuse = |change: &dyn Fn(&mut Product<'_>), words: &str| {
-        let step = Step { layer: Some(1), op: "up", operations: 0 };
+        let label = Label { layer: Some(1), op: "up", operations: 0 };
         let (x, y, residual) = (view(X, &case, 8), view(Y, &case, 8), Some(view(RESIDUAL, &case, 8)));
         let activation = Activation::Identity;
-        let mut product = Product { step, x, weights: &weights, activation, residual, y, scratch: SCRATCH };
+        let mut product = Product { label, x, weights: &weights, activation, residual, y, scratch: SCRATCH };
         assert!(product.record(&method.into()).is_ok());
         change(&mut product);
         match product.record(&method.into()) {
@@ -316,9 +317,9 @@ fn what_does_not_fit_is_refused() {
     refuse(&|product| product.residual = Some(View { buffer: Y, ..product.y }), "overwrite");
     refuse(&|product| product.x.offset = 1 << 40, "a matrix of up");
     let int8 = all_methods().into_iter().find(|method| method.precision() == Precision::Int8).unwrap();
-    let step = Step { layer: None, op: "up", operations: 0 };
+    let label = Label { layer: None, op: "up", operations: 0 };
     let (x, y) = (view(X, &case, 8), view(Y, &case, 8));
     let activation = Activation::Identity;
-    let product = Product { step, x, weights: &weights, activation, residual: None, y, scratch: SCRATCH };
+    let product = Product { label, x, weights: &weights, activation, residual: None, y, scratch: SCRATCH };
     assert!(product.record(&int8.into()).unwrap_err().to_string().contains("cannot multiply"));
 }

@@ -4,16 +4,17 @@ use super::device;
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::gemm::{Abilities, Choice, Form, Method, PackedWeights, Product, Scratch, quantized_bytes};
-use crate::record::{Arena, Buffer, Step, View};
+use crate::recording::{Arena, Buffer, Label, View};
 use crate::tune::{ladder, stand::Stand};
 use grice_kernels::{Activation, Epilogue, reference};
+use grice_model::Slot;
 use grice_model::{Linear, Matrix, Precision, Values};
 use half::f16;
 use std::sync::Arc;
 
-const X: Buffer = Buffer::Arena(Arena::Hidden);
-const Y: Buffer = Buffer::Arena(Arena::Wide);
-const RESIDUAL: Buffer = Buffer::Arena(Arena::Attended);
+const X: Buffer = Buffer::Arena(Arena::Slot(Slot::Hidden));
+const Y: Buffer = Buffer::Arena(Arena::Slot(Slot::Wide));
+const RESIDUAL: Buffer = Buffer::Arena(Arena::Slot(Slot::Attended));
 const SCRATCH: Scratch = Scratch {
     quantized: Buffer::Arena(Arena::Quantized),
     scales: Buffer::Arena(Arena::Scales),
@@ -87,8 +88,8 @@ fn run(gpu: &Gpu, case: &Case) -> Result<Vec<f32>, GpuError> {
     stand.put(SCRATCH.quantized, quantized_bytes(m, k), &vec![0xff; quantized_bytes(m, k) as usize])?;
     stand.put(SCRATCH.scales, 4 * m as u64, &[])?;
     let residual = residual.then_some(added);
-    let step = Step { layer: None, op: "a test", operations: 0 };
-    let product = Product { step, x, weights: &weights, activation, residual, y, scratch: SCRATCH };
+    let label = Label { layer: None, op: "a test", operations: 0 };
+    let product = Product { label, x, weights: &weights, activation, residual, y, scratch: SCRATCH };
     let shares_bytes = product.shares_bytes(&choice);
     stand.put(SCRATCH.shares, shares_bytes, &vec![0xff; shares_bytes as usize])?;
     stand.run(&product.record(&choice)?, 1)?;

@@ -2,11 +2,12 @@
 
 use super::device;
 use crate::gemm::shaders::QUANTIZE_ROWS;
-use crate::record::{Arena, Buffer, Dispatch, PipelineKey, Step};
+use crate::recording::{Arena, Buffer, Dispatch, Label, PipelineKey};
 use crate::tune::stand::Stand;
 use grice_kernels::reference::quantize_row;
+use grice_model::Slot;
 
-const X: Buffer = Buffer::Arena(Arena::Hidden);
+const X: Buffer = Buffer::Arena(Arena::Slot(Slot::Hidden));
 const QUANTIZED: Buffer = Buffer::Arena(Arena::Quantized);
 const SCALES: Buffer = Buffer::Arena(Arena::Scales);
 
@@ -28,7 +29,7 @@ fn check(rows: &[Vec<f32>]) {
     uniforms.extend([0; 5]);
     let constants = vec![("K_TAIL", u32::from(!k.is_multiple_of(4)))];
     let dispatch = Dispatch {
-        step: Step { layer: None, op: "a test", operations: 0 },
+        label: Label { layer: None, op: "a test", operations: 0 },
         pipeline: PipelineKey { shader: &QUANTIZE_ROWS, constants },
         buffers: vec![X, QUANTIZED, SCALES],
         workgroups: [rows.len() as u32, 1, 1],

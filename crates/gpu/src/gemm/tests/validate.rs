@@ -2,7 +2,7 @@
 
 use super::all_methods;
 use crate::gemm::shaders::{self, ALL};
-use crate::record::Shader;
+use crate::recording::Shader;
 use naga::back::{PipelineConstants, msl, pipeline_constants::process_overrides, spv};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 

@@ -2,7 +2,7 @@
 
 use crate::error::GpuError;
 use crate::gemm::PackedWeights;
-use crate::record::Buffer;
+use crate::recording::Buffer;
 use grice_model::{Linear, Matrix, Precision, Values};
 use std::sync::Arc;
 

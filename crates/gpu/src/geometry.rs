@@ -1,5 +1,7 @@
 //! What of a batch the dispatches depend on: how many tokens, and where the sequences are.
 
+use grice_model::Extent;
+
 /// Queries that a workgroup of `attention` takes.
 pub(crate) const BLOCK_QUERIES: usize = 32;
 
@@ -18,6 +20,11 @@ pub(crate) struct Geometry {
 }
 
 impl Geometry {
+    /// Its sizes.
+    pub(crate) fn extent(&self) -> Extent {
+        Extent { tokens: self.tokens, sequences: self.rows(), pairs: self.pairs }
+    }
+
     /// Of sequences by their offsets, `[rows + 1]`, the first of them 0.
     pub(crate) fn new(cu_seqlens: &[u32]) -> Geometry {
         let sequences = || cu_seqlens.windows(2).map(|pair| (pair[0], pair[1] - pair[0]));

@@ -1,0 +1,95 @@
+//! What the steps of a program name, packed for an instruction set, to be shared by any number of engines.
+
+use grice_kernels::{
+    AttentionShape, Isa, LayerNorm, PackedLinear, Relative, Rounding, ShapeError, WeightData, WeightPart,
+};
+use grice_model::{EngineError, HeadPlan, Linear, Lookup, Parts, Precision, Program, Scores, Steps, Values};
+
+/// The steps of a program and their weights.
+pub(crate) struct Packed {
+    /// What the weights are packed for.
+    pub(crate) isa: Isa,
+    pub(crate) steps: Steps,
+    pub(crate) lookup: Lookup,
+    pub(crate) linears: Vec<PackedLinear>,
+    pub(crate) norms: Vec<LayerNorm>,
+    pub(crate) attentions: Vec<Attention>,
+    /// Where it is no dense layers.
+    pub(crate) head: Option<HeadPlan>,
+}
+
+/// An attention as its kernel takes it.
+pub(crate) struct Attention {
+    pub(crate) shape: AttentionShape,
+    pub(crate) relative: Option<Relative>,
+}
+
+impl Packed {
+    /// Packs weight by weight, freeing what was packed unless somebody else holds it.
+    pub(crate) fn new(program: Program, labels: usize, isa: Isa) -> Result<Packed, EngineError> {
+        let (steps, parts) = program.into_steps(labels);
+        let head = parts.head.as_ref().map(|head| HeadPlan::new(head, steps.hidden, labels)).transpose()?;
+        let target = Target { isa, rounding: rounding_for(&parts) };
+        let unfit = |error: ShapeError| EngineError::Plan(error.to_string());
+        let Parts { mut embedding, linears, norms, attentions, .. } = parts;
+        embedding.projection = None;
+        let linears = linears.into_iter().map(|parts| target.pack(&parts)).collect::<Result<_, _>>().map_err(unfit)?;
+        let attentions = attentions.into_iter().map(|scores| target.attention(&scores)).collect::<Result<_, _>>();
+        let attentions = attentions.map_err(unfit)?;
+        let lookup = Lookup::new(embedding).map_err(unfit)?;
+        Ok(Packed { isa, steps, lookup, linears, norms, attentions, head })
+    }
+}
+
+/// What weights are packed for.
+#[derive(Clone, Copy)]
+struct Target {
+    isa: Isa,
+    rounding: Rounding,
+}
+
+/// Stepwise where any layer rounds what it is given to bytes: then a difference in the last bit before it would be a whole byte after it,
+/// and the browser's verdict another than this one's.
+fn rounding_for(parts: &Parts) -> Rounding {
+    let mut linears = parts.linears.iter().flatten();
+    let is_int8 = linears.any(|linear| linear.weights.precision() == Precision::Int8);
+    if is_int8 { Rounding::Stepwise } else { Rounding::Fused }
+}
+
+impl Target {
+    fn attention(self, scores: &Scores) -> Result<Attention, ShapeError> {
+        let Scores { heads, head_dim, scale, ref relative } = *scores;
+        let relative = relative.as_ref().map(|relative| relative.pack(heads, head_dim)).transpose()?;
+        Ok(Attention { shape: AttentionShape { heads, head_dim, scale, rounding: self.rounding }, relative })
+    }
+
+    /// Dense layers of the same input, side by side.
+    fn pack(self, linears: &[Linear]) -> Result<PackedLinear, ShapeError> {
+        let inputs = linears.first().map_or(0, Linear::inputs);
+        // A matrix with one scale a row is not what the kernels multiply by.
+        let plain: Vec<Option<Vec<f32>>> = linears
+            .iter()
+            .map(|linear| matches!(linear.weights.values(), Values::Int8Rows { .. }).then(|| linear.weights.to_f32()))
+            .collect();
+        let parts: Vec<WeightPart<'_>> = linears
+            .iter()
+            .zip(&plain)
+            .map(|(linear, plain)| WeightPart {
+                n: linear.outputs(),
+                data: match (linear.weights.values(), plain) {
+                    (_, Some(values)) => WeightData::F32(values),
+                    (Values::F32(values), _) => WeightData::F32(values),
+                    (Values::F16(values), _) => WeightData::F16(values),
+                    (Values::Int8Shifted { values, scales, zeros }, _) => {
+                        WeightData::Int8Shifted { values, scales, zeros }
+                    }
+                    (Values::Int8Columns { values, scales } | Values::Int8Rows { values, scales }, None) => {
+                        WeightData::Int8 { values, scales }
+                    }
+                },
+                bias: linear.bias.as_deref(),
+            })
+            .collect();
+        PackedLinear::pack(self.isa, inputs, &parts, self.rounding)
+    }
+}

@@ -1,0 +1,373 @@
+//! The one walk over a program: a flat list of steps on named buffers, and the weights that they name by number.
+//!
+//! ```text
+//! Program ─► (Steps, Parts) ─► the CPU executes it, the GPU records it, `inspect` prints it, a compiled file holds it
+//! ```
+//!
+//! The list holds no weights, only sizes. All rows of all sequences go through a step before the next begins. Where only token 0 is
+//! asked for, the last attention picks it, and what follows has a row a sequence.
+
+mod check;
+mod walk;
+
+pub use check::Unsound;
+
+use crate::Head;
+use crate::program::{Embedding, Scores};
+use crate::weights::Linear;
+use grice_kernels::{Activation, LayerNorm};
+use serde::{Deserialize, Serialize};
+
+/// A buffer of an engine, reused from step to step. Its rows follow each other without gaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Slot {
+    /// Hidden states before every other block, the first among them.
+    Hidden,
+    /// Hidden states before the others.
+    Attended,
+    /// Queries, keys and values side by side; between the two halves of a feed-forward network.
+    Wide,
+    /// What attention makes.
+    Context,
+    /// Normalised hidden states, for pre-norm blocks.
+    Normed,
+    /// Hidden states of token 0 of each sequence.
+    First,
+    /// The same, normalised.
+    FirstNormed,
+    /// The queries of token 0.
+    Query,
+    /// What the head's layers 0, 2, 4 … make.
+    Even,
+    /// What its layers 1, 3, 5 … make.
+    Odd,
+}
+
+/// How many rows a matrix has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rows {
+    /// One a token.
+    Tokens,
+    /// One a sequence.
+    Sequences,
+}
+
+/// Columns of a matrix in a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operand {
+    /// Where it lies.
+    pub slot: Slot,
+    /// How many rows it has.
+    pub rows: Rows,
+    /// Columns of a whole row in the buffer.
+    pub width: usize,
+    /// The first column.
+    pub offset: usize,
+    /// How many columns there are.
+    pub columns: usize,
+}
+
+/// One step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The layer that it is part of, if any.
+    pub layer: Option<usize>,
+    /// What it is called in traces.
+    pub op: Op,
+    /// What is to be done.
+    pub action: Action,
+}
+
+/// What a step is called in traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "they say it themselves")]
+pub enum Op {
+    Embed,
+    Project,
+    Norm,
+    Gather,
+    Qkv,
+    Kv,
+    Query,
+    Attention,
+    Output,
+    FeedForward,
+    Head,
+}
+
+/// What an engine is to do. Numbers name parts: [`Parts`] says which.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// `to = norm(words[id] + positions[place] + constant)` of every token.
+    Embed {
+        /// `[tokens, embedding.columns]`.
+        to: Operand,
+    },
+    /// `to = norm(activation(x · weights + bias) + residual)`.
+    Product {
+        /// `[rows, k]`.
+        x: Operand,
+        /// Which linear.
+        linear: usize,
+        /// What follows.
+        then: Then,
+        /// `[rows, n]`.
+        to: Operand,
+    },
+    /// `to = norm(down(activation(up(x))) + residual)`.
+    FeedForward {
+        /// `[rows, k]`.
+        x: Operand,
+        /// Which linear is the first half.
+        up: usize,
+        /// Between the halves.
+        #[serde(with = "ActivationName")]
+        activation: Activation,
+        /// Which linear is the second half.
+        down: usize,
+        /// What follows.
+        then: Then,
+        /// `[rows, inner]`: room for what is between the halves, where an engine keeps all of it.
+        inner: Operand,
+        /// `[rows, n]`.
+        to: Operand,
+    },
+    /// `to = norm(x)`.
+    Norm {
+        /// `[rows, columns]`.
+        x: Operand,
+        /// Which norm.
+        norm: usize,
+        /// As `x`.
+        to: Operand,
+    },
+    /// `to` = the rows of `x` of token 0 of each sequence.
+    Pick {
+        /// `[tokens, columns]`.
+        x: Operand,
+        /// `[sequences, columns]`.
+        to: Operand,
+    },
+    /// `to = softmax(scores · scale) · v` in every sequence and head.
+    Attend {
+        /// Queries, `[rows, heads · head_dim]`; with a row a sequence only token 0 asks.
+        q: Operand,
+        /// Keys, `[tokens, heads · head_dim]`.
+        k: Operand,
+        /// Values, as keys.
+        v: Operand,
+        /// Which attention.
+        attention: usize,
+        /// As `q`.
+        to: Operand,
+    },
+}
+
+/// What follows a product.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Then {
+    /// Element by element.
+    #[serde(with = "ActivationName")]
+    pub activation: Activation,
+    /// What is added after that, as the result.
+    pub residual: Option<Operand>,
+    /// Which norm ends it.
+    pub norm: Option<usize>,
+}
+
+/// How an activation is written down.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Activation", rename_all = "kebab-case")]
+enum ActivationName {
+    Identity,
+    Gelu,
+    GeluTanh,
+    Relu,
+    Tanh,
+}
+
+/// The steps of a program and the sizes of what they name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Steps {
+    /// In the order they run.
+    pub list: Vec<Step>,
+    /// What they leave: logits, or the hidden states of token 0 for a head that is a graph.
+    pub answer: Operand,
+    /// Columns of the embedding's tables.
+    pub embedding: usize,
+    /// Columns of hidden states.
+    pub hidden: usize,
+    /// `[k, n]` of each linear.
+    pub linears: Vec<[usize; 2]>,
+    /// Columns of each norm.
+    pub norms: Vec<usize>,
+    /// `[heads, head_dim]` of each attention.
+    pub attentions: Vec<[usize; 2]>,
+}
+
+/// What the steps of a program name by number.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The tables.
+    pub embedding: Embedding,
+    /// Dense layers of the same input, side by side.
+    pub linears: Vec<Vec<Linear>>,
+    /// Normalisations.
+    pub norms: Vec<LayerNorm>,
+    /// Attentions.
+    pub attentions: Vec<Scores>,
+    /// The head, where it is no dense layers; its steps are none then.
+    pub head: Option<Head>,
+}
+
+/// The sequences of a batch, for sizes and counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// Tokens of all sequences.
+    pub tokens: usize,
+    /// Sequences.
+    pub sequences: usize,
+    /// Pairs of tokens of the same sequence.
+    pub pairs: u64,
+}
+
+impl Slot {
+    /// How many there are.
+    pub const COUNT: usize = Slot::Odd as usize + 1;
+}
+
+impl Extent {
+    /// Of sequences by their offsets, `[sequences + 1]`, the first of them 0.
+    pub fn of(cu_seqlens: &[u32]) -> Extent {
+        Extent {
+            tokens: cu_seqlens.last().map_or(0, |&end| end as usize),
+            sequences: cu_seqlens.len().saturating_sub(1),
+            pairs: cu_seqlens.windows(2).map(|pair| u64::from(pair[1] - pair[0]).pow(2)).sum(),
+        }
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self, rows: Rows) -> usize {
+        match rows {
+            Rows::Tokens => self.tokens,
+            Rows::Sequences => self.sequences,
+        }
+    }
+}
+
+impl Operand {
+    /// All of a buffer of `[rows, columns]`.
+    pub fn whole(slot: Slot, rows: Rows, columns: usize) -> Operand {
+        Operand { slot, rows, width: columns, offset: 0, columns }
+    }
+
+    /// Some of its columns.
+    pub fn part(self, offset: usize, columns: usize) -> Operand {
+        Operand { offset: self.offset + offset, columns, ..self }
+    }
+
+    /// Whether its rows are all of the buffer's.
+    pub fn is_whole(&self) -> bool {
+        self.offset == 0 && self.columns == self.width
+    }
+}
+
+impl Action {
+    /// What it writes, the result last.
+    pub fn writes(&self) -> impl Iterator<Item = Operand> {
+        let (room, to) = match *self {
+            Action::FeedForward { inner, to, .. } => (Some(inner), to),
+            Action::Embed { to }
+            | Action::Product { to, .. }
+            | Action::Norm { to, .. }
+            | Action::Pick { to, .. }
+            | Action::Attend { to, .. } => (None, to),
+        };
+        room.into_iter().chain([to])
+    }
+
+    /// What it reads.
+    pub fn reads(&self) -> impl Iterator<Item = Operand> {
+        let [first, second, third] = match *self {
+            Action::Embed { .. } => [None; 3],
+            Action::Product { x, then, .. } | Action::FeedForward { x, then, .. } => [Some(x), then.residual, None],
+            Action::Norm { x, .. } | Action::Pick { x, .. } => [Some(x), None, None],
+            Action::Attend { q, k, v, .. } => [Some(q), Some(k), Some(v)],
+        };
+        [first, second, third].into_iter().flatten()
+    }
+}
+
+impl Parts {
+    /// A step in words, with the precision of its weights.
+    pub fn describe(&self, action: &Action) -> String {
+        let precision = |linear: &usize| self.linears[*linear][0].weights.precision();
+        match action {
+            Action::Embed { .. } => format!("fused embedding ({})", self.embedding.words.precision()),
+            Action::Product { linear, .. } => format!("fused linear ({})", precision(linear)),
+            Action::FeedForward { up, .. } => format!("fused feed-forward ({})", precision(up)),
+            Action::Norm { .. } => "fused norm".to_owned(),
+            Action::Pick { .. } => "fused token 0".to_owned(),
+            Action::Attend { attention, .. } => match self.attentions[*attention].relative {
+                Some(_) => "fused attention (disentangled)".to_owned(),
+                None => "fused attention".to_owned(),
+            },
+        }
+    }
+}
+
+impl Op {
+    /// As traces and reports spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Op::Embed => "embed",
+            Op::Project => "project",
+            Op::Norm => "norm",
+            Op::Gather => "gather",
+            Op::Qkv => "qkv",
+            Op::Kv => "kv",
+            Op::Query => "query",
+            Op::Attention => "attention",
+            Op::Output => "output",
+            Op::FeedForward => "feed_forward",
+            Op::Head => "head",
+        }
+    }
+}
+
+impl Steps {
+    /// Multiplications and additions of a step, counted as two operations each. Relative positions are work that need not grow with the
+    /// pairs, and are left out.
+    pub fn operations(&self, action: &Action, extent: &Extent) -> u64 {
+        let product = |rows: Rows, linear: usize| {
+            let [k, n] = self.linears[linear];
+            2 * (extent.rows(rows) * k * n) as u64
+        };
+        match *action {
+            Action::Product { x, linear, .. } => product(x.rows, linear),
+            Action::FeedForward { x, up, down, .. } => product(x.rows, up) + product(x.rows, down),
+            Action::Attend { q, .. } => {
+                let pairs = if q.rows == Rows::Tokens { extent.pairs } else { extent.tokens as u64 };
+                // Scores and their sum of values.
+                4 * pairs * q.columns as u64
+            }
+            Action::Embed { .. } | Action::Norm { .. } | Action::Pick { .. } => 0,
+        }
+    }
+
+    /// Elements that a buffer must have room for, with rows of `width` columns taking `stride(width)`; 0 if no step uses it.
+    pub fn elements(&self, slot: Slot, extent: &Extent, stride: impl Fn(usize) -> usize) -> usize {
+        let written = self.list.iter().flat_map(|step| step.action.writes()).filter(|operand| operand.slot == slot);
+        written.map(|operand| extent.rows(operand.rows) * stride(operand.width)).max().unwrap_or(0)
+    }
+
+    /// The buffers that steps write.
+    pub fn slots(&self) -> Vec<Slot> {
+        let written = self.list.iter().flat_map(|step| step.action.writes()).map(|operand| operand.slot);
+        written.collect::<std::collections::BTreeSet<Slot>>().into_iter().collect()
+    }
+}

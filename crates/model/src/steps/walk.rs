@@ -1,0 +1,249 @@
+//! From a program to its steps.
+
+use super::{Action, Op, Operand, Parts, Rows, Slot, Step, Steps, Then};
+use crate::program::{Attention, Block, Body, Dense, FeedForward, Head, Place, Program, Scores, Stack};
+use crate::weights::Linear;
+use grice_kernels::{Activation, LayerNorm};
+use std::sync::Arc;
+
+impl Program {
+    /// Its steps and what they name. The steps end in logits if the head is dense layers that make `labels` of them, and in the hidden
+    /// states of token 0 otherwise.
+    pub fn into_steps(self, labels: usize) -> (Steps, Parts) {
+        let hidden = self.hidden();
+        let Program { encoder: Stack { embedding, layers, last }, head } = self;
+        let columns = embedding.columns();
+        let is_attention: Vec<bool> =
+            layers.iter().flatten().map(|block| matches!(block.body, Body::Attention(_))).collect();
+        let picks_at = is_attention.iter().rposition(|is| *is);
+        let mut walk = Walk::new(hidden, picks_at);
+        let projection = embedding.projection.clone();
+        walk.embed(columns, projection);
+        for (number, layer) in layers.into_iter().enumerate() {
+            walk.layer = Some(number);
+            layer.into_iter().for_each(|block| walk.block(block));
+        }
+        walk.layer = None;
+        walk.finish(last);
+        let head = walk.head(head, labels);
+        let Walk { list, x, linears, norms, attentions, .. } = walk;
+        let steps = Steps {
+            list,
+            answer: x,
+            embedding: columns,
+            hidden,
+            linears: linears.iter().map(|parts| size_of(parts)).collect(),
+            norms: norms.iter().map(|norm: &LayerNorm| norm.gamma.len()).collect(),
+            attentions: attentions.iter().map(|scores: &Scores| [scores.heads, scores.head_dim]).collect(),
+        };
+        (steps, Parts { embedding, linears, norms, attentions, head })
+    }
+}
+
+/// The list so far, and where the hidden states lie.
+struct Walk {
+    list: Vec<Step>,
+    layer: Option<usize>,
+    /// Hidden states.
+    x: Operand,
+    hidden: usize,
+    /// Blocks so far.
+    blocks: usize,
+    /// The block from which on only token 0 is asked for.
+    picks_at: Option<usize>,
+    linears: Vec<Vec<Linear>>,
+    norms: Vec<LayerNorm>,
+    attentions: Vec<Scores>,
+}
+
+impl Walk {
+    fn new(hidden: usize, picks_at: Option<usize>) -> Walk {
+        let x = Operand::whole(Slot::Hidden, Rows::Tokens, hidden);
+        let (list, linears, norms, attentions) = Default::default();
+        Walk { list, layer: None, x, hidden, blocks: 0, picks_at, linears, norms, attentions }
+    }
+
+    fn push(&mut self, op: Op, action: Action) {
+        self.list.push(Step { layer: self.layer, op, action });
+    }
+
+    fn embed(&mut self, columns: usize, projection: Option<Linear>) {
+        let to = self.x;
+        let Some(projection) = projection else { return self.push(Op::Embed, Action::Embed { to }) };
+        let narrow = Operand::whole(Slot::Attended, Rows::Tokens, columns);
+        self.push(Op::Embed, Action::Embed { to: narrow });
+        self.product(Op::Project, narrow, vec![projection], Then::nothing(), to);
+    }
+
+    /// `x = norm(x + body(x))` or `x + body(norm(x))`, into the other of the two buffers.
+    fn block(&mut self, block: Block) {
+        let Block { norm, place, body } = block;
+        let norm = self.norm(norm);
+        let input = match place {
+            Place::After => self.x,
+            Place::Before => self.normalise(norm, Slot::Normed),
+        };
+        let then = |residual: Operand| Then {
+            activation: Activation::Identity,
+            residual: Some(residual),
+            norm: (place == Place::After).then_some(norm),
+        };
+        match body {
+            Body::Attention(attention) => {
+                let output = attention.output.clone();
+                let context = self.attend(*attention, input, (place == Place::Before).then_some(norm));
+                let to = self.other();
+                self.product(Op::Output, context, vec![output], then(self.x), to);
+                self.x = to;
+            }
+            Body::FeedForward(FeedForward { up, activation, down }) => {
+                let (to, rows) = (self.other(), self.x.rows);
+                let inner = Operand::whole(Slot::Wide, rows, up.outputs());
+                let (up, down) = (self.linear(vec![up]), self.linear(vec![down]));
+                let then = then(self.x);
+                let action = Action::FeedForward { x: input, up, activation, down, then, inner, to };
+                self.push(Op::FeedForward, action);
+                self.x = to;
+            }
+        }
+        self.blocks += 1;
+    }
+
+    /// What attention makes of `input`, which is `x`, or `x` normalised by `norm`. In the last attention only token 0 asks, and `x`
+    /// becomes the rows of token 0.
+    fn attend(&mut self, attention: Attention, input: Operand, norm: Option<usize>) -> Operand {
+        let Attention { query, key, value, scores, .. } = attention;
+        let [queries, keys, values] = [&query, &key, &value].map(Linear::outputs);
+        let (q, k, v);
+        if self.picks_at == Some(self.blocks) {
+            let first = Operand { slot: Slot::First, rows: Rows::Sequences, ..self.x };
+            self.push(Op::Gather, Action::Pick { x: self.x, to: first });
+            self.x = first;
+            let asking = match norm {
+                None => first,
+                Some(norm) => self.normalise(norm, Slot::FirstNormed),
+            };
+            q = Operand::whole(Slot::Query, Rows::Sequences, queries);
+            self.product(Op::Query, asking, vec![query], Then::nothing(), q);
+            let wide = Operand::whole(Slot::Wide, Rows::Tokens, keys + values);
+            self.product(Op::Kv, input, vec![key, value], Then::nothing(), wide);
+            (k, v) = (wide.part(0, keys), wide.part(keys, values));
+        } else {
+            let wide = Operand::whole(Slot::Wide, self.x.rows, queries + keys + values);
+            self.product(Op::Qkv, input, vec![query, key, value], Then::nothing(), wide);
+            q = wide.part(0, queries);
+            (k, v) = (wide.part(queries, keys), wide.part(queries + keys, values));
+        }
+        let to = Operand::whole(Slot::Context, q.rows, queries);
+        let attention = number_of(&mut self.attentions, scores);
+        self.push(Op::Attention, Action::Attend { q, k, v, attention, to });
+        to
+    }
+
+    /// The last norm, and token 0 where no attention picked it.
+    fn finish(&mut self, last: Option<LayerNorm>) {
+        if self.x.rows == Rows::Tokens {
+            let first = Operand { slot: Slot::First, rows: Rows::Sequences, ..self.x };
+            self.push(Op::Gather, Action::Pick { x: self.x, to: first });
+            self.x = first;
+        }
+        if let Some(last) = last {
+            let norm = self.norm(last);
+            self.x = self.normalise(norm, Slot::FirstNormed);
+        }
+    }
+
+    /// The head's dense layers; the head itself, without a step, if it is something else.
+    fn head(&mut self, head: Head, labels: usize) -> Option<Head> {
+        let fits = |layers: &Vec<Dense>| layers.last().is_some_and(|last| last.linear.outputs() == labels);
+        if !head.layers.as_ref().is_ok_and(fits) {
+            return Some(head);
+        }
+        for (number, Dense { linear, activation }) in head.layers.into_iter().flatten().enumerate() {
+            let slot = if number.is_multiple_of(2) { Slot::Even } else { Slot::Odd };
+            let to = Operand::whole(slot, Rows::Sequences, linear.outputs());
+            self.product(Op::Head, self.x, vec![linear], Then { activation, ..Then::nothing() }, to);
+            self.x = to;
+        }
+        None
+    }
+
+    fn product(&mut self, op: Op, x: Operand, parts: Vec<Linear>, then: Then, to: Operand) {
+        let linear = self.linear(parts);
+        self.push(op, Action::Product { x, linear, then, to });
+    }
+
+    fn normalise(&mut self, norm: usize, slot: Slot) -> Operand {
+        let (x, to) = (self.x, Operand { slot, ..self.x });
+        self.push(Op::Norm, Action::Norm { x, norm, to });
+        to
+    }
+
+    /// Where the next hidden states go.
+    fn other(&self) -> Operand {
+        let slot = if self.x.slot == Slot::Hidden { Slot::Attended } else { Slot::Hidden };
+        Operand::whole(slot, self.x.rows, self.hidden)
+    }
+
+    fn linear(&mut self, parts: Vec<Linear>) -> usize {
+        number_of(&mut self.linears, parts)
+    }
+
+    fn norm(&mut self, norm: LayerNorm) -> usize {
+        number_of(&mut self.norms, norm)
+    }
+}
+
+/// A part that layers may share.
+trait Shared {
+    fn is(&self, other: &Self) -> bool;
+}
+
+impl Shared for Vec<Linear> {
+    fn is(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Linear, &Linear)| Arc::ptr_eq(&a.weights, &b.weights) && a.bias == b.bias;
+        self.len() == other.len() && self.iter().zip(other).all(same)
+    }
+}
+
+impl Shared for LayerNorm {
+    fn is(&self, other: &Self) -> bool {
+        self == other
+    }
+}
+
+impl Shared for Scores {
+    fn is(&self, other: &Self) -> bool {
+        let same = |a: &Option<Arc<Vec<f32>>>, b: &Option<Arc<Vec<f32>>>| match (a, b) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let tables = match (&self.relative, &other.relative) {
+            (Some(a), Some(b)) => {
+                let sizes = |relative: &crate::Relative| (relative.span, relative.buckets, relative.max_position);
+                same(&a.keys, &b.keys) && same(&a.queries, &b.queries) && sizes(a) == sizes(b)
+            }
+            (a, b) => a.is_none() && b.is_none(),
+        };
+        let sizes = |scores: &Scores| (scores.heads, scores.head_dim, scores.scale.to_bits());
+        tables && sizes(self) == sizes(other)
+    }
+}
+
+/// The number of a part, which is added if it is new: layers that share weights share what is packed of them.
+fn number_of<T: Shared>(parts: &mut Vec<T>, part: T) -> usize {
+    parts.iter().position(|known| known.is(&part)).unwrap_or_else(|| {
+        parts.push(part);
+        parts.len() - 1
+    })
+}
+
+fn size_of(parts: &[Linear]) -> [usize; 2] {
+    [parts.first().map_or(0, Linear::inputs), parts.iter().map(Linear::outputs).sum()]
+}
+
+impl Then {
+    fn nothing() -> Then {
+        Then { activation: Activation::Identity, residual: None, norm: None }
+    }
+}
