@@ -1,8 +1,8 @@
-//! `compile`: a model made ready for a GPU ahead of time.
+//! `compile`: a model made ready ahead of time, for any processor or for the GPU at hand.
 
 use crate::args::{Common, Compile};
 use crate::error::{CliError, Result};
-use crate::model::open_bundle;
+use crate::model::{open_bundle, quietly};
 use crate::output::write_stdout;
 use grice_core::Device;
 
@@ -11,16 +11,43 @@ use grice_core::Device;
 /// # Errors
 /// [`CliError::CompileDevice`]; what the bundle is at fault of; why no GPU can be used.
 pub(crate) fn run(args: &Compile, common: &Common) -> Result<()> {
-    if !matches!(args.device, Device::Gpu(_)) {
-        return Err(CliError::CompileDevice);
-    }
-    let text = compile(&open_bundle(common)?, args.json, common)?;
+    let bundle = open_bundle(common)?;
+    let text = match args.device {
+        Device::Cpu => compile_program(&bundle, args.json, common)?,
+        Device::Gpu(_) => compile(&bundle, args.json, common)?,
+        Device::Auto => return Err(CliError::CompileDevice),
+    };
     write_stdout(text.as_bytes())
+}
+
+/// For any processor: the file is the same on all of them.
+fn compile_program(bundle: &grice_core::Bundle, json: bool, common: &Common) -> Result<String> {
+    let options = grice_core::Options { precision: common.precision, ..Default::default() };
+    let compiled = quietly(|| grice_core::compile_program(bundle, &options, clock))?.map_err(CliError::Core)?;
+    if json {
+        let report = serde_json::json!({
+            "path": compiled.path.display().to_string(),
+            "bytes": compiled.bytes,
+            "precision": compiled.precision,
+            "import_ms": ms(compiled.import),
+            "write_ms": ms(compiled.write),
+            "load_ms": ms(compiled.load),
+        });
+        return Ok(serde_json::to_string_pretty(&report).unwrap_or_default() + "\n");
+    }
+    Ok(format!(
+        "wrote     {} ({})\nfor       any processor, {}\nread in   {} ms, the ONNX file in {} ms\n",
+        compiled.path.display(),
+        megabytes(compiled.bytes),
+        compiled.precision,
+        ms(compiled.load),
+        ms(compiled.import),
+    ))
 }
 
 #[cfg(feature = "gpu")]
 fn compile(bundle: &grice_core::Bundle, json: bool, common: &Common) -> Result<String> {
-    use crate::model::{gpu_cache, quietly};
+    use crate::model::gpu_cache;
     let options = grice_core::Options {
         precision: common.precision,
         device: common.device,
@@ -28,7 +55,6 @@ fn compile(bundle: &grice_core::Bundle, json: bool, common: &Common) -> Result<S
         ..Default::default()
     };
     let compiled = quietly(|| grice_core::compile(bundle, &options, clock))?.map_err(CliError::Core)?;
-    let ms = |time: std::time::Duration| (time.as_secs_f64() * 1e5).round() / 100.0;
     if json {
         let report = serde_json::json!({
             "path": compiled.path.display().to_string(),
@@ -43,7 +69,6 @@ fn compile(bundle: &grice_core::Bundle, json: bool, common: &Common) -> Result<S
         });
         return Ok(serde_json::to_string_pretty(&report).unwrap_or_default() + "\n");
     }
-    let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
     Ok(format!(
         "wrote     {} ({})\nfor       {}, {}\non device {}\nstart     {} ms, without it {} ms (reading the ONNX file {}, preparing it {})\n",
         compiled.path.display(),
@@ -58,7 +83,14 @@ fn compile(bundle: &grice_core::Bundle, json: bool, common: &Common) -> Result<S
     ))
 }
 
-#[cfg(feature = "gpu")]
+fn ms(time: std::time::Duration) -> f64 {
+    (time.as_secs_f64() * 1e5).round() / 100.0
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
 fn clock() -> std::time::Duration {
     static START: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
     START.elapsed()

@@ -17,8 +17,8 @@ pub(crate) enum CliError {
     /// The model is at fault, or the turn given on the command line.
     #[error("{0}")]
     Core(#[from] grice_core::Error),
-    /// `compile` for the processor.
-    #[error("only a GPU has an engine to compile: say --device gpu, or gpu:N for adapter N of `grice doctor`")]
+    /// `compile` for a device that is not named.
+    #[error("name the device to compile for: --device cpu, --device gpu, or gpu:N for adapter N of `grice doctor`")]
     CompileDevice,
     /// The model made the importer panic.
     #[error("the model cannot be loaded; loading it gave up: {0}")]

@@ -23,7 +23,7 @@ pub(crate) fn prove(common: &Common) -> Result<()> {
     let mut proofs = Map::new();
     let lengths = Lengths::up_to(bundle.manifest().max_tokens);
     for (&precision, path) in &bundle.manifest().models {
-        let proof = match quietly(|| bundle.network_for(precision, &lengths))? {
+        let proof = match quietly(|| bundle.import(precision, &lengths))? {
             Ok(network) => network.proof(bundle.model_digest(precision)?),
             // A bundle may be handed on with fewer files than its manifest names.
             Err(Error::BundleFile { .. }) => bundle.manifest().fused.get(path).cloned(),

@@ -2,17 +2,20 @@
 
 mod archive;
 mod files;
+mod program;
+#[cfg(feature = "onnx")]
 mod weights;
 
 use crate::{Error, Result};
 use archive::Archive;
 use files::Files;
 pub use files::file_digest;
-use grice_model::{Lengths, Manifest, Precision};
+use grice_model::{Lengths, Manifest, Network, Precision};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+#[cfg(feature = "onnx")]
 pub use weights::{Embedded, import_model_file, read_model_file};
 
 const MANIFEST: &str = "grice.json";
@@ -141,6 +144,24 @@ impl Bundle {
         Ok(Lengths { up_to: self.manifest.max_tokens, proof })
     }
 
+    /// The network of a precision: out of its compiled program where the bundle holds one, else imported from its ONNX file, with the weights
+    /// of files beside that.
+    ///
+    /// # Errors
+    /// [`Error::NoPrecision`], [`Error::BundleFile`], [`Error::BundleDigest`]; [`Error::Model`] naming the file and what is wrong with it;
+    /// [`Error::NeedsOnnx`] if there is no compiled program and this build reads no ONNX files.
+    pub fn network(&self, precision: Precision) -> Result<Network> {
+        match self.restored(precision)? {
+            Some(network) => Ok(network),
+            None => self.import(precision, &self.lengths(precision)?),
+        }
+    }
+
+    #[cfg(not(feature = "onnx"))]
+    pub(crate) fn import(&self, precision: Precision, _: &Lengths) -> Result<Network> {
+        Err(Error::NeedsOnnx { path: self.files.place(self.model_path(precision)?) })
+    }
+
     /// Where the compiled engine of a precision lies: beside the ONNX file in a folder, `onnx/model_int8.gpu` say; beside a `.tar`,
     /// `bundle.int8.gpu`; in `cache` for the model that is compiled in. `None` for other bytes, or without `cache`.
     ///
@@ -156,6 +177,53 @@ impl Bundle {
             }
             (_, None) => None,
         })
+    }
+
+    /// Bytes of a model: its ONNX file and the files beside it that hold its weights; `None` if one is not there.
+    ///
+    /// # Errors
+    /// As [`Bundle::weight_files`].
+    pub fn model_bytes(&self, precision: Precision) -> Result<Option<u64>> {
+        let path = self.model_path(precision)?.to_owned();
+        let files = self.weight_files(precision)?;
+        Ok(std::iter::once(path).chain(files).map(|path| self.files.size(&path)).sum())
+    }
+
+    /// `sha256:<hex>` of the model of a precision, the files beside it included: what logits in a cache are filed under. By the
+    /// manifest's word if it has one: the file is not read then, nor need it be there, and [`Bundle::model`] holds it to that word.
+    ///
+    /// # Errors
+    /// As [`Bundle::model`] and [`Bundle::weight_files`].
+    pub fn model_digest(&self, precision: Precision) -> Result<String> {
+        let path = self.model_path(precision)?;
+        let program = self.program_path(precision)?;
+        let stands_in = !self.files.has(path) && self.files.has(&program);
+        let digest = match self.manifest.digests.get(path) {
+            // The program says what it was made from only to those who read it.
+            None if stands_in => return self.digest_of(&program),
+            _ => self.digest_of(path)?,
+        };
+        let files = self.weight_files(precision)?;
+        if files.is_empty() {
+            return Ok(digest);
+        }
+        let mut all = format!("{path} {digest}\n");
+        for file in files {
+            all += &format!("{file} {}\n", self.digest_of(&file)?);
+        }
+        Ok(file_digest(all.as_bytes()))
+    }
+
+    #[cfg(not(feature = "onnx"))]
+    fn weight_files(&self, _: Precision) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
+    fn digest_of(&self, path: &str) -> Result<String> {
+        match self.manifest.digests.get(path) {
+            Some(digest) => Ok(digest.to_ascii_lowercase()),
+            None => self.files.digest(path),
+        }
     }
 
     /// The bytes of any of its files by its path inside the bundle, the digest checked if the manifest has one.

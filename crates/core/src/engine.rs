@@ -8,11 +8,15 @@ use std::time::Duration;
 
 #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
 mod compiled;
+#[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
+mod program;
 #[cfg(feature = "gpu")]
 mod self_test;
 
 #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
 pub use compiled::{Compilation, compile};
+#[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
+pub use program::{ProgramCompilation, compile_program};
 
 /// Of what blocks, in a browser.
 const NO_WAITING: &str = "a browser's GPU cannot be waited for; use what is asynchronous";
@@ -339,6 +343,7 @@ pub fn find_adapters() -> Vec<grice_gpu::Adapter> {
 ///
 /// # Errors
 /// [`Error::Model`] for a graph that cannot be imported, [`Error::Engine`] or [`Error::Gpu`] for one that cannot be planned.
+#[cfg(feature = "onnx")]
 pub fn plan_engine(path: &str, onnx: &[u8], labels: usize, as_written: bool, options: &Options) -> Result<AnyEngine> {
     let imported = if as_written { Network::import_graph(onnx, labels) } else { Network::import(onnx, labels) };
     let network = imported.map_err(|source| Error::Model { path: path.to_owned(), source })?;

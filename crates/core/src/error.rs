@@ -79,6 +79,17 @@ pub enum Error {
         /// The precisions it has.
         has: String,
     },
+    /// The model has no compiled program, and this build reads no ONNX files.
+    #[error(
+        "{path}: this build reads compiled programs only; compile the model with `grice compile --device cpu`, or use a build that reads ONNX"
+    )]
+    NeedsOnnx {
+        /// The ONNX file.
+        path: String,
+    },
+    /// A model cannot be compiled.
+    #[error("the model cannot be compiled: {0}")]
+    Compile(String),
     /// The manifest or graph is at fault.
     #[error("{path}: {source}")]
     Model {
@@ -116,6 +127,8 @@ impl Error {
             Error::BundleFile { .. }
             | Error::BundleDigest { .. }
             | Error::NoPrecision { .. }
+            | Error::NeedsOnnx { .. }
+            | Error::Compile(_)
             | Error::Model { .. }
             | Error::Tokenizer(_)
             | Error::NotFinite(_) => ErrorKind::BadModel,

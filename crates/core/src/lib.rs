@@ -23,13 +23,19 @@ pub mod session;
 pub mod text;
 mod verdict;
 
-pub use bundle::{Bundle, Embedded, file_digest, import_model_file, read_model_file};
+pub use bundle::{Bundle, file_digest};
+#[cfg(feature = "onnx")]
+pub use bundle::{Embedded, import_model_file, read_model_file};
 pub use detector::{Detector, Model, Options};
 pub use device::Device;
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
-pub use engine::{AnyEngine, Bounds, Plan, plan_engine};
+#[cfg(feature = "onnx")]
+pub use engine::plan_engine;
+pub use engine::{AnyEngine, Bounds, Plan};
 #[cfg(all(feature = "gpu", not(target_arch = "wasm32")))]
 pub use engine::{Compilation, compile, find_adapters};
+#[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
+pub use engine::{ProgramCompilation, compile_program};
 pub use error::{Error, ErrorKind, Result};
 pub use grice_cpu::{CpuEngine, CpuPlan};
 #[cfg(feature = "gpu")]

@@ -2,6 +2,7 @@
 
 use crate::fused::Fused;
 use crate::packed::Packed;
+#[cfg(feature = "onnx")]
 use crate::padded::{PaddedEngine, PaddedPlan};
 use grice_kernels::Isa;
 use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Precision, Trace};
@@ -20,6 +21,7 @@ pub struct CpuPlan {
 #[derive(Clone)]
 enum Form {
     Fused(Arc<Packed>),
+    #[cfg(feature = "onnx")]
     Padded(PaddedPlan),
 }
 
@@ -40,7 +42,10 @@ impl CpuPlan {
         let (labels, embedding_rows) = (network.labels(), network.embedding_rows());
         let form = match network.into_program() {
             Ok(program) => Form::Fused(Arc::new(Packed::new(program, labels, isa)?)),
+            #[cfg(feature = "onnx")]
             Err(network) => Form::Padded(PaddedPlan::new(&network)?),
+            #[cfg(not(feature = "onnx"))]
+            Err(_) => return Err(EngineError::Plan("this build runs no ONNX graphs".to_owned())),
         };
         // What the importer and the packing left is as long as the file.
         grice_kernels::release_free_memory();
@@ -55,6 +60,7 @@ impl CpuPlan {
         let threads = if cfg!(target_arch = "wasm32") { 1 } else { threads.max(1) };
         let runner = match &self.form {
             Form::Fused(packed) => Runner::Fused(Box::new(Fused::new(packed.clone(), self.labels, threads)?)),
+            #[cfg(feature = "onnx")]
             Form::Padded(plan) => Runner::Padded(PaddedEngine::new(plan.clone(), threads)?),
         };
         let CpuPlan { labels, embedding_rows, precision, .. } = *self;
@@ -83,6 +89,7 @@ pub struct CpuEngine {
 
 enum Runner {
     Fused(Box<Fused>),
+    #[cfg(feature = "onnx")]
     Padded(PaddedEngine),
 }
 
@@ -107,6 +114,7 @@ impl CpuEngine {
         self.check_ids(batch)?;
         match &mut self.runner {
             Runner::Fused(fused) => fused.forward(batch, trace),
+            #[cfg(feature = "onnx")]
             Runner::Padded(padded) => padded.forward(batch, self.labels, trace),
         }
     }
@@ -128,6 +136,7 @@ impl Engine for CpuEngine {
     fn info(&self) -> EngineInfo {
         let kernels = match &self.runner {
             Runner::Fused(fused) => fused.isa(),
+            #[cfg(feature = "onnx")]
             Runner::Padded(_) => "tract",
         };
         EngineInfo { device: "cpu", precision: self.precision, threads: self.threads, kernels }

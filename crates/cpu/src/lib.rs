@@ -1,7 +1,7 @@
 //! The CPU engine: packed batches in, logits out.
 //!
 //! ```text
-//!            ┌─► fused: kernels for the encoder, tract for the head
+//!            ┌─► fused: kernels for every step, tract for heads that are no dense layers
 //! Network ──►┤
 //!            └─► padded: the whole graph through tract, for what did not fuse
 //! ```
@@ -11,6 +11,7 @@
 mod engine;
 mod fused;
 mod packed;
+#[cfg(feature = "onnx")]
 mod padded;
 
 pub use engine::{CpuEngine, CpuPlan};

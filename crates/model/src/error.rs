@@ -29,6 +29,9 @@ pub enum Error {
         /// The value found.
         found: f64,
     },
+    /// A file of a compiled program cannot be used.
+    #[error("the compiled program cannot be used: {0}")]
+    Program(String),
     /// The file is not ONNX, or is cut short.
     #[error("the ONNX file cannot be read ({0}); it may be truncated or not ONNX at all")]
     OnnxSyntax(String),

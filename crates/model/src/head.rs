@@ -1,69 +1,32 @@
 //! A head that is no dense layers: hidden states of token 0 in, logits out. It is small, and in whatever operators it was exported with, so
-//! tract runs it for every engine.
+//! tract runs it for every engine. Without the feature `onnx` there are no such heads.
 
-use crate::{EngineError, Head};
-use std::sync::Arc;
-use tract_onnx::tract_core::internal::*;
+#[cfg(feature = "onnx")]
+mod graph;
+#[cfg(not(feature = "onnx"))]
+mod none;
 
-/// A head made ready to run, to be shared by any number of engines.
-#[derive(Clone)]
-pub struct HeadPlan {
-    plan: Arc<TypedSimplePlan>,
-    columns: usize,
-    labels: usize,
-}
+#[cfg(feature = "onnx")]
+pub use graph::{HeadGraph, HeadPlan, HeadRunner};
+#[cfg(feature = "onnx")]
+pub(crate) use graph::{constant_bytes, operators};
+#[cfg(not(feature = "onnx"))]
+pub use none::{HeadGraph, HeadPlan, HeadRunner};
 
-/// A head with buffers of its own.
-pub struct HeadRunner {
-    state: TypedSimpleState,
-    columns: usize,
-    labels: usize,
-}
+use crate::Head;
 
-impl HeadPlan {
-    /// A head that makes `labels` numbers of a row of `columns`.
-    ///
-    /// # Errors
-    /// [`EngineError::Plan`] if tract cannot plan it.
-    pub fn new(head: &Head, columns: usize, labels: usize) -> Result<HeadPlan, EngineError> {
-        let mut head = TypedModel::clone(&head.graph);
-        let plan = head.optimize().and_then(|()| head.into_runnable());
-        let plan = plan.map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        Ok(HeadPlan { plan, columns, labels })
-    }
-
-    /// Buffers to run it with.
-    ///
-    /// # Errors
-    /// [`EngineError::Plan`] if they cannot be made.
-    pub fn runner(&self) -> Result<HeadRunner, EngineError> {
-        let state = self.plan.spawn().map_err(|error| EngineError::Plan(format!("{error:#}")))?;
-        Ok(HeadRunner { state, columns: self.columns, labels: self.labels })
-    }
-}
-
-impl HeadRunner {
-    /// Logits `[rows, labels]` of the hidden states of token 0, `[rows, hidden]`.
-    ///
-    /// # Errors
-    /// [`EngineError::Run`] if an operator fails, or answers another number of logits.
-    pub fn run(&mut self, first: &[f32]) -> Result<Vec<f32>, EngineError> {
-        let rows = first.len() / self.columns.max(1);
-        let values = self.run_rows(rows, first).or_else(|error| {
-            // What a run that failed leaves behind would fail all that follow.
-            self.state = self.state.plan().spawn()?;
-            Err(error)
-        });
-        let values = values.map_err(|error: TractError| EngineError::Run(format!("{error:#}")))?;
-        match values.len() == rows * self.labels {
-            true => Ok(values),
-            false => Err(EngineError::Run(format!("{} logits for {rows} rows", values.len()))),
+impl Head {
+    /// Bytes of its weights.
+    pub(crate) fn bytes(&self) -> usize {
+        match (&self.layers, &self.graph) {
+            (Ok(layers), _) => layers.iter().map(|dense| dense.linear.bytes()).sum(),
+            (Err(_), Some(graph)) => graph.bytes(),
+            (Err(_), None) => 0,
         }
     }
 
-    fn run_rows(&mut self, rows: usize, first: &[f32]) -> TractResult<Vec<f32>> {
-        let input = Tensor::from_shape(&[rows, self.columns], first)?;
-        let outputs = self.state.run(tvec!(input.into_tvalue()))?;
-        Ok(outputs[0].try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
+    /// The operators of its graph.
+    pub(crate) fn operators(&self) -> Vec<String> {
+        self.graph.as_ref().map_or_else(Vec::new, HeadGraph::operators)
     }
 }

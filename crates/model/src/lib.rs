@@ -2,16 +2,22 @@
 //!
 //! Knows nothing of text, of devices or of where files come from; tract is its only importer.
 
+#[cfg(feature = "onnx")]
 mod attributes;
 mod batch;
+#[cfg(feature = "onnx")]
 mod contrib;
 mod encoding;
 mod engine;
+#[cfg(feature = "onnx")]
 mod equal;
 mod error;
 mod family;
+#[cfg(feature = "onnx")]
 mod fold;
+#[cfg(feature = "onnx")]
 mod framework;
+#[cfg(feature = "onnx")]
 mod fuse;
 mod head;
 mod lengths;
@@ -19,14 +25,22 @@ mod logits;
 mod lookup;
 mod manifest;
 mod maxim;
+mod network;
+#[cfg(feature = "onnx")]
 mod observe;
+#[cfg(feature = "onnx")]
 mod onnx;
+#[cfg(feature = "onnx")]
 mod prepare;
 mod program;
+#[cfg(feature = "onnx")]
 mod proto;
+#[cfg(feature = "onnx")]
 mod quantizers;
+#[cfg(feature = "onnx")]
 mod rewrite;
 mod steps;
+mod stored;
 mod threshold;
 mod trace;
 mod weights;
@@ -36,21 +50,23 @@ pub use encoding::{BOM, utf16_hint, without_bom};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::{Error, Result};
 pub use family::{Family, positions_begin_later};
-pub use fuse::Unfused;
-pub use head::{HeadPlan, HeadRunner};
+pub use head::{HeadGraph, HeadPlan, HeadRunner};
 pub use lengths::{Lengths, Proof};
 pub use logits::Logits;
 pub use lookup::Lookup;
 pub use manifest::{Manifest, Precision, Task};
 pub use maxim::{Maxim, PerMaxim};
+pub use network::{FixedAxes, Network, NodeSummary};
+#[cfg(feature = "onnx")]
 pub use observe::Observed;
-pub use onnx::{Network, NodeSummary};
-pub use prepare::{FixedAxes, ReadBeside, embed_external, external_files};
+#[cfg(feature = "onnx")]
+pub use prepare::{ReadBeside, embed_external, external_files};
 pub use program::{
     Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Place, Positions, Program, Relative, Scores,
-    Stack,
+    Stack, Unfused,
 };
 pub use steps::{Action, Extent, Op, Operand, Parts, Rows, Slot, Step, Steps, Then, Unsound};
+pub use stored::{ProgramOrigin, Source, StoredFile};
 pub use threshold::{THRESHOLD_EXPECTED, is_threshold, is_violated};
 pub use trace::{Span, Trace, record_step};
 pub use weights::{Along, Linear, Matrix, Values};

@@ -4,10 +4,10 @@
 
 use crate::framework::framework;
 use crate::fuse::FusedForm;
-use crate::prepare::{FixedAxes, Inputs, ReadBeside, nothing_beside, prepare};
-use crate::{Error, Lengths, Precision, Program, Proof, Result, Unfused};
+use crate::network::{Compared, Form, Inputs, Network};
+use crate::prepare::{ReadBeside, nothing_beside, prepare};
+use crate::{Error, Lengths, Result, Unfused};
 use prost::Message;
-use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tract_onnx::pb;
@@ -20,40 +20,6 @@ pub(crate) const INPUT_IDS: &str = "input_ids";
 pub(crate) const ATTENTION_MASK: &str = "attention_mask";
 pub(crate) const TOKEN_TYPE_IDS: &str = "token_type_ids";
 pub(crate) const LOGITS: &str = "logits";
-
-/// A detector's network, from `input_ids` and `attention_mask` to `logits` (float32 `[batch, labels]`).
-#[derive(Clone, Debug)]
-pub struct Network {
-    form: Form,
-    labels: usize,
-    embedding_rows: Option<usize>,
-    inputs: Inputs,
-    longest: Option<usize>,
-    compared: Option<Compared>,
-}
-
-/// In which sequences the fused form was compared with the graph.
-#[derive(Clone, Debug)]
-struct Compared {
-    up_to: usize,
-    pieces: BTreeSet<u64>,
-}
-
-#[derive(Clone, Debug)]
-enum Form {
-    Fused(Arc<Program>),
-    /// Decluttered and type-checked, and why there is no fused form.
-    Graph(Arc<TypedModel>, Unfused),
-}
-
-/// One line of what a graph is made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NodeSummary {
-    /// The operator.
-    pub op: String,
-    /// How many nodes of it.
-    pub nodes: usize,
-}
 
 impl Network {
     /// Reads an ONNX file of a detector with `labels` output columns, fused where that is possible. Bytes handed over by value
@@ -94,141 +60,6 @@ impl Network {
     pub fn import_graph(onnx: impl AsRef<[u8]>, labels: usize) -> Result<Network> {
         catch(|| import(onnx, labels, None, &nothing_beside))
     }
-
-    /// The graph, after declutter and before any engine's optimisation; `None` for a fused network.
-    pub fn typed(&self) -> Option<&TypedModel> {
-        match &self.form {
-            Form::Fused(_) => None,
-            Form::Graph(typed, _) => Some(typed),
-        }
-    }
-
-    /// The fused program, or why there is none.
-    ///
-    /// # Errors
-    /// [`Unfused`], naming the value at which the graph turned out to be something else.
-    pub fn program(&self) -> std::result::Result<&Program, &Unfused> {
-        match &self.form {
-            Form::Fused(program) => Ok(program),
-            Form::Graph(_, unfused) => Err(unfused),
-        }
-    }
-
-    /// How the weights of dense layers are stored; of a network that did not fuse, in single precision.
-    pub fn precision(&self) -> Precision {
-        match &self.form {
-            Form::Fused(program) => program.precision(),
-            Form::Graph(..) => Precision::Fp32,
-        }
-    }
-
-    /// The network with its weights rounded to another precision.
-    ///
-    /// # Errors
-    /// [`Error::Precision`] if it did not fuse, or is stored in fewer bits already.
-    pub fn to_precision(self, precision: Precision) -> Result<Network> {
-        let stored = self.precision();
-        if stored == precision {
-            return Ok(self);
-        }
-        let Network { form, labels, embedding_rows, inputs, longest, compared } = self;
-        let error = |reason: &str| Error::Precision { stored, asked: precision, reason: reason.to_owned() };
-        let program = match form {
-            Form::Fused(program) => Arc::unwrap_or_clone(program),
-            Form::Graph(_, unfused) => return Err(error(&format!("its graph does not fuse: {}", unfused.reason))),
-        };
-        let program =
-            program.to_precision(precision).ok_or_else(|| error("what was rounded away cannot be made up"))?;
-        Ok(Network { form: Form::Fused(Arc::new(program)), labels, embedding_rows, inputs, longest, compared })
-    }
-
-    /// The fused program by value, copied only if it is held elsewhere.
-    ///
-    /// # Errors
-    /// The network itself, if it did not fuse.
-    pub fn into_program(self) -> std::result::Result<Program, Network> {
-        match self.form {
-            Form::Fused(program) => Ok(Arc::unwrap_or_clone(program)),
-            Form::Graph(..) => Err(self),
-        }
-    }
-
-    /// Columns of `logits`.
-    pub fn labels(&self) -> usize {
-        self.labels
-    }
-
-    /// Rows of the word embedding, one more than the highest usable token id; `None` if the graph gathers in another way.
-    pub fn embedding_rows(&self) -> Option<usize> {
-        self.embedding_rows
-    }
-
-    /// Whether the graph has a third input, `token_type_ids`, to be fed zeros.
-    pub fn takes_token_types(&self) -> bool {
-        self.inputs.takes_token_types
-    }
-
-    /// Whether the graph took positions as an input, which are counted from 0 inside it now.
-    pub fn takes_positions(&self) -> bool {
-        self.inputs.takes_positions
-    }
-
-    /// The sizes that the graph's axes are fixed to, if they are, and it runs as tract's graph. A fused network takes any.
-    pub fn fixed_axes(&self) -> FixedAxes {
-        match &self.form {
-            Form::Fused(_) => FixedAxes::default(),
-            Form::Graph(..) => self.inputs.axes,
-        }
-    }
-
-    /// Whether the graph was exported for sequences of one length: [`Network::longest`] tokens, padding included.
-    pub fn is_fixed(&self) -> bool {
-        self.inputs.axes.sequence.is_some()
-    }
-
-    /// The most tokens that a sequence may have, if the graph has an end to them: positions in its table, or an axis of a fixed size.
-    pub fn longest(&self) -> Option<usize> {
-        self.longest
-    }
-
-    /// The longest sequence in which the fused program is known to equal its graph, in tokens; `None` of a graph that did not fuse.
-    pub fn compared_up_to(&self) -> Option<usize> {
-        self.compared.as_ref().map(|compared| compared.up_to)
-    }
-
-    /// The record of that, for the file with this digest.
-    pub fn proof(&self, digest: String) -> Option<Proof> {
-        self.compared.as_ref().map(|compared| Proof::new(digest, compared.up_to, &compared.pieces))
-    }
-
-    /// Bytes of weights and other constants.
-    pub fn constant_bytes(&self) -> usize {
-        match &self.form {
-            Form::Fused(program) => program.weight_bytes() + constant_bytes(&program.head.graph),
-            Form::Graph(typed, _) => constant_bytes(typed),
-        }
-    }
-
-    /// How many of each operator, most frequent first: fused steps, and tract's operators.
-    pub fn summary(&self) -> Vec<NodeSummary> {
-        let mut counts = std::collections::BTreeMap::<String, usize>::new();
-        let graph = match &self.form {
-            Form::Fused(program) => {
-                let (steps, parts) = Program::clone(program).into_steps(self.labels);
-                for step in &steps.list {
-                    *counts.entry(parts.describe(&step.action)).or_default() += 1;
-                }
-                parts.head.map(|head| head.graph)
-            }
-            Form::Graph(typed, _) => Some(typed.clone()),
-        };
-        for node in graph.iter().flat_map(|graph| graph.nodes()) {
-            *counts.entry(node.op.name().to_string()).or_default() += 1;
-        }
-        let mut lines: Vec<_> = counts.into_iter().map(|(op, nodes)| NodeSummary { op, nodes }).collect();
-        lines.sort_by(|a, b| b.nodes.cmp(&a.nodes).then_with(|| a.op.cmp(&b.op)));
-        lines
-    }
 }
 
 /// tract panics on some malformed files (tensors of unknown element types, say). An import shares nothing with the rest of
@@ -239,14 +70,6 @@ pub(crate) fn catch<T>(import: impl FnOnce() -> Result<T>) -> Result<T> {
         let cause = cause.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         Err(Error::Graph(format!("the importer gave up: {}", cause.as_deref().unwrap_or("no reason given"))))
     })
-}
-
-fn constant_bytes(model: &TypedModel) -> usize {
-    let constants = model.nodes().iter().filter(|node| node.op_is::<tract_onnx::tract_core::ops::konst::Const>());
-    constants
-        .filter_map(|node| node.outputs.first().and_then(|outlet| outlet.fact.konst.as_ref()))
-        .map(|tensor| tensor.volume() * tensor.datum_type().size_of())
-        .sum()
 }
 
 fn import(onnx: impl AsRef<[u8]>, labels: usize, fused: Option<&Lengths>, read: ReadBeside<'_>) -> Result<Network> {
@@ -292,7 +115,9 @@ fn fuse_proto(
     let gave_up = || Unfused { reason: "the importer gave up on a piece of it".to_owned() };
     match fused.unwrap_or_else(|_| Err(gave_up())) {
         Ok(fused) => {
-            check_logits(&fused.program.head.graph, labels)?;
+            if let Some(graph) = &fused.program.head.graph {
+                check_logits(&graph.0, labels)?;
+            }
             Ok(Ok(fused))
         }
         Err(unfused) => Ok(Err(unfused)),

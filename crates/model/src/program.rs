@@ -1,11 +1,11 @@
 //! A model as its architecture: stacks of residual blocks, and what reads their last hidden states. A new architecture is data here;
 //! [`crate::steps`] turns it into what engines do.
 
+use crate::Precision;
+use crate::head::HeadGraph;
 use crate::weights::{Along, Linear, Matrix};
-use crate::{Precision, Unfused};
 use grice_kernels::{Activation, LayerNorm, ShapeError, SlotMap};
 use std::sync::Arc;
-use tract_onnx::prelude::TypedModel;
 
 /// The fused form of a network. All token-wise steps work on packed tokens `[ΣL, hidden]`.
 #[derive(Clone, Debug)]
@@ -103,8 +103,15 @@ pub struct FeedForward {
 pub struct Head {
     /// As dense layers, or why it is something else.
     pub layers: Result<Vec<Dense>, Unfused>,
-    /// As the graph that the file has, for heads that are no dense layers; small, and run by tract.
-    pub graph: Arc<TypedModel>,
+    /// As the graph that an ONNX file has: what runs if it is no dense layers.
+    pub graph: Option<HeadGraph>,
+}
+
+/// Why a graph has no fused form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfused {
+    /// What was expected, what was found and where.
+    pub reason: String,
 }
 
 /// `y = activation(x · weights + bias)`.

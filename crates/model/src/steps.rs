@@ -182,7 +182,7 @@ pub struct Then {
 /// How an activation is written down.
 #[derive(Serialize, Deserialize)]
 #[serde(remote = "Activation", rename_all = "kebab-case")]
-enum ActivationName {
+pub(crate) enum ActivationName {
     Identity,
     Gelu,
     GeluTanh,

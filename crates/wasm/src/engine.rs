@@ -1,7 +1,9 @@
 //! A network without the text around it: token ids in, logits out.
 
 use crate::values::{coded, to_js};
-use grice_core::{Batch, CpuEngine, Engine as _, Error, Network};
+use grice_core::{Batch, CpuEngine, Engine as _};
+#[cfg(feature = "onnx")]
+use grice_core::{Error, Network};
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
 
@@ -17,6 +19,7 @@ impl Engine {
     ///
     /// # Errors
     /// An `Error` with `code: "bad_model"`, its message naming the node, input or output at fault.
+    #[cfg(feature = "onnx")]
     #[wasm_bindgen(js_name = fromOnnx)]
     pub fn from_onnx(onnx: &Uint8Array, labels: usize) -> Result<Engine, JsValue> {
         // Handed over by value, so that the file is freed before the weights are packed.

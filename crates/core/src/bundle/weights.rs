@@ -1,7 +1,7 @@
 //! Models whose weights lie in files beside the ONNX file.
 
+use super::Bundle;
 use super::files::read_part_of;
-use super::{Bundle, file_digest};
 use crate::{Error, Result};
 use grice_model::{Lengths, Network, Precision, embed_external, external_files, positions_begin_later};
 use std::borrow::Cow;
@@ -13,19 +13,12 @@ use std::path::Path;
 pub type Embedded<'a> = Cow<'a, [u8]>;
 
 impl Bundle {
-    /// The model of a precision, imported, with the weights of files beside it.
-    ///
-    /// # Errors
-    /// [`Error::NoPrecision`], [`Error::BundleFile`], [`Error::BundleDigest`]; [`Error::Model`] naming the file and what is wrong with it.
-    pub fn network(&self, precision: Precision) -> Result<Network> {
-        self.network_for(precision, &self.lengths(precision)?)
-    }
-
-    /// As [`Bundle::network`], fused only if that computes the same in sequences of all these lengths, whatever the manifest says.
+    /// The network of the ONNX file of a precision, fused only if that computes the same in sequences of all these lengths, whatever the manifest
+    /// says. A compiled program is not looked at.
     ///
     /// # Errors
     /// As [`Bundle::network`].
-    pub fn network_for(&self, precision: Precision, lengths: &Lengths) -> Result<Network> {
+    pub fn import(&self, precision: Precision, lengths: &Lengths) -> Result<Network> {
         let (path, onnx) = self.model(precision)?;
         let labels = self.manifest.labels.len();
         let network = self.beside(path, |read| Network::import_beside(onnx, labels, lengths, read))?;
@@ -78,42 +71,6 @@ impl Bundle {
         Ok(names.iter().map(|name| beside(path, name)).collect())
     }
 
-    /// Bytes of a model: its ONNX file and the files beside it that hold its weights; `None` if one is not there.
-    ///
-    /// # Errors
-    /// As [`Bundle::weight_files`].
-    pub fn model_bytes(&self, precision: Precision) -> Result<Option<u64>> {
-        let path = self.model_path(precision)?.to_owned();
-        let files = self.weight_files(precision)?;
-        Ok(std::iter::once(path).chain(files).map(|path| self.files.size(&path)).sum())
-    }
-
-    /// `sha256:<hex>` of the model of a precision, the files beside it included: what logits in a cache are filed under. By the
-    /// manifest's word if it has one: the file is not read then, nor need it be there, and [`Bundle::model`] holds it to that word.
-    ///
-    /// # Errors
-    /// As [`Bundle::model`] and [`Bundle::weight_files`].
-    pub fn model_digest(&self, precision: Precision) -> Result<String> {
-        let path = self.model_path(precision)?;
-        let digest = self.digest_of(path)?;
-        let files = self.weight_files(precision)?;
-        if files.is_empty() {
-            return Ok(digest);
-        }
-        let mut all = format!("{path} {digest}\n");
-        for file in files {
-            all += &format!("{file} {}\n", self.digest_of(&file)?);
-        }
-        Ok(file_digest(all.as_bytes()))
-    }
-
-    fn digest_of(&self, path: &str) -> Result<String> {
-        match self.manifest.digests.get(path) {
-            Some(digest) => Ok(digest.to_ascii_lowercase()),
-            None => self.files.digest(path),
-        }
-    }
-
     /// Runs an import with a reader of the files beside the one at `path`, each held to its digest before its first byte is used.
     fn beside<T>(
         &self,
@@ -146,7 +103,7 @@ impl Bundle {
 
     /// Whether anything but models and what is compiled from them lies beside a file: what could hold weights.
     fn has_neighbours(&self, path: &str) -> bool {
-        let ends = [".onnx", ".gpu", ".json", ".md", ".txt"];
+        let ends = [".onnx", ".gpu", ".grice", ".json", ".md", ".txt"];
         self.files.neighbours(path).iter().any(|name| !ends.iter().any(|end| name.ends_with(end)))
     }
 }

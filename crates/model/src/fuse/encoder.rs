@@ -6,6 +6,7 @@ use super::glue::{Glue, elements, random, scaled, tensor};
 use super::ladder::Sample;
 use super::region::Region;
 use super::{Fused, Unfused};
+use crate::head::HeadGraph;
 use crate::program::{Attention, Block, Body, FeedForward, Head, Layer, Place, Program, Stack};
 use crate::weights::{Linear, Matrix};
 use grice_kernels::{Activation, Isa, LayerNorm, vector};
@@ -28,7 +29,7 @@ impl Draft {
     pub(super) fn finish(self, graph: &mut GraphProto) -> Fused<Program> {
         let Draft { embedding, layers, head: super::head::Draft { graph: head, layers: head_layers } } = self;
         let encoder = Stack { embedding: embedding.finish(graph)?, layers, last: None };
-        Ok(Program { encoder, head: Head { layers: head_layers, graph: Arc::new(head) } })
+        Ok(Program { encoder, head: Head { layers: head_layers, graph: Some(HeadGraph(Arc::new(head))) } })
     }
 }
 

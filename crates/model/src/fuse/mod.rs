@@ -27,17 +27,10 @@ mod probe;
 mod region;
 
 use crate::lengths::Lengths;
-use crate::program::Program;
+use crate::program::{Program, Unfused};
 pub(crate) use positions::positions_of;
 use std::collections::BTreeSet;
 use tract_onnx::pb::{GraphProto, ModelProto};
-
-/// Why a graph has no fused form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfused {
-    /// What was expected, what was found and where.
-    pub reason: String,
-}
 
 impl Unfused {
     fn new(reason: impl Into<String>) -> Unfused {

@@ -2,6 +2,7 @@
 
 use super::half::cast;
 use super::types::{elem_type, set_elem_type};
+use crate::network::{FixedAxes, Inputs};
 use crate::onnx::{ATTENTION_MASK, INPUT_IDS, LOGITS, TOKEN_TYPE_IDS};
 use crate::proto::node_of;
 use crate::{Error, Result};
@@ -11,23 +12,6 @@ use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, ValueInfoProto, type_pr
 
 const POSITION_IDS: &str = "position_ids";
 const INT64: i32 = 7;
-
-/// What a graph takes beside ids and mask, and the sizes that its axes are fixed to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Inputs {
-    pub(crate) takes_token_types: bool,
-    pub(crate) takes_positions: bool,
-    pub(crate) axes: FixedAxes,
-}
-
-/// The sizes of axes that are not dynamic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FixedAxes {
-    /// Rows of every batch.
-    pub batch: Option<usize>,
-    /// Tokens of every row, padding included.
-    pub sequence: Option<usize>,
-}
 
 /// Checks the names of inputs and outputs, and brings them into the one form that everything after reads.
 pub(super) fn normalize(graph: &mut GraphProto) -> Result<Inputs> {

@@ -15,9 +15,8 @@ mod types;
 
 pub(crate) use external::nothing_beside;
 pub use external::{ReadBeside, embed_external, external_files};
-pub use inputs::FixedAxes;
-pub(crate) use inputs::Inputs;
 
+use crate::network::Inputs;
 use crate::{Error, Result};
 use tract_onnx::pb::ModelProto;
 

@@ -1,0 +1,126 @@
+//! The compiled program of a model: the file beside its ONNX file, or in place of it, that `grice compile` writes.
+
+use super::Bundle;
+use super::files::Files;
+use crate::{Error, Result};
+use grice_model::{Network, Precision, ProgramOrigin, Source};
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// How the names of such files end.
+const EXTENSION: &str = "grice";
+
+impl Bundle {
+    /// The path inside the bundle of the compiled program of a precision, whether it is there or not: `onnx/model_int8.grice`, say.
+    ///
+    /// # Errors
+    /// [`Error::NoPrecision`].
+    pub fn program_path(&self, precision: Precision) -> Result<String> {
+        let path = self.model_path(precision)?;
+        let (folder, name) = path.rsplit_once('/').map_or(("", path), |(folder, name)| (folder, name));
+        let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+        Ok(if folder.is_empty() { format!("{stem}.{EXTENSION}") } else { format!("{folder}/{stem}.{EXTENSION}") })
+    }
+
+    /// Whether the bundle holds a compiled program of a precision.
+    ///
+    /// # Errors
+    /// [`Error::NoPrecision`].
+    pub fn has_program(&self, precision: Precision) -> Result<bool> {
+        Ok(self.files.has(&self.program_path(precision)?))
+    }
+
+    /// Bytes of the compiled program of a precision; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`Error::NoPrecision`].
+    pub fn program_bytes(&self, precision: Precision) -> Result<Option<u64>> {
+        Ok(self.files.size(&self.program_path(precision)?))
+    }
+
+    /// Where a compiled program is written; `None` if the bundle is no folder.
+    ///
+    /// # Errors
+    /// [`Error::NoPrecision`].
+    pub(crate) fn program_place(&self, precision: Precision) -> Result<Option<PathBuf>> {
+        let path = self.program_path(precision)?;
+        Ok(match &self.files {
+            Files::Folder(folder) => Some(folder.join(path)),
+            Files::Archive(_) | Files::Held(_) => None,
+        })
+    }
+
+    /// The network in the compiled program of a precision; `None` if the bundle holds none.
+    ///
+    /// # Errors
+    /// [`Error::Model`] for a program that is damaged; [`Error::BundleFile`] for one of another model than the bundle's.
+    pub(super) fn restored(&self, precision: Precision) -> Result<Option<Network>> {
+        let path = self.program_path(precision)?;
+        if !self.files.has(&path) {
+            return Ok(None);
+        }
+        let place = self.files.place(&path);
+        let unusable = |source| Error::Model { path: place.clone(), source };
+        // What is compiled in was compared with its hashes by the tests.
+        let verify = !self.is_embedded();
+        let (network, origin) = match &self.files {
+            Files::Folder(folder) => {
+                let file = FileSource::open(&folder.join(&path));
+                let file = file.map_err(|error| super::files::unreadable(&place, &error))?;
+                Network::restore(&file, verify).map_err(unusable)?
+            }
+            Files::Archive(_) | Files::Held(_) => {
+                let bytes = self.files.read(&path)?;
+                Network::restore(&bytes.as_ref(), verify).map_err(unusable)?
+            }
+        };
+        self.check_origin(&origin, precision, &place)?;
+        Ok(Some(network))
+    }
+
+    fn check_origin(&self, origin: &ProgramOrigin, precision: Precision, place: &str) -> Result<()> {
+        let path = self.model_path(precision)?;
+        // Without the ONNX file and without the manifest's word on it there is nothing to compare with.
+        let is_known = self.manifest.digests.contains_key(path) || self.files.has(path);
+        let is_own = origin.precision == precision
+            && origin.labels == self.manifest.labels.len()
+            && (!is_known || origin.digest == self.model_digest(precision)?);
+        if is_own {
+            return Ok(());
+        }
+        let cause = "it was compiled from another model than the bundle's; run `grice compile` again, or remove it";
+        Err(Error::BundleFile { path: place.to_owned(), cause: cause.to_owned() })
+    }
+}
+
+/// A file that is read piece by piece.
+struct FileSource {
+    file: File,
+    length: u64,
+}
+
+impl FileSource {
+    fn open(path: &std::path::Path) -> io::Result<FileSource> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        Ok(FileSource { file, length })
+    }
+}
+
+impl Source for FileSource {
+    fn length(&self) -> u64 {
+        self.length
+    }
+
+    fn read(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(range.start))?;
+        let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
+        let mut bytes = vec![0; length];
+        file.read_exact(&mut bytes)?;
+        Ok(Cow::Owned(bytes))
+    }
+}

@@ -1,0 +1,471 @@
+//! The description of a program: the same structure with the names of tensors in place of numbers.
+
+use super::container::{Reader, Tensor, Writer};
+use crate::program::{
+    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Place, Positions, Program, Relative, Scores, Stack,
+};
+use crate::weights::{Linear, Matrix, Values};
+use grice_kernels::{Activation, LayerNorm};
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// More elements than any matrix of rectangles has.
+const ELEMENTS_MAX: usize = 1 << 26;
+
+type Read<T> = Result<T, String>;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptProgram {
+    embedding: KeptEmbedding,
+    layers: Vec<Vec<KeptBlock>>,
+    last: Option<KeptNorm>,
+    head: Vec<KeptDense>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptEmbedding {
+    words: KeptMatrix,
+    positions: Option<KeptPositions>,
+    constant: Option<Tensor>,
+    norm: KeptNorm,
+    projection: Option<KeptLinear>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptPositions {
+    table: KeptMatrix,
+    offset: usize,
+    uncounted: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptBlock {
+    norm: KeptNorm,
+    place: KeptPlace,
+    #[serde(flatten)]
+    body: KeptBody,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KeptPlace {
+    Before,
+    After,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KeptBody {
+    Attention(KeptAttention),
+    FeedForward(KeptFeedForward),
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptAttention {
+    query: KeptLinear,
+    key: KeptLinear,
+    value: KeptLinear,
+    output: KeptLinear,
+    heads: usize,
+    head_dim: usize,
+    /// Bits of the factor.
+    scale: u32,
+    relative: Option<KeptRelative>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptRelative {
+    keys: Option<Tensor>,
+    queries: Option<Tensor>,
+    span: usize,
+    buckets: usize,
+    max_position: usize,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptFeedForward {
+    up: KeptLinear,
+    #[serde(with = "crate::steps::ActivationName")]
+    activation: Activation,
+    down: KeptLinear,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptDense {
+    linear: KeptLinear,
+    #[serde(with = "crate::steps::ActivationName")]
+    activation: Activation,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptNorm {
+    gamma: Tensor,
+    beta: Tensor,
+    /// Bits of the summand.
+    epsilon: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptLinear {
+    weights: KeptMatrix,
+    bias: Option<Tensor>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptMatrix {
+    rows: usize,
+    columns: usize,
+    #[serde(flatten)]
+    values: KeptValues,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KeptValues {
+    F32(Tensor),
+    /// Rectangles `[first row, rows, first column, columns]`, their elements one rectangle after another; the rest is zero. Heads side by side
+    /// are such matrices.
+    Blocks {
+        values: Tensor,
+        rectangles: Vec<[usize; 4]>,
+    },
+    F16(Tensor),
+    Int8Columns {
+        values: Tensor,
+        scales: Tensor,
+    },
+    Int8Shifted {
+        values: Tensor,
+        scales: Tensor,
+        zeros: Tensor,
+    },
+    Int8Rows {
+        values: Tensor,
+        scales: Tensor,
+    },
+}
+
+/// What is read, with the matrices that several layers share.
+struct Reading<'a> {
+    reader: &'a Reader<'a>,
+    matrices: RefCell<HashMap<String, Arc<Matrix>>>,
+}
+
+impl KeptProgram {
+    /// Writes the tensors of a program and describes it; says so if its head is a graph.
+    pub(super) fn of<'p>(program: &'p Program, writer: &mut Writer<'p>) -> Read<KeptProgram> {
+        let Program { encoder: Stack { embedding, layers, last }, head } = program;
+        let dense =
+            head.layers.as_ref().map_err(|unfused| format!("its head is no dense layers: {}", unfused.reason))?;
+        let mut kept = Vec::with_capacity(layers.len());
+        for (number, layer) in layers.iter().enumerate() {
+            let blocks = layer.iter().enumerate();
+            kept.push(
+                blocks.map(|(at, block)| KeptBlock::of(block, &format!("layer.{number}.{at}"), writer)).collect(),
+            );
+        }
+        let head = dense.iter().enumerate().map(|(number, Dense { linear, activation })| KeptDense {
+            linear: KeptLinear::of(linear, &format!("head.{number}"), writer),
+            activation: *activation,
+        });
+        let head = head.collect();
+        Ok(KeptProgram {
+            embedding: KeptEmbedding::of(embedding, writer),
+            layers: kept,
+            last: last.as_ref().map(|norm| KeptNorm::of(norm, "last", writer)),
+            head,
+        })
+    }
+
+    pub(super) fn read(self, reader: &Reader<'_>) -> Read<Program> {
+        let reading = Reading { reader, matrices: RefCell::default() };
+        let layer = |blocks: Vec<KeptBlock>| blocks.into_iter().map(|block| block.read(&reading)).collect();
+        let encoder = Stack {
+            embedding: self.embedding.read(&reading)?,
+            layers: self.layers.into_iter().map(layer).collect::<Read<_>>()?,
+            last: self.last.map(|norm| norm.read(&reading)).transpose()?,
+        };
+        let dense = |kept: KeptDense| Ok(Dense { linear: kept.linear.read(&reading)?, activation: kept.activation });
+        let layers = self.head.into_iter().map(dense).collect::<Read<_>>()?;
+        Ok(Program { encoder, head: Head { layers: Ok(layers), graph: None } })
+    }
+}
+
+impl KeptEmbedding {
+    fn of<'p>(embedding: &'p Embedding, writer: &mut Writer<'p>) -> KeptEmbedding {
+        let Embedding { words, positions, constant, norm, projection } = embedding;
+        KeptEmbedding {
+            words: KeptMatrix::of(words, "words", writer),
+            positions: positions.as_ref().map(|Positions { table, offset, uncounted }| KeptPositions {
+                table: KeptMatrix::of(table, "positions", writer),
+                offset: *offset,
+                uncounted: *uncounted,
+            }),
+            constant: constant.as_ref().map(|row| writer.push("constant", &[row.len()], row)),
+            norm: KeptNorm::of(norm, "embedding", writer),
+            projection: projection.as_ref().map(|linear| KeptLinear::of(linear, "projection", writer)),
+        }
+    }
+
+    fn read(self, reading: &Reading<'_>) -> Read<Embedding> {
+        let words = self.words.read(reading)?;
+        let columns = words.columns();
+        let positions = self.positions.map(|kept| {
+            let table = kept.table.read(reading)?;
+            let fits = table.columns() == columns && kept.offset <= table.rows() && u32::try_from(table.rows()).is_ok();
+            let positions = Positions { table, offset: kept.offset, uncounted: kept.uncounted };
+            if fits { Ok(positions) } else { Err("it is damaged: its positions do not fit its words".to_owned()) }
+        });
+        let (positions, norm) = (positions.transpose()?, self.norm.read(reading)?);
+        if norm.gamma.len() != columns {
+            return Err("it is damaged: the norm of its embedding does not fit its words".to_owned());
+        }
+        let constant = self.constant.map(|row| reading.reader.read(&row, &[columns])).transpose()?;
+        let projection = self.projection.map(|linear| linear.read(reading)).transpose()?;
+        Ok(Embedding { words, positions, constant, norm, projection })
+    }
+}
+
+impl KeptBlock {
+    fn of<'p>(block: &'p Block, name: &str, writer: &mut Writer<'p>) -> KeptBlock {
+        let linear = |linear: &'p Linear, part: &str, writer: &mut Writer<'p>| {
+            KeptLinear::of(linear, &format!("{name}.{part}"), writer)
+        };
+        let body = match &block.body {
+            Body::Attention(attention) => {
+                let Attention { query, key, value, output, scores } = &**attention;
+                let Scores { heads, head_dim, scale, relative } = scores;
+                KeptBody::Attention(KeptAttention {
+                    query: linear(query, "query", writer),
+                    key: linear(key, "key", writer),
+                    value: linear(value, "value", writer),
+                    output: linear(output, "output", writer),
+                    heads: *heads,
+                    head_dim: *head_dim,
+                    scale: scale.to_bits(),
+                    relative: relative.as_ref().map(|relative| KeptRelative::of(relative, name, writer)),
+                })
+            }
+            Body::FeedForward(FeedForward { up, activation, down }) => KeptBody::FeedForward(KeptFeedForward {
+                up: linear(up, "up", writer),
+                activation: *activation,
+                down: linear(down, "down", writer),
+            }),
+        };
+        let place = match block.place {
+            Place::Before => KeptPlace::Before,
+            Place::After => KeptPlace::After,
+        };
+        KeptBlock { norm: KeptNorm::of(&block.norm, name, writer), place, body }
+    }
+
+    fn read(self, reading: &Reading<'_>) -> Read<Block> {
+        let place = match self.place {
+            KeptPlace::Before => Place::Before,
+            KeptPlace::After => Place::After,
+        };
+        let body = match self.body {
+            KeptBody::Attention(kept) => Body::Attention(Box::new(kept.read(reading)?)),
+            KeptBody::FeedForward(KeptFeedForward { up, activation, down }) => {
+                Body::FeedForward(FeedForward { up: up.read(reading)?, activation, down: down.read(reading)? })
+            }
+        };
+        Ok(Block { norm: self.norm.read(reading)?, place, body })
+    }
+}
+
+impl KeptAttention {
+    fn read(self, reading: &Reading<'_>) -> Read<Attention> {
+        let KeptAttention { query, key, value, output, heads, head_dim, scale, relative } = self;
+        let relative = relative.map(|relative| relative.read(reading, heads, head_dim)).transpose()?;
+        Ok(Attention {
+            query: query.read(reading)?,
+            key: key.read(reading)?,
+            value: value.read(reading)?,
+            output: output.read(reading)?,
+            scores: Scores { heads, head_dim, scale: f32::from_bits(scale), relative },
+        })
+    }
+}
+
+impl KeptRelative {
+    fn of<'p>(relative: &'p Relative, name: &str, writer: &mut Writer<'p>) -> KeptRelative {
+        let mut table = |table: &'p Option<Arc<Vec<f32>>>, part: &str| {
+            let table = table.as_deref()?;
+            Some(writer.push(&format!("{name}.{part}"), &[table.len()], table))
+        };
+        let (keys, queries) = (table(&relative.keys, "relative_keys"), table(&relative.queries, "relative_queries"));
+        let Relative { span, buckets, max_position, .. } = *relative;
+        KeptRelative { keys, queries, span, buckets, max_position }
+    }
+
+    fn read(self, reading: &Reading<'_>, heads: usize, head_dim: usize) -> Read<Relative> {
+        let KeptRelative { keys, queries, span, buckets, max_position } = self;
+        let unfit = || "it is damaged: its relative positions do not fit its heads".to_owned();
+        let length = heads.checked_mul(head_dim).and_then(|width| width.checked_mul(span)?.checked_mul(2));
+        let length = length.ok_or_else(unfit)?;
+        let table = |tensor: Option<Tensor>| -> Read<Option<Arc<Vec<f32>>>> {
+            Ok(tensor.map(|tensor| reading.reader.read(&tensor, &[length])).transpose()?.map(Arc::new))
+        };
+        let relative = Relative { keys: table(keys)?, queries: table(queries)?, span, buckets, max_position };
+        relative.slot_map().map_err(|_| unfit())?;
+        Ok(relative)
+    }
+}
+
+impl KeptNorm {
+    fn of<'p>(norm: &'p LayerNorm, name: &str, writer: &mut Writer<'p>) -> KeptNorm {
+        let LayerNorm { gamma, beta, epsilon } = norm;
+        KeptNorm {
+            gamma: writer.push(&format!("{name}.gamma"), &[gamma.len()], gamma),
+            beta: writer.push(&format!("{name}.beta"), &[beta.len()], beta),
+            epsilon: epsilon.to_bits(),
+        }
+    }
+
+    fn read(self, reading: &Reading<'_>) -> Read<LayerNorm> {
+        let columns = reading.reader.elements(&self.gamma);
+        let [gamma, beta] = [&self.gamma, &self.beta].map(|tensor| reading.reader.read(tensor, &[columns]));
+        Ok(LayerNorm { gamma: gamma?, beta: beta?, epsilon: f32::from_bits(self.epsilon) })
+    }
+}
+
+impl KeptLinear {
+    fn of<'p>(linear: &'p Linear, name: &str, writer: &mut Writer<'p>) -> KeptLinear {
+        KeptLinear {
+            weights: KeptMatrix::of(&linear.weights, name, writer),
+            bias: linear.bias.as_ref().map(|bias| writer.push(&format!("{name}.bias"), &[bias.len()], bias)),
+        }
+    }
+
+    fn read(self, reading: &Reading<'_>) -> Read<Linear> {
+        let weights = self.weights.read(reading)?;
+        let bias = self.bias.map(|bias| reading.reader.read(&bias, &[weights.columns()])).transpose()?;
+        Ok(Linear { weights, bias })
+    }
+}
+
+impl KeptMatrix {
+    fn of<'p>(matrix: &'p Matrix, name: &str, writer: &mut Writer<'p>) -> KeptMatrix {
+        let (rows, columns) = (matrix.rows(), matrix.columns());
+        let shape = [rows, columns];
+        let mut scale = |scales: &'p [f32]| writer.push(&format!("{name}.scales"), &[scales.len()], scales);
+        let weight = format!("{name}.weight");
+        let values = match matrix.values() {
+            Values::F32(values) => match rectangles_of(values, columns) {
+                Some(rectangles) => {
+                    let elements: Vec<f32> =
+                        rectangles.iter().flat_map(|at| elements_of(values, columns, *at)).collect();
+                    let values = writer.push_made(&weight, &[elements.len()], &elements);
+                    KeptValues::Blocks { values, rectangles }
+                }
+                None => KeptValues::F32(writer.push(&weight, &shape, values)),
+            },
+            Values::F16(values) => KeptValues::F16(writer.push(&weight, &shape, values)),
+            Values::Int8Columns { values, scales } => {
+                KeptValues::Int8Columns { scales: scale(scales), values: writer.push(&weight, &shape, values) }
+            }
+            Values::Int8Rows { values, scales } => {
+                KeptValues::Int8Rows { scales: scale(scales), values: writer.push(&weight, &shape, values) }
+            }
+            Values::Int8Shifted { values, scales, zeros } => KeptValues::Int8Shifted {
+                scales: scale(scales),
+                zeros: writer.push(&format!("{name}.zeros"), &[zeros.len()], zeros),
+                values: writer.push(&weight, &shape, values),
+            },
+        };
+        KeptMatrix { rows, columns, values }
+    }
+
+    fn read(self, reading: &Reading<'_>) -> Read<Arc<Matrix>> {
+        let KeptMatrix { rows, columns, values } = self;
+        let (reader, shape) = (reading.reader, [rows, columns]);
+        let name = match &values {
+            KeptValues::F32(values) | KeptValues::F16(values) => values.name(),
+            KeptValues::Blocks { values, .. }
+            | KeptValues::Int8Columns { values, .. }
+            | KeptValues::Int8Shifted { values, .. }
+            | KeptValues::Int8Rows { values, .. } => values.name(),
+        };
+        let name = name.to_owned();
+        if let Some(known) = reading.matrices.borrow().get(&name) {
+            return Ok(known.clone());
+        }
+        let values = match values {
+            KeptValues::F32(values) => Values::F32(reader.read(&values, &shape)?),
+            KeptValues::Blocks { values, rectangles } => {
+                let elements = reader.read(&values, &[reader.elements(&values)])?;
+                Values::F32(
+                    fill(&elements, &rectangles, shape)
+                        .ok_or_else(|| format!("it is damaged: the blocks of `{name}`"))?,
+                )
+            }
+            KeptValues::F16(values) => Values::F16(reader.read(&values, &shape)?),
+            KeptValues::Int8Columns { values, scales } => {
+                Values::Int8Columns { values: reader.read(&values, &shape)?, scales: reader.read(&scales, &[columns])? }
+            }
+            KeptValues::Int8Rows { values, scales } => {
+                Values::Int8Rows { values: reader.read(&values, &shape)?, scales: reader.read(&scales, &[rows])? }
+            }
+            KeptValues::Int8Shifted { values, scales, zeros } => Values::Int8Shifted {
+                values: reader.read(&values, &shape)?,
+                scales: reader.read(&scales, &[columns])?,
+                zeros: reader.read(&zeros, &[columns])?,
+            },
+        };
+        let matrix = Matrix::new(rows, columns, values);
+        let matrix = Arc::new(matrix.ok_or_else(|| format!("it is damaged: `{name}` is empty"))?);
+        reading.matrices.borrow_mut().insert(name, matrix.clone());
+        Ok(matrix)
+    }
+}
+
+/// The rectangles outside of which all elements are zero, if they hold less than half of all: columns whose elements lie in the same rows,
+/// side by side.
+fn rectangles_of(values: &[f32], columns: usize) -> Option<Vec<[usize; 4]>> {
+    let mut rows: Vec<Option<(usize, usize)>> = vec![None; columns];
+    for (row, elements) in values.chunks_exact(columns).enumerate() {
+        for (range, element) in rows.iter_mut().zip(elements) {
+            // Zeros with a sign are elements too.
+            if element.to_bits() != 0 {
+                *range = Some((range.map_or(row, |(first, _)| first), row + 1));
+            }
+        }
+    }
+    let mut rectangles: Vec<[usize; 4]> = Vec::new();
+    for (column, range) in rows.iter().enumerate() {
+        let Some((first, end)) = *range else { continue };
+        match rectangles.last_mut() {
+            Some([row, count, start, width]) if (*row, *row + *count, *start + *width) == (first, end, column) => {
+                *width += 1
+            }
+            _ => rectangles.push([first, end - first, column, 1]),
+        }
+    }
+    let held: usize = rectangles.iter().map(|[_, rows, _, columns]| rows * columns).sum();
+    (2 * held < values.len() && rectangles.len() <= columns.div_ceil(8)).then_some(rectangles)
+}
+
+fn elements_of(values: &[f32], width: usize, [row, rows, column, columns]: [usize; 4]) -> impl Iterator<Item = f32> {
+    (row..row + rows).flat_map(move |row| values[row * width + column..][..columns].iter().copied())
+}
+
+/// The matrix of rectangles; `None` if one does not lie in it, or the elements are not as many.
+fn fill(elements: &[f32], rectangles: &[[usize; 4]], [rows, columns]: [usize; 2]) -> Option<Vec<f32>> {
+    let count = rows.checked_mul(columns).filter(|count| *count <= ELEMENTS_MAX)?;
+    let (mut values, mut rest) = (vec![0.0; count], elements);
+    for &[row, height, column, width] in rectangles {
+        let inside = row.checked_add(height)? <= rows && column.checked_add(width)? <= columns;
+        if !inside || width == 0 {
+            return None;
+        }
+        for row in row..row + height {
+            let (own, others) = rest.split_at_checked(width)?;
+            values[row * columns + column..][..width].copy_from_slice(own);
+            rest = others;
+        }
+    }
+    rest.is_empty().then_some(values)
+}

@@ -1,0 +1,127 @@
+//! Programs in files: what comes out is what went in, and what is damaged is refused.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use grice_model::{Network, Precision, Program, ProgramOrigin};
+use grice_testkit::fixtures::Fixture;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+fn origin() -> ProgramOrigin {
+    ProgramOrigin { digest: "sha256:00".to_owned(), precision: Precision::Fp32, labels: 4, compared_up_to: Some(512) }
+}
+
+fn programs() -> Vec<(String, Program)> {
+    let import = |fixture: &Fixture| {
+        let network = Network::import(fixture.onnx(), 4).unwrap();
+        Some((fixture.name.to_string(), network.into_program().ok()?))
+    };
+    let programs: Vec<_> = Fixture::all().iter().filter_map(import).collect();
+    assert!(programs.len() >= 2);
+    programs
+}
+
+fn store(program: &Program) -> Vec<u8> {
+    program.store(origin()).unwrap().to_vec()
+}
+
+fn restore(bytes: &[u8]) -> Result<(Program, ProgramOrigin), String> {
+    Program::restore(&bytes, true).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_program_comes_out_as_it_went_in() {
+    for (name, program) in programs() {
+        for precision in [None, Some(Precision::Int8), Some(Precision::Fp16)] {
+            let program = match precision {
+                None => program.clone(),
+                // Those that are stored in fewer bits already stay as they are.
+                Some(precision) => program.clone().to_precision(precision).unwrap_or(program.clone()),
+            };
+            let bytes = store(&program);
+            let (again, found) = restore(&bytes).unwrap();
+            assert_eq!(found, origin(), "{name}");
+            // The description and every tensor, byte by byte.
+            assert!(store(&again) == bytes, "{name}");
+            assert_eq!(again.into_steps(4).0, program.into_steps(4).0, "{name}");
+        }
+    }
+}
+
+#[test]
+fn damage_is_told_wherever_it_is() {
+    let (_, program) = programs().remove(0);
+    let bytes = store(&program);
+    for end in (0..bytes.len()).step_by(997) {
+        assert!(restore(&bytes[..end]).is_err(), "cut at {end}");
+    }
+    let step = (bytes.len() / 4000).max(1);
+    for at in (0..bytes.len()).step_by(step) {
+        let mut damaged = bytes.clone();
+        damaged[at] ^= 1 << (at % 8);
+        match restore(&damaged) {
+            Err(problem) => assert!(!problem.is_empty()),
+            // A flipped name in the header may name nothing that is read; then nothing is lost.
+            Ok((again, found)) => assert!(found == origin() && store(&again) == bytes, "flipped at {at}"),
+        }
+    }
+}
+
+#[test]
+fn what_is_no_program_says_so() {
+    for bytes in [&b""[..], b"short", &[0xff; 64], &[0; 64], b"\x10\0\0\0\0\0\0\0{\"__metadata__\":1}"] {
+        assert!(restore(bytes).unwrap_err().contains("no file of a compiled program"), "{bytes:?}");
+    }
+    let later = rewrite(&store(&programs().remove(0).1), |description| description["version"] = json!(2));
+    assert!(restore(&later).unwrap_err().contains("compile the model again"));
+}
+
+/// The file with another description, its hash made to fit: what an enemy would write.
+fn rewrite(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let mut header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let mut description: Value =
+        serde_json::from_str(header["__metadata__"]["grice_program"].as_str().unwrap()).unwrap();
+    change(&mut description);
+    let text = description.to_string();
+    header["__metadata__"]["blake3"] = json!(blake3::hash(text.as_bytes()).to_hex().to_string());
+    header["__metadata__"]["grice_program"] = json!(text);
+    let mut json = serde_json::to_vec(&header).unwrap();
+    json.resize(json.len().next_multiple_of(8), b' ');
+    [&(json.len() as u64).to_le_bytes(), json.as_slice(), &bytes[8 + length..]].concat()
+}
+
+/// Every number of a description, by its place.
+fn numbers(value: &Value, path: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Number(_) => found.push(path.to_owned()),
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(at, item)| numbers(item, &format!("{path}/{at}"), found));
+        }
+        Value::Object(fields) => fields.iter().for_each(|(name, item)| numbers(item, &format!("{path}/{name}"), found)),
+        _ => {}
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Whatever numbers an enemy writes, the file is refused, or its steps are sound.
+    #[test]
+    fn no_description_is_believed(places in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![
+        Just(0), Just(1), 1u64..200, Just(1 << 20), Just(u64::from(u32::MAX)), Just(u64::MAX),
+    ]), 1..3)) {
+        thread_local!(static STORED: Vec<u8> = store(&programs().remove(1).1));
+        let bytes = STORED.with(Clone::clone);
+        let changed = rewrite(&bytes, |description| {
+            let mut paths = Vec::new();
+            numbers(description, "", &mut paths);
+            for (place, number) in places {
+                *description.pointer_mut(place.get(paths.as_slice()).as_str()).unwrap() = json!(number);
+            }
+        });
+        if let Ok((program, origin)) = restore(&changed) {
+            prop_assert!(program.into_steps(origin.labels).0.check().is_ok());
+        }
+    }
+}
