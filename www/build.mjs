@@ -64,7 +64,10 @@ async function packModels(folder, out) {
     const digests = Object.fromEntries(Object.entries(manifest.digests ?? {}).filter(([name]) => name === path || !Object.values(manifest.models).includes(name)));
     const own = JSON.stringify({ ...manifest, models: { [precision]: path }, digests }, null, 2);
     const entries = [["grice.json", Buffer.from(own)]];
-    for (const name of [...BUNDLE_FILES.slice(1), path]) entries.push([name, await readFile(join(folder, name))]);
+    // A compiled program opens sooner than the ONNX file beside it, and without its importer.
+    const compiled = path.replace(/\.onnx$/u, ".grice");
+    const model = (await stat(join(folder, compiled)).catch(() => undefined)) ? compiled : path;
+    for (const name of [...BUNDLE_FILES.slice(1), model]) entries.push([name, await readFile(join(folder, name))]);
     const bytes = await archive(entries);
     const digest = createHash("sha256").update(bytes).digest();
     const name = `${manifest.name}-${precision}-${digest.toString("hex").slice(0, 12)}.tar`;

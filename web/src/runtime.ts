@@ -6,15 +6,17 @@ import { Module } from "./module.js";
 import type { Artifact, Device, Progress } from "./options.js";
 import { throwIfAborted } from "./signals.js";
 import { hasRelaxedSimd, hasSimd } from "./supports.js";
-import startRelaxed, * as relaxed from "./relaxed-simd/grice.js";
-import startSimd, * as simd from "./simd128/grice.js";
+import * as leanRelaxed from "./lean-relaxed-simd/grice.js";
+import * as lean from "./lean-simd128/grice.js";
+import * as relaxed from "./relaxed-simd/grice.js";
+import * as simd from "./simd128/grice.js";
 
 /** A detector in WebAssembly; all modules have the same. */
-export type WasmDetector = ReturnType<typeof simd.Detector.load>;
+export type WasmDetector = ReturnType<typeof lean.Detector.load>;
 
 export interface Runtime {
   artifact: Artifact;
-  /** What the detector is in. */
+  /** What the detector is in: another one after `load`, if the bundle asked for one that reads ONNX. */
   module: Module;
   /** Loads a bundle's bytes with settings in JSON. */
   load(bytes: Uint8Array, settings: string): Promise<WasmDetector>;
@@ -43,19 +45,55 @@ export const startCpu: Start = async (device, fetchModule, onProgress) => {
   return await startProcessor(device === "auto" ? reason : undefined, fetchModule, onProgress);
 };
 
-/** The faster module that this browser can run. URLs are written out, since bundlers find files by this very form. */
-export async function startProcessor(reason: string | undefined, fetchModule: FetchModule, onProgress: OnProgress): Promise<Runtime> {
-  if (hasRelaxedSimd()) {
-    const url = new URL("./relaxed-simd/grice_bg.wasm", import.meta.url);
-    const module = await startModule(startRelaxed, url, fetchModule, onProgress);
-    return { artifact: "relaxed-simd", module, load: loader(module, relaxed.Detector), fallbackReason: reason };
-  }
-  const module = await startModule(startSimd, new URL("./simd128/grice_bg.wasm", import.meta.url), fetchModule, onProgress);
-  return { artifact: "simd128", module, load: loader(module, simd.Detector), fallbackReason: reason };
+/** A module's own functions. */
+interface Glue {
+  default: Init;
+  Detector: { load(bytes: Uint8Array, settings: string): WasmDetector };
 }
 
-function loader(module: Module, { load }: { load(bytes: Uint8Array, settings: string): WasmDetector }): Runtime["load"] {
-  return async (bytes, settings) => module.call(() => load(bytes, settings));
+/**
+ * The faster module that this browser can run: the lean one, which opens compiled programs, and in its place the one that reads ONNX where
+ * a bundle has no compiled program. URLs are written out, since bundlers find files by this very form.
+ */
+export async function startProcessor(reason: string | undefined, fetchModule: FetchModule, onProgress: OnProgress): Promise<Runtime> {
+  const start = (glue: Glue, url: URL) => startModule(glue.default, url, fetchModule, onProgress);
+  if (hasRelaxedSimd()) {
+    const module = await start(leanRelaxed, new URL("./lean-relaxed-simd/grice_bg.wasm", import.meta.url));
+    const full = () => start(relaxed, new URL("./relaxed-simd/grice_bg.wasm", import.meta.url));
+    return runtimeOf("relaxed-simd", reason, module, leanRelaxed, full, relaxed);
+  }
+  const module = await start(lean, new URL("./lean-simd128/grice_bg.wasm", import.meta.url));
+  const full = () => start(simd, new URL("./simd128/grice_bg.wasm", import.meta.url));
+  return runtimeOf("simd128", reason, module, lean, full, simd);
+}
+
+function runtimeOf(
+  artifact: Artifact,
+  fallbackReason: string | undefined,
+  module: Module,
+  { Detector }: Glue,
+  startFull: () => Promise<Module>,
+  full: Glue,
+): Runtime {
+  const runtime: Runtime = { artifact, module, fallbackReason, load };
+  return runtime;
+
+  async function load(bytes: Uint8Array, settings: string): Promise<WasmDetector> {
+    const opened = module.call(() => unlessOnnx(() => Detector.load(bytes, settings)));
+    if (opened) return opened;
+    runtime.module = await startFull();
+    return runtime.module.call(() => full.Detector.load(bytes, settings));
+  }
+}
+
+/** What a lean module opens; `undefined` if the bundle has no compiled program, which is no fault of the bundle's. */
+function unlessOnnx<T>(open: () => T): T | undefined {
+  try {
+    return open();
+  } catch (error) {
+    if ((error as { code?: unknown } | null | undefined)?.code === "needs_onnx") return undefined;
+    throw error;
+  }
 }
 
 /**

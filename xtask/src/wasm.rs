@@ -196,7 +196,11 @@ mod tests {
         // What a page may cost before its model.
         assert!(
             plan.artifact.iter().all(|artifact| artifact.budget.brotli_bytes
-                <= if artifact.features.is_empty() { 1_950_000 } else { 2_450_000 })
+                <= match artifact.features.join(" ").as_str() {
+                    "" => 850_000,
+                    "onnx" => 1_950_000,
+                    _ => 2_450_000,
+                })
         );
     }
 

@@ -55,6 +55,8 @@ pub(crate) fn refusal(refusal: &Refusal) -> JsValue {
 
 fn code_of(error: &grice_core::Error) -> &'static str {
     match error.kind() {
+        // Tells the package to load the artifact that reads ONNX.
+        _ if matches!(error, grice_core::Error::NeedsOnnx { .. }) => "needs_onnx",
         ErrorKind::BadInput => "bad_input",
         ErrorKind::BadModel => "bad_model",
         ErrorKind::Device => "unsupported",
