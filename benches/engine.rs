@@ -58,7 +58,11 @@ fn bench_all(criterion: &mut Criterion) -> Result<()> {
         bench_model(criterion, fixture.name, &fixture.onnx())?;
     }
     match std::env::var_os(MODEL_VARIABLE) {
-        None => bench_model(criterion, "detector-mini", &Bundle::embedded()?.model(Precision::Int8)?.1),
+        None => bench_model(
+            criterion,
+            "detector-mini",
+            &Bundle::open(concat!(env!("CARGO_MANIFEST_DIR"), "/../models/detector-mini"))?.model(Precision::Int8)?.1,
+        ),
         Some(path) => match std::fs::read(&path) {
             Ok(onnx) => bench_model(criterion, "model", &onnx),
             Err(error) => panic!("{MODEL_VARIABLE}: {}: {error}", path.display()),

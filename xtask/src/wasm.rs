@@ -194,14 +194,12 @@ mod tests {
         assert_eq!(plan.package, "grice-wasm");
         assert!(plan.default_rustflags().join(" ").contains("+simd128"));
         // What a page may cost before its model.
-        assert!(
-            plan.artifact.iter().all(|artifact| artifact.budget.brotli_bytes
-                <= match artifact.features.join(" ").as_str() {
-                    "" => 850_000,
-                    "onnx" => 1_950_000,
-                    _ => 2_450_000,
-                })
-        );
+        assert!(plan.artifact.iter().all(|artifact| artifact.budget.brotli_bytes
+            <= match artifact.features.join(" ").as_str() {
+                "" => 850_000,
+                "onnx" => 1_950_000,
+                _ => 2_450_000,
+            }));
     }
 
     #[test]

@@ -19,14 +19,22 @@ struct Case {
     logits: Vec<f32>,
 }
 
+/// From its folder, with the ONNX file that the binary leaves out.
+fn on_disk() -> Bundle {
+    Bundle::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/detector-mini")).unwrap()
+}
+
 /// Opened from its folder, where digests are checked, it is the same bundle.
 #[test]
 fn its_digests_are_right() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/detector-mini");
-    let (on_disk, embedded) = (Bundle::open(folder).unwrap(), Bundle::embedded().unwrap());
+    let (on_disk, embedded) = (on_disk(), Bundle::embedded().unwrap());
     assert!(!on_disk.manifest().digests.is_empty());
     let precision = on_disk.manifest().default_precision();
-    assert_eq!(on_disk.model(precision).unwrap(), embedded.model(precision).unwrap());
+    on_disk.model(precision).unwrap();
+    // Compared with its hashes here, as the embedded copy is not.
+    on_disk.network(precision).unwrap();
+    let program = on_disk.program_path(precision).unwrap();
+    assert_eq!(on_disk.file(&program).unwrap(), embedded.file(&program).unwrap());
     assert_eq!(on_disk.tokenizer().unwrap(), embedded.tokenizer().unwrap());
     assert_eq!(on_disk.config().unwrap(), embedded.config().unwrap());
 }
@@ -34,8 +42,8 @@ fn its_digests_are_right() {
 #[test]
 fn it_stays_below_sixteen_megabytes() {
     let bundle = Bundle::embedded().unwrap();
-    let (_, onnx) = bundle.model(bundle.manifest().default_precision()).unwrap();
-    let bytes = onnx.len() + bundle.tokenizer().unwrap().len();
+    let program = bundle.program_bytes(bundle.manifest().default_precision()).unwrap().unwrap();
+    let bytes = program as usize + bundle.tokenizer().unwrap().len();
     assert!(bytes < 16_000_000, "{bytes}");
 }
 
@@ -47,7 +55,8 @@ fn ids_and_logits_are_those_of_the_python_libraries() {
     let bundle = Bundle::embedded().unwrap();
     let precision = bundle.manifest().default_precision();
     let detector = Detector::load(&bundle, &Options::default()).unwrap();
-    let onnx = bundle.model(precision).unwrap().1;
+    let on_disk = on_disk();
+    let onnx = on_disk.model(precision).unwrap().1;
     // The reference was computed with the file's int8 weights in fp32, as the graph says; the kernels also round activations.
     let graph = Network::import_graph(&onnx, 4).unwrap();
     let fused = Network::import(&onnx, 4).unwrap();
@@ -73,8 +82,26 @@ fn its_proof_is_current() {
     let precision = bundle.manifest().default_precision();
     let proof = bundle.lengths(precision).unwrap().proof.unwrap();
     assert_eq!(proof.up_to, bundle.manifest().max_tokens);
-    let onnx = bundle.model(precision).unwrap().1;
+    let on_disk = on_disk();
+    let onnx = on_disk.model(precision).unwrap().1;
     let network = Network::import_for(&onnx, 4, &Lengths::up_to(bundle.manifest().max_tokens)).unwrap();
     let hint = "`grice inspect --prove --model models/detector-mini` writes it";
     assert_eq!(network.proof(proof.digest.clone()), Some(proof), "{hint}");
+}
+
+/// The compiled program in the repository is what `grice compile --device cpu --model models/detector-mini` writes of the ONNX file beside it.
+#[test]
+fn the_compiled_program_is_that_of_the_onnx_file() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/detector-mini");
+    let copy = tempfile::tempdir().unwrap();
+    for file in ["grice.json", "config.json", "tokenizer.json", "onnx/model_int8.onnx"] {
+        let to = copy.path().join(file);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(folder.join(file), to).unwrap();
+    }
+    let bundle = grice_core::Bundle::open(copy.path()).unwrap();
+    let compiled =
+        grice_core::compile_program(&bundle, &grice_core::Options::default(), || std::time::Duration::ZERO).unwrap();
+    let [made, kept] = [compiled.path, folder.join("onnx/model_int8.grice")].map(|path| std::fs::read(path).unwrap());
+    assert!(made == kept, "run `grice compile --device cpu --model models/detector-mini` and commit the file");
 }

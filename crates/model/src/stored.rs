@@ -62,6 +62,11 @@ impl Program {
         writer.finish(METADATA, &text).map_err(|error| Error::Program(error.to_string()))
     }
 
+    /// Whether a file says of itself that it holds a program.
+    pub fn is_stored(source: &dyn Source) -> bool {
+        Reader::open(source, METADATA, false).is_ok()
+    }
+
     /// The program in a file, and what it was made from. Tensors are read one after another, and each is compared with its hash if
     /// `verify` is set. Nothing of the file is believed: the steps of the program are checked too.
     ///

@@ -3,7 +3,7 @@
 use super::Bundle;
 use super::files::Files;
 use crate::{Error, Result};
-use grice_model::{Network, Precision, ProgramOrigin, Source};
+use grice_model::{Network, Precision, Program, ProgramOrigin, Source};
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -51,6 +51,16 @@ impl Bundle {
             Files::Folder(folder) => Some(folder.join(path)),
             Files::Archive(_) | Files::Held(_) => None,
         })
+    }
+
+    /// Whether a file has the name of the compiled program of a precision and is something else.
+    ///
+    /// # Errors
+    /// [`Error::NoPrecision`], [`Error::BundleFile`].
+    pub(crate) fn program_is_foreign(&self, precision: Precision) -> Result<bool> {
+        let Some(path) = self.program_place(precision)?.filter(|path| path.exists()) else { return Ok(false) };
+        let file = FileSource::open(&path).map_err(|error| super::files::unreadable(path.display(), &error))?;
+        Ok(!Program::is_stored(&file))
     }
 
     /// The network in the compiled program of a precision; `None` if the bundle holds none.

@@ -37,6 +37,9 @@ pub fn compile_program(bundle: &Bundle, options: &Options, clock: fn() -> Durati
     let Some(path) = bundle.program_place(precision)? else {
         return refuse("a compiled program lies in its bundle's folder; unpack the bundle, and name the folder");
     };
+    if bundle.program_is_foreign(precision)? {
+        return refuse(&format!("{} is no compiled program; move it away", path.display()));
+    }
     let start = clock();
     let network = bundle.import(precision, &bundle.lengths(precision)?)?;
     let imported = clock();

@@ -11,8 +11,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// More elements than any matrix of rectangles has.
-const ELEMENTS_MAX: usize = 1 << 26;
+/// Larger matrices are kept as they are, and none of rectangles is larger.
+const ELEMENTS_MAX: usize = 1 << 22;
 
 type Read<T> = Result<T, String>;
 
@@ -129,6 +129,12 @@ enum KeptValues {
     /// are such matrices.
     Blocks {
         values: Tensor,
+        rectangles: Vec<[usize; 4]>,
+    },
+    /// The same where every element of a column is a whole number times the column's scale, as heads stored in 8 bits are.
+    Int8Blocks {
+        values: Tensor,
+        scales: Tensor,
         rectangles: Vec<[usize; 4]>,
     },
     F16(Tensor),
@@ -354,15 +360,8 @@ impl KeptMatrix {
         let mut scale = |scales: &'p [f32]| writer.push(&format!("{name}.scales"), &[scales.len()], scales);
         let weight = format!("{name}.weight");
         let values = match matrix.values() {
-            Values::F32(values) => match rectangles_of(values, columns) {
-                Some(rectangles) => {
-                    let elements: Vec<f32> =
-                        rectangles.iter().flat_map(|at| elements_of(values, columns, *at)).collect();
-                    let values = writer.push_made(&weight, &[elements.len()], &elements);
-                    KeptValues::Blocks { values, rectangles }
-                }
-                None => KeptValues::F32(writer.push(&weight, &shape, values)),
-            },
+            Values::F32(values) if values.len() <= ELEMENTS_MAX => KeptValues::of_f32(values, shape, name, writer),
+            Values::F32(values) => KeptValues::F32(writer.push(&weight, &shape, values)),
             Values::F16(values) => KeptValues::F16(writer.push(&weight, &shape, values)),
             Values::Int8Columns { values, scales } => {
                 KeptValues::Int8Columns { scales: scale(scales), values: writer.push(&weight, &shape, values) }
@@ -385,6 +384,7 @@ impl KeptMatrix {
         let name = match &values {
             KeptValues::F32(values) | KeptValues::F16(values) => values.name(),
             KeptValues::Blocks { values, .. }
+            | KeptValues::Int8Blocks { values, .. }
             | KeptValues::Int8Columns { values, .. }
             | KeptValues::Int8Shifted { values, .. }
             | KeptValues::Int8Rows { values, .. } => values.name(),
@@ -396,11 +396,18 @@ impl KeptMatrix {
         let values = match values {
             KeptValues::F32(values) => Values::F32(reader.read(&values, &shape)?),
             KeptValues::Blocks { values, rectangles } => {
-                let elements = reader.read(&values, &[reader.elements(&values)])?;
-                Values::F32(
-                    fill(&elements, &rectangles, shape)
-                        .ok_or_else(|| format!("it is damaged: the blocks of `{name}`"))?,
-                )
+                let elements: Vec<f32> = reader.read(&values, &[reader.elements(&values)])?;
+                Values::F32(fill(&elements, &rectangles, shape).ok_or_else(|| misplaced(&name))?)
+            }
+            KeptValues::Int8Blocks { values, scales, rectangles } => {
+                let numbers: Vec<i8> = reader.read(&values, &[reader.elements(&values)])?;
+                let scales: Vec<f32> = reader.read(&scales, &[columns])?;
+                let elements: Vec<f32> = numbers.into_iter().map(f32::from).collect();
+                let mut whole = fill(&elements, &rectangles, shape).ok_or_else(|| misplaced(&name))?;
+                for row in whole.chunks_exact_mut(columns) {
+                    row.iter_mut().zip(&scales).for_each(|(element, scale)| *element *= scale);
+                }
+                Values::F32(whole)
             }
             KeptValues::F16(values) => Values::F16(reader.read(&values, &shape)?),
             KeptValues::Int8Columns { values, scales } => {
@@ -419,6 +426,27 @@ impl KeptMatrix {
         let matrix = Arc::new(matrix.ok_or_else(|| format!("it is damaged: `{name}` is empty"))?);
         reading.matrices.borrow_mut().insert(name, matrix.clone());
         Ok(matrix)
+    }
+}
+
+impl KeptValues {
+    /// In the smallest form that gives the very same numbers back.
+    fn of_f32<'p>(values: &'p [f32], shape: [usize; 2], name: &str, writer: &mut Writer<'p>) -> KeptValues {
+        let ([rows, columns], weight) = (shape, format!("{name}.weight"));
+        let parts = rectangles_of(values, columns);
+        let rectangles = parts.clone().unwrap_or_else(|| vec![[0, rows, 0, columns]]);
+        let elements: Vec<f32> = rectangles.iter().flat_map(|at| elements_of(values, columns, *at)).collect();
+        if let Some((numbers, scales)) = whole_numbers_of(&elements, &rectangles, columns) {
+            let scales = writer.push_made(&format!("{name}.scales"), &[columns], &scales);
+            let values = writer.push_made(&weight, &[numbers.len()], &numbers);
+            return KeptValues::Int8Blocks { values, scales, rectangles };
+        }
+        match parts {
+            Some(rectangles) => {
+                KeptValues::Blocks { values: writer.push_made(&weight, &[elements.len()], &elements), rectangles }
+            }
+            None => KeptValues::F32(writer.push(&weight, &shape, values)),
+        }
     }
 }
 
@@ -468,4 +496,87 @@ fn fill(elements: &[f32], rectangles: &[[usize; 4]], [rows, columns]: [usize; 2]
         }
     }
     rest.is_empty().then_some(values)
+}
+
+fn misplaced(name: &str) -> String {
+    format!("it is damaged: the blocks of `{name}` do not lie in it")
+}
+
+/// Whole numbers and a scale for each of `columns` columns whose products are exactly the elements of rectangles; `None` if there are none.
+fn whole_numbers_of(elements: &[f32], rectangles: &[[usize; 4]], columns: usize) -> Option<(Vec<i8>, Vec<f32>)> {
+    let (mut numbers, mut scales, mut start) = (vec![0; elements.len()], vec![1.0; columns], 0);
+    for &[_, rows, first, width] in rectangles {
+        for column in 0..width {
+            let places = (0..rows).map(|row| start + row * width + column);
+            let values: Vec<f32> = places.clone().map(|place| elements[place]).collect();
+            let (own, scale) = whole_numbers(&values)?;
+            places.zip(own).for_each(|(place, number)| numbers[place] = number);
+            scales[first + column] = scale;
+        }
+        start += rows * width;
+    }
+    Some((numbers, scales))
+}
+
+/// The largest of the values is taken for every whole number in turn; what it divided by that leaves is tried with its neighbours.
+fn whole_numbers(values: &[f32]) -> Option<(Vec<i8>, f32)> {
+    let largest = values.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let candidates = (1..=128_u16).rev().flat_map(|number| {
+        let scale = largest / f32::from(number);
+        [scale, scale.next_up(), scale.next_down()]
+    });
+    candidates.filter(|scale| scale.is_normal()).find_map(|scale| {
+        let number = |value: &f32| {
+            let number = (value / scale).round();
+            let exact =
+                (-128.0..=127.0).contains(&number) && (f32::from(number as i8) * scale).to_bits() == value.to_bits();
+            exact.then_some(number as i8)
+        };
+        Some((values.iter().map(number).collect::<Option<Vec<i8>>>()?, scale))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(values: &[f32], columns: usize, expected: Option<&[[usize; 4]]>) {
+        let found = rectangles_of(values, columns);
+        assert_eq!(found.as_deref(), expected, "{values:?}");
+        let Some(rectangles) = found else { return };
+        let elements: Vec<f32> = rectangles.iter().flat_map(|at| elements_of(values, columns, *at)).collect();
+        let shape = [values.len() / columns, columns];
+        assert_eq!(fill(&elements, &rectangles, shape).unwrap(), values);
+        assert!(fill(&elements[1..], &rectangles, shape).is_none());
+        assert!(fill(&elements, &[[1, shape[0], 0, 1]], shape).is_none());
+    }
+
+    #[test]
+    fn blocks_come_back_as_they_were() {
+        let mut values = vec![0.0; 16 * 16];
+        for row in 0..8 {
+            for column in 0..4 {
+                values[row * 16 + column] = 1.0 + row as f32;
+                values[(row + 8) * 16 + column + 12] = -1.0 - column as f32;
+            }
+        }
+        check(&values, 16, Some(&[[0, 8, 0, 4], [8, 8, 12, 4]]));
+        // A zero with a sign is kept.
+        values[8 * 16 + 5] = -0.0;
+        check(&values, 16, None);
+        check(&[1.0; 64], 8, None);
+    }
+
+    #[test]
+    fn whole_numbers_are_found_only_where_they_are_exact() {
+        for scale in [0.013_f32, 1.7e-5, 3.0] {
+            let exact: Vec<f32> = [-128, -3, 0, 1, 77, 127].map(|number: i16| f32::from(number) * scale).to_vec();
+            let (numbers, found) = whole_numbers(&exact).unwrap();
+            let again: Vec<f32> = numbers.iter().map(|&number| f32::from(number) * found).collect();
+            assert_eq!(again, exact);
+        }
+        assert!(whole_numbers(&[1.0, 0.123_456_7, -0.2]).is_none());
+        assert!(whole_numbers(&[1.0, -0.0]).is_none());
+        assert!(whole_numbers(&[0.0; 3]).is_none());
+    }
 }
