@@ -3,24 +3,9 @@
 use crate::engine::wait_for;
 use crate::isolate::{run_guarded, run_rows_blocking};
 use crate::text::Encoded;
-use crate::{AnyEngine, Bundle, Device, Error, Plan, Planner, Reader, Result, Turn, Verdict};
+use crate::{AnyEngine, Bundle, Error, Options, Plan, Planner, Reader, Result, Turn, Verdict};
 use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Manifest, PerMaxim, Precision};
 use std::path::{Path, PathBuf};
-
-/// How a detector is to run.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Which of the bundle's precisions; the most exact one if `None`.
-    pub precision: Option<Precision>,
-    /// Threads for the engine; one if `None`.
-    pub threads: Option<usize>,
-    /// Thresholds in place of the manifest's.
-    pub thresholds: Option<PerMaxim<f32>>,
-    /// Where to run it; the processor by default.
-    pub device: Device,
-    /// A folder in which a GPU keeps what it need not find out twice: compiled pipelines, the best tiles. None is kept if `None`.
-    pub gpu_cache: Option<PathBuf>,
-}
 
 /// A bundle read, checked and planned: the two ends of a detector, and what engines are made from.
 pub struct Model {

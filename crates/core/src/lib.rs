@@ -15,6 +15,7 @@ mod embedded;
 mod engine;
 mod error;
 mod isolate;
+mod options;
 mod planner;
 mod reader;
 mod readout;
@@ -24,7 +25,7 @@ pub mod text;
 mod verdict;
 
 pub use bundle::{Bundle, Embedded, file_digest, import_model_file, read_model_file};
-pub use detector::{Detector, Model, Options};
+pub use detector::{Detector, Model};
 pub use device::Device;
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
 pub use engine::{AnyEngine, Bounds, Plan, plan_engine};
@@ -39,7 +40,8 @@ pub use grice_model::{
     PerMaxim, Precision, Proof, Span, THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint, without_bom,
 };
 pub use isolate::{Rows, run_guarded, run_rows, run_rows_blocking};
+pub use options::Options;
 pub use planner::Planner;
-pub use reader::{Reader, Reading};
+pub use reader::Reader;
 pub use readout::merge_thresholds;
-pub use verdict::Verdict;
+pub use verdict::{Reading, Verdict};

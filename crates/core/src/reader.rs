@@ -2,17 +2,8 @@
 
 use crate::readout::{merge_thresholds, read_verdict};
 use crate::text::{Encoded, Template, Tokenizer, encode_turn};
-use crate::{Bounds, Bundle, Error, Options, Result, Turn, Verdict};
+use crate::{Bounds, Bundle, Error, Options, Reading, Result, Turn, Verdict};
 use grice_model::{Manifest, PerMaxim};
-
-/// What the reading of a turn has to say about its verdict.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Reading {
-    /// Whether some of the turn was left out to fit.
-    pub truncated: bool,
-    /// As [`Verdict::unknown_share`].
-    pub unknown_share: f32,
-}
 
 /// The two ends of a detector, on either side of its engine. Changes nothing in itself, so any number of threads may share one.
 pub struct Reader {

@@ -12,8 +12,9 @@
 //! the model, while `DequantizeLinear` is kept by ONNX Runtime and would run, and the product with it, on every call.
 
 use crate::numbers::{Int8Channels, Range, quantize_columns, quantize_rows, transpose};
-use crate::source::{Layer, LayerKind, Mode, Place, Source, label};
+use crate::source::{Layer, LayerKind, Mode, Source};
 use crate::tensor;
+use crate::values::{Place, constant_at, label};
 use crate::{Error, Result};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -139,7 +140,7 @@ impl<'s> Writer<'s> {
         self.initializers.push(tensor::half_tensor(values.clone(), &floats.dims, &floats.values));
         if layer.kind != LayerKind::Embedding {
             // Under its old name, so that whatever reads it need not be touched.
-            let Some(tensor) = crate::source::constant_at(self.source.graph(), layer.tensor) else { return Ok(()) };
+            let Some(tensor) = constant_at(self.source.graph(), layer.tensor) else { return Ok(()) };
             let name = self.fresh(&base, "to_fp32");
             self.nodes.push(cast(name, values.clone(), tensor.name.clone()));
         }

@@ -1,6 +1,7 @@
 //! One model as it is served: text to tokens, tokens to logits, logits to verdicts.
 
 use crate::cache::SharedCache;
+use crate::inferred::{Cached, Inferred};
 use crate::loaded::{Loaded, Plans, Replica};
 use crate::metrics::{InfoLabels, Metrics};
 use crate::problem::Problem;
@@ -9,7 +10,7 @@ use crate::runner::{Runner, Submitted};
 use crate::statistics::Statistics;
 use crate::texts::{TextKey, Texts, Tokenized};
 use crate::{ServeError, Settings};
-use grice_core::schedule::{Answer, Caching, Config, LogitsRow, Rejection, Source};
+use grice_core::schedule::{Answer, Caching, Config, Rejection, Source};
 use grice_core::{EngineError, Error, Precision, Reader, Turn};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,25 +33,6 @@ pub(crate) struct Served {
     shared: Option<Arc<SharedCache>>,
     metrics: Arc<Metrics>,
     has_cache: bool,
-}
-
-/// Where an answer came from, worst first: of several, the first is what the header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Cached {
-    Bypass,
-    Miss,
-    Coalesced,
-    Hit,
-}
-
-/// Logits and how they came about.
-pub(crate) struct Inferred {
-    pub(crate) row: LogitsRow,
-    pub(crate) cached: Cached,
-    /// Until the cache had been asked.
-    pub(crate) lookup: Duration,
-    pub(crate) queued: Duration,
-    pub(crate) ran: Duration,
 }
 
 impl Served {
@@ -266,17 +248,5 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.runner.close();
-    }
-}
-
-impl Cached {
-    /// As `X-Grice-Cache` says it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Cached::Bypass => "bypass",
-            Cached::Miss => "miss",
-            Cached::Coalesced => "coalesced",
-            Cached::Hit => "hit",
-        }
     }
 }

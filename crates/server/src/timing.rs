@@ -1,6 +1,6 @@
 //! Where a request's time went.
 
-use crate::served::{Cached, Inferred};
+use crate::inferred::{Cached, Inferred};
 use axum::http::{HeaderMap, HeaderValue};
 use std::io::Write;
 use std::time::Duration;

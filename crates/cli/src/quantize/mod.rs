@@ -9,8 +9,6 @@ mod report;
 mod samples;
 mod target;
 
-pub(crate) use target::write_file;
-
 use crate::args::{Common, Quantize, QuantizeMethod, QuantizeMode};
 use crate::error::{CliError, Result};
 use crate::model::{quietly, threads};

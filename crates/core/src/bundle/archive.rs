@@ -1,5 +1,6 @@
 //! The bytes of a `.tar` → where in them each file lies. Nothing is copied, so an archive of weights is held once.
 
+use super::names::MANIFEST;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -149,11 +150,10 @@ fn join(folder: &str, path: &str) -> Option<String> {
 
 /// `name/grice.json` and its neighbours → `grice.json` and its neighbours.
 fn strip_top_folder(files: BTreeMap<String, Range<usize>>) -> BTreeMap<String, Range<usize>> {
-    if files.contains_key(super::MANIFEST) {
+    if files.contains_key(MANIFEST) {
         return files;
     }
-    let top =
-        files.keys().find_map(|name| Some(format!("{}/", name.strip_suffix(super::MANIFEST)?.strip_suffix('/')?)));
+    let top = files.keys().find_map(|name| Some(format!("{}/", name.strip_suffix(MANIFEST)?.strip_suffix('/')?)));
     match top {
         Some(top) if !top.trim_end_matches('/').contains('/') => {
             files.into_iter().filter_map(|(name, range)| Some((name.strip_prefix(&top)?.to_owned(), range))).collect()

@@ -1,13 +1,13 @@
 //! The paths and bodies of GriceBench's own server, kept for its clients.
 
+use super::body::{expect_json, json_response, read_body};
 use super::detect::{absent, caching_of};
 use super::input::{AliasItem, Thresholds, parse_json};
-use super::{expect_json, json_response, read_body};
-use crate::envelope::Arrival;
+use crate::app::App;
+use crate::arrival::Arrival;
+use crate::attempt::Attempt;
 use crate::problem::Problem;
 use crate::served::Served;
-use crate::server::App;
-use crate::statistics::Attempt;
 use crate::texts::Tokenized;
 use crate::timing::Timing;
 use axum::Extension;

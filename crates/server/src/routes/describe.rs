@@ -1,9 +1,9 @@
 //! What the server and its models say of themselves, whichever way they are asked.
 
 use super::outputs::OutputKind;
+use crate::app::App;
 use crate::problem::Problem;
 use crate::served::Served;
-use crate::server::App;
 use axum::http::StatusCode;
 use std::sync::Arc;
 

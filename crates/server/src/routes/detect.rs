@@ -1,12 +1,13 @@
 //! `POST /v1/detect` and its siblings.
 
+use super::body::{bytes_response, expect_json, read_body};
 use super::input::{Item, Items, items_problem};
-use super::{bytes_response, expect_json, read_body};
-use crate::envelope::{Arrival, LoggedText};
+use crate::app::App;
+use crate::arrival::{Arrival, LoggedText};
+use crate::attempt::Attempt;
+use crate::inferred::Inferred;
 use crate::problem::Problem;
-use crate::served::{Inferred, Served};
-use crate::server::App;
-use crate::statistics::Attempt;
+use crate::served::Served;
 use crate::texts::Tokenized;
 use crate::timing::Timing;
 use axum::Extension;

@@ -1,7 +1,7 @@
 //! What the server says of itself: models, metrics, OpenAPI, the docs page.
 
-use super::{bytes_response, json_response};
-use crate::server::App;
+use super::body::{bytes_response, json_response};
+use crate::app::App;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_SECURITY_POLICY, LOCATION};

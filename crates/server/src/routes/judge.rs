@@ -1,12 +1,14 @@
 //! An inference request from its bytes to its columns, whichever way it came.
 
+use super::bounds::Bounds;
 use super::outputs::{Column, Output, OutputKind};
-use super::tensors::{Bounds, InferRequest, Inputs};
-use crate::envelope::Arrival;
+use super::tensors::{InferRequest, Inputs};
+use crate::app::App;
+use crate::arrival::Arrival;
+use crate::attempt::Attempt;
+use crate::inferred::Inferred;
 use crate::problem::Problem;
-use crate::served::{Inferred, Served};
-use crate::server::App;
-use crate::statistics::Attempt;
+use crate::served::Served;
 use crate::timing::Timing;
 use grice_core::Reading;
 use grice_core::schedule::Caching;

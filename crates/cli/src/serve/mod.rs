@@ -1,9 +1,12 @@
 //! `serve`: options → settings, a runtime around the server, and signals.
 
+mod config;
+pub(crate) mod config_file;
+mod keys;
+pub(crate) mod options;
+
 use crate::args::{Common, LogFormat, Serve, ServeOptions};
-use crate::config;
 use crate::error::{CliError, Result};
-use crate::keys;
 use crate::model::{gpu_cache, open_bundle};
 use grice_core::{Bundle, Device, Options, PerMaxim};
 use grice_server::{BundleSource, Handle, ServeError, Server, Settings, TlsFiles};

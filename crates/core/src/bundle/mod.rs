@@ -2,6 +2,7 @@
 
 mod archive;
 mod files;
+mod names;
 mod weights;
 
 use crate::{Error, Result};
@@ -9,15 +10,12 @@ use archive::Archive;
 use files::Files;
 pub use files::file_digest;
 use grice_model::{Lengths, Manifest, Precision};
+use names::{CONFIG, MANIFEST, TOKENIZER};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 pub use weights::{Embedded, import_model_file, read_model_file};
-
-const MANIFEST: &str = "grice.json";
-const CONFIG: &str = "config.json";
-const TOKENIZER: &str = "tokenizer.json";
 
 /// An opened bundle: the manifest is parsed and checked, the other files are read when they are asked for.
 #[derive(Clone, Debug)]
