@@ -12,7 +12,7 @@ pub struct Options {
     /// Threads for the engine; one if `None`.
     pub threads: Option<usize>,
     /// Thresholds in place of the manifest's.
-    pub thresholds: Option<PerMaxim<f32>>,
+    pub thresholds: PerMaxim<Option<f32>>,
     /// Where to run it; the processor by default.
     pub device: Device,
     /// A folder in which a GPU keeps what it need not find out twice: compiled pipelines, the best tiles. None is kept if `None`.

@@ -55,7 +55,7 @@ impl<'a> Planner<'a> {
 
     async fn plan(&self, network: Network, options: &Options, mut warnings: Vec<String>) -> Result<Plan> {
         let plan = Plan::open(network, self.precision, options).await?;
-        warnings.extend(crate::reader::note_of_length(self.bundle.manifest(), plan.bounds()));
+        warnings.extend(crate::task::note_of_length(self.bundle.manifest(), plan.bounds()));
         Ok(plan.with_warnings(warnings))
     }
 

@@ -18,10 +18,6 @@ impl Attempt {
         Attempt { served: Arc::clone(served), start, is_over: false }
     }
 
-    pub(crate) fn is_of(&self, served: &Arc<Served>) -> bool {
-        Arc::ptr_eq(&self.served, served)
-    }
-
     pub(crate) fn succeed(mut self, timing: &Timing) {
         self.is_over = true;
         self.served.statistics().add_success(timing, self.start.elapsed(), self.served.has_cache());

@@ -18,6 +18,7 @@ mod envelope;
 mod guard;
 mod ids;
 mod inferred;
+mod judging;
 mod lanes;
 mod listen;
 mod loaded;

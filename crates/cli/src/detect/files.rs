@@ -2,7 +2,7 @@
 
 use crate::args::{Common, Detect, Shard};
 use crate::detect::judge::{Judged, judge_rows};
-use crate::detect::resume::{Resume, Step};
+use crate::detect::resume::{OldRow, Resume};
 use crate::error::{CliError, Result};
 use crate::model::{load_detector, open_bundle};
 use crate::output::{Output, check_free, is_stdio};
@@ -102,7 +102,7 @@ impl Run {
                 old.finish()?;
                 break;
             };
-            let Step::Done(line) = old.step(&row)? else {
+            let OldRow::Done(line) = old.step(&row)? else {
                 self.rows.put_back(row);
                 break;
             };

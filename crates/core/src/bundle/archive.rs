@@ -1,5 +1,6 @@
 //! The bytes of a `.tar` → where in them each file lies. Nothing is copied, so an archive of weights is held once.
 
+use super::bytes::Bytes;
 use super::names::MANIFEST;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
@@ -15,7 +16,7 @@ const FILES_MOST: usize = 1 << 16;
 /// An archive and its files by their paths, links followed.
 #[derive(Debug)]
 pub(super) struct Archive {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     files: BTreeMap<String, Range<usize>>,
 }
 
@@ -24,9 +25,9 @@ impl Archive {
     ///
     /// # Errors
     /// [`Error::BundleFile`] naming the member at fault.
-    pub(super) fn read(bytes: Vec<u8>) -> Result<Archive> {
+    pub(super) fn read(bytes: Bytes) -> Result<Archive> {
         let mut members = Members::default();
-        let mut entries = tar::Archive::new(bytes.as_slice());
+        let mut entries = tar::Archive::new(&*bytes);
         for entry in entries.entries().map_err(|error| unreadable(&error))? {
             let entry = entry.map_err(|error| unreadable(&error))?;
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();

@@ -1,7 +1,7 @@
 //! The compiled engine beside a bundle's model: made once for a device, and found again at every start on it.
 
 use super::open::{open_adapter, wait_for};
-use super::plan::Form;
+use super::plan::OnDevice;
 use super::{Bounds, Plan, comparison};
 use crate::{Bundle, Device, Error, Options, Result};
 use grice_gpu::{Answers, CompiledPlan, GpuPlan, Origin};
@@ -133,7 +133,7 @@ async fn reopen(
     let gpu = open_adapter(options, index).await.map_err(|_| None)?;
     let plan = load(&gpu, &compiled, precision).await.map_err(Some)?;
     let bounds = Bounds { embedding_rows: compiled.origin().embedding_rows, ..Bounds::default() };
-    let form = Form::Gpu(gpu, plan);
+    let form = OnDevice::Gpu(gpu, plan);
     Ok(Plan { form, bounds, fallback_reason: None, compiled: Some(path.to_owned()), warnings: Vec::new() })
 }
 

@@ -3,7 +3,7 @@
 use super::any::NO_WAITING;
 #[cfg(feature = "gpu")]
 use super::comparison;
-use super::plan::Form;
+use super::plan::OnDevice;
 use super::{AnyEngine, Bounds, Plan};
 use crate::{Device, Error, Options, Result};
 use grice_cpu::CpuPlan;
@@ -19,11 +19,11 @@ impl Plan {
     pub async fn open(network: Network, precision: Precision, options: &Options) -> Result<Plan> {
         let bounds = Bounds::of(&network);
         let (form, fallback_reason) = match options.device {
-            Device::Cpu => (Form::Cpu(CpuPlan::new(network, precision)?), None),
+            Device::Cpu => (OnDevice::Cpu(CpuPlan::new(network, precision)?), None),
             Device::Gpu(index) => (open_gpu(&network, precision, options, index).await.map_err(Error::Gpu)?, None),
             Device::Auto => match open_gpu(&network, precision, options, None).await {
                 Ok(form) => (form, None),
-                Err(reason) => (Form::Cpu(CpuPlan::new(network, precision)?), Some(reason)),
+                Err(reason) => (OnDevice::Cpu(CpuPlan::new(network, precision)?), Some(reason)),
             },
         };
         Ok(Plan { form, bounds, fallback_reason, compiled: None, warnings: Vec::new() })
@@ -52,14 +52,14 @@ async fn open_gpu(
     precision: Precision,
     options: &Options,
     index: Option<usize>,
-) -> Result<Form, String> {
+) -> Result<OnDevice, String> {
     use grice_gpu::GpuPlan;
     let program =
         network.program().map_err(|unfused| format!("the GPU engine runs fused networks only: {}", unfused.reason))?;
     let gpu = open_adapter(options, index).await?;
     let plan = GpuPlan::new(&gpu, program.clone(), network.labels()).await.map_err(|error| error.to_string())?;
     comparison::compare(network.clone(), precision, &plan).await?;
-    Ok(Form::Gpu(gpu, plan))
+    Ok(OnDevice::Gpu(gpu, plan))
 }
 
 /// The adapter that the options mean.
@@ -93,7 +93,7 @@ async fn find_hardware() -> Result<usize, String> {
 }
 
 #[cfg(not(feature = "gpu"))]
-async fn open_gpu(_: &Network, _: Precision, _: &Options, _: Option<usize>) -> Result<Form, String> {
+async fn open_gpu(_: &Network, _: Precision, _: &Options, _: Option<usize>) -> Result<OnDevice, String> {
     Err("this build has no GPU engine; build with the feature `gpu`".to_owned())
 }
 

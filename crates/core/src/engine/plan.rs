@@ -27,7 +27,7 @@ impl Bounds {
 /// A network made ready for one device, to be shared by any number of engines.
 #[derive(Clone)]
 pub struct Plan {
-    pub(super) form: Form,
+    pub(super) form: OnDevice,
     pub(super) bounds: Bounds,
     pub(super) fallback_reason: Option<String>,
     pub(super) compiled: Option<PathBuf>,
@@ -35,7 +35,7 @@ pub struct Plan {
 }
 
 #[derive(Clone)]
-pub(super) enum Form {
+pub(super) enum OnDevice {
     Cpu(CpuPlan),
     #[cfg(feature = "gpu")]
     Gpu(grice_gpu::Gpu, grice_gpu::GpuPlan),
@@ -48,9 +48,9 @@ impl Plan {
     /// [`Error::Engine`] if its state cannot be made, [`Error::Gpu`] if its buffers cannot.
     pub fn engine(&self, threads: usize) -> Result<AnyEngine> {
         match &self.form {
-            Form::Cpu(plan) => Ok(AnyEngine::Cpu(plan.engine(threads)?)),
+            OnDevice::Cpu(plan) => Ok(AnyEngine::Cpu(plan.engine(threads)?)),
             #[cfg(feature = "gpu")]
-            Form::Gpu(_, plan) => match plan.engine() {
+            OnDevice::Gpu(_, plan) => match plan.engine() {
                 Ok(engine) => Ok(AnyEngine::Gpu(Box::new(engine))),
                 Err(error) => Err(Error::Gpu(error.to_string())),
             },
@@ -70,18 +70,18 @@ impl Plan {
     /// The precision of the file.
     pub fn precision(&self) -> Precision {
         match &self.form {
-            Form::Cpu(plan) => plan.precision(),
+            OnDevice::Cpu(plan) => plan.precision(),
             #[cfg(feature = "gpu")]
-            Form::Gpu(_, plan) => plan.precision(),
+            OnDevice::Gpu(_, plan) => plan.precision(),
         }
     }
 
     /// `"cpu"` or `"gpu"`.
     pub fn device(&self) -> &'static str {
         match &self.form {
-            Form::Cpu(_) => "cpu",
+            OnDevice::Cpu(_) => "cpu",
             #[cfg(feature = "gpu")]
-            Form::Gpu(..) => "gpu",
+            OnDevice::Gpu(..) => "gpu",
         }
     }
 
@@ -89,9 +89,9 @@ impl Plan {
     /// or a screen.
     pub fn warnings(&self) -> Vec<String> {
         let of_device = match &self.form {
-            Form::Cpu(_) => Vec::new(),
+            OnDevice::Cpu(_) => Vec::new(),
             #[cfg(feature = "gpu")]
-            Form::Gpu(gpu, _) => gpu.warnings(),
+            OnDevice::Gpu(gpu, _) => gpu.warnings(),
         };
         self.warnings.iter().cloned().chain(of_device).collect()
     }
@@ -109,9 +109,9 @@ impl Plan {
     /// Whether its device went away: then it has to be opened anew.
     pub fn is_lost(&self) -> bool {
         match &self.form {
-            Form::Cpu(_) => false,
+            OnDevice::Cpu(_) => false,
             #[cfg(feature = "gpu")]
-            Form::Gpu(gpu, _) => gpu.lost().is_some(),
+            OnDevice::Gpu(gpu, _) => gpu.lost().is_some(),
         }
     }
 
@@ -119,8 +119,8 @@ impl Plan {
     #[cfg(feature = "gpu")]
     pub fn gpu(&self) -> Option<&grice_gpu::Gpu> {
         match &self.form {
-            Form::Cpu(_) => None,
-            Form::Gpu(gpu, _) => Some(gpu),
+            OnDevice::Cpu(_) => None,
+            OnDevice::Gpu(gpu, _) => Some(gpu),
         }
     }
 

@@ -46,7 +46,7 @@ impl Schedule {
         }
         let mut key = None;
         if request.caching == Caching::Use {
-            let wanted = self.keyer.key(&request.ids);
+            let wanted = request.key.unwrap_or_else(|| self.keyer.key(&request.ids));
             if let Some(row) = self.cache.get(&wanted) {
                 self.totals.cache_hits_total += 1;
                 return Pushed::Answered(row);

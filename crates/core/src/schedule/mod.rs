@@ -16,14 +16,16 @@ mod counters;
 mod dispatch;
 mod finish;
 mod inflight;
+mod key;
 mod pace;
 mod queue;
 mod request;
 mod time;
 
-pub use cache::{CacheKey, Keyer, LogitsCache};
+pub use cache::LogitsCache;
 pub use config::{Accumulate, Config};
 pub use counters::Counters;
+pub use key::{CacheKey, Keyer};
 pub use request::{
     Answer, BatchId, Caching, EngineId, Failure, LogitsRow, Priority, Pushed, Rejection, Request, RequestId, Retry,
     Run, Source, Step,
@@ -146,9 +148,9 @@ impl Schedule {
         true
     }
 
-    /// The key of a sequence: the same in every process that runs this model, so that they can share a cache.
-    pub fn key(&mut self, ids: &[u32]) -> CacheKey {
-        self.keyer.key(ids)
+    /// What makes keys of sequences: the same in every process that runs this model, so that they can share a cache.
+    pub fn keyer(&self) -> &Keyer {
+        &self.keyer
     }
 
     /// What the cache knows of a key. Counts as no look-up, so that one may look elsewhere before a push.

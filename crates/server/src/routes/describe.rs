@@ -52,7 +52,7 @@ pub(crate) fn inputs() -> Vec<TensorInfo> {
 }
 
 pub(crate) fn outputs(served: &Served) -> Vec<TensorInfo> {
-    let labels = served.reader().manifest().labels.len() as i64;
+    let labels = served.task().manifest().labels.len() as i64;
     let output = |kind: OutputKind| TensorInfo { name: kind.name(), datatype: "FP32", dims: vec![labels] };
     OutputKind::ALL.map(output).into()
 }

@@ -21,7 +21,7 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Response<Body> {
         .iter()
         .enumerate()
         .map(|(place, served)| {
-            let manifest = served.reader().manifest();
+            let manifest = served.task().manifest();
             let info = served.info();
             let (in_use, replicas) = served.runner().replicas();
             json!({
@@ -33,7 +33,7 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Response<Body> {
                 "device": info.device,
                 "fallback_reason": served.fallback_reason(),
                 "labels": manifest.labels,
-                "thresholds": served.reader().thresholds(),
+                "thresholds": served.task().thresholds(),
                 "max_tokens": manifest.max_tokens,
                 "digest": info.digest,
                 "ready": in_use > 0,

@@ -75,7 +75,7 @@ pub(crate) async fn model_metadata(State(app): State<Arc<App>>, asked: Asked) ->
         "platform": describe::NAME,
         "inputs": tensors(describe::inputs()),
         "outputs": tensors(describe::outputs(&served)),
-        "parameters": { "labels": served.reader().manifest().labels },
+        "parameters": { "labels": served.task().manifest().labels },
     });
     Ok(json_response(StatusCode::OK, &body))
 }
