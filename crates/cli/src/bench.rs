@@ -1,10 +1,10 @@
 //! `bench`: models × batch sizes, as results.json and a report with a plot.
 
 use crate::args::{Bench, Common, Shape};
-use crate::config_file::ConfigFile;
 use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::profile::{Measured, counted, digits_for, load_subject, measure_latency};
+use crate::serve::config_file::ConfigFile;
 use crate::terminal::Terminal;
 use crate::workers::Workers;
 use grice_core::{Engine, Precision};

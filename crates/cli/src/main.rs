@@ -8,22 +8,14 @@
 //! Leaves out everything that is not about a command line; what a verdict is and how it comes about is `grice-core`'s.
 
 mod args;
-mod batch;
 mod bench;
-mod compare;
 mod compile;
-mod config;
-mod config_file;
 mod detect;
 mod doctor;
 mod error;
 mod eval;
 mod inspect;
-mod judge;
-mod keys;
-mod labels;
 mod manual;
-mod metrics;
 mod model;
 mod output;
 mod present;
@@ -31,11 +23,8 @@ mod profile;
 mod progress;
 mod prove;
 mod quantize;
-mod questions;
-mod resume;
 mod rows;
 mod serve;
-mod serve_options;
 mod terminal;
 mod text_file;
 mod workers;

@@ -3,7 +3,7 @@
 use crate::args::{Common, Threshold};
 use crate::error::{CliError, Result};
 use crate::terminal::Terminal;
-use grice_core::{Bundle, Detector, Options, PerMaxim};
+use grice_core::{Bundle, Detector, Options, PerMaxim, panic_text};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::PathBuf;
@@ -24,16 +24,18 @@ pub(crate) fn open_bundle(common: &Common) -> Result<Bundle> {
 /// # Errors
 /// What core says of the bundle, or [`CliError::LoadPanic`].
 pub(crate) fn load_detector(bundle: &Bundle, common: &Common, thresholds: &[Threshold]) -> Result<Detector> {
-    let mut merged: PerMaxim<f32> = bundle.manifest().thresholds;
-    for threshold in thresholds {
-        *merged.get_mut(threshold.maxim) = threshold.value;
-    }
     let (precision, device) = (common.precision, common.device);
     let threads = Some(threads(common));
-    let options = Options { precision, threads, thresholds: Some(merged), device, gpu_cache: gpu_cache() };
+    let options = Options { precision, threads, thresholds: by_maxim(thresholds), device, gpu_cache: gpu_cache() };
     let detector = quietly(|| Detector::load(bundle, &options))?.map_err(CliError::Core)?;
     tell_device(detector.fallback_reason(), detector.warnings(), common);
     Ok(detector)
+}
+
+/// What `--thresholds` gives; of a maxim that it names twice, the last.
+pub(crate) fn by_maxim(thresholds: &[Threshold]) -> PerMaxim<Option<f32>> {
+    let last = |maxim| thresholds.iter().rev().find(|threshold| threshold.maxim == maxim);
+    PerMaxim::from_fn(|maxim| last(maxim).map(|threshold| threshold.value))
 }
 
 /// Says on stderr why `--device auto` came to mean the processor, and what a GPU had to say.
@@ -80,10 +82,7 @@ pub(crate) fn quietly<T>(work: impl FnOnce() -> T) -> Result<T> {
     set_hook(Box::new(|_| {}));
     let outcome = catch_unwind(AssertUnwindSafe(work));
     set_hook(hook);
-    outcome.map_err(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-        CliError::LoadPanic(text.unwrap_or("no reason given").to_owned())
-    })
+    outcome.map_err(|panic| CliError::LoadPanic(panic_text(&*panic).to_owned()))
 }
 
 #[cfg(feature = "embedded-model")]

@@ -121,6 +121,23 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|source| CliError::Write { place: path.display().to_string(), source })
 }
 
+/// Writes a file whole or not at all, its folder too.
+///
+/// # Errors
+/// [`CliError::Write`].
+pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    let write = || -> io::Result<()> {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            fs::create_dir_all(folder)?;
+        }
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(".part");
+        fs::write(&unfinished, bytes)?;
+        fs::rename(&unfinished, path)
+    };
+    write().map_err(|source| CliError::Write { place: path.display().to_string(), source })
+}
+
 /// Checks that a file can be written, before minutes go into what it is to hold. Leaves it as it is, or away.
 ///
 /// # Errors

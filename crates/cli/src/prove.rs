@@ -3,7 +3,7 @@
 use crate::args::Common;
 use crate::error::{CliError, Result};
 use crate::model::{open_bundle, quietly};
-use crate::quantize::write_file;
+use crate::output::replace_file;
 use grice_core::{Error, Lengths, Network, Proof, file_digest};
 use serde_json::{Map, Value, json};
 
@@ -38,7 +38,7 @@ pub(crate) fn prove(common: &Common) -> Result<()> {
     };
     fields.insert("fused".to_owned(), Value::Object(proofs));
     let text = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n";
-    write_file(&folder.join("grice.json"), text.as_bytes())
+    replace_file(&folder.join("grice.json"), text.as_bytes())
 }
 
 /// The proof for the bytes of a model file; `None` if it does not fuse.

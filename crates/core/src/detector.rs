@@ -1,92 +1,28 @@
-//! The detection task: turns in, verdicts out.
+//! The library's small face: turns in, verdicts out, for somebody who waits.
 
-use crate::engine::wait_for;
-use crate::isolate::{run_guarded, run_rows_blocking};
+use crate::isolate::run_each;
+use crate::runtime::{Next, Runtime, retry_after};
+use crate::schedule::{Caching, Config, Counters, LogitsRow, Pushed, Rejection, Request, Retry, Run, Time};
+use crate::task::{Detect, Prepared, Task};
 use crate::text::Encoded;
-use crate::{AnyEngine, Bundle, Device, Error, Plan, Planner, Reader, Result, Turn, Verdict};
-use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Manifest, PerMaxim, Precision};
-use std::path::{Path, PathBuf};
+use crate::{AnyEngine, Bundle, Error, Model, Options, Plan, Result, Turn, Verdict};
+use grice_model::{Engine, EngineError, EngineInfo, Manifest, PerMaxim};
+use std::path::Path;
+use std::sync::Arc;
 
-/// How a detector is to run.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Which of the bundle's precisions; the most exact one if `None`.
-    pub precision: Option<Precision>,
-    /// Threads for the engine; one if `None`.
-    pub threads: Option<usize>,
-    /// Thresholds in place of the manifest's.
-    pub thresholds: Option<PerMaxim<f32>>,
-    /// Where to run it; the processor by default.
-    pub device: Device,
-    /// A folder in which a GPU keeps what it need not find out twice: compiled pipelines, the best tiles. None is kept if `None`.
-    pub gpu_cache: Option<PathBuf>,
-}
-
-/// A bundle read, checked and planned: the two ends of a detector, and what engines are made from.
-pub struct Model {
-    reader: Reader,
-    plan: Plan,
-}
-
-impl Model {
-    /// Reads a bundle and plans it for [`Options::device`], without blocking while a GPU works. [`Options::threads`] has no say
-    /// here.
-    ///
-    /// # Errors
-    /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit; [`Error::Gpu`] if a GPU was asked for and
-    /// cannot be used.
-    pub async fn open(bundle: &Bundle, options: &Options) -> Result<Model> {
-        let plan = Planner::new(bundle, options).open_last(options).await?;
-        Ok(Model { reader: Reader::read(bundle, options, plan.bounds())?, plan })
-    }
-
-    /// As [`Model::open`], waiting for it. In a browser only the processor can be waited for.
-    ///
-    /// # Errors
-    /// As [`Model::open`].
-    pub fn load(bundle: &Bundle, options: &Options) -> Result<Model> {
-        wait_for(options.device, Model::open(bundle, options))?
-    }
-
-    /// An engine for this model; any number of them may be built.
-    ///
-    /// # Errors
-    /// [`Error::Engine`] if the graph cannot be planned, [`Error::Gpu`] if a GPU has no room for it.
-    pub fn build_engine(&self, threads: usize) -> Result<AnyEngine> {
-        self.plan.engine(threads)
-    }
-
-    /// The network, made ready to run.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// Text in, verdict out.
-    pub fn reader(&self) -> &Reader {
-        &self.reader
-    }
-
-    /// The precision of its weights.
-    pub fn precision(&self) -> Precision {
-        self.plan.precision()
-    }
-
-    /// One more than the highest token id that the model can read, if its graph tells.
-    pub fn id_bound(&self) -> Option<usize> {
-        self.plan.embedding_rows()
-    }
-}
+/// Nobody waits for a moment here, so the schedule's clock stands still.
+const NOW: Time = Time::START;
 
 /// A loaded model that judges turns.
 pub struct Detector {
-    reader: Reader,
-    engine: AnyEngine,
+    task: Detect,
     /// What another engine is made of, should this one panic.
     plan: Plan,
+    engine: AnyEngine,
     threads: usize,
-    fallback_reason: Option<String>,
+    /// A request's owner is its place among those that came with it.
+    runtime: Runtime<usize>,
     warnings: Vec<String>,
-    compiled: Option<PathBuf>,
 }
 
 impl Detector {
@@ -98,11 +34,9 @@ impl Detector {
         let model = Model::load(bundle, options)?;
         let threads = options.threads.unwrap_or(1);
         let engine = model.build_engine(threads)?;
-        let fallback_reason = model.plan.fallback_reason().map(str::to_owned);
-        let warnings = model.plan.warnings();
-        let compiled = model.plan.compiled().map(Path::to_owned);
-        let Model { reader, plan } = model;
-        Ok(Detector { reader, engine, plan, threads, fallback_reason, warnings, compiled })
+        let (task, plan) = model.into_parts();
+        let (warnings, runtime) = (plan.warnings(), new_runtime(&plan));
+        Ok(Detector { task, plan, engine, threads, runtime, warnings })
     }
 
     /// The verdict on one turn.
@@ -110,44 +44,68 @@ impl Detector {
     /// # Errors
     /// Of [`crate::ErrorKind::BadInput`] for a turn that cannot be judged; other kinds for a model that fails.
     pub fn detect(&mut self, turn: &Turn) -> Result<Verdict> {
-        let encoded = self.encode(turn)?;
-        let logits = self.forward(&Batch::pack(&[&encoded.ids]).map_err(Error::Batch)?)?;
-        self.reader.verdict(logits.row(0), encoded.reading())
+        let Prepared { ids, notes } = self.task.prepare(turn)?;
+        let row = self.run([ids], Caching::Bypass)?.pop().ok_or(EngineError::Panicked)?;
+        self.task.read(&notes, &row?)
     }
 
-    /// A verdict for each turn, in their order. A turn that cannot be judged, or on which the model fails, gets its own error and
-    /// disturbs no other.
+    /// A verdict for each turn, in their order. Those of like length run together, and identical ones once. A turn that cannot be judged, or
+    /// on which the model fails, gets its own error and disturbs no other.
     ///
     /// # Errors
     /// Only of a device that went away.
     pub fn detect_batch(&mut self, turns: &[Turn]) -> Result<Vec<Result<Verdict>>> {
-        let encoded: Vec<Result<Encoded>> = turns.iter().map(|turn| self.encode(turn)).collect();
-        let sequences: Vec<&[u32]> = encoded.iter().flatten().map(|encoded| encoded.ids.as_slice()).collect();
-        let rows = match sequences.len() {
-            0 => Vec::new(),
-            _ => {
-                let batch = Batch::pack(&sequences).map_err(Error::Batch)?;
-                run_rows_blocking(&batch, |part| self.forward(part))?
-            }
-        };
-        let mut rows = rows.into_iter();
-        let verdicts = encoded.into_iter().map(|encoded| {
-            let encoded = encoded?;
+        let prepared: Vec<Result<Prepared<_>>> = turns.iter().map(|turn| self.task.prepare(turn)).collect();
+        let sequences: Vec<Arc<[u32]>> = prepared.iter().flatten().map(|prepared| Arc::clone(&prepared.ids)).collect();
+        let mut rows = self.run(sequences, Caching::Use)?.into_iter();
+        let verdicts = prepared.into_iter().map(|prepared| {
+            let notes = prepared?.notes;
             let row = rows.next().ok_or(EngineError::Panicked)??;
-            self.reader.verdict(&row, encoded.reading())
+            self.task.read(&notes, &row)
         });
         Ok(verdicts.collect())
     }
 
-    /// Runs the engine; one that panicked is replaced.
-    fn forward(&mut self, batch: &Batch) -> Result<Logits, EngineError> {
-        match run_guarded(&mut self.engine, batch) {
-            Err(EngineError::Panicked) => {
-                self.engine = self.plan.engine(self.threads).map_err(|error| EngineError::Plan(error.to_string()))?;
-                Err(EngineError::Run("an operator gave up".to_owned()))
-            }
-            outcome => outcome,
+    /// The logits of each sequence, in their order.
+    fn run(
+        &mut self,
+        sequences: impl IntoIterator<Item = Arc<[u32]>>,
+        caching: Caching,
+    ) -> Result<Vec<Result<LogitsRow>>> {
+        let mut rows: Vec<Option<Result<LogitsRow>>> = Vec::new();
+        for (place, ids) in sequences.into_iter().enumerate() {
+            rows.push(match self.runtime.push(Request { caching, ..Request::new(ids) }, NOW, |_| place) {
+                Pushed::Accepted(_) => None,
+                Pushed::Answered(row) => Some(Ok(row)),
+                Pushed::Rejected(rejection) => Some(Err(error_of(rejection))),
+            });
         }
+        loop {
+            match self.runtime.poll(NOW) {
+                Next::Answer(place, answer) => rows[place] = Some(answer.outcome.map_err(error_of)),
+                Next::Run(run) => self.run_batch(&run).inspect_err(|_| {
+                    // Whoever else waits is not answered by an engine that is gone.
+                    self.runtime = new_runtime(&self.plan);
+                })?,
+                Next::WaitUntil(_) | Next::Idle => break,
+            }
+        }
+        Ok(rows.into_iter().map(|row| row.unwrap_or_else(|| Err(EngineError::Panicked.into()))).collect())
+    }
+
+    /// Runs the engine; one that is not fit for use any more is replaced, and its sequences are tried once more, each alone.
+    fn run_batch(&mut self, run: &Run) -> Result<()> {
+        let outcome = run_each(&mut self.engine, &run.batch);
+        let retry = match &outcome {
+            Ok(_) => Retry::Never,
+            Err(EngineError::DeviceLost(_)) => return outcome.map(|_| ()).map_err(Error::Engine),
+            Err(error) => {
+                self.engine = self.plan.engine(self.threads)?;
+                retry_after(error)
+            }
+        };
+        self.runtime.complete(run.id, outcome, retry, NOW);
+        Ok(())
     }
 
     /// Token ids of a turn, as the model reads it.
@@ -155,17 +113,17 @@ impl Detector {
     /// # Errors
     /// As [`Detector::detect`].
     pub fn encode(&self, turn: &Turn) -> Result<Encoded> {
-        self.reader.encode(turn)
+        self.task.encode(turn)
     }
 
     /// The bundle's manifest.
     pub fn manifest(&self) -> &Manifest {
-        self.reader.manifest()
+        self.task.manifest()
     }
 
     /// The thresholds in force.
     pub fn thresholds(&self) -> &PerMaxim<f32> {
-        self.reader.thresholds()
+        self.task.thresholds()
     }
 
     /// What runs the model.
@@ -173,9 +131,14 @@ impl Detector {
         self.engine.info()
     }
 
+    /// What it ran, and what it had not to run.
+    pub fn counters(&self) -> Counters {
+        self.runtime.schedule().counters()
+    }
+
     /// As [`Plan::compiled`].
     pub fn compiled(&self) -> Option<&Path> {
-        self.compiled.as_deref()
+        self.plan.compiled()
     }
 
     /// The name of the GPU that runs it, if one does.
@@ -190,6 +153,39 @@ impl Detector {
 
     /// Why it runs on the processor where a GPU would have been welcome.
     pub fn fallback_reason(&self) -> Option<&str> {
-        self.fallback_reason.as_deref()
+        self.plan.fallback_reason()
     }
+}
+
+/// For one engine; nobody is turned away.
+fn new_runtime(plan: &Plan) -> Runtime<usize> {
+    let config = Config {
+        queue_rows_max: usize::MAX,
+        queue_tokens_max: usize::MAX,
+        requests_max: usize::MAX,
+        batch_tokens_max: Config::batch_tokens_for(plan.device()),
+        // What was judged is not kept from call to call: the last bits of an answer may depend on what ran beside it, and a file that is
+        // resumed comes out with the same bytes.
+        cache_bytes_max: 0,
+        ..Config::default()
+    };
+    // Nothing leaves this detector: its keys need no name for the model.
+    Runtime::new(config, "", plan.precision())
+}
+
+/// The error of a sequence without logits; of one that identical turns share, each gets its own.
+fn error_of(rejection: Rejection) -> Error {
+    let error = match rejection {
+        Rejection::Failed(error) => error,
+        other => return EngineError::Run(other.to_string()).into(),
+    };
+    Arc::try_unwrap(error).unwrap_or_else(|shared| match &*shared {
+        Error::Engine(EngineError::Panicked) => EngineError::Panicked.into(),
+        Error::Engine(EngineError::Run(cause)) => EngineError::Run(cause.clone()).into(),
+        &Error::Engine(EngineError::TokenId { id, rows }) => EngineError::TokenId { id, rows }.into(),
+        &Error::Engine(EngineError::Positions { tokens, positions }) => {
+            EngineError::Positions { tokens, positions }.into()
+        }
+        other => EngineError::Run(other.to_string()).into(),
+    })
 }

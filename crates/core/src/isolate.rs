@@ -2,6 +2,7 @@
 
 use crate::schedule::LogitsRow;
 use grice_model::{Batch, Engine, EngineError, Logits};
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What came of each sequence of a batch, in their order.
@@ -54,6 +55,31 @@ pub fn run_rows_blocking(
 /// As [`Engine::forward`].
 pub fn run_guarded(engine: &mut (impl Engine + ?Sized), batch: &Batch) -> Result<Logits, EngineError> {
     catch_unwind(AssertUnwindSafe(|| engine.forward(batch))).unwrap_or(Err(EngineError::Panicked))
+}
+
+/// What a panic said.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
+    text.unwrap_or("no reason given")
+}
+
+/// Length of the sequence that tells whether an engine still runs; every model reads so many.
+const PROBE_TOKENS: usize = 8;
+
+/// The logits of each sequence. One that fails alone, and twice, is at fault itself, as long as the engine can still run others.
+///
+/// # Errors
+/// Of an engine that is not fit for use any more.
+pub fn run_each(engine: &mut (impl Engine + ?Sized), batch: &Batch) -> Result<Rows, EngineError> {
+    let rows = run_rows_blocking(batch, |part| match run_guarded(engine, part) {
+        Err(EngineError::Run(_)) if part.rows() == 1 => run_guarded(engine, part),
+        outcome => outcome,
+    })?;
+    let is_suspect = rows.iter().all(|row| matches!(row, Err(EngineError::Run(_))));
+    if let (true, Ok(known)) = (is_suspect, Batch::pack(&[[0; PROBE_TOKENS]])) {
+        run_guarded(engine, &known)?;
+    }
+    Ok(rows)
 }
 
 fn wrong_count() -> EngineError {

@@ -15,18 +15,21 @@ mod embedded;
 mod engine;
 mod error;
 mod isolate;
+mod model;
+mod options;
 mod planner;
-mod reader;
 mod readout;
+mod runtime;
 pub mod schedule;
 pub mod session;
+pub mod task;
 pub mod text;
 mod verdict;
 
-pub use bundle::{Bundle, file_digest};
+pub use bundle::{Bundle, Bytes, file_digest};
 #[cfg(feature = "onnx")]
 pub use bundle::{Embedded, import_model_file, read_model_file};
-pub use detector::{Detector, Model, Options};
+pub use detector::Detector;
 pub use device::Device;
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
 #[cfg(feature = "onnx")]
@@ -44,8 +47,10 @@ pub use grice_model::{
     BOM, Batch, Engine, EngineError, EngineInfo, Family, Lengths, Logits, Manifest, Maxim, Network, NodeSummary,
     PerMaxim, Precision, Proof, Span, THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint, without_bom,
 };
-pub use isolate::{Rows, run_guarded, run_rows, run_rows_blocking};
+pub use isolate::{Rows, panic_text, run_each, run_guarded, run_rows, run_rows_blocking};
+pub use model::Model;
+pub use options::Options;
 pub use planner::Planner;
-pub use reader::{Reader, Reading};
 pub use readout::merge_thresholds;
-pub use verdict::Verdict;
+pub use runtime::{Next, Runtime, retry_after};
+pub use verdict::{Reading, Verdict};

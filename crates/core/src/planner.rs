@@ -14,7 +14,7 @@ pub struct Planner<'a> {
 impl<'a> Planner<'a> {
     /// For [`Options::precision`] of a bundle. Reads nothing yet.
     pub fn new(bundle: &'a Bundle, options: &Options) -> Planner<'a> {
-        let precision = options.precision.unwrap_or_else(|| bundle.manifest().default_precision());
+        let precision = options.precision_of(bundle);
         Planner { bundle, precision, network: None }
     }
 
@@ -55,7 +55,7 @@ impl<'a> Planner<'a> {
 
     async fn plan(&self, network: Network, options: &Options, mut warnings: Vec<String>) -> Result<Plan> {
         let plan = Plan::open(network, self.precision, options).await?;
-        warnings.extend(crate::reader::note_of_length(self.bundle.manifest(), plan.bounds()));
+        warnings.extend(crate::task::note_of_length(self.bundle.manifest(), plan.bounds()));
         Ok(plan.with_warnings(warnings))
     }
 
@@ -76,7 +76,7 @@ impl<'a> Planner<'a> {
     }
 
     /// The graph, read if it is not here yet.
-    pub(crate) fn take_network(&mut self) -> Result<Network> {
+    fn take_network(&mut self) -> Result<Network> {
         if let Some(network) = self.network.take() {
             return Ok(network);
         }

@@ -4,21 +4,20 @@
 //! push(turn) ─► tokens ─► schedule ─► Step::Run ─► (the driver's engine) ─► complete ─► Step::Answer
 //! ```
 
+use crate::runtime::{Next, Runtime};
 use crate::schedule::{
-    self, Accumulate, BatchId, Caching, Config, Failure, LogitsRow, Rejection, Request, RequestId, Retry, Run,
-    Schedule, Time,
+    self, Accumulate, BatchId, Caching, Config, Failure, LogitsRow, Rejection, Request, RequestId, Retry, Run, Time,
 };
-use crate::{Error, Model, Reading, Result, Rows, Turn, Verdict, merge_thresholds};
+use crate::task::{DetectNotes, Prepared, Task};
+use crate::{Error, Model, Result, Rows, Turn, Verdict, merge_thresholds};
 use grice_model::{EngineError, EngineInfo, Logits, PerMaxim, Precision};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How a session is to behave; what is left out keeps its default. Its defaults suit one thread that somebody waits for.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct SessionOptions {
     /// Thresholds in place of the bundle's: numbers from 0 to 1.
     pub thresholds: PerMaxim<Option<f32>>,
     /// Turns in a batch, 16 if left out: a batch that runs cannot be interrupted.
@@ -136,15 +135,14 @@ pub enum Step {
 pub struct Session {
     model: Model,
     thresholds: PerMaxim<f32>,
-    schedule: Schedule,
-    asked: BTreeMap<RequestId, Asked>,
+    runtime: Runtime<(RequestId, Asked)>,
     fallback_reason: Option<String>,
 }
 
 /// What is needed of a request once its logits are there.
+#[derive(Clone, Copy)]
 struct Asked {
-    thresholds: PerMaxim<f32>,
-    reading: Reading,
+    notes: DetectNotes,
     tokenized: Duration,
 }
 
@@ -153,10 +151,10 @@ impl Session {
     ///
     /// # Errors
     /// [`Error::Threshold`].
-    pub fn new(model: Model, digest: &str, settings: &Settings) -> Result<Session> {
-        let thresholds = merge_thresholds(model.reader().thresholds(), &settings.thresholds)?;
-        let schedule = Schedule::new(settings.config(), digest, model.precision());
-        Ok(Session { model, thresholds, schedule, asked: BTreeMap::new(), fallback_reason: None })
+    pub fn new(model: Model, digest: &str, settings: &SessionOptions) -> Result<Session> {
+        let thresholds = merge_thresholds(model.task().thresholds(), &settings.thresholds)?;
+        let runtime = Runtime::new(settings.config(), digest, model.precision());
+        Ok(Session { model, thresholds, runtime, fallback_reason: None })
     }
 
     /// Takes a turn. `clock` says what time it is, before the turn is tokenized and after.
@@ -165,20 +163,17 @@ impl Session {
     /// [`Refusal`]: a turn that cannot be judged, thresholds that make no sense, too many that wait.
     pub fn push(&mut self, turn: &Turn, ask: &Ask, mut clock: impl FnMut() -> Time) -> Result<Pushed, Refusal> {
         let came = clock();
-        let thresholds = merge_thresholds(&self.thresholds, &ask.thresholds)?;
-        let encoded = self.model.reader().encode(turn)?;
+        let given = PerMaxim::from_fn(|maxim| ask.thresholds.get(maxim).or(Some(*self.thresholds.get(maxim))));
+        let Prepared { ids, notes } = self.model.task().prepare_above(turn, &given)?;
         let now = clock();
-        let asked = Asked { thresholds, reading: encoded.reading(), tokenized: now.since(came) };
+        let asked = Asked { notes, tokenized: now.since(came) };
         let request = Request {
             deadline: ask.timeout_ms.map(|timeout_ms| came + duration(timeout_ms)),
             caching: if ask.bypass_cache { Caching::Bypass } else { Caching::Use },
-            ..Request::new(encoded.ids)
+            ..Request::new(ids)
         };
-        match self.schedule.push(request, now) {
-            schedule::Pushed::Accepted(id) => {
-                self.asked.insert(id, asked);
-                Ok(Pushed::Request(id))
-            }
+        match self.runtime.push(request, now, |id| (id, asked)) {
+            schedule::Pushed::Accepted(id) => Ok(Pushed::Request(id)),
             schedule::Pushed::Answered(row) => {
                 Ok(Pushed::Answer(self.read(&asked, &row, true, Duration::ZERO, Duration::ZERO)?))
             }
@@ -189,48 +184,36 @@ impl Session {
     /// What to do next. To be called after every push, cancellation and completion, and again until it says
     /// [`Step::WaitUntil`] or [`Step::Idle`].
     pub fn poll(&mut self, now: Time) -> Step {
-        loop {
-            return match self.schedule.poll(now) {
-                schedule::Step::Answer(answer) => {
-                    // Every request has a place in the map until its only answer or its cancellation.
-                    let Some(asked) = self.asked.remove(&answer.request) else { continue };
-                    let found = answer
-                        .outcome
-                        .map_err(Refusal::Rejection)
-                        .and_then(|row| Ok(self.read(&asked, &row, false, answer.queued, answer.ran)?));
-                    Step::Answer(answer.request, found)
-                }
-                schedule::Step::Run(run) => Step::Run(run),
-                schedule::Step::WaitUntil(moment) => Step::WaitUntil(moment),
-                schedule::Step::Idle => Step::Idle,
-            };
+        match self.runtime.poll(now) {
+            Next::Answer((id, asked), answer) => {
+                let found = answer.outcome.map_err(Refusal::Rejection);
+                let read = |row: LogitsRow| Ok(self.read(&asked, &row, false, answer.queued, answer.ran)?);
+                Step::Answer(id, found.and_then(read))
+            }
+            Next::Run(run) => Step::Run(run),
+            Next::WaitUntil(moment) => Step::WaitUntil(moment),
+            Next::Idle => Step::Idle,
         }
     }
 
     /// Tells what became of a batch. `false`, and nothing else, if no such batch runs.
     pub fn complete(&mut self, batch: BatchId, outcome: Result<Logits, Failure>, now: Time) -> bool {
-        self.schedule.complete(batch, outcome, now)
+        self.runtime.schedule_mut().complete(batch, outcome, now)
     }
 
-    /// The same for what [`crate::run_rows`] made of it: a sequence that fails is not tried again, for there is no other engine.
+    /// The same for what [`crate::run_rows`] made of it: nothing is tried again, for there is no other engine.
     pub fn complete_rows(&mut self, batch: BatchId, outcome: Result<Rows, EngineError>, now: Time) -> bool {
-        let failed = |error: EngineError| Failure { error: Arc::new(error.into()), retry: Retry::Never };
-        let rows = outcome.map(|rows| rows.into_iter().map(|row| row.map_err(failed)).collect());
-        self.schedule.complete_rows(batch, rows.map_err(failed), now)
+        self.runtime.complete(batch, outcome, Retry::Never, now)
     }
 
     /// Forgets a request: no answer follows. `false` if it has, or is about to get, its answer.
     pub fn cancel(&mut self, request: RequestId) -> bool {
-        let cancelled = self.schedule.cancel(request);
-        if cancelled {
-            self.asked.remove(&request);
-        }
-        cancelled
+        self.runtime.cancel(request)
     }
 
     /// What was loaded, run by this engine.
     pub fn describe(&self, engine: &EngineInfo) -> ModelInfo {
-        let manifest = self.model.reader().manifest();
+        let manifest = self.model.task().manifest();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         ModelInfo {
             name: manifest.name.clone(),
@@ -252,14 +235,14 @@ impl Session {
     }
 
     fn read(&self, asked: &Asked, row: &LogitsRow, cached: bool, queued: Duration, ran: Duration) -> Result<Detection> {
-        let verdict = self.model.reader().verdict_above(&asked.thresholds, row, asked.reading)?;
+        let verdict = self.model.task().read(&asked.notes, row)?;
         let [tokenize_ms, queue_ms, infer_ms] =
             [asked.tokenized, queued, ran].map(|duration| duration.as_secs_f64() * 1e3);
         Ok(Detection { verdict, cached, timings: Timings { tokenize_ms, queue_ms, infer_ms } })
     }
 }
 
-impl Settings {
+impl SessionOptions {
     fn config(&self) -> Config {
         let usual = Config::default();
         let wait_max = duration(self.wait_ms);

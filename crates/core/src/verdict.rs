@@ -22,6 +22,15 @@ pub struct Verdict {
     pub unknown_share: f32,
 }
 
+/// What the reading of a turn has to say about its verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Reading {
+    /// Whether some of the turn was left out to fit.
+    pub truncated: bool,
+    /// As [`Verdict::unknown_share`].
+    pub unknown_share: f32,
+}
+
 /// The share of unknown text above which a verdict comes with a warning.
 const UNKNOWN_SHARE_MAX: f32 = 0.5;
 

@@ -192,14 +192,14 @@ fn thresholds_can_be_replaced() {
     let turn = Turn::new("", "I watched the film yesterday.");
     let bundle = Bundle::from_held(without_digests()).unwrap();
     for (threshold, violated) in [(0.0, true), (1e-6, true), (1.0 - 1e-6, false), (1.0, false)] {
-        let thresholds = Some(grice_core::PerMaxim::from_fn(|_| threshold));
+        let thresholds = grice_core::PerMaxim::from_fn(|_| Some(threshold));
         let mut detector = Detector::load(&bundle, &Options { thresholds, ..Options::default() }).unwrap();
         let verdict = detector.detect(&turn).unwrap();
         assert!(Maxim::ALL.iter().all(|&maxim| *verdict.violations.get(maxim) == violated));
         assert_eq!(verdict.cooperative, !violated);
     }
     for outside in [-0.001, 1.001, f32::NAN] {
-        let thresholds = Some(grice_core::PerMaxim { manner: outside, ..Default::default() });
+        let thresholds = grice_core::PerMaxim { manner: Some(outside), ..Default::default() };
         let refused = Detector::load(&bundle, &Options { thresholds, ..Options::default() }).err().unwrap();
         assert!(matches!(refused, grice_core::Error::Threshold(Maxim::Manner)), "{refused}");
     }
@@ -251,4 +251,52 @@ proptest! {
     fn any_json_as_a_turn_gives_an_answer(text in "\\PC{0,200}") {
         let _ = serde_json::from_str::<Turn>(&text).map(|turn| turn.check());
     }
+}
+
+#[test]
+fn a_batch_answers_in_its_order_and_runs_identical_turns_once() {
+    for fixture in Fixture::all() {
+        let Ok(bundle) = Bundle::open(&fixture.folder) else { panic!("{}", fixture.folder.display()) };
+        let mut detector = Detector::load(&bundle, &Options::default()).unwrap();
+        let long = "word ".repeat(200);
+        let long = long.as_str();
+        let responses = ["Yes.", long, "", "No, not at all.", "Yes.", long, "Yes."];
+        let turns: Vec<Turn> = responses.iter().map(|response| Turn::new("Did you?", *response)).collect();
+        let found = detector.detect_batch(&turns).unwrap();
+        assert_eq!(found.len(), turns.len());
+        for (turn, found) in turns.iter().zip(&found) {
+            match (found, detector.detect(turn)) {
+                (Ok(found), Ok(alone)) => {
+                    assert_eq!((found.violations, found.truncated), (alone.violations, alone.truncated));
+                    for maxim in Maxim::ALL {
+                        let (found, alone) = (found.probabilities.get(maxim), alone.probabilities.get(maxim));
+                        // Sums of fp32 in another order.
+                        assert!((found - alone).abs() < 1e-5, "{maxim}: {found} is not {alone}");
+                    }
+                }
+                (Err(found), Err(alone)) => assert_eq!(found.to_string(), alone.to_string()),
+                (found, alone) => panic!("{found:?} beside {alone:?}"),
+            }
+        }
+        let counters = detector.counters();
+        assert_eq!((counters.coalesced_total, counters.failed_total), (3, 0));
+    }
+}
+
+#[test]
+fn bytes_that_are_handed_over_are_not_copied() {
+    let archive = tar_of(&files(&Fixture::all()[0].folder), "");
+    let lies_in = |bundle: &Bundle, whole: &std::ops::Range<*const u8>| {
+        let Cow::Borrowed(file) = bundle.model(bundle.manifest().default_precision()).unwrap().1 else {
+            panic!("a copy")
+        };
+        whole.contains(&file.as_ptr())
+    };
+    let shared: std::sync::Arc<[u8]> = archive.clone().into();
+    assert!(lies_in(&Bundle::from_bytes(std::sync::Arc::clone(&shared)).unwrap(), &shared.as_ptr_range()));
+    let held: &'static [u8] = archive.clone().leak();
+    assert!(lies_in(&Bundle::from_bytes(held).unwrap(), &held.as_ptr_range()));
+    assert!(!lies_in(&Bundle::from_tar(held).unwrap(), &held.as_ptr_range()));
+    let range = archive.as_ptr_range();
+    assert!(lies_in(&Bundle::from_bytes(archive).unwrap(), &range));
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use grice_core::schedule::{Failure, Rejection, RequestId, Retry, Run, Time};
-use grice_core::session::{Ask, Detection, Pushed, Refusal, Session, Settings, Step};
+use grice_core::session::{Ask, Detection, Pushed, Refusal, Session, SessionOptions, Step};
 use grice_core::{AnyEngine, Bundle, Engine, EngineError, Error, ErrorKind, Model, Options, Turn, run_rows_blocking};
 use grice_testkit::fixtures::fixtures_folder;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl Driven {
         let model =
             Model::load(&Bundle::open(fixtures_folder().join("tiny-bert")).unwrap(), &Options::default()).unwrap();
         let engine = model.build_engine(1).unwrap();
-        let settings: Settings = serde_json::from_str(settings).unwrap();
+        let settings: SessionOptions = serde_json::from_str(settings).unwrap();
         let session = Session::new(model, "sha256:0", &settings).unwrap();
         Driven { session, engine, now_ms: 0, batches: Vec::new() }
     }
@@ -148,7 +148,7 @@ fn refusals_say_who_is_at_fault() {
     let ask: Result<Ask, _> = serde_json::from_str(r#"{"treshold": 1}"#);
     assert!(ask.unwrap_err().to_string().contains("unknown field `treshold`"));
     let model = Model::load(&Bundle::open(fixtures_folder().join("tiny-bert")).unwrap(), &Options::default()).unwrap();
-    let settings: Settings = serde_json::from_str(r#"{"thresholds": {"quality": 2}}"#).unwrap();
+    let settings: SessionOptions = serde_json::from_str(r#"{"thresholds": {"quality": 2}}"#).unwrap();
     assert!(matches!(Session::new(model, "", &settings), Err(Error::Threshold(maxim)) if maxim.name() == "quality"));
 }
 

@@ -52,7 +52,7 @@ impl<'r> Gate<'r> {
 
 /// What the gate is doing, to be shown.
 #[derive(Clone, Copy, Debug)]
-pub enum Step<'l> {
+pub enum Phase<'l> {
     /// The fp32 model is run.
     Before,
     /// Everything is quantized and run.
@@ -130,15 +130,15 @@ pub fn quantize_within(
     calibrated: Option<(&Activations, &Ranges)>,
     gate: &Gate<'_>,
     evaluate: &mut impl Evaluate,
-    progress: &mut impl FnMut(Step<'_>),
+    progress: &mut impl FnMut(Phase<'_>),
 ) -> Result<Judged> {
-    progress(Step::Before);
+    progress(Phase::Before);
     let before = evaluate.logits(onnx, &gate.rows.ids).map_err(Error::Evaluate)?;
     check_answers("the fp32 model", gate.columns, gate.rows, &before)?;
     let none = Ranges::new();
     let ranges = calibrated.map_or(&none, |(_, ranges)| ranges);
     let mut search = Search { source, ranges, gate, evaluate, before: &before };
-    progress(Step::Whole);
+    progress(Phase::Whole);
     let mut best = search.attempt(&[])?;
     let mut measured = Vec::new();
     if best.score.kept < gate.floor {
@@ -200,7 +200,11 @@ impl<E: Evaluate> Search<'_, E> {
     }
 
     /// The layers that look noisiest, with the root mean square that each of them alone adds to the logits; the worst first.
-    fn measure(&mut self, activations: &Activations, progress: &mut impl FnMut(Step<'_>)) -> Result<Vec<(usize, f64)>> {
+    fn measure(
+        &mut self,
+        activations: &Activations,
+        progress: &mut impl FnMut(Phase<'_>),
+    ) -> Result<Vec<(usize, f64)>> {
         let noise = self.source.estimate_noise(activations, self.ranges)?;
         let mut candidates: Vec<usize> = (0..noise.len()).collect();
         candidates.sort_by(|&a, &b| noise[b].total_cmp(&noise[a]));
@@ -210,7 +214,7 @@ impl<E: Evaluate> Search<'_, E> {
         let mut measured = Vec::new();
         for (done, &place) in candidates.iter().enumerate() {
             let layer = &self.source.layers()[place].name;
-            progress(Step::Measuring { layer, place: done + 1, of: candidates.len() });
+            progress(Phase::Measuring { layer, place: done + 1, of: candidates.len() });
             let others: BTreeSet<usize> = (0..noise.len()).filter(|&other| other != place).collect();
             let onnx = self.source.write(&others, self.ranges)?;
             let after = self.evaluate.logits(&onnx, &rows).map_err(Error::Evaluate)?;
@@ -225,7 +229,7 @@ impl<E: Evaluate> Search<'_, E> {
         &mut self,
         whole: Attempt,
         measured: &[(usize, f64)],
-        progress: &mut impl FnMut(Step<'_>),
+        progress: &mut impl FnMut(Phase<'_>),
     ) -> Result<Attempt> {
         let layers = self.source.layers();
         let all: usize = layers.iter().map(|layer| layer.weights).sum();
@@ -237,7 +241,7 @@ impl<E: Evaluate> Search<'_, E> {
             }
             kept.push(place);
             kept_weights += layers[place].weights;
-            progress(Step::Keeping { layer: &layers[place].name });
+            progress(Phase::Keeping { layer: &layers[place].name });
             let attempt = self.attempt(&kept)?;
             if attempt.score.kept > best.score.kept {
                 best = attempt;

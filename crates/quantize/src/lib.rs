@@ -22,7 +22,7 @@ mod write;
 
 pub use calibrate::Activations;
 pub use error::{Error, Result};
-pub use gate::{Effect, Evaluate, Gate, Judged, Report, Step, quantize_within};
+pub use gate::{Effect, Evaluate, Gate, Judged, Phase, Report, quantize_within};
 pub use numbers::Range;
 pub use score::{Answers, Column, Rows, Score, compare};
 pub use source::{Layer, LayerKind, Left, Mode, Source};

@@ -2,7 +2,7 @@
 
 use crate::error::{OPSET_LEAST, WEIGHTS_LEAST};
 use crate::tensor::{self, Floats};
-use crate::values::Values;
+use crate::values::{Place, Values, constant_at, label};
 use crate::{Error, Result};
 use prost::Message;
 use serde::Serialize;
@@ -59,13 +59,6 @@ pub struct Left {
     pub weights: usize,
     /// Why.
     pub reason: String,
-}
-
-/// Where a constant is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Place {
-    Initializer(usize),
-    ConstantNode(usize),
 }
 
 /// A node that reads the weights.
@@ -178,20 +171,6 @@ impl Source {
     }
 }
 
-/// The tensor stored at a place.
-pub(crate) fn constant_at(graph: &GraphProto, place: Place) -> Option<&TensorProto> {
-    match place {
-        Place::Initializer(index) => graph.initializer.get(index),
-        Place::ConstantNode(index) => constant_tensor(graph.node.get(index)?),
-    }
-}
-
-/// The tensor of a `Constant` node.
-pub(crate) fn constant_tensor(node: &NodeProto) -> Option<&TensorProto> {
-    let value = node.attribute.iter().find(|attribute| attribute.name == "value" && node.op_type == "Constant");
-    value.and_then(|attribute| attribute.t.as_ref())
-}
-
 fn check_opset(model: &ModelProto) -> Result<()> {
     let sets = model.opset_import.iter().filter(|set| set.domain.is_empty() || set.domain == "ai.onnx");
     let found = sets.map(|set| set.version).max().unwrap_or(1);
@@ -224,11 +203,6 @@ fn is_quantized(op: &str) -> bool {
         || op.starts_with("QLinear")
         || op.starts_with("DynamicQuantize")
         || matches!(op, "MatMulNBits" | "MatMulIntegerToFloat" | "QAttention" | "QGemm" | "QEmbedLayerNormalization")
-}
-
-/// A node's name, or that of its first output where it has none.
-pub(crate) fn label(node: &NodeProto) -> &str {
-    if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name }
 }
 
 /// How a node uses weights that it reads, if in a way that int8 can serve.

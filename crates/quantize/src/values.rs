@@ -1,9 +1,15 @@
 //! Where the values of a graph come from.
 
-use crate::source::{Place, constant_tensor, label};
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};
-use tract_onnx::pb::GraphProto;
+use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
+
+/// Where a constant is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    Initializer(usize),
+    ConstantNode(usize),
+}
 
 /// Constants by every name they have, and which values depend on the graph's inputs.
 pub(crate) struct Values<'g> {
@@ -61,4 +67,23 @@ impl<'g> Values<'g> {
     pub(crate) fn is_live(&self, name: &str) -> bool {
         self.live.contains(name)
     }
+}
+
+/// The tensor stored at a place.
+pub(crate) fn constant_at(graph: &GraphProto, place: Place) -> Option<&TensorProto> {
+    match place {
+        Place::Initializer(index) => graph.initializer.get(index),
+        Place::ConstantNode(index) => constant_tensor(graph.node.get(index)?),
+    }
+}
+
+/// The tensor of a `Constant` node.
+pub(crate) fn constant_tensor(node: &NodeProto) -> Option<&TensorProto> {
+    let value = node.attribute.iter().find(|attribute| attribute.name == "value" && node.op_type == "Constant");
+    value.and_then(|attribute| attribute.t.as_ref())
+}
+
+/// A node's name, or that of its first output where it has none.
+pub(crate) fn label(node: &NodeProto) -> &str {
+    if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name }
 }

@@ -12,8 +12,9 @@
 //! the model, while `DequantizeLinear` is kept by ONNX Runtime and would run, and the product with it, on every call.
 
 use crate::numbers::{Int8Channels, Range, quantize_columns, quantize_rows, transpose};
-use crate::source::{Layer, LayerKind, Mode, Place, Source, label};
+use crate::source::{Layer, LayerKind, Mode, Source};
 use crate::tensor;
+use crate::values::{Place, constant_at, label};
 use crate::{Error, Result};
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -52,7 +53,7 @@ struct Writer<'s> {
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
     /// Names of what was made of a layer's weights, by where those are stored.
-    weights: HashMap<PlaceKey, Weights>,
+    weights: HashMap<PlaceKey, QuantizedWeights>,
     /// Names of what was made of an activation.
     activations: HashMap<String, Vec<String>>,
 }
@@ -61,7 +62,7 @@ type PlaceKey = (bool, usize);
 
 /// Names of a layer's new constants.
 #[derive(Clone, Default)]
-struct Weights {
+struct QuantizedWeights {
     values: String,
     scales: String,
     zeros: String,
@@ -116,7 +117,7 @@ impl<'s> Writer<'s> {
             _ => (quantize_columns(&floats.values, columns), [rows, columns], vec![columns]),
         };
         let base = layer.aliases.first().map_or(layer.name.as_str(), String::as_str).to_owned();
-        let names = Weights {
+        let names = QuantizedWeights {
             values: self.fresh(&base, "int8"),
             scales: self.fresh(&base, "scale"),
             zeros: if layer.kind == LayerKind::Linear { self.fresh(&base, "zero") } else { String::new() },
@@ -139,11 +140,11 @@ impl<'s> Writer<'s> {
         self.initializers.push(tensor::half_tensor(values.clone(), &floats.dims, &floats.values));
         if layer.kind != LayerKind::Embedding {
             // Under its old name, so that whatever reads it need not be touched.
-            let Some(tensor) = crate::source::constant_at(self.source.graph(), layer.tensor) else { return Ok(()) };
+            let Some(tensor) = constant_at(self.source.graph(), layer.tensor) else { return Ok(()) };
             let name = self.fresh(&base, "to_fp32");
             self.nodes.push(cast(name, values.clone(), tensor.name.clone()));
         }
-        self.weights.insert(key(layer.tensor), Weights { values, ..Weights::default() });
+        self.weights.insert(key(layer.tensor), QuantizedWeights { values, ..QuantizedWeights::default() });
         Ok(())
     }
 
@@ -227,7 +228,7 @@ impl<'s> Writer<'s> {
             self.nodes.push(operator("Mul", name, vec![float, weights.scales.clone()], vec![expanded.clone()]));
             expanded
         });
-        self.weights.insert(key(layer.tensor), Weights { expanded: Some(expanded.clone()), ..weights });
+        self.weights.insert(key(layer.tensor), QuantizedWeights { expanded: Some(expanded.clone()), ..weights });
         self.write_product(node, node.input[0].clone(), expanded);
     }
 
@@ -308,7 +309,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    fn names_of(&self, layer: &Layer) -> Weights {
+    fn names_of(&self, layer: &Layer) -> QuantizedWeights {
         self.weights.get(&key(layer.tensor)).cloned().unwrap_or_default()
     }
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use grice_quantize::{Answers, Column, Error, Gate, Judged, Mode, Rows, Source, Step, quantize_within};
+use grice_quantize::{Answers, Column, Error, Gate, Judged, Mode, Phase, Rows, Source, quantize_within};
 use support::{bytes, detector, parse};
 
 const ROWS: usize = 50;
@@ -36,7 +36,7 @@ fn judge(gate: &Gate<'_>, harm: &[(&str, f32)]) -> (Judged, Vec<String>) {
     let onnx = bytes(&detector());
     let source = Source::read(&onnx, Mode::Dynamic).unwrap();
     let mut steps = Vec::new();
-    let mut progress = |step: Step<'_>| steps.push(format!("{step:?}"));
+    let mut progress = |step: Phase<'_>| steps.push(format!("{step:?}"));
     let judged = quantize_within(&source, &onnx, None, gate, &mut engine(harm), &mut progress).unwrap();
     (judged, steps)
 }

@@ -106,7 +106,7 @@ fn direct_rate(engine: &mut impl Engine, model: &Model, turns: &Turns, rows: usi
     let (start, mut done, mut running) = (Instant::now(), 0, Duration::ZERO);
     while start.elapsed() < phase {
         let batch: Vec<Vec<u32>> =
-            (0..rows.max(1)).map(|_| model.reader().encode(&turns.next_turn()).unwrap().ids).collect();
+            (0..rows.max(1)).map(|_| model.task().encode(&turns.next_turn()).unwrap().ids).collect();
         let batch = Batch::pack(&batch).unwrap();
         // Tokenizing is left out: this is the engine alone.
         let start = Instant::now();

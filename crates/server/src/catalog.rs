@@ -5,6 +5,7 @@ use crate::metrics::{Metrics, OutcomeLabels};
 use crate::problem::Problem;
 use crate::served::Served;
 use crate::{BundleSource, Loaded, ServeError, Settings};
+use grice_core::panic_text;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -92,7 +93,7 @@ impl Catalog {
         let mut models: Vec<Arc<Served>> = Vec::new();
         for source in &self.settings.bundles {
             let loaded = load(source)?;
-            let own_name = loaded.reader.manifest().name.clone();
+            let own_name = loaded.task.manifest().name.clone();
             let name = source.name.clone().unwrap_or(own_name);
             check_name(&name)?;
             if models.iter().any(|other| other.name() == name) {
@@ -109,10 +110,7 @@ fn load(source: &BundleSource) -> Result<Loaded, ServeError> {
     let name = || source.name.clone().unwrap_or_else(|| "bundle".to_owned());
     match catch_unwind(AssertUnwindSafe(|| (source.load)())) {
         Ok(loaded) => loaded.map_err(|source| ServeError::Bundle { name: name(), source }),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
-            Err(ServeError::BundlePanic(name(), text.unwrap_or("no reason given").to_owned()))
-        }
+        Err(panic) => Err(ServeError::BundlePanic(name(), panic_text(&*panic).to_owned())),
     }
 }
 

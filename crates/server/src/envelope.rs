@@ -1,6 +1,8 @@
 //! What every request goes through, whatever its route: a name, a place in a trace, a deadline, the keys, and on the way out
 //! the headers, the counts and the log line.
 
+use crate::app::App;
+use crate::arrival::{Arrival, LoggedText};
 use crate::encoding;
 use crate::guard::Entry;
 use crate::ids::{Trace, request_id};
@@ -8,7 +10,6 @@ use crate::metrics::Metrics;
 use crate::otlp::Span;
 use crate::problem::{Problem, ProblemTold};
 use crate::routes::{entry_of, grpc};
-use crate::server::App;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
@@ -17,19 +18,6 @@ use axum::response::IntoResponse;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-
-/// What a handler may know of its request beside the request itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival {
-    /// When its head was there.
-    pub(crate) start: Instant,
-    /// When the client gives up.
-    pub(crate) deadline: Instant,
-}
-
-/// What a handler leaves in its response for the log, if texts are to be logged.
-#[derive(Clone)]
-pub(crate) struct LoggedText(pub(crate) Arc<str>);
 
 const NOT_FOUND: &str = "unmatched";
 

@@ -8,12 +8,17 @@
 //!
 //! Leaves out: what a verdict is, when a batch leaves, what is cached (all `grice-core`'s), and the command line.
 
+mod app;
+mod arrival;
+mod attempt;
 mod cache;
 mod catalog;
 mod encoding;
 mod envelope;
 mod guard;
 mod ids;
+mod inferred;
+mod judging;
 mod lanes;
 mod listen;
 mod loaded;

@@ -1,6 +1,6 @@
 //! Connections: accepted within a bound, served by HTTP/1.1 or 2, ended without losing an answer.
 
-use crate::server::App;
+use crate::app::App;
 use axum::Router;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};

@@ -1,6 +1,7 @@
 //! A model in memory, and how engines come from it.
 
-use grice_core::{Bundle, Device, Engine, Error, Options, Plan, Planner, Precision, Reader, Result};
+use grice_core::task::Detect;
+use grice_core::{Bundle, Device, Engine, Error, Options, Plan, Planner, Precision, Result};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Builds the engine of one replica, with so many threads. Called again when a replica has failed.
@@ -19,7 +20,7 @@ pub struct Replica {
 #[derive(Clone)]
 pub struct Loaded {
     /// Text in, verdict out.
-    pub reader: Arc<Reader>,
+    pub task: Arc<Detect>,
     /// The precision of its weights.
     pub precision: Precision,
     /// One more than the highest token id that the model can read, if its graph tells.
@@ -45,13 +46,13 @@ impl Loaded {
         let plans = Arc::new(Plans::load(bundle, planner, &digest, options, devices)?);
         let bounds = plans.of_replica(0).bounds();
         let id_bound = bounds.embedding_rows;
-        let reader = Reader::read(bundle, options, bounds)?;
+        let task = Detect::read(bundle, options, bounds)?;
         let own = Arc::clone(&plans);
         let build: BuildEngine = Arc::new(move |replica: &Replica| {
             let engine = own.renew(replica.index)?.engine(replica.threads)?;
             Ok::<Box<dyn Engine + Send>, _>(Box::new(engine))
         });
-        Ok(Loaded { reader: Arc::new(reader), precision, id_bound, digest, plans, build })
+        Ok(Loaded { task: Arc::new(task), precision, id_bound, digest, plans, build })
     }
 }
 

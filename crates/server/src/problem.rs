@@ -11,6 +11,9 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The codings of bodies that are understood, as a refusal names them.
+const CODINGS: &str = "gzip, deflate, identity";
+
 const UNKNOWN_ENCODING: &str = "unknown-encoding";
 
 /// Why a request got no answer.
@@ -80,7 +83,7 @@ impl Problem {
 
     /// 415 for a body that is packed in a way that is not known.
     pub(crate) fn unknown_encoding(detail: impl std::fmt::Display) -> Problem {
-        let detail = format!("{detail}; use one of: {}", crate::encoding::ACCEPTED);
+        let detail = format!("{detail}; use one of: {}", CODINGS);
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, UNKNOWN_ENCODING, detail)
     }
 
@@ -186,7 +189,7 @@ impl IntoResponse for Problem {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"grice\""));
         }
         if self.code == UNKNOWN_ENCODING {
-            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(crate::encoding::ACCEPTED));
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(CODINGS));
         }
         response.extensions_mut().insert(ProblemTold { code: self.code, detail: self.detail.into() });
         response

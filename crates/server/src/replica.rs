@@ -3,8 +3,8 @@
 use crate::loaded::{BuildEngine, Replica};
 use crate::runner::Runner;
 use crate::settings::Pool;
-use grice_core::schedule::{Failure, Retry, Run};
-use grice_core::{Batch, Engine, EngineError, Error, Logits, Rows, run_guarded, run_rows_blocking};
+use grice_core::schedule::{Retry, Run};
+use grice_core::{Batch, Engine, EngineError, Error, Logits, retry_after, run_each, run_guarded};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, mpsc};
@@ -64,7 +64,7 @@ impl Worker {
     /// Runs a batch and hands in what came of it; whether the engine is still fit for use.
     fn run(&self, engine: &mut AnyEngine, run: &Run) -> bool {
         let start = Instant::now();
-        let outcome = run_each(engine, &run.batch);
+        let outcome = run_each(engine.as_mut(), &run.batch);
         let took = start.elapsed();
         let fit = outcome.is_ok();
         if let Err(error) = &outcome {
@@ -75,14 +75,6 @@ impl Worker {
             // Before the batch is handed in, so that its second try goes elsewhere.
             self.runner.set_replica(self.place.index, false);
         }
-        let failed = |error, retry| Failure { retry, error: Arc::new(Error::Engine(error)) };
-        let outcome = match outcome {
-            Ok(rows) => Ok(rows.into_iter().map(|row| row.map_err(|error| failed(error, Retry::Never))).collect()),
-            Err(error) => {
-                let retry = retry_after(&error);
-                Err(failed(error, retry))
-            }
-        };
         self.runner.complete(run, outcome, took);
         fit
     }
@@ -118,34 +110,6 @@ impl Worker {
             debug_assert_eq!(logits.rows(), batch.rows());
         }
         Ok(engine)
-    }
-}
-
-/// The logits of each sequence. One that fails alone, and twice, is at fault itself, as long as the engine can still run others.
-///
-/// # Errors
-/// Of an engine that is not fit for use any more.
-fn run_each(engine: &mut AnyEngine, batch: &Batch) -> Result<Rows, EngineError> {
-    let engine = engine.as_mut();
-    let rows = run_rows_blocking(batch, |part| match run_guarded(engine, part) {
-        Err(EngineError::Run(_)) if part.rows() == 1 => run_guarded(engine, part),
-        outcome => outcome,
-    })?;
-    let is_suspect = rows.iter().all(|row| matches!(row, Err(EngineError::Run(_))));
-    if let (true, Ok(known)) = (is_suspect, Batch::pack(&[[0; PROBE_TOKENS]])) {
-        run_guarded(engine, &known)?;
-    }
-    Ok(rows)
-}
-
-/// Length of the sequence that tells whether an engine still runs; every model reads so many.
-const PROBE_TOKENS: usize = 8;
-
-/// How often the batch of an engine that failed in this way is worth another try.
-fn retry_after(error: &EngineError) -> Retry {
-    match error {
-        EngineError::DeviceLost(_) => Retry::OnceAnEngine,
-        _ => Retry::Once,
     }
 }
 

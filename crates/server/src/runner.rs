@@ -5,11 +5,12 @@
 
 use crate::metrics::{Metrics, ModelLabels};
 use crate::statistics::Statistics;
-use grice_core::Precision;
+use crate::texts::Tokenized;
 use grice_core::schedule::{
-    Answer, BatchId, CacheKey, Caching, Config, Counters, EngineId, Failure, LogitsRow, Pushed, Rejection, Request,
-    RequestId, Run, Schedule, Step, Time,
+    Answer, BatchId, CacheKey, Caching, Config, Counters, EngineId, Keyer, LogitsRow, Pushed, Rejection, Request,
+    RequestId, Retry, Run, Time,
 };
+use grice_core::{EngineError, Next, Precision, Rows, Runtime, retry_after};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
@@ -35,8 +36,7 @@ pub(crate) struct Runner {
 }
 
 struct State {
-    schedule: Schedule,
-    waiting: HashMap<RequestId, oneshot::Sender<Answer>>,
+    runtime: Runtime<oneshot::Sender<Answer>>,
     /// One for each replica; none once the runner is closed.
     inboxes: Vec<mpsc::Sender<Run>>,
     /// How long it took to put each batch together that is being run.
@@ -47,9 +47,6 @@ struct State {
     /// What metrics know of the schedule's counters.
     counted: Counters,
 }
-
-/// What came of a batch: of each of its sequences, or of all.
-pub(crate) type Outcome = Result<Vec<Result<LogitsRow, Failure>>, Failure>;
 
 /// What came of a request.
 pub(crate) enum Submitted {
@@ -79,12 +76,11 @@ impl Runner {
     ) -> (Arc<Runner>, Vec<mpsc::Receiver<Run>>) {
         let engines = config.engines;
         let (inboxes, outboxes) = (0..engines).map(|_| mpsc::channel()).unzip();
-        let mut schedule = Schedule::new(config, digest, precision);
+        let mut runtime = Runtime::new(config, digest, precision);
         // They are not built yet.
-        (0..engines).for_each(|engine| _ = schedule.set_engine(EngineId(engine), false));
+        (0..engines).for_each(|engine| _ = runtime.schedule_mut().set_engine(EngineId(engine), false));
         let state = State {
-            schedule,
-            waiting: HashMap::new(),
+            runtime,
             inboxes,
             put_together: HashMap::new(),
             in_use: vec![false; engines],
@@ -125,21 +121,22 @@ impl Runner {
     /// Why the first of those that were turned away was.
     pub(crate) fn submit(
         self: &Arc<Runner>,
-        sequences: &[Arc<[u32]>],
+        sequences: &[&Tokenized],
         deadline: Time,
         caching: Caching,
     ) -> Result<Vec<Submitted>, Rejection> {
         let now = self.now();
         let mut state = self.lock();
-        let (wait, waited) = (state.schedule.wait_expected(), state.schedule.waited(now));
+        let (wait, waited) = (state.runtime.schedule().wait_expected(), state.runtime.schedule().waited(now));
         let mut submitted = Vec::with_capacity(sequences.len());
-        for ids in sequences {
-            let request = Request { deadline: Some(deadline), caching, ..Request::new(Arc::clone(ids)) };
-            match state.schedule.push(request, now) {
+        for tokenized in sequences {
+            let key = Some(tokenized.key);
+            let request =
+                Request { key, deadline: Some(deadline), caching, ..Request::new(Arc::clone(&tokenized.ids)) };
+            let (sender, answer) = oneshot::channel();
+            match state.runtime.push(request, now, |_| sender) {
                 Pushed::Answered(row) => submitted.push(Submitted::Known(row)),
                 Pushed::Accepted(id) => {
-                    let (sender, answer) = oneshot::channel();
-                    state.waiting.insert(id, sender);
                     let ticket = Ticket { runner: Arc::clone(self), id, answer, is_answered: false };
                     submitted.push(Submitted::Waits(ticket));
                 }
@@ -166,21 +163,20 @@ impl Runner {
         Ok(submitted)
     }
 
-    /// The keys of those sequences that the cache in the process does not know.
-    pub(crate) fn unknown_keys<'s>(&self, sequences: impl Iterator<Item = &'s [u32]>) -> Vec<CacheKey> {
-        let mut state = self.lock();
-        let keys = sequences.map(|ids| state.schedule.key(ids)).collect::<Vec<_>>();
-        keys.into_iter().filter(|key| state.schedule.peek(key).is_none()).collect()
+    /// Those keys that the cache in the process does not know.
+    pub(crate) fn unknown_keys(&self, keys: impl Iterator<Item = CacheKey>) -> Vec<CacheKey> {
+        let state = self.lock();
+        keys.filter(|key| state.runtime.schedule().peek(key).is_none()).collect()
+    }
+
+    /// What makes the keys of its model.
+    pub(crate) fn keyer(&self) -> Keyer {
+        self.lock().runtime.schedule().keyer().clone()
     }
 
     /// Puts logits from another cache into that of the process.
     pub(crate) fn seed(&self, key: CacheKey, row: LogitsRow) {
-        self.lock().schedule.seed(key, row);
-    }
-
-    /// The key of a sequence in caches.
-    pub(crate) fn key(&self, ids: &[u32]) -> CacheKey {
-        self.lock().schedule.key(ids)
+        self.lock().runtime.schedule_mut().seed(key, row);
     }
 
     /// Whether no replica has been in use for too long for a request to wait.
@@ -199,7 +195,7 @@ impl Runner {
     pub(crate) fn set_replica(&self, index: usize, in_use: bool) {
         let now = self.now();
         let mut state = self.lock();
-        state.schedule.set_engine(EngineId(index), in_use);
+        state.runtime.schedule_mut().set_engine(EngineId(index), in_use);
         if let Some(told) = state.in_use.get_mut(index) {
             *told = in_use;
         }
@@ -229,17 +225,18 @@ impl Runner {
     }
 
     /// Hands in what came of a batch.
-    pub(crate) fn complete(&self, run: &Run, outcome: Outcome, took: Duration) {
+    pub(crate) fn complete(&self, run: &Run, outcome: Result<Rows, EngineError>, took: Duration) {
         self.metrics.infer.observe(took.as_secs_f64());
         self.metrics.batch_size.observe(run.batch.rows() as f64);
         self.metrics.batch_tokens.observe(run.batch.tokens() as f64);
         self.metrics.batch_padding.observe(run.padding_ratio());
         let now = self.now();
         let has_run = outcome.is_ok();
+        let retry = outcome.as_ref().err().map_or(Retry::Never, retry_after);
         let mut state = self.lock();
         let put_together = state.put_together.remove(&run.id).unwrap_or_default();
         let start = Instant::now();
-        state.schedule.complete_rows(run.id, outcome, now);
+        state.runtime.complete(run.id, outcome, retry, now);
         if has_run {
             self.statistics.add_batch(run.batch.rows(), put_together, took, start.elapsed());
         }
@@ -249,7 +246,7 @@ impl Runner {
     /// Passes the schedule's own counts on to the metrics.
     pub(crate) fn report(&self) {
         let mut state = self.lock();
-        let now = state.schedule.counters();
+        let now = state.runtime.schedule().counters();
         self.metrics.add_counters(&self.name, &state.counted, &now);
         state.counted = now;
     }
@@ -258,7 +255,7 @@ impl Runner {
     pub(crate) fn close(&self) {
         self.report();
         let mut state = self.lock();
-        state.schedule.abort();
+        state.runtime.schedule_mut().abort();
         state.inboxes.clear();
         let now = self.now();
         self.pump(state, now);
@@ -293,20 +290,16 @@ impl Runner {
         let mut answers = Vec::new();
         let moment = loop {
             let start = Instant::now();
-            match state.schedule.poll(now) {
-                Step::Answer(answer) => {
-                    if let Some(owner) = state.waiting.remove(&answer.request) {
-                        answers.push((owner, answer));
-                    }
-                }
-                Step::Run(run) => {
+            match state.runtime.poll(now) {
+                Next::Answer(owner, answer) => answers.push((owner, answer)),
+                Next::Run(run) => {
                     let place = run.engine.0;
                     state.put_together.insert(run.id, start.elapsed());
                     let sent = state.inboxes.get(place).map(|inbox| inbox.send(run));
                     debug_assert!(matches!(sent, Some(Ok(()))), "a replica in use has an inbox that is read");
                 }
-                Step::WaitUntil(moment) => break moment,
-                Step::Idle => break Time::NEVER,
+                Next::WaitUntil(moment) => break moment,
+                Next::Idle => break Time::NEVER,
             }
         };
         drop(state);
@@ -323,8 +316,7 @@ impl Runner {
     fn cancel(&self, id: RequestId) {
         let now = self.now();
         let mut state = self.lock();
-        state.waiting.remove(&id);
-        if state.schedule.cancel(id) {
+        if state.runtime.cancel(id) {
             self.pump(state, now);
         }
     }

@@ -1,6 +1,7 @@
 //! One model as it is served: text to tokens, tokens to logits, logits to verdicts.
 
 use crate::cache::SharedCache;
+use crate::inferred::{Cached, Inferred};
 use crate::loaded::{Loaded, Plans, Replica};
 use crate::metrics::{InfoLabels, Metrics};
 use crate::problem::Problem;
@@ -9,20 +10,17 @@ use crate::runner::{Runner, Submitted};
 use crate::statistics::Statistics;
 use crate::texts::{TextKey, Texts, Tokenized};
 use crate::{ServeError, Settings};
-use grice_core::schedule::{Answer, Caching, Config, LogitsRow, Rejection, Source};
-use grice_core::{EngineError, Error, Precision, Reader, Turn};
+use grice_core::schedule::{Answer, Caching, Config, Keyer, Rejection, Source};
+use grice_core::task::Detect;
+use grice_core::{EngineError, Error, Precision, Reading, Turn};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// A processor gains nothing from more: the activations no longer stay in its cache. `benches/load.rs` shows it.
-const CPU_BATCH_TOKENS_MAX: usize = 1024;
-/// 64 sequences of 128 tokens, which fill a large GPU.
-const GPU_BATCH_TOKENS_MAX: usize = 8192;
 
 /// A model with its replicas. Dropped once the last request that uses it is done, which lets the replicas end.
 pub(crate) struct Served {
     name: String,
-    reader: Arc<Reader>,
+    task: Arc<Detect>,
+    keyer: Keyer,
     id_bound: Option<usize>,
     precision: Precision,
     digest: String,
@@ -32,25 +30,6 @@ pub(crate) struct Served {
     shared: Option<Arc<SharedCache>>,
     metrics: Arc<Metrics>,
     has_cache: bool,
-}
-
-/// Where an answer came from, worst first: of several, the first is what the header says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Cached {
-    Bypass,
-    Miss,
-    Coalesced,
-    Hit,
-}
-
-/// Logits and how they came about.
-pub(crate) struct Inferred {
-    pub(crate) row: LogitsRow,
-    pub(crate) cached: Cached,
-    /// Until the cache had been asked.
-    pub(crate) lookup: Duration,
-    pub(crate) queued: Duration,
-    pub(crate) ran: Duration,
 }
 
 impl Served {
@@ -65,15 +44,14 @@ impl Served {
         metrics: &Arc<Metrics>,
         shared: Option<Arc<SharedCache>>,
     ) -> Result<Arc<Served>, ServeError> {
-        let manifest = loaded.reader.manifest();
+        let manifest = loaded.task.manifest();
         let precision = loaded.precision;
         let pool = &settings.pool;
         let config = Config {
             engines: pool.replicas.max(1),
-            batch_tokens_max: settings.batch_tokens_max.unwrap_or(match loaded.plans.device().as_str() {
-                "gpu" => GPU_BATCH_TOKENS_MAX,
-                _ => CPU_BATCH_TOKENS_MAX,
-            }),
+            batch_tokens_max: settings
+                .batch_tokens_max
+                .unwrap_or_else(|| Config::batch_tokens_for(&loaded.plans.device())),
             ..settings.schedule.clone()
         };
         let warm_up = match pool.warm_up {
@@ -94,7 +72,8 @@ impl Served {
             metrics: Arc::clone(metrics),
             has_cache,
             id_bound: loaded.id_bound,
-            reader: loaded.reader,
+            task: loaded.task,
+            keyer: runner.keyer(),
         });
         // From here on dropping `served` ends whatever threads there are.
         let threads = replica::threads_each(pool);
@@ -125,12 +104,12 @@ impl Served {
         &self.name
     }
 
-    pub(crate) fn reader(&self) -> &Reader {
-        &self.reader
+    pub(crate) fn task(&self) -> &Detect {
+        &self.task
     }
 
     pub(crate) fn version(&self) -> &str {
-        &self.reader().manifest().version
+        &self.task().manifest().version
     }
 
     /// What it is, and the device that it runs on now.
@@ -181,11 +160,17 @@ impl Served {
         if let Some(known) = self.texts.get(&key) {
             return Ok(known);
         }
-        let encoded = self.reader().encode(turn).map_err(|error| Problem::from(&error))?;
-        let tokenized = Tokenized { reading: encoded.reading(), ids: encoded.ids.into() };
+        let encoded = self.task().encode(turn).map_err(|error| Problem::from(&error))?;
+        let (reading, ids) = (encoded.reading(), encoded.ids);
+        let tokenized = Tokenized { reading, ..self.take_ids(ids) };
         self.texts.insert(key, tokenized.clone());
         self.metrics.tokenize.observe(start.elapsed().as_secs_f64());
         Ok(tokenized)
+    }
+
+    /// Ids that came without a text.
+    pub(crate) fn take_ids(&self, ids: Vec<u32>) -> Tokenized {
+        Tokenized { key: self.keyer.key(&ids), ids: ids.into(), reading: Reading::default() }
     }
 
     /// The logits of each of some sequences, in their order, or why that one has none.
@@ -194,7 +179,7 @@ impl Served {
     /// [`Problem`] of the request as a whole: a schedule that is full, a deadline that passed, a server that ends.
     pub(crate) async fn infer(
         &self,
-        sequences: &[Arc<[u32]>],
+        sequences: &[&Tokenized],
         deadline: Instant,
         caching: Caching,
     ) -> Result<Vec<Result<Inferred, Problem>>, Problem> {
@@ -212,7 +197,7 @@ impl Served {
         let submitted = submitted.map_err(|rejection| Problem::rejected(&rejection))?;
         let lookup = start.elapsed();
         let mut inferred = Vec::with_capacity(sequences.len());
-        for (submitted, ids) in submitted.into_iter().zip(sequences) {
+        for (submitted, tokenized) in submitted.into_iter().zip(sequences) {
             let answer = match submitted {
                 Submitted::Known(row) => {
                     let none = Duration::ZERO;
@@ -229,7 +214,7 @@ impl Served {
                 return Err(problem.clone());
             }
             if let (Some(shared), Ok(Inferred { row, cached: Cached::Miss, .. })) = (shared, &answered) {
-                let (shared, key, row) = (Arc::clone(shared), self.runner.key(ids), Arc::clone(row));
+                let (shared, key, row) = (Arc::clone(shared), tokenized.key, Arc::clone(row));
                 tokio::spawn(async move { shared.put(key, row).await });
             }
             inferred.push(answered);
@@ -249,12 +234,12 @@ impl Served {
     }
 
     /// Fetches what the process does not know and the shared cache does.
-    async fn ask_shared(&self, shared: &SharedCache, sequences: &[Arc<[u32]>]) {
-        let keys = self.runner.unknown_keys(sequences.iter().map(AsRef::as_ref));
+    async fn ask_shared(&self, shared: &SharedCache, sequences: &[&Tokenized]) {
+        let keys = self.runner.unknown_keys(sequences.iter().map(|tokenized| tokenized.key));
         if keys.is_empty() {
             return;
         }
-        let labels = self.reader().manifest().labels.len();
+        let labels = self.task().manifest().labels.len();
         for (key, row) in keys.iter().zip(shared.get(&keys, labels).await) {
             if let Some(row) = row {
                 self.runner.seed(*key, row);
@@ -266,17 +251,5 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.runner.close();
-    }
-}
-
-impl Cached {
-    /// As `X-Grice-Cache` says it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Cached::Bypass => "bypass",
-            Cached::Miss => "miss",
-            Cached::Coalesced => "coalesced",
-            Cached::Hit => "hit",
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! The server as a whole: started, reloaded, stopped.
 
+use crate::app::App;
 use crate::cache::SharedCache;
 use crate::catalog::Catalog;
 use crate::guard::Guard;
@@ -13,23 +14,10 @@ use axum::http::HeaderValue;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-
-/// What all requests share.
-pub(crate) struct App {
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) catalog: Arc<Catalog>,
-    pub(crate) metrics: Arc<Metrics>,
-    pub(crate) guard: Guard,
-    pub(crate) exporter: Option<Exporter>,
-    pub(crate) lanes: Lanes,
-    pub(crate) is_draining: AtomicBool,
-    /// Turns true when connections are to end; each of them, and each stream of requests, holds a receiver.
-    pub(crate) ending: watch::Sender<bool>,
-}
 
 /// A server that listens and is ready.
 pub struct Server {
@@ -121,21 +109,6 @@ impl Handle {
     /// [`ServeError`] of a bundle that cannot be used; then the old ones stay.
     pub async fn reload(&self) -> Result<(), ServeError> {
         self.catalog.reload().await
-    }
-}
-
-impl App {
-    pub(crate) fn is_draining(&self) -> bool {
-        self.is_draining.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn start_draining(&self) {
-        self.is_draining.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a load balancer should send requests here.
-    pub(crate) fn is_ready(&self) -> bool {
-        !self.is_draining() && self.catalog.is_ready()
     }
 }
 

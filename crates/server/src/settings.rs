@@ -1,7 +1,6 @@
 //! What can be chosen about a server.
 
 use crate::Loaded;
-use grice_core::PerMaxim;
 use grice_core::schedule;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -166,19 +165,14 @@ impl Default for Limits {
 }
 
 impl BundleSource {
-    /// A bundle opened by `open`, its replicas on `devices` in turn; `thresholds` makes those in force of the manifest's own.
+    /// A bundle opened by `open`, its replicas on `devices` in turn.
     pub fn new(
         name: Option<String>,
         options: grice_core::Options,
         devices: Vec<grice_core::Device>,
         open: impl Fn() -> grice_core::Result<grice_core::Bundle> + Send + Sync + 'static,
-        thresholds: impl Fn(PerMaxim<f32>) -> PerMaxim<f32> + Send + Sync + 'static,
     ) -> BundleSource {
-        let load = move || {
-            let bundle = open()?;
-            let thresholds = Some(thresholds(bundle.manifest().thresholds));
-            Loaded::open(&bundle, &grice_core::Options { thresholds, ..options.clone() }, &devices)
-        };
+        let load = move || Loaded::open(&open()?, &options, &devices);
         BundleSource { name, load: Arc::new(load) }
     }
 }

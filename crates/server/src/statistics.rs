@@ -1,10 +1,10 @@
 //! What a model has done since it was loaded, as the statistics extension of the Open Inference Protocol counts it.
 
-use crate::served::{Cached, Served};
+use crate::inferred::Cached;
 use crate::timing::Timing;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How often, and how long in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,13 +46,6 @@ pub(crate) struct BatchCounts {
 #[derive(Default)]
 pub(crate) struct Statistics(Mutex<Counts>);
 
-/// One request to a model. Dropped without [`Attempt::succeed`], it has failed.
-pub(crate) struct Attempt {
-    served: Arc<Served>,
-    start: Instant,
-    is_over: bool,
-}
-
 impl Sum {
     fn add(&mut self, took: Duration) {
         self.count += 1;
@@ -75,7 +68,7 @@ impl Statistics {
         batches.output.add(output);
     }
 
-    fn add_success(&self, timing: &Timing, took: Duration, has_cache: bool) {
+    pub(crate) fn add_success(&self, timing: &Timing, took: Duration, has_cache: bool) {
         let mut counts = self.lock();
         counts.last_inference_ms = now_ms();
         counts.inferences += timing.rows_run;
@@ -93,7 +86,7 @@ impl Statistics {
         }
     }
 
-    fn add_failure(&self, took: Duration) {
+    pub(crate) fn add_failure(&self, took: Duration) {
         let mut counts = self.lock();
         counts.last_inference_ms = now_ms();
         counts.fail.add(took);
@@ -101,30 +94,6 @@ impl Statistics {
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Attempt {
-    /// Of a request that arrived at `start`.
-    pub(crate) fn new(served: &Arc<Served>, start: Instant) -> Attempt {
-        Attempt { served: Arc::clone(served), start, is_over: false }
-    }
-
-    pub(crate) fn is_of(&self, served: &Arc<Served>) -> bool {
-        Arc::ptr_eq(&self.served, served)
-    }
-
-    pub(crate) fn succeed(mut self, timing: &Timing) {
-        self.is_over = true;
-        self.served.statistics().add_success(timing, self.start.elapsed(), self.served.has_cache());
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.served.statistics().add_failure(self.start.elapsed());
-        }
     }
 }
 

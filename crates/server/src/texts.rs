@@ -1,5 +1,6 @@
 //! Turns that were tokenized before, so that one that comes again is not tokenized again.
 
+use grice_core::schedule::CacheKey;
 use grice_core::{Context, Reading, Turn, Utterance};
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{OptionsBuilder, Weighter};
@@ -12,6 +13,8 @@ use std::sync::Arc;
 pub(crate) struct Tokenized {
     /// Special tokens included.
     pub(crate) ids: Arc<[u32]>,
+    /// What their logits are filed under.
+    pub(crate) key: CacheKey,
     /// What its verdict is to say of it.
     pub(crate) reading: Reading,
 }
@@ -23,8 +26,8 @@ pub(crate) struct TextKey([u8; 32]);
 /// Bounded in bytes.
 pub(crate) struct Texts(Option<Cache<TextKey, Tokenized, Bytes, BuildHasherDefault<FirstBytes>>>);
 
-/// What an entry costs beside its ids: key, counts, and its share of the table.
-const ENTRY_BYTES: u64 = 200;
+/// What an entry costs beside its ids: both keys, counts, and its share of the table.
+const ENTRY_BYTES: u64 = 232;
 /// A usual turn, for sizing the table.
 const TOKENS_USUAL: u64 = 64;
 
@@ -108,6 +111,8 @@ impl Hasher for FirstBytes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use grice_core::Precision;
+    use grice_core::schedule::Keyer;
 
     #[test]
     fn turns_that_differ_anywhere_have_different_keys() {
@@ -145,17 +150,17 @@ mod tests {
     fn the_bound_holds() {
         let texts = Texts::new(100_000);
         let turn = |number: u32| Turn::new("", format!("{number}"));
+        let keyer = Keyer::new("", Precision::Fp32);
+        let tokenized =
+            |ids: Vec<u32>| Tokenized { key: keyer.key(&ids), ids: ids.into(), reading: Reading::default() };
         for number in 0..10_000 {
-            texts.insert(
-                TextKey::of(&turn(number)),
-                Tokenized { ids: vec![number; 50].into(), reading: Reading::default() },
-            );
+            texts.insert(TextKey::of(&turn(number)), tokenized(vec![number; 50]));
         }
         let held: Vec<u32> = (0..10_000).filter(|&n| texts.get(&TextKey::of(&turn(n))).is_some()).collect();
-        assert!((50..=250).contains(&held.len()), "{} entries of 400 bytes", held.len());
+        assert!((50..=250).contains(&held.len()), "{} entries of 432 bytes", held.len());
         assert!(held.iter().all(|&n| texts.get(&TextKey::of(&turn(n))).is_some_and(|found| found.ids[0] == n)));
         let none = Texts::new(0);
-        none.insert(TextKey::of(&turn(1)), Tokenized { ids: vec![1].into(), reading: Reading::default() });
+        none.insert(TextKey::of(&turn(1)), tokenized(vec![1]));
         assert!(none.get(&TextKey::of(&turn(1))).is_none());
     }
 }

@@ -1,6 +1,6 @@
 //! Where a request's time went.
 
-use crate::served::{Cached, Inferred};
+use crate::inferred::{Cached, Inferred};
 use axum::http::{HeaderMap, HeaderValue};
 use std::io::Write;
 use std::time::Duration;
@@ -22,10 +22,6 @@ pub(crate) struct Timing {
 }
 
 impl Timing {
-    pub(crate) fn new(tokenize: Duration) -> Timing {
-        Timing { tokenize, ..Timing::default() }
-    }
-
     pub(crate) fn add(&mut self, inferred: &Inferred) {
         self.lookup = self.lookup.max(inferred.lookup);
         self.queue = self.queue.max(inferred.queued);

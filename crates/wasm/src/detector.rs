@@ -3,7 +3,7 @@
 use crate::task::Task;
 use crate::values::{clock, coded, read_json, read_turn, refusal, to_js, write_json};
 use grice_core::schedule::{BatchId, RequestId, Run, Time};
-use grice_core::session::{Pushed, Session, Settings, Step};
+use grice_core::session::{Pushed, Session, SessionOptions, Step};
 use grice_core::{
     AnyEngine, Batch, Bundle, Device, Engine as _, EngineError, Model, Options, Rows, run_rows, run_rows_blocking,
 };
@@ -38,13 +38,13 @@ struct Desk {
 #[wasm_bindgen]
 impl Detector {
     /// Loads a bundle from the bytes of its `.tar`, on the processor, and blocks meanwhile. `settings` is JSON: `{precision?, …}`
-    /// and what `grice_core::session::Settings` holds.
+    /// and what `grice_core::session::SessionOptions` holds.
     ///
     /// # Errors
     /// An `Error` with `code: "bad_model"`, its message naming the file at fault, or `"bad_input"` for the settings.
     pub fn load(bundle_tar: &Uint8Array, settings: &str) -> Result<Detector, JsValue> {
         // A copy, since the caller's buffer lives outside wasm memory; dropped before the first batch.
-        let bundle = Bundle::from_tar_bytes(bundle_tar.to_vec()).map_err(to_js)?;
+        let bundle = Bundle::from_bytes(bundle_tar.to_vec()).map_err(to_js)?;
         let (settings, options) = read_settings(settings, Device::Cpu)?;
         let model = Model::load(&bundle, &options).map_err(to_js)?;
         Detector::new(bundle, model, &settings, options)
@@ -55,7 +55,7 @@ impl Detector {
     #[cfg(feature = "gpu")]
     pub fn open(bundle_tar: Uint8Array, settings: String, device: String) -> Task {
         Task(Box::pin(async move {
-            let bundle = Bundle::from_tar_bytes(bundle_tar.to_vec()).map_err(to_js)?;
+            let bundle = Bundle::from_bytes(bundle_tar.to_vec()).map_err(to_js)?;
             let device = device.parse().map_err(|problem: String| coded("bad_input", &problem))?;
             let (settings, options) = read_settings(&settings, device)?;
             let model = Model::open(&bundle, &options).await.map_err(to_js)?;
@@ -169,7 +169,7 @@ impl Detector {
         }
     }
 
-    fn new(bundle: Bundle, model: Model, settings: &Settings, options: Options) -> Result<Detector, JsValue> {
+    fn new(bundle: Bundle, model: Model, settings: &SessionOptions, options: Options) -> Result<Detector, JsValue> {
         let engine = model.build_engine(1).map_err(to_js)?;
         let digest = bundle.model_digest(model.precision()).map_err(to_js)?;
         let is_gpu = engine.info().device == "gpu";
@@ -186,7 +186,7 @@ impl Desk {
     }
 }
 
-fn read_settings(settings: &str, device: Device) -> Result<(Settings, Options), JsValue> {
+fn read_settings(settings: &str, device: Device) -> Result<(SessionOptions, Options), JsValue> {
     let mut settings: serde_json::Map<String, serde_json::Value> = read_json("settings", settings)?;
     let precision = settings.remove("precision").map(serde_json::from_value).transpose();
     let precision = precision.map_err(|error| coded("bad_input", &format!("precision: {error}")))?;

@@ -12,7 +12,7 @@ mod quantize;
 mod serve;
 mod values;
 
-pub(crate) use crate::serve_options::{LogFormat, ServeOptions};
+pub(crate) use crate::serve::options::{LogFormat, ServeOptions};
 pub(crate) use bench::Bench;
 pub(crate) use common::{Color, Common, On};
 pub(crate) use compile::Compile;

@@ -1,7 +1,7 @@
 //! `serve`.
 
 use super::values::Threshold;
-use crate::serve_options::ServeOptions;
+use crate::serve::options::ServeOptions;
 use clap::Args as ClapArgs;
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! `profile latency`: times of whole batches.
 
 use super::statistics::{Statistics, digits_for, rounded};
-use super::{Subject, counted, load_subject, requests, synthetic_batch};
+use super::{Subject, counted, load_subject, synthetic_batch};
 use crate::args::{Common, ProfileLatency, Shape};
 use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file, write_stdout};
@@ -43,9 +43,6 @@ pub(crate) struct Measured {
 }
 
 pub(super) fn run(args: &ProfileLatency, common: &Common) -> Result<()> {
-    if args.stdin {
-        return requests::run(common);
-    }
     args.output.as_deref().map_or(Ok(()), check_writable)?;
     let mut subject = load_subject(common)?;
     let measure = |shape: &Shape| measure_latency(&mut subject, *shape, args.warmup, args.runs.get());

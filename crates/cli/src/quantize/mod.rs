@@ -9,8 +9,6 @@ mod report;
 mod samples;
 mod target;
 
-pub(crate) use target::write_file;
-
 use crate::args::{Common, Quantize, QuantizeMethod, QuantizeMode};
 use crate::error::{CliError, Result};
 use crate::model::{quietly, threads};
@@ -19,7 +17,7 @@ use crate::progress::Spinner;
 use crate::terminal::Terminal;
 use grice_core::{Batch, Engine, Options, plan_engine};
 use grice_quantize::{
-    Activations, Answers, Evaluate, Gate, Judged, Method, Mode, Ranges, Rows, Source, Step, quantize_within,
+    Activations, Answers, Evaluate, Gate, Judged, Method, Mode, Phase, Ranges, Rows, Source, quantize_within,
 };
 use origin::Origin;
 use report::Outcome;
@@ -104,19 +102,21 @@ fn quantize(
     let as_written = source.mode() == Mode::Static;
     let mut evaluate = OnEngine { place: origin.place(), labels: columns.len(), as_written, options };
     let calibrated = calibrated.as_ref().map(|(activations, ranges)| (activations, ranges));
-    let mut progress = |step: Step<'_>| spinner.say(&describe(step));
+    let mut progress = |step: Phase<'_>| spinner.say(&describe(step));
     let judged: Judged =
         quantize_within(&source, &onnx, calibrated, &gate, &mut evaluate, &mut progress).map_err(failed)?;
     let judged_by = if data.is_some() { "data" } else { "calibration" };
     Ok(Outcome::judged(judged, method, samples, judged_by, args.force))
 }
 
-fn describe(step: Step<'_>) -> String {
+fn describe(step: Phase<'_>) -> String {
     match step {
-        Step::Before => "judging the fp32 model".to_owned(),
-        Step::Whole => "judging the quantized model".to_owned(),
-        Step::Measuring { layer, place, of } => format!("below the floor; measuring layer {place} of {of}: {layer}"),
-        Step::Keeping { layer } => format!("keeping in fp32: {layer}"),
+        Phase::Before => "judging the fp32 model".to_owned(),
+        Phase::Whole => "judging the quantized model".to_owned(),
+        Phase::Measuring { layer, place, of } => {
+            format!("below the floor; measuring layer {place} of {of}: {layer}")
+        }
+        Phase::Keeping { layer } => format!("keeping in fp32: {layer}"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::args::Format;
 use crate::error::{CliError, Result};
-use crate::labels::read_labels;
+use crate::eval::read_labels;
 use crate::rows::{Row, RowError, RowReader, kind_of, value_of};
 use grice_core::{Detector, PerMaxim};
 use serde_json::Value;

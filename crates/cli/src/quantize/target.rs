@@ -4,10 +4,10 @@ use super::origin::Origin;
 use super::report::Outcome;
 use crate::args::{Quantize, QuantizeMode};
 use crate::error::{CliError, Result};
+use crate::output::replace_file;
 use grice_core::{Bundle, file_digest};
 use serde_json::{Map, Value, json};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// An output that may be written.
@@ -58,7 +58,7 @@ impl Target {
     pub(crate) fn write(&self, origin: &Origin, outcome: &Outcome) -> Result<()> {
         match (self, origin) {
             (Target::Bundle { folder, own }, Origin::Bundle(bundle, _)) => write_bundle(folder, *own, bundle, outcome),
-            (Target::File(path) | Target::Bundle { folder: path, .. }, _) => write_file(path, &outcome.onnx),
+            (Target::File(path) | Target::Bundle { folder: path, .. }, _) => replace_file(path, &outcome.onnx),
         }
     }
 }
@@ -75,10 +75,10 @@ fn write_bundle(folder: &Path, own: bool, bundle: &Bundle, outcome: &Outcome) ->
             names.extend(bundle.weight_files(other)?);
         }
         for name in names {
-            write_file(&folder.join(&name), &bundle.file(&name)?)?;
+            replace_file(&folder.join(&name), &bundle.file(&name)?)?;
         }
     }
-    write_file(&folder.join(&path), &outcome.onnx)?;
+    replace_file(&folder.join(&path), &outcome.onnx)?;
     let Some(fields) = manifest.as_object_mut() else {
         return Err(CliError::Manifest("not an object".to_owned()));
     };
@@ -101,7 +101,7 @@ fn write_bundle(folder: &Path, own: bool, bundle: &Bundle, outcome: &Outcome) ->
         None => forget(fields, "fused", &path),
     }
     let text = serde_json::to_string_pretty(&manifest).unwrap_or_default() + "\n";
-    write_file(&folder.join("grice.json"), text.as_bytes())
+    replace_file(&folder.join("grice.json"), text.as_bytes())
 }
 
 /// Removes what is said of a file.
@@ -109,20 +109,6 @@ fn forget(fields: &mut Map<String, Value>, field: &str, path: &str) {
     if let Some(object) = fields.get_mut(field).and_then(Value::as_object_mut) {
         object.remove(path);
     }
-}
-
-/// Writes a file whole or not at all.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
-    let write = || -> io::Result<()> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder)?;
-        }
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(".part");
-        fs::write(&unfinished, bytes)?;
-        fs::rename(&unfinished, path)
-    };
-    write().map_err(|source| CliError::Write { place: path.display().to_string(), source })
 }
 
 fn name_of(mode: QuantizeMode) -> &'static str {

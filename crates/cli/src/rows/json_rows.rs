@@ -16,11 +16,11 @@ pub(super) struct JsonRows<R> {
     lines: u64,
     /// Lines that were looked at and are still to be read.
     ahead: VecDeque<Numbered>,
-    form: Form,
+    layout: Layout,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum Layout {
     /// Nothing was read yet.
     Unknown,
     Lines,
@@ -32,7 +32,7 @@ enum Form {
 
 impl<R: BufRead> JsonRows<R> {
     pub(super) fn new(reader: R) -> JsonRows<R> {
-        JsonRows { reader, lines: 0, ahead: VecDeque::new(), form: Form::Unknown }
+        JsonRows { reader, lines: 0, ahead: VecDeque::new(), layout: Layout::Unknown }
     }
 
     /// The line that is to be read next, from 1.
@@ -49,12 +49,12 @@ impl<R: BufRead> JsonRows<R> {
     /// # Errors
     /// Those of the reader; and for an array whose brackets and commas do not fit, after which nothing in it can be told apart.
     pub(super) fn next(&mut self) -> io::Result<Option<Numbered>> {
-        if self.form == Form::Unknown {
+        if self.layout == Layout::Unknown {
             let is_array = self.skip_space()? == Some(b'[');
-            self.form = if is_array { Form::Array { needs_comma: false } } else { Form::Lines };
+            self.layout = if is_array { Layout::Array { needs_comma: false } } else { Layout::Lines };
             self.reader.consume(usize::from(is_array));
         }
-        if let Form::Array { needs_comma } = self.form
+        if let Layout::Array { needs_comma } = self.layout
             && let Some(item) = self.next_item(needs_comma)?
         {
             return Ok(Some(item));
@@ -67,7 +67,7 @@ impl<R: BufRead> JsonRows<R> {
         match (self.skip_space()?, needs_comma) {
             (Some(b']'), _) => {
                 self.reader.consume(1);
-                self.form = Form::Lines;
+                self.layout = Layout::Lines;
                 Ok(None)
             }
             (Some(b','), true) => {
@@ -108,7 +108,7 @@ impl<R: BufRead> JsonRows<R> {
             self.lines += line_feeds(&buffer[..used]);
             self.reader.consume(used);
             if found != Found::More {
-                self.form = Form::Array { needs_comma: true };
+                self.layout = Layout::Array { needs_comma: true };
                 let line = match length > LINE_BYTES_MAX {
                     true => Line::TooLong { bytes: length as u64 },
                     false => Line::Whole { bytes: on_one_line(bytes.split(|&byte| byte == b'\n')), ended: true },

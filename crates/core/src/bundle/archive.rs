@@ -1,5 +1,7 @@
 //! The bytes of a `.tar` → where in them each file lies. Nothing is copied, so an archive of weights is held once.
 
+use super::bytes::Bytes;
+use super::names::MANIFEST;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +16,7 @@ const FILES_MOST: usize = 1 << 16;
 /// An archive and its files by their paths, links followed.
 #[derive(Debug)]
 pub(super) struct Archive {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     files: BTreeMap<String, Range<usize>>,
 }
 
@@ -23,9 +25,9 @@ impl Archive {
     ///
     /// # Errors
     /// [`Error::BundleFile`] naming the member at fault.
-    pub(super) fn read(bytes: Vec<u8>) -> Result<Archive> {
+    pub(super) fn read(bytes: Bytes) -> Result<Archive> {
         let mut members = Members::default();
-        let mut entries = tar::Archive::new(bytes.as_slice());
+        let mut entries = tar::Archive::new(&*bytes);
         for entry in entries.entries().map_err(|error| unreadable(&error))? {
             let entry = entry.map_err(|error| unreadable(&error))?;
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -149,11 +151,10 @@ fn join(folder: &str, path: &str) -> Option<String> {
 
 /// `name/grice.json` and its neighbours → `grice.json` and its neighbours.
 fn strip_top_folder(files: BTreeMap<String, Range<usize>>) -> BTreeMap<String, Range<usize>> {
-    if files.contains_key(super::MANIFEST) {
+    if files.contains_key(MANIFEST) {
         return files;
     }
-    let top =
-        files.keys().find_map(|name| Some(format!("{}/", name.strip_suffix(super::MANIFEST)?.strip_suffix('/')?)));
+    let top = files.keys().find_map(|name| Some(format!("{}/", name.strip_suffix(MANIFEST)?.strip_suffix('/')?)));
     match top {
         Some(top) if !top.trim_end_matches('/').contains('/') => {
             files.into_iter().filter_map(|(name, range)| Some((name.strip_prefix(&top)?.to_owned(), range))).collect()

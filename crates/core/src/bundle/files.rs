@@ -1,6 +1,6 @@
 //! Where a bundle's files are, and their bytes.
 
-use super::Archive;
+use super::archive::Archive;
 use crate::{Error, Result};
 use sha2::{Digest, Sha256};
 use std::borrow::Cow;

@@ -1,7 +1,9 @@
 //! The compiled engine beside a bundle's model: made once for a device, and found again at every start on it.
 
-use super::{Form, Plan, open_adapter, self_test, wait_for};
-use crate::{Bounds, Bundle, Device, Error, Options, Planner, Result};
+use super::open::{open_adapter, wait_for};
+use super::plan::OnDevice;
+use super::{Bounds, Plan, comparison};
+use crate::{Bundle, Device, Error, Options, Result};
 use grice_gpu::{Answers, CompiledPlan, GpuPlan, Origin};
 use grice_model::{Batch, Logits, Precision};
 use std::path::{Path, PathBuf};
@@ -40,15 +42,14 @@ pub fn compile(bundle: &Bundle, options: &Options, clock: fn() -> Duration) -> R
 }
 
 async fn compile_for(bundle: &Bundle, options: &Options, clock: fn() -> Duration) -> Result<Compilation> {
-    let mut planner = Planner::new(bundle, options);
-    let precision = planner.precision();
+    let precision = options.precision_of(bundle);
     let Some(path) = bundle.compiled_path(precision, options.gpu_cache.as_deref())? else {
         let reason = "a compiled engine lies beside its bundle, and this bundle is neither a folder nor a .tar file; for the model \
                       compiled in it lies in the cache folder: set GRICE_CACHE_DIR";
         return Err(Error::Gpu(reason.to_owned()));
     };
     let start = clock();
-    let network = planner.take_network()?;
+    let network = bundle.network(precision)?;
     let imported = clock();
     let (labels, embedding_rows) = (network.labels(), network.embedding_rows());
     let origin = Origin { digest: bundle.model_digest(precision)?, precision, labels, embedding_rows };
@@ -61,9 +62,9 @@ async fn compile_for(bundle: &Bundle, options: &Options, clock: fn() -> Duration
     let told = |error: grice_gpu::GpuError| Error::Gpu(error.to_string());
     let planning = clock();
     let plan = GpuPlan::new(&gpu, program.clone(), labels).await.map_err(told)?;
-    let batch = self_test::batch(&network).map_err(Error::Gpu)?;
-    let expected = self_test::answer(network, precision, &batch).map_err(Error::Gpu)?;
-    self_test::compare_answers(&batch, &expected, precision, &plan).await.map_err(Error::Gpu)?;
+    let batch = comparison::batch(&network).map_err(Error::Gpu)?;
+    let expected = comparison::answer(network, precision, &batch).map_err(Error::Gpu)?;
+    comparison::compare_answers(&batch, &expected, precision, &plan).await.map_err(Error::Gpu)?;
     let writing = clock();
     let bytes = plan.compile(&path, &program, origin, answers_of(&batch, &expected)).map_err(told)?;
     let written = clock();
@@ -88,8 +89,9 @@ async fn compile_for(bundle: &Bundle, options: &Options, clock: fn() -> Duration
     })
 }
 
-/// As [`super::reuse_compiled`].
-pub(super) async fn reuse(
+/// The plan out of the compiled engine of a bundle's model, where there is one that can be used on [`Options::device`], and why one
+/// was left aside. Neither the ONNX file is read then nor the processor's answers worked out anew.
+pub(crate) async fn reuse_compiled(
     bundle: &Bundle,
     precision: Precision,
     options: &Options,
@@ -131,7 +133,7 @@ async fn reopen(
     let gpu = open_adapter(options, index).await.map_err(|_| None)?;
     let plan = load(&gpu, &compiled, precision).await.map_err(Some)?;
     let bounds = Bounds { embedding_rows: compiled.origin().embedding_rows, ..Bounds::default() };
-    let form = Form::Gpu(gpu, plan);
+    let form = OnDevice::Gpu(gpu, plan);
     Ok(Plan { form, bounds, fallback_reason: None, compiled: Some(path.to_owned()), warnings: Vec::new() })
 }
 
@@ -150,7 +152,7 @@ async fn load(gpu: &grice_gpu::Gpu, compiled: &CompiledPlan, precision: Precisio
             *value = f32::from_bits(*bits);
         }
     }
-    self_test::compare_answers(&batch, &expected, precision, &plan).await?;
+    comparison::compare_answers(&batch, &expected, precision, &plan).await?;
     Ok(plan)
 }
 

@@ -4,8 +4,7 @@
 //! the keys of rows that left are remembered for a while, so that one that comes back is hot at once. A scan over many
 //! turns that never return costs the hot rows nothing.
 
-use super::LogitsRow;
-use grice_model::Precision;
+use super::{CacheKey, LogitsRow};
 use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter, unsync};
 use std::fmt;
 
@@ -16,44 +15,10 @@ const SLOT_BYTES: u64 = 80;
 /// bytes for the counts and the allocator in front of the logits.
 const ENTRY_BYTES: u64 = 3 * SLOT_BYTES + 3 * 8 + 32;
 
-/// Names a sequence as one model sees it. 256 bits of BLAKE3: nobody finds two sequences with one key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CacheKey([u8; 32]);
-
-impl CacheKey {
-    /// Its bytes, for a cache outside the process.
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-/// Makes the keys of one model.
-#[derive(Clone)]
-pub struct Keyer {
-    model: [u8; 32],
-    /// Reused from key to key.
-    bytes: Vec<u8>,
-}
-
 /// Rows of logits by key. Thresholds and temperatures are applied after look-up, so changing them empties nothing.
 pub struct LogitsCache {
     rows: unsync::Cache<CacheKey, LogitsRow, Bytes, DefaultHashBuilder, CountEvictions>,
     evictions: u64,
-}
-
-impl Keyer {
-    /// For the model of this digest at this precision.
-    pub fn new(bundle_digest: &str, precision: Precision) -> Keyer {
-        let model = format!("{precision}:{bundle_digest}");
-        Keyer { model: blake3::derive_key("grice 2026 key of cached logits", model.as_bytes()), bytes: Vec::new() }
-    }
-
-    /// The key of a sequence of token ids.
-    pub fn key(&mut self, ids: &[u32]) -> CacheKey {
-        self.bytes.clear();
-        self.bytes.extend(ids.iter().flat_map(|id| id.to_le_bytes()));
-        CacheKey(*blake3::keyed_hash(&self.model, &self.bytes).as_bytes())
-    }
 }
 
 impl LogitsCache {
@@ -124,18 +89,6 @@ impl Lifecycle<CacheKey, LogitsRow> for CountEvictions {
     }
 }
 
-impl fmt::Debug for CacheKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Keyer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keyer").finish_non_exhaustive()
-    }
-}
-
 impl fmt::Debug for LogitsCache {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogitsCache").field("rows", &self.len()).field("bytes", &self.bytes()).finish_non_exhaustive()
@@ -144,10 +97,12 @@ impl fmt::Debug for LogitsCache {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Keyer;
     use super::*;
+    use grice_model::Precision;
 
     fn filled(rows: u32, labels: usize, bytes_max: u64) -> LogitsCache {
-        let mut keyer = Keyer::new("digest", Precision::Fp32);
+        let keyer = Keyer::new("digest", Precision::Fp32);
         let mut cache = LogitsCache::new(bytes_max);
         for id in 0..rows {
             cache.insert(keyer.key(&[id]), vec![id as f32; labels].into());
@@ -172,7 +127,7 @@ mod tests {
     fn evictions_are_counted_and_replacements_are_not() {
         let cache = filled(50_000, 4, 1 << 20);
         assert_eq!(cache.evictions() + cache.len() as u64, 50_000);
-        let mut keyer = Keyer::new("digest", Precision::Fp32);
+        let keyer = Keyer::new("digest", Precision::Fp32);
         let mut cache = filled(1, 4, 1 << 20);
         cache.insert(keyer.key(&[0]), vec![7.0; 4].into());
         assert_eq!((cache.len(), cache.evictions()), (1, 0));

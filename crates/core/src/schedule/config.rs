@@ -44,6 +44,18 @@ pub struct Config {
     pub cache_bytes_max: u64,
 }
 
+/// A processor gains nothing from more: the activations no longer stay in its cache.
+const CPU_BATCH_TOKENS_MAX: usize = 1024;
+/// 64 sequences of 128 tokens, which fill a large GPU.
+const GPU_BATCH_TOKENS_MAX: usize = 8192;
+
+impl Config {
+    /// The [`Config::batch_tokens_max`] that suits a device, `"cpu"` or `"gpu"`.
+    pub fn batch_tokens_for(device: &str) -> usize {
+        if device == "gpu" { GPU_BATCH_TOKENS_MAX } else { CPU_BATCH_TOKENS_MAX }
+    }
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {

@@ -1,8 +1,7 @@
 //! Who waits for what: requests, and the sequences that they own together.
 
-use super::cache::CacheKey;
 use super::queue::{JobId, Waiting};
-use super::{EngineId, Priority, Request, RequestId, Source, Time};
+use super::{CacheKey, EngineId, Priority, Request, RequestId, Source, Time};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 

@@ -80,7 +80,7 @@ struct Place {
 }
 
 /// A batch in the making, for one engine.
-struct Draft {
+struct Forming {
     rules: Rules,
     batch_number: u64,
     /// `None` if even sequences that an engine failed may go there.
@@ -146,7 +146,7 @@ impl Queue {
     /// everybody go.
     pub(super) fn form_batch(&mut self, engine: Option<EngineId>) -> Vec<JobId> {
         let Some((lane, anchor)) = self.anchor(engine) else { return Vec::new() };
-        let mut draft = Draft {
+        let mut forming = Forming {
             rules: self.rules,
             batch_number: self.batches_formed,
             engine,
@@ -157,18 +157,18 @@ impl Queue {
         };
         let mut alone = false;
         if let Some(place) = self.lanes[lane].remove(anchor) {
-            draft.anchor_tokens = place.waiting.tokens;
-            draft.take(anchor, place.waiting.tokens);
+            forming.anchor_tokens = place.waiting.tokens;
+            forming.take(anchor, place.waiting.tokens);
             alone = place.waiting.alone;
         }
         for lane in self.lanes.iter_mut().rev().filter(|_| !alone) {
-            draft.take_overdue(lane);
-            draft.take_alike(lane);
+            forming.take_overdue(lane);
+            forming.take_alike(lane);
         }
         self.batches_formed += 1;
-        self.rows -= draft.jobs.len();
-        self.tokens -= draft.tokens;
-        draft.jobs
+        self.rows -= forming.jobs.len();
+        self.tokens -= forming.tokens;
+        forming.jobs
     }
 
     fn place(&mut self, job: JobId, place: Place, priority: Priority) {
@@ -214,7 +214,7 @@ impl Lane {
     }
 }
 
-impl Draft {
+impl Forming {
     fn take(&mut self, job: JobId, tokens: usize) {
         self.jobs.push(job);
         self.tokens += tokens;

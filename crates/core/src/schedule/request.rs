@@ -1,6 +1,6 @@
 //! What is asked of the schedule and what it answers.
 
-use super::Time;
+use super::{CacheKey, Time};
 use grice_model::Batch;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +48,8 @@ pub enum Caching {
 pub struct Request {
     /// Its token ids; at least one.
     pub ids: Arc<[u32]>,
+    /// Their key, by [`super::Schedule::keyer`], of whoever needed it before; else it is worked out.
+    pub key: Option<CacheKey>,
     /// Which requests it may overtake.
     pub priority: Priority,
     /// When an answer is of no use any more.
@@ -59,7 +61,7 @@ pub struct Request {
 impl Request {
     /// A request of normal priority without a deadline, that may share.
     pub fn new(ids: impl Into<Arc<[u32]>>) -> Request {
-        Request { ids: ids.into(), priority: Priority::Normal, deadline: None, caching: Caching::Use }
+        Request { ids: ids.into(), key: None, priority: Priority::Normal, deadline: None, caching: Caching::Use }
     }
 }
 

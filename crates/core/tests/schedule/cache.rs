@@ -15,7 +15,7 @@ fn it_answers_what_was_last_put_in_or_nothing_and_stays_within_its_bytes() {
     let actions = vec((0_u32..50, prop::option::of((0_u16..1000, 1_usize..40))), 1..400);
     let mut runner = TestRunner::new(Cases { cases: 200, failure_persistence: None, ..Cases::default() });
     let outcome = runner.run(&(0_u64..8_000, actions), |(bytes_max, actions)| {
-        let mut keyer = Keyer::new("digest", Precision::Int8);
+        let keyer = Keyer::new("digest", Precision::Int8);
         let mut cache = LogitsCache::new(bytes_max);
         let mut all: HashMap<CacheKey, LogitsRow> = HashMap::new();
         for (id, put) in actions {
@@ -40,7 +40,7 @@ fn it_answers_what_was_last_put_in_or_nothing_and_stays_within_its_bytes() {
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
 fn nothing_is_lost_while_there_is_room() {
-    let mut keyer = Keyer::new("digest", Precision::Fp32);
+    let keyer = Keyer::new("digest", Precision::Fp32);
     let mut cache = LogitsCache::new(1 << 20);
     let rows = 1000_u32;
     (0..rows).for_each(|id| cache.insert(keyer.key(&[id]), vec![id as f32; 4].into()));
@@ -53,7 +53,7 @@ fn nothing_is_lost_while_there_is_room() {
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
 fn scans_cost_it_less_than_they_cost_lru() {
-    let mut keyer = Keyer::new("digest", Precision::Fp32);
+    let keyer = Keyer::new("digest", Precision::Fp32);
     let mut cache = LogitsCache::new(128 * 1024);
     let mut asked = Vec::new();
     let mut once = 1000..;
@@ -82,7 +82,7 @@ fn keys_differ_by_model_precision_and_ids() {
     let long: Vec<u32> = (0..500).collect();
     let other_end = [&long[..499], &[7]].concat();
     for (digest, precision) in [("a", Precision::Fp32), ("b", Precision::Fp32), ("a", Precision::Int8)] {
-        let mut keyer = Keyer::new(digest, precision);
+        let keyer = Keyer::new(digest, precision);
         for ids in [&[1, 2][..], &[2, 1], &[1], &[1, 2, 0], &[0x0201], &[1 << 24], &[], &long, &other_end] {
             assert!(keys.insert(keyer.key(ids)), "{digest} {precision} {ids:?}");
             assert_eq!(keyer.key(ids), Keyer::new(digest, precision).key(ids), "a key does not depend on earlier ones");

@@ -452,15 +452,30 @@ fn logits_from_elsewhere_are_as_good_as_its_own() {
     accept(&mut there, request(1, 5), at(0));
     let run = run(&mut there, at(0));
     finish(&mut there, &run, at(1));
-    let key = here.key(&ids(1, 5));
-    assert_eq!(key, there.key(&ids(1, 5)), "one key in every process");
+    let key = here.keyer().key(&ids(1, 5));
+    assert_eq!(key, there.keyer().key(&ids(1, 5)), "one key in every process");
     let row = there.peek(&key).expect("it ran there");
     assert!(here.peek(&key).is_none());
-    let broken = here.key(&ids(2, 5));
+    let broken = here.keyer().key(&ids(2, 5));
     here.seed(broken, vec![f32::INFINITY; LABELS].into());
     here.seed(key, row);
     assert!(matches!(here.push(request(1, 5), at(2)), Pushed::Answered(row) if row[..] == logits_of(&ids(1, 5))));
     accept(&mut here, request(2, 5), at(2));
     let counters = here.counters();
     assert_eq!((counters.cache_hits_total, counters.cache_misses_total, counters.cache_entries), (1, 1, 1));
+}
+
+/// Whoever has worked out the key of a request hands it over.
+#[cfg_attr(not(target_arch = "wasm32"), test)]
+#[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
+fn a_request_is_filed_under_the_key_that_it_carries() {
+    let mut schedule = schedule(Config::default());
+    let key = schedule.keyer().key(&ids(7, 5));
+    let keyed = |first| Request { key: Some(key), ..request(first, 5) };
+    accept(&mut schedule, keyed(7), at(0));
+    accept(&mut schedule, request(7, 5), at(0));
+    assert_eq!(schedule.counters().coalesced_total, 1, "the same key as without one");
+    // Only the key is looked at, so another sequence under it shares too.
+    accept(&mut schedule, keyed(8), at(0));
+    assert_eq!(schedule.counters().coalesced_total, 2);
 }

@@ -118,7 +118,7 @@ impl World {
         let ids: Arc<[u32]> = ids.into();
         let deadline = ask.patience.map(|patience| self.now + patience);
         let caching = if ask.bypass { Caching::Bypass } else { Caching::Use };
-        let request = Request { ids: Arc::clone(&ids), priority: ask.priority, deadline, caching };
+        let request = Request { priority: ask.priority, deadline, caching, ..Request::new(Arc::clone(&ids)) };
         self.expire();
         let before = self.schedule.counters();
         let pushed = self.schedule.push(request, self.now);

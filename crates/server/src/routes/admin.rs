@@ -1,8 +1,8 @@
 //! What only the administrator may do.
 
-use super::json_response;
+use super::body::json_response;
+use crate::app::App;
 use crate::problem::Problem;
-use crate::server::App;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};

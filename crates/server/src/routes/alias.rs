@@ -1,15 +1,12 @@
 //! The paths and bodies of GriceBench's own server, kept for its clients.
 
+use super::body::{expect_json, json_response, read_body};
 use super::detect::{absent, caching_of};
 use super::input::{AliasItem, Thresholds, parse_json};
-use super::{expect_json, json_response, read_body};
-use crate::envelope::Arrival;
+use crate::app::App;
+use crate::arrival::Arrival;
+use crate::judging::{Judging, Question};
 use crate::problem::Problem;
-use crate::served::Served;
-use crate::server::App;
-use crate::statistics::Attempt;
-use crate::texts::Tokenized;
-use crate::timing::Timing;
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -18,7 +15,7 @@ use axum::response::IntoResponse;
 use grice_core::{PerMaxim, THRESHOLD_EXPECTED};
 use serde::Serialize;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 #[derive(Serialize)]
 struct Answer {
@@ -51,18 +48,14 @@ async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Re
     let (head, body) = request.into_parts();
     expect_json(&head.headers)?;
     let body = read_body(app, &head.headers, body, arrival).await?;
-    let (reader, start) = (Arc::clone(app), arrival.start);
-    let work = move |body: &[u8]| Prepared::read(&reader, body, start);
+    let (reader, arrived) = (Arc::clone(app), *arrival);
+    let work = move |body: &[u8]| read(&reader, body, &arrived);
     let (prepared, _place) = app.lanes.run(body.len(), arrival.deadline, move || work(&body)).await?;
-    let Prepared { served, attempt, thresholds, tokenized, tokenize } = prepared?;
-    let inferred = served.infer(&[tokenized.ids], arrival.deadline, caching_of(&head.headers)).await?;
-    let inferred = inferred.into_iter().next().ok_or_else(|| Problem::internal("no logits for a turn"))??;
-    let mut timing = Timing::new(tokenize);
-    timing.add(&inferred);
+    let (mut judging, question) = prepared?;
+    let found = judging.judge(&app.metrics, &[&question], arrival.deadline, caching_of(&head.headers)).await?;
+    let found = found.into_iter().next().ok_or_else(|| Problem::internal("no logits for a turn"))?;
+    let verdict = found?.verdict;
     let start = Instant::now();
-    let verdict = served.reader().verdict_above(&thresholds, &inferred.row, tokenized.reading);
-    let verdict = verdict.map_err(|error| Problem::from(&error))?;
-    app.metrics.count_verdict(&verdict);
     let took = arrival.start.elapsed();
     let answer = Answer {
         violations: verdict.violations,
@@ -71,34 +64,19 @@ async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Re
         latency_ms: (took.as_secs_f64() * 1e6).round() / 1e3,
     };
     let mut response = json_response(StatusCode::OK, &answer);
-    timing.output = start.elapsed();
-    timing.write(response.headers_mut(), took);
-    attempt.succeed(&timing);
+    judging.timing.output += start.elapsed();
+    judging.timing.write(response.headers_mut(), took);
+    judging.succeed();
     Ok(response)
 }
 
-/// A turn made ready to run.
-struct Prepared {
-    served: Arc<Served>,
-    attempt: Attempt,
-    thresholds: PerMaxim<f32>,
-    tokenized: Tokenized,
-    tokenize: Duration,
-}
-
-impl Prepared {
-    fn read(app: &App, body: &[u8], arrived: Instant) -> Result<Prepared, Problem> {
-        let mut item: AliasItem = parse_json(body)?;
-        let served = app.catalog.find(None)?;
-        let attempt = Attempt::new(&served, arrived);
-        let thresholds = match item.threshold {
-            Some(value) => Thresholds::all(value)
-                .over(served.reader().thresholds())
-                .map_err(|_| Problem::unusable(format!("`threshold` must be {THRESHOLD_EXPECTED}")))?,
-            None => *served.reader().thresholds(),
-        };
-        let start = Instant::now();
-        let tokenized = served.tokenize(&item.turn())?;
-        Ok(Prepared { served, attempt, thresholds, tokenized, tokenize: start.elapsed() })
-    }
+fn read(app: &App, body: &[u8], arrival: &Arrival) -> Result<(Judging, Question), Problem> {
+    let mut item: AliasItem = parse_json(body)?;
+    let served = app.catalog.find(None)?;
+    let mut judging = Judging::new(Arc::clone(&served), arrival);
+    let above = |value| Thresholds::all(value).over(served.task().thresholds());
+    let thresholds = item.threshold.map(above).transpose();
+    let thresholds = thresholds.map_err(|_| Problem::unusable(format!("`threshold` must be {THRESHOLD_EXPECTED}")))?;
+    let question = judging.prepare(&item.turn(), thresholds)?;
+    Ok((judging, question))
 }

@@ -1,9 +1,9 @@
 //! What the server and its models say of themselves, whichever way they are asked.
 
 use super::outputs::OutputKind;
+use crate::app::App;
 use crate::problem::Problem;
 use crate::served::Served;
-use crate::server::App;
 use axum::http::StatusCode;
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ pub(crate) fn inputs() -> Vec<TensorInfo> {
 }
 
 pub(crate) fn outputs(served: &Served) -> Vec<TensorInfo> {
-    let labels = served.reader().manifest().labels.len() as i64;
+    let labels = served.task().manifest().labels.len() as i64;
     let output = |kind: OutputKind| TensorInfo { name: kind.name(), datatype: "FP32", dims: vec![labels] };
     OutputKind::ALL.map(output).into()
 }

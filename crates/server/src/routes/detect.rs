@@ -1,13 +1,11 @@
 //! `POST /v1/detect` and its siblings.
 
+use super::body::{bytes_response, expect_json, read_body};
 use super::input::{Item, Items, items_problem};
-use super::{bytes_response, expect_json, read_body};
-use crate::envelope::{Arrival, LoggedText};
+use crate::app::App;
+use crate::arrival::{Arrival, LoggedText};
+use crate::judging::{Finding, Judging, Question};
 use crate::problem::Problem;
-use crate::served::{Inferred, Served};
-use crate::server::App;
-use crate::statistics::Attempt;
-use crate::texts::Tokenized;
 use crate::timing::Timing;
 use axum::Extension;
 use axum::body::Body;
@@ -15,8 +13,8 @@ use axum::extract::{Request, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, Response, StatusCode};
 use axum::response::IntoResponse;
+use grice_core::Verdict;
 use grice_core::schedule::Caching;
-use grice_core::{PerMaxim, Verdict};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,20 +41,15 @@ struct Asked {
     is_array: bool,
     /// Each turn, or why it cannot be judged.
     items: Vec<Result<Prepared, Problem>>,
-    shares: Vec<Share>,
+    /// One for each model that is asked.
+    shares: Vec<Judging>,
 }
 
 /// A turn made ready to run.
 struct Prepared {
-    served: Arc<Served>,
-    tokenized: Tokenized,
-    thresholds: Option<PerMaxim<f32>>,
-}
-
-/// What one model has to do with a request.
-struct Share {
-    attempt: Attempt,
-    timing: Timing,
+    /// The place of its model among the shares.
+    share: usize,
+    question: Question,
 }
 
 /// Judges one turn, or each of an array.
@@ -122,20 +115,13 @@ impl Asked {
 
     fn prepare(&mut self, app: &App, mut item: Item, arrival: &Arrival) -> Result<Prepared, Problem> {
         let served = app.catalog.find(item.model.as_deref())?;
-        if !self.shares.iter().any(|share| share.attempt.is_of(&served)) {
-            self.shares.push(Share { attempt: Attempt::new(&served, arrival.start), timing: Timing::default() });
+        let known = self.shares.iter().position(|share| Arc::ptr_eq(share.served(), &served));
+        let share = known.unwrap_or(self.shares.len());
+        if known.is_none() {
+            self.shares.push(Judging::new(Arc::clone(&served), arrival));
         }
-        let thresholds = item.thresholds.map(|given| given.over(served.reader().thresholds())).transpose()?;
-        let start = Instant::now();
-        let tokenized = served.tokenize(&item.turn());
-        if let Some(timing) = self.timing(&served) {
-            timing.tokenize += start.elapsed();
-        }
-        Ok(Prepared { tokenized: tokenized?, served, thresholds })
-    }
-
-    fn timing(&mut self, served: &Arc<Served>) -> Option<&mut Timing> {
-        self.shares.iter_mut().find(|share| share.attempt.is_of(served)).map(|share| &mut share.timing)
+        let thresholds = item.thresholds.map(|given| given.over(served.task().thresholds())).transpose()?;
+        Ok(Prepared { share, question: self.shares[share].prepare(&item.turn(), thresholds)? })
     }
 
     /// Judges what can be judged, whatever becomes of the others.
@@ -151,9 +137,7 @@ impl Asked {
                 }
             };
             // Neighbours for one model go to it together; nearly always that is all of them.
-            while let Some(Ok(item)) =
-                items.next_if(|next| matches!(next, Ok(next) if Arc::ptr_eq(&next.served, &run[0].served)))
-            {
+            while let Some(Ok(item)) = items.next_if(|next| matches!(next, Ok(next) if next.share == run[0].share)) {
                 run.push(item);
             }
             self.judge_run(app, &run, arrival, caching, &mut answers).await?;
@@ -169,19 +153,15 @@ impl Asked {
         caching: Caching,
         answers: &mut Vec<Result<String, Problem>>,
     ) -> Result<(), Problem> {
-        let served = &run[0].served;
-        let sequences: Vec<Arc<[u32]>> = run.iter().map(|item| Arc::clone(&item.tokenized.ids)).collect();
-        let inferred = served.infer(&sequences, arrival.deadline, caching).await?;
+        let share = &mut self.shares[run[0].share];
+        let questions: Vec<&Question> = run.iter().map(|item| &item.question).collect();
+        let found = share.judge(&app.metrics, &questions, arrival.deadline, caching).await?;
         let start = Instant::now();
-        for (item, inferred) in run.iter().zip(inferred) {
-            if let (Some(timing), Ok(inferred)) = (self.timing(served), &inferred) {
-                timing.add(inferred);
-            }
-            answers.push(inferred.and_then(|inferred| judge_one(app, item, &inferred)));
+        for found in found {
+            let write = |found: Finding| to_json(&Answer { verdict: &found.verdict, model: share.served().name() });
+            answers.push(found.and_then(write));
         }
-        if let Some(timing) = self.timing(served) {
-            timing.output += start.elapsed();
-        }
+        share.timing.output += start.elapsed();
         Ok(())
     }
 
@@ -218,18 +198,9 @@ impl Asked {
         let mut whole = Timing::default();
         self.shares.iter().for_each(|share| whole.join(&share.timing));
         whole.write(response.headers_mut(), arrival.start.elapsed());
-        self.shares.into_iter().for_each(|share| share.attempt.succeed(&share.timing));
+        self.shares.into_iter().for_each(Judging::succeed);
         response
     }
-}
-
-fn judge_one(app: &App, item: &Prepared, inferred: &Inferred) -> Result<String, Problem> {
-    let reader = item.served.reader();
-    let thresholds = item.thresholds.as_ref().unwrap_or(reader.thresholds());
-    let verdict = reader.verdict_above(thresholds, &inferred.row, item.tokenized.reading);
-    let verdict = verdict.map_err(|error| Problem::from(&error))?;
-    app.metrics.count_verdict(&verdict);
-    to_json(&Answer { verdict: &verdict, model: item.served.name() })
 }
 
 fn to_json(value: &impl Serialize) -> Result<String, Problem> {

@@ -1,8 +1,9 @@
 //! The parsers of request bodies, for a fuzzer: whatever the bytes are, they return.
 
+use super::bounds::Bounds;
 use super::input::{AliasItem, Items, parse_json};
 use super::outputs::Column;
-use super::tensors::{Bounds, InferRequest};
+use super::tensors::InferRequest;
 use super::tensors_json::write_answer;
 use crate::encoding::Coding;
 

@@ -1,7 +1,7 @@
 //! Whether the server lives, and whether it can answer.
 
-use super::json_response;
-use crate::server::App;
+use super::body::json_response;
+use crate::app::App;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Response, StatusCode};

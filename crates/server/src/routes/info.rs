@@ -1,7 +1,7 @@
 //! What the server says of itself: models, metrics, OpenAPI, the docs page.
 
-use super::{bytes_response, json_response};
-use crate::server::App;
+use super::body::{bytes_response, json_response};
+use crate::app::App;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_SECURITY_POLICY, LOCATION};
@@ -21,7 +21,7 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Response<Body> {
         .iter()
         .enumerate()
         .map(|(place, served)| {
-            let manifest = served.reader().manifest();
+            let manifest = served.task().manifest();
             let info = served.info();
             let (in_use, replicas) = served.runner().replicas();
             json!({
@@ -33,7 +33,7 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Response<Body> {
                 "device": info.device,
                 "fallback_reason": served.fallback_reason(),
                 "labels": manifest.labels,
-                "thresholds": served.reader().thresholds(),
+                "thresholds": served.task().thresholds(),
                 "max_tokens": manifest.max_tokens,
                 "digest": info.digest,
                 "ready": in_use > 0,

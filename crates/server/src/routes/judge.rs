@@ -1,17 +1,17 @@
 //! An inference request from its bytes to its columns, whichever way it came.
 
+use super::bounds::Bounds;
 use super::outputs::{Column, Output, OutputKind};
-use super::tensors::{Bounds, InferRequest, Inputs};
-use crate::envelope::Arrival;
+use super::tensors::{InferRequest, Inputs};
+use crate::app::App;
+use crate::arrival::Arrival;
+use crate::judging::{Finding, Judging, Question};
 use crate::problem::Problem;
-use crate::served::{Inferred, Served};
-use crate::server::App;
-use crate::statistics::Attempt;
+use crate::served::Served;
 use crate::timing::Timing;
-use grice_core::Reading;
 use grice_core::schedule::Caching;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// What an inference request is answered with.
 #[derive(Debug)]
@@ -28,16 +28,14 @@ struct Prepared {
     id: Option<String>,
     outputs: Vec<Output>,
     deadline: Instant,
-    /// Token ids of each row.
-    sequences: Vec<Arc<[u32]>>,
-    /// What its verdict is to say of it.
-    readings: Vec<Reading>,
-    tokenize: Duration,
+    judging: Judging,
+    /// One for each row.
+    questions: Vec<Question>,
 }
 
 /// What a model and the server allow.
 pub(crate) fn bounds(app: &App, served: &Served) -> Bounds {
-    let manifest = served.reader().manifest();
+    let manifest = served.task().manifest();
     Bounds { rows_max: app.settings.limits.items_max, tokens_max: manifest.max_tokens, labels: manifest.labels.len() }
 }
 
@@ -53,52 +51,47 @@ pub(crate) async fn judge(
     bytes: usize,
     read: impl FnOnce(Bounds) -> Result<InferRequest, Problem> + Send + 'static,
 ) -> Result<Judged, Problem> {
-    let attempt = Attempt::new(served, arrival.start);
-    let (reader, bounds, arrived) = (Arc::clone(served), bounds(app, served), *arrival);
-    let work = move || prepare(&reader, read(bounds)?, &arrived);
+    let judging = Judging::new(Arc::clone(served), arrival);
+    let (bounds, arrived) = (bounds(app, served), *arrival);
+    let work = move || prepare(judging, read(bounds)?, &arrived);
     let (prepared, _place) = app.lanes.run(bytes, arrival.deadline, work).await?;
-    let prepared = prepared?;
-    let mut timing = Timing::new(prepared.tokenize);
-    let inferred = served.infer(&prepared.sequences, prepared.deadline, caching).await?;
-    let inferred =
-        inferred.into_iter().enumerate().map(|(row, inferred)| inferred.map_err(|problem| of_row(row, problem)));
-    let inferred: Vec<Inferred> = inferred.collect::<Result<_, _>>()?;
-    inferred.iter().for_each(|inferred| timing.add(inferred));
+    let Prepared { id, outputs, deadline, mut judging, questions } = prepared?;
+    let questions: Vec<&Question> = questions.iter().collect();
+    let found = judging.judge(&app.metrics, &questions, deadline, caching).await?;
+    let found = found.into_iter().enumerate().map(|(row, found)| found.map_err(|problem| of_row(row, problem)));
+    let found: Vec<Finding> = found.collect::<Result<_, _>>()?;
     let start = Instant::now();
-    let columns = read_outputs(app, served, &prepared.outputs, &inferred, &prepared.readings)?;
-    timing.output = start.elapsed();
-    attempt.succeed(&timing);
-    Ok(Judged { id: prepared.id, outputs: prepared.outputs, columns, timing })
+    let columns = write_columns(served, &outputs, &found);
+    judging.timing.output += start.elapsed();
+    let timing = judging.timing;
+    judging.succeed();
+    Ok(Judged { id, outputs, columns, timing })
 }
 
 fn of_row(row: usize, problem: Problem) -> Problem {
     Problem { detail: format!("row {row}: {}", problem.detail), ..problem }
 }
 
-fn prepare(served: &Served, request: InferRequest, arrival: &Arrival) -> Result<Prepared, Problem> {
+fn prepare(mut judging: Judging, request: InferRequest, arrival: &Arrival) -> Result<Prepared, Problem> {
     let InferRequest { id, inputs, outputs, timeout } = request;
     let deadline = timeout.map_or(arrival.deadline, |timeout| arrival.deadline.min(arrival.start + timeout));
-    let start = Instant::now();
-    let (sequences, readings) = match inputs {
+    let questions = match inputs {
         Inputs::Tokens(rows) => {
-            check_ids(served, &rows)?;
-            let readings = vec![Reading::default(); rows.len()];
-            (rows.into_iter().map(Into::into).collect(), readings)
+            check_ids(judging.served(), &rows)?;
+            rows.into_iter().map(|ids| judging.prepare_ids(ids)).collect()
         }
         Inputs::Texts(turns) => {
-            let (mut sequences, mut readings) = (Vec::with_capacity(turns.len()), Vec::with_capacity(turns.len()));
+            let mut questions = Vec::with_capacity(turns.len());
             for (row, turn) in turns.iter().enumerate() {
-                let tokenized = served.tokenize(turn).map_err(|problem| of_row(row, problem))?;
-                sequences.push(tokenized.ids);
-                readings.push(tokenized.reading);
+                questions.push(judging.prepare(turn, None).map_err(|problem| of_row(row, problem))?);
                 if Instant::now() >= deadline {
                     return Err(Problem::deadline());
                 }
             }
-            (sequences, readings)
+            questions
         }
     };
-    Ok(Prepared { id, outputs, deadline, sequences, readings, tokenize: start.elapsed() })
+    Ok(Prepared { id, outputs, deadline, judging, questions })
 }
 
 fn check_ids(served: &Served, rows: &[Vec<u32>]) -> Result<(), Problem> {
@@ -113,27 +106,17 @@ fn check_ids(served: &Served, rows: &[Vec<u32>]) -> Result<(), Problem> {
 }
 
 /// The values of each output asked for, row by row, in the order of the manifest's labels.
-fn read_outputs(
-    app: &App,
-    served: &Served,
-    outputs: &[Output],
-    inferred: &[Inferred],
-    readings: &[Reading],
-) -> Result<Vec<Column>, Problem> {
-    let labels = &served.reader().manifest().labels;
-    let mut probabilities = Vec::with_capacity(inferred.len() * labels.len());
-    for (row, (inferred, &reading)) in inferred.iter().zip(readings).enumerate() {
-        let verdict = served.reader().verdict(&inferred.row, reading);
-        let verdict = verdict.map_err(|error| of_row(row, Problem::from(&error)))?;
-        app.metrics.count_verdict(&verdict);
-        probabilities.extend(labels.iter().map(|&label| *verdict.probabilities.get(label)));
-    }
+fn write_columns(served: &Served, outputs: &[Output], found: &[Finding]) -> Vec<Column> {
+    let labels = &served.task().manifest().labels;
     let columns = outputs.iter().map(|output| {
         let values = match output.kind {
-            OutputKind::Logits => inferred.iter().flat_map(|inferred| inferred.row.iter().copied()).collect(),
-            OutputKind::Probabilities => probabilities.clone(),
+            OutputKind::Logits => found.iter().flat_map(|found| found.row.iter().copied()).collect(),
+            OutputKind::Probabilities => {
+                let of = |found: &Finding, label| *found.verdict.probabilities.get(label);
+                found.iter().flat_map(|found| labels.iter().map(move |&label| of(found, label))).collect()
+            }
         };
-        output.column(inferred.len(), values, labels)
+        output.column(found.len(), values, labels)
     });
-    Ok(columns.collect())
+    columns.collect()
 }

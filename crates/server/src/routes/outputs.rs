@@ -1,6 +1,6 @@
 //! What an inference answers: the outputs that there are, and those as classes (the classification extension).
 
-use super::tensors::Bounds;
+use super::bounds::Bounds;
 use crate::problem::Problem;
 use grice_core::Maxim;
 

@@ -1,6 +1,7 @@
 //! Tensors of inference requests, whichever way they travel, and what they ask to be judged. No state and no I/O, so that a
 //! fuzzer can have it.
 
+use super::bounds::Bounds;
 use super::outputs::Output;
 use crate::problem::Problem;
 use grice_core::{Context, Turn};
@@ -23,15 +24,6 @@ pub(crate) enum Inputs {
     Texts(Vec<Turn>),
     /// Without padding.
     Tokens(Vec<Vec<u32>>),
-}
-
-/// Bounds on a request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) rows_max: usize,
-    pub(crate) tokens_max: usize,
-    /// Columns of an output.
-    pub(crate) labels: usize,
 }
 
 /// One input with its values.

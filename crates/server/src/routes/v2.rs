@@ -1,16 +1,16 @@
 //! The Open Inference Protocol v2 over HTTP, with the parts of Triton's that its clients call.
 
+use super::body::{bytes_response, json_response, read_body};
 use super::describe::{self, TensorInfo};
 use super::detect::caching_of;
 use super::input::parse_json;
 use super::judge::judge;
 use super::tensors::InferRequest;
 use super::tensors_json::write_answer;
-use super::{bytes_response, json_response, read_body};
-use crate::envelope::Arrival;
+use crate::app::App;
+use crate::arrival::Arrival;
 use crate::problem::Problem;
 use crate::served::Served;
-use crate::server::App;
 use crate::statistics::{Counts, Sum};
 use axum::Extension;
 use axum::body::Body;
@@ -75,7 +75,7 @@ pub(crate) async fn model_metadata(State(app): State<Arc<App>>, asked: Asked) ->
         "platform": describe::NAME,
         "inputs": tensors(describe::inputs()),
         "outputs": tensors(describe::outputs(&served)),
-        "parameters": { "labels": served.reader().manifest().labels },
+        "parameters": { "labels": served.task().manifest().labels },
     });
     Ok(json_response(StatusCode::OK, &body))
 }

@@ -75,7 +75,7 @@ fn texts_made_to_be_slow_hold_up_nobody() {
     // The model that ships: it reads more tokens than the tiny ones, and runs for as long as models do.
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/detector-mini");
     let open = move || Bundle::open(&folder);
-    let mini = BundleSource::new(None, Options::default(), vec![Device::Cpu], open, |own| own);
+    let mini = BundleSource::new(None, Options::default(), vec![Device::Cpu], open);
     let mut settings = settings(vec![mini]);
     settings.pool.threads = None;
     settings.limits.body_pause_max = Duration::from_secs(60);

@@ -2,7 +2,8 @@
 
 use crate::fake::{Failure, Plan};
 use crate::started::{Started, faked, settings, wait_until};
-use grice_core::{Bounds, Bundle, Options, Reader, Turn};
+use grice_core::task::Detect;
+use grice_core::{Bounds, Bundle, Options, Turn};
 use grice_testkit::fixtures::fixtures_folder;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -99,7 +100,7 @@ fn a_turn_on_which_the_model_fails_costs_no_other_and_no_replica() {
 
 fn server_tokens(response: &str) -> Vec<u32> {
     let bundle = Bundle::open(fixtures_folder().join("tiny-bert")).unwrap();
-    Reader::read(&bundle, &Options::default(), Bounds::default()).unwrap().encode(&Turn::new("", response)).unwrap().ids
+    Detect::read(&bundle, &Options::default(), Bounds::default()).unwrap().encode(&Turn::new("", response)).unwrap().ids
 }
 
 #[test]

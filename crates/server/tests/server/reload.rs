@@ -44,13 +44,7 @@ fn a_folder_that_was_changed_is_read_anew_and_a_broken_one_is_not_taken() {
     let copy = |from: &str| copy_bundle(&fixtures_folder().join(from), folder.path());
     copy("tiny-bert");
     let place = folder.path().to_owned();
-    let source = BundleSource::new(
-        Some("m".to_owned()),
-        Options::default(),
-        Vec::new(),
-        move || Bundle::open(&place),
-        |own| own,
-    );
+    let source = BundleSource::new(Some("m".to_owned()), Options::default(), Vec::new(), move || Bundle::open(&place));
     let mut settings = settings(vec![source, tiny("tiny-bert")]);
     settings.access.admin_key = Some("the-admin-key".to_owned());
     let server = Started::new(settings);

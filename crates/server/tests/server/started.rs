@@ -22,7 +22,7 @@ pub(crate) struct Started {
 /// A tiny model with its own engine.
 pub(crate) fn tiny(name: &str) -> BundleSource {
     let folder = fixtures_folder().join(name);
-    BundleSource::new(None, Options::default(), Vec::new(), move || Bundle::open(&folder), |own| own)
+    BundleSource::new(None, Options::default(), Vec::new(), move || Bundle::open(&folder))
 }
 
 /// The tiny BERT with engines that do as the plan says.

@@ -4,9 +4,9 @@
 //! compressed and its length, 32 bits, the highest first.
 
 use super::status;
+use crate::app::App;
 use crate::encoding::{self, Coding};
 use crate::problem::Problem;
-use crate::server::App;
 use axum::body::{Body, Bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, Response};
@@ -23,8 +23,6 @@ use tokio::time::timeout_at;
 const PREFIX_BYTES: usize = 5;
 /// A smaller answer gains nothing by being packed.
 const PACKED_BYTES_LEAST: usize = 1 << 10;
-/// What messages may be packed by.
-pub(super) const ACCEPTED: &str = "identity,deflate,gzip";
 
 /// How the messages of a call are packed, if they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -206,7 +204,7 @@ pub(super) fn response(packing: Packing, answer: Answer) -> Response<Body> {
     let mut response = Response::new(Body::new(answer));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(status::CONTENT));
-    headers.insert("grpc-accept-encoding", HeaderValue::from_static(ACCEPTED));
+    headers.insert("grpc-accept-encoding", HeaderValue::from_static(status::ACCEPTED));
     packing.tell(headers);
     response
 }

@@ -11,14 +11,15 @@ mod stream;
 pub(crate) use status::{is_call, refusal};
 pub(super) use stream::infer_stream;
 
+use super::bounds::Bounds;
 use super::describe::{self, TensorInfo};
 use super::detect::caching_of;
 use super::judge::judge;
-use super::tensors::{Bounds, InferRequest};
-use crate::envelope::Arrival;
+use super::tensors::InferRequest;
+use crate::app::App;
+use crate::arrival::Arrival;
 use crate::problem::Problem;
 use crate::served::Served;
-use crate::server::App;
 use crate::statistics::Sum;
 use axum::Extension;
 use axum::body::{Body, Bytes};

@@ -1,6 +1,5 @@
 //! What gRPC clients are told of a call's end.
 
-use super::framing::ACCEPTED;
 use crate::problem::{Problem, ProblemTold};
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
@@ -9,6 +8,8 @@ use std::fmt::Write;
 
 /// The media type of all that gRPC says.
 pub(super) const CONTENT: &str = "application/grpc";
+/// What messages may be packed by.
+pub(super) const ACCEPTED: &str = "identity,deflate,gzip";
 /// Clients bound the size of what stands in headers and trailers.
 const MESSAGE_CHARS_MAX: usize = 1000;
 

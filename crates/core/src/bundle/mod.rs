@@ -1,26 +1,26 @@
 //! A model's files: from a folder, from the bytes of a `.tar` of one, or from the copy compiled into the binary.
 
 mod archive;
+mod bytes;
 mod files;
+mod names;
 mod program;
 #[cfg(feature = "onnx")]
 mod weights;
 
 use crate::{Error, Result};
 use archive::Archive;
+pub use bytes::Bytes;
 use files::Files;
 pub use files::file_digest;
 use grice_model::{Lengths, Manifest, Network, Precision};
+use names::{CONFIG, MANIFEST, TOKENIZER};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 #[cfg(feature = "onnx")]
 pub use weights::{Embedded, import_model_file, read_model_file};
-
-const MANIFEST: &str = "grice.json";
-const CONFIG: &str = "config.json";
-const TOKENIZER: &str = "tokenizer.json";
 
 /// An opened bundle: the manifest is parsed and checked, the other files are read when they are asked for.
 #[derive(Clone, Debug)]
@@ -42,7 +42,7 @@ impl Bundle {
             return Bundle::from_files(Files::Folder(path.to_owned()));
         }
         let bytes = std::fs::read(path).map_err(|error| files::unreadable(path.display(), &error))?;
-        let opened = Bundle::from_tar_bytes(bytes).map_err(|error| match error {
+        let opened = Bundle::from_bytes(bytes).map_err(|error| match error {
             Error::BundleFile { path: inner, cause } => {
                 Error::BundleFile { path: path.display().to_string(), cause: format!("{inner}: {cause}") }
             }
@@ -51,20 +51,21 @@ impl Bundle {
         Ok(Bundle { archive: Some(path.to_owned()), ..opened })
     }
 
-    /// Opens the bytes of a `.tar` that holds a bundle, at its top or in one folder.
+    /// Opens the bytes of a `.tar` that holds a bundle, at its top or in one folder, and keeps a copy of them.
     ///
     /// # Errors
     /// As [`Bundle::open`].
     pub fn from_tar(bytes: &[u8]) -> Result<Bundle> {
-        Bundle::from_tar_bytes(bytes.to_vec())
+        Bundle::from_bytes(bytes.to_vec())
     }
 
-    /// As [`Bundle::from_tar`], without a copy of the bytes.
+    /// As [`Bundle::from_tar`], without a copy: of a `Vec<u8>` that is handed over, an `Arc<[u8]>` that others hold too, or bytes in the
+    /// binary.
     ///
     /// # Errors
     /// As [`Bundle::open`].
-    pub fn from_tar_bytes(bytes: Vec<u8>) -> Result<Bundle> {
-        Bundle::from_files(Files::Archive(Arc::new(Archive::read(bytes)?)))
+    pub fn from_bytes(bytes: impl Into<Bytes>) -> Result<Bundle> {
+        Bundle::from_files(Files::Archive(Arc::new(Archive::read(bytes.into())?)))
     }
 
     /// Opens files by their paths inside the bundle.

@@ -4,10 +4,11 @@
 //! <https://github.com/kserve/open-inference-protocol>, and the extensions as Triton's HTTP clients speak them: a JSON head
 //! whose length a header tells, then the tensors' bytes end to end.
 
+use super::bounds::Bounds;
 use super::input::parse_json;
 use super::outputs::{Column, Output, OutputKind};
 use super::parameters::{Given, read_input, read_output, read_request};
-use super::tensors::{Bounds, InferRequest, Inputs, Tensor, Values, count_of, read_binary_values, unknown_type};
+use super::tensors::{InferRequest, Inputs, Tensor, Values, count_of, read_binary_values, unknown_type};
 use crate::problem::Problem;
 use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -237,5 +238,4 @@ pub(crate) fn write_answer(
 }
 
 #[cfg(test)]
-#[path = "tensors_tests.rs"]
 mod tests;

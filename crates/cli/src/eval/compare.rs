@@ -2,9 +2,9 @@
 //!
 //! Quality comes from the labelled rows, latency from runs of one synthetic turn, memory from a process of its own each.
 
+use super::report::{build_report, compare_rows};
 use crate::args::{Common, Eval, Shape};
 use crate::error::{CliError, Result};
-use crate::eval::{build_report, compare_rows};
 use crate::model::{load_detector, open_bundle};
 use crate::output::{is_stdio, write_stdout};
 use crate::profile::{counted, digits_for, footprint_in_child, load_subject, measure_latency};

@@ -1,11 +1,14 @@
 //! `serve`: options → settings, a runtime around the server, and signals.
 
+mod config;
+pub(crate) mod config_file;
+mod keys;
+pub(crate) mod options;
+
 use crate::args::{Common, LogFormat, Serve, ServeOptions};
-use crate::config;
 use crate::error::{CliError, Result};
-use crate::keys;
-use crate::model::{gpu_cache, open_bundle};
-use grice_core::{Bundle, Device, Options, PerMaxim};
+use crate::model::{by_maxim, gpu_cache, open_bundle};
+use grice_core::{Bundle, Device, Options};
 use grice_server::{BundleSource, Handle, ServeError, Server, Settings, TlsFiles};
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -101,19 +104,14 @@ fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Sett
 }
 
 fn bundles(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Vec<BundleSource>> {
-    let base = Options { precision: common.precision, gpu_cache: gpu_cache(), ..Options::default() };
-    let given = args.thresholds.clone();
+    let (precision, thresholds) = (common.precision, by_maxim(&args.thresholds));
+    let base = Options { precision, thresholds, gpu_cache: gpu_cache(), ..Options::default() };
     let devices: Vec<Device> = match &options.device {
         Some(places) => places.iter().map(|place| place.0).collect(),
         None => vec![Device::Auto],
     };
     let source = move |name: Option<String>, open: Box<dyn Fn() -> grice_core::Result<Bundle> + Send + Sync>| {
-        let given = given.clone();
-        BundleSource::new(name, base.clone(), devices.clone(), open, move |own: PerMaxim<f32>| {
-            let mut merged = own;
-            given.iter().for_each(|threshold| *merged.get_mut(threshold.maxim) = threshold.value);
-            merged
-        })
+        BundleSource::new(name, base.clone(), devices.clone(), open)
     };
     match (&options.bundle, &common.model) {
         (Some(named), None) => Ok(named

@@ -1,7 +1,12 @@
-//! `detect`: one turn from the command line; files go to `batch`.
+//! `detect`: one turn from the command line; a file of rows goes to `files`.
+
+mod files;
+mod judge;
+mod resume;
+
+pub(crate) use judge::judge_rows;
 
 use crate::args::{Common, Detect};
-use crate::batch;
 use crate::error::Result;
 use crate::model::{load_detector, open_bundle, quietly};
 use crate::output::write_stdout;
@@ -17,7 +22,7 @@ use std::io::Write;
 /// What the model, the turn or the files are at fault of.
 pub(crate) fn run(args: &Detect, common: &Common) -> Result<()> {
     match (&args.files.input, &args.response) {
-        (Some(input), _) => batch::run(input, args, common),
+        (Some(input), _) => files::run(input, args, common),
         (None, response) => {
             let turn = Turn {
                 context: Context::Text(args.context.clone().unwrap_or_default()),

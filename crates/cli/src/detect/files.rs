@@ -1,13 +1,13 @@
 //! `detect --input`: a file of rows through the detector, batch by batch.
 
 use crate::args::{Common, Detect, Shard};
+use crate::detect::judge::{Judged, judge_rows};
+use crate::detect::resume::{OldRow, Resume};
 use crate::error::{CliError, Result};
-use crate::judge::{Judged, judge_rows};
 use crate::model::{load_detector, open_bundle};
 use crate::output::{Output, check_free, is_stdio};
 use crate::present::unknown_warning;
 use crate::progress::Progress;
-use crate::resume::{Resume, Step};
 use crate::rows::{Fields, Row, RowReader, replaced_fields, row_line};
 use grice_core::{Detector, Verdict};
 use std::collections::BTreeSet;
@@ -102,7 +102,7 @@ impl Run {
                 old.finish()?;
                 break;
             };
-            let Step::Done(line) = old.step(&row)? else {
+            let OldRow::Done(line) = old.step(&row)? else {
                 self.rows.put_back(row);
                 break;
             };

@@ -1,7 +1,7 @@
 //! Rows that answer one question: whether people found one maxim violated, or any. How well the model agrees, question by question.
 
-use crate::labels::Question;
-use crate::metrics::{Outcome, area_under_roc, mean, share};
+use crate::eval::labels::Question;
+use crate::eval::metrics::{Outcome, area_under_roc, mean, share};
 use crate::terminal::Terminal;
 use grice_core::{Maxim, PerMaxim, Verdict};
 use serde::Serialize;

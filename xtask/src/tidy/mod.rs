@@ -1,6 +1,7 @@
 //! The rules of the house that a compiler does not know.
 
 mod arrows;
+mod circles;
 mod sources;
 
 use crate::process::step;
@@ -24,6 +25,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     if wasm_lines > WASM_LINES_MAX {
         broken.push(format!("crates/wasm/src: {wasm_lines} lines; the wasm face has at most {WASM_LINES_MAX}"));
     }
+    broken.extend(circles::check(&workspace.root, &sources));
     for file in &sources {
         let (errors, warnings) = sources::check_file(&workspace.root, file);
         broken.extend(errors);

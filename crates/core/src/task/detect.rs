@@ -1,34 +1,35 @@
-//! What a model reads and how its answer is read: text in, token ids out; logits in, verdict out. Runs nothing.
+//! Detection: a turn becomes token ids, logits become a verdict.
 
+use super::{Prepared, Task};
 use crate::readout::{merge_thresholds, read_verdict};
 use crate::text::{Encoded, Template, Tokenizer, encode_turn};
-use crate::{Bounds, Bundle, Error, Options, Result, Turn, Verdict};
+use crate::{Bounds, Bundle, Error, Options, Reading, Result, Turn, Verdict};
 use grice_model::{Manifest, PerMaxim};
 
-/// What the reading of a turn has to say about its verdict.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Reading {
-    /// Whether some of the turn was left out to fit.
-    pub truncated: bool,
-    /// As [`Verdict::unknown_share`].
-    pub unknown_share: f32,
+/// What the verdict on a turn depends on beside its logits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DetectNotes {
+    /// A maxim is violated above its own.
+    pub thresholds: PerMaxim<f32>,
+    /// What the verdict says of the text.
+    pub reading: Reading,
 }
 
-/// The two ends of a detector, on either side of its engine. Changes nothing in itself, so any number of threads may share one.
-pub struct Reader {
+/// Says which maxims a response violates.
+pub struct Detect {
     manifest: Manifest,
     template: Template,
     tokenizer: Tokenizer,
     thresholds: PerMaxim<f32>,
 }
 
-impl Reader {
+impl Detect {
     /// Reads the tokenizer and manifest of a bundle, whose model can read so much. Of a graph that takes sequences of one length only, that
     /// length is the manifest's `max_tokens` here.
     ///
     /// # Errors
     /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit.
-    pub fn read(bundle: &Bundle, options: &Options, bounds: Bounds) -> Result<Reader> {
+    pub fn read(bundle: &Bundle, options: &Options, bounds: Bounds) -> Result<Detect> {
         let mut manifest = bundle.manifest().clone();
         let tokenizer = Tokenizer::for_templates(&bundle.tokenizer()?, &[&manifest.template, &manifest.turn_template])?;
         check_ids(&tokenizer, bounds.embedding_rows)?;
@@ -38,9 +39,8 @@ impl Reader {
             }
             Bounds { longest, .. } => check_positions(bundle, longest)?,
         }
-        let given = PerMaxim::from_fn(|maxim| options.thresholds.map(|given| *given.get(maxim)));
-        let thresholds = merge_thresholds(&manifest.thresholds, &given)?;
-        Ok(Reader { template: Template::new(&manifest).marked(&tokenizer), manifest, tokenizer, thresholds })
+        let thresholds = merge_thresholds(&manifest.thresholds, &options.thresholds)?;
+        Ok(Detect { template: Template::new(&manifest).marked(&tokenizer), manifest, tokenizer, thresholds })
     }
 
     /// Token ids of a turn, as the model reads it.
@@ -52,20 +52,14 @@ impl Reader {
         encode_turn(&self.template, &self.tokenizer, self.manifest.max_tokens, turn)
     }
 
-    /// The verdict in one row of logits, in the order of the manifest's labels. `reading` is what [`Reader::encode`] said.
+    /// As [`Task::prepare`], with thresholds in the places of those in force.
     ///
     /// # Errors
-    /// [`crate::Error::NotFinite`] naming the maxim.
-    pub fn verdict(&self, logits: &[f32], reading: Reading) -> Result<Verdict> {
-        self.verdict_above(&self.thresholds, logits, reading)
-    }
-
-    /// The same with thresholds of the caller's.
-    ///
-    /// # Errors
-    /// As [`Reader::verdict`].
-    pub fn verdict_above(&self, thresholds: &PerMaxim<f32>, logits: &[f32], reading: Reading) -> Result<Verdict> {
-        read_verdict(&self.manifest, thresholds, logits, reading)
+    /// As [`Task::prepare`]; [`Error::Threshold`].
+    pub fn prepare_above(&self, turn: &Turn, given: &PerMaxim<Option<f32>>) -> Result<Prepared<DetectNotes>> {
+        let thresholds = merge_thresholds(&self.thresholds, given)?;
+        let encoded = self.encode(turn)?;
+        Ok(Prepared { notes: DetectNotes { thresholds, reading: encoded.reading() }, ids: encoded.ids.into() })
     }
 
     /// The bundle's manifest.
@@ -76,6 +70,21 @@ impl Reader {
     /// The thresholds in force.
     pub fn thresholds(&self) -> &PerMaxim<f32> {
         &self.thresholds
+    }
+}
+
+impl Task for Detect {
+    type Ask = Turn;
+    type Answer = Verdict;
+    type Notes = DetectNotes;
+
+    fn prepare(&self, turn: &Turn) -> Result<Prepared<DetectNotes>> {
+        self.prepare_above(turn, &PerMaxim::from_fn(|_| None))
+    }
+
+    /// The verdict in one row of logits, in the order of the manifest's labels. [`crate::Error::NotFinite`] names the maxim of one that is none.
+    fn read(&self, notes: &DetectNotes, logits: &[f32]) -> Result<Verdict> {
+        read_verdict(&self.manifest, &notes.thresholds, logits, notes.reading)
     }
 }
 

@@ -4,10 +4,11 @@ use super::messages::{
     Contents, InferAnswer, InferAsked, InputTensor, OutputAsked, OutputTensor, Parameter, ParameterValue,
 };
 use crate::problem::Problem;
+use crate::routes::bounds::Bounds;
 use crate::routes::judge::Judged;
 use crate::routes::outputs::{Output, OutputKind};
 use crate::routes::parameters::{Given, read_input, read_output, read_request};
-use crate::routes::tensors::{Bounds, InferRequest, Inputs, Tensor, Values, read_binary_values, unknown_type};
+use crate::routes::tensors::{InferRequest, Inputs, Tensor, Values, read_binary_values, unknown_type};
 use crate::served::Served;
 use bytes::{Buf, Bytes};
 use prost::encoding::{DecodeContext, decode_key, skip_field};
@@ -176,5 +177,4 @@ pub(super) fn answer(served: &Served, judged: &Judged, is_of_stream: bool) -> In
 }
 
 #[cfg(test)]
-#[path = "infer_tests.rs"]
 mod tests;

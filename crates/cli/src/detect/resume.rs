@@ -26,7 +26,7 @@ pub(crate) struct Resume {
 
 /// What the old output says of a row.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum OldRow {
     /// It is there already, as this line.
     Done(String),
     /// The old output ends before it.
@@ -52,9 +52,9 @@ impl Resume {
     ///
     /// # Errors
     /// [`CliError::Resume`] if it is not; [`CliError::Read`].
-    pub(crate) fn step(&mut self, row: &Row) -> Result<Step> {
+    pub(crate) fn step(&mut self, row: &Row) -> Result<OldRow> {
         match self.next_line()? {
-            None => Ok(Step::Missing),
+            None => Ok(OldRow::Missing),
             Some(Line::Whole { bytes, ended: true }) => {
                 let length = bytes.len() as u64 + 1;
                 let line = String::from_utf8(bytes).map_err(|_| self.foreign("is not text", row))?;
@@ -64,13 +64,13 @@ impl Resume {
                 }
                 self.rows += 1;
                 self.end += length;
-                Ok(Step::Done(line))
+                Ok(OldRow::Done(line))
             }
             Some(Line::Whole { bytes, ended: false }) => {
                 if !is_beginning(&bytes, row) {
                     return Err(self.foreign("is not the beginning of what is written for its row", row));
                 }
-                Ok(Step::Missing)
+                Ok(OldRow::Missing)
             }
             Some(Line::TooLong { .. }) => Err(self.foreign("is longer than any that is written", row)),
         }

@@ -1,14 +1,11 @@
-//! `eval`: verdicts beside labels.
+//! The figures of one model on one file.
 
-use crate::args::{Common, Eval};
-use crate::error::{CliError, Result};
-use crate::judge::judge_rows;
-use crate::labels::{Known, Labels, read_known};
-use crate::metrics::{BinaryScores, Outcome, mean, score_binary, share};
-use crate::model::{load_detector, open_bundle};
-use crate::output::write_stdout;
+use crate::detect::judge_rows;
+use crate::error::Result;
+use crate::eval::labels::{Known, Labels, read_known};
+use crate::eval::metrics::{BinaryScores, Outcome, mean, score_binary, share};
+use crate::eval::questions::{QuestionsReport, report_questions, show_questions};
 use crate::progress::Progress;
-use crate::questions::{QuestionsReport, report_questions, show_questions};
 use crate::rows::RowReader;
 use crate::terminal::Terminal;
 use grice_core::{Detector, Maxim, PerMaxim, Verdict};
@@ -63,32 +60,6 @@ struct TypeReport {
     recall: Option<f64>,
     /// Share of the maxims that are not violated of which it was said all the same.
     false_alarms: Option<f64>,
-}
-
-/// Evaluates a labelled file and prints the figures.
-///
-/// # Errors
-/// [`CliError::BadRows`] after the figures if some rows could not be judged; [`CliError::NoRows`]; what the model or file is at
-/// fault of.
-pub(crate) fn run(args: &Eval, common: &Common) -> Result<()> {
-    if !args.compare.is_empty() {
-        return crate::compare::run(args, common);
-    }
-    let mut reader = RowReader::open_json(&args.input)?;
-    let mut detector = load_detector(&open_bundle(common)?, common, &args.thresholds)?;
-    let (compared, bad) = compare_rows(&mut reader, &mut detector, args.batch_size.get(), common.quiet)?;
-    let rows = compared.len() + bad;
-    if compared.is_empty() {
-        return Err(CliError::NoRows(reader.place().to_owned()));
-    }
-    let report = build_report(&compared, bad, &detector);
-    let text = if args.json {
-        serde_json::to_string_pretty(&report).unwrap_or_default() + "\n"
-    } else {
-        show_report(&report, Terminal::of_stdout(common.color))
-    };
-    write_stdout(text.as_bytes())?;
-    if bad == 0 { Ok(()) } else { Err(CliError::BadRows { bad, rows }) }
 }
 
 /// Judges all labelled rows; how many could not be is the second value.
@@ -193,7 +164,7 @@ impl Labelled<'_> {
     }
 }
 
-fn show_report(report: &Report, terminal: Terminal) -> String {
+pub(crate) fn show_report(report: &Report, terminal: Terminal) -> String {
     let heading = |text: &str| terminal.paint(terminal.strong(), text);
     let judged = report.judgements.as_ref().map_or(0, |judgements| judgements.rows);
     let mut text = format!("{} ({}), {} rows\n\n", report.model, report.precision, report.rows + judged);

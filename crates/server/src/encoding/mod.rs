@@ -2,9 +2,9 @@
 //!
 //! `deflate` means a zlib stream (RFC 9110); clients that send the bare stream (RFC 1951) are understood too.
 
+use crate::app::App;
 use crate::lanes::SMALL_BYTES;
 use crate::problem::Problem;
-use crate::server::App;
 use axum::body::{Body, Bytes};
 use axum::http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, VARY};
 use axum::http::{HeaderMap, HeaderValue, Response};
@@ -16,8 +16,6 @@ use hyper::body::Body as _;
 use std::io::{Read, Write};
 use std::time::Instant;
 
-/// What is understood, as a refusal names it.
-pub(crate) const ACCEPTED: &str = "gzip, deflate, identity";
 /// More layers than anybody has a use for.
 const CODINGS_MAX: usize = 3;
 /// A small answer gains nothing.
@@ -258,5 +256,4 @@ pub(crate) async fn pack_answer(coding: Coding, response: Response<Body>) -> Res
 }
 
 #[cfg(test)]
-#[path = "encoding_tests.rs"]
 mod tests;

@@ -1,0 +1,94 @@
+//! Coming in: a request is answered from the cache, joins one in flight, waits, or is turned away.
+
+use super::queue::JobId;
+use super::{CacheKey, Caching, Priority, Pushed, Rejection, Request, RequestId, Schedule, Time};
+use std::time::Duration;
+
+impl Schedule {
+    /// Takes a request, answers it from the cache, or turns it away.
+    pub fn push(&mut self, request: Request, now: Time) -> Pushed {
+        let now = self.advance(now);
+        // Those whose deadline has passed leave their places to others.
+        self.expire(now);
+        let pushed = self.admit(&request, now);
+        match &pushed {
+            Pushed::Accepted(_) => self.totals.accepted_total += 1,
+            Pushed::Answered(_) => {
+                self.totals.accepted_total += 1;
+                self.totals.answered_total += 1;
+            }
+            Pushed::Rejected(rejection) => self.totals.count_rejection(rejection),
+        }
+        pushed
+    }
+
+    /// How long a request that came now would wait for its run, judged by the batches so far; zero while none has ended. A
+    /// driver that turns requests away at some length keeps the queue as short in time as its bounds keep it in space. It is a
+    /// guess on the high side while batches are small, so [`Schedule::waited`] should agree.
+    pub fn wait_expected(&self) -> Duration {
+        let in_use = self.engines.iter().filter(|engine| engine.in_use).count();
+        let busy = self.engines.iter().filter(|engine| engine.in_use && engine.is_busy).count();
+        let queued = self.pace.run(self.queue.tokens(), in_use);
+        // On the average a batch that runs is half done.
+        let running = if busy == in_use { self.pace.batch().unwrap_or_default() / 2 } else { Duration::ZERO };
+        queued.saturating_add(running)
+    }
+
+    fn admit(&mut self, request: &Request, now: Time) -> Pushed {
+        if request.ids.is_empty() {
+            return Pushed::Rejected(Rejection::Empty);
+        }
+        if self.draining {
+            return Pushed::Rejected(Rejection::ShuttingDown);
+        }
+        if request.deadline.is_some_and(|deadline| deadline <= now) {
+            return Pushed::Rejected(Rejection::DeadlineExceeded);
+        }
+        let mut key = None;
+        if request.caching == Caching::Use {
+            let wanted = request.key.unwrap_or_else(|| self.keyer.key(&request.ids));
+            if let Some(row) = self.cache.get(&wanted) {
+                self.totals.cache_hits_total += 1;
+                return Pushed::Answered(row);
+            }
+            self.totals.cache_misses_total += 1;
+            key = Some(wanted);
+        }
+        let shared = key.and_then(|key| self.inflight.find(&key));
+        if self.has_no_room_for(request, shared.is_some()) {
+            let in_use = self.engines.iter().filter(|engine| engine.in_use).count();
+            let retry_after = self.pace.retry_after(self.queue.tokens(), in_use);
+            return Pushed::Rejected(Rejection::QueueFull { retry_after });
+        }
+        match shared.and_then(|job| Some((job, self.inflight.join(job, request, now)?))) {
+            Some((job, (owner, before))) => {
+                self.totals.coalesced_total += 1;
+                self.requeue(job, before);
+                Pushed::Accepted(owner)
+            }
+            None => Pushed::Accepted(self.enqueue(request, key, now)),
+        }
+    }
+
+    fn has_no_room_for(&self, request: &Request, is_shared: bool) -> bool {
+        let tokens = self.queue.tokens().saturating_add(request.ids.len());
+        let queue_is_full = self.queue.rows() >= self.config.queue_rows_max.max(1)
+            || self.queue.rows() > 0 && tokens > self.config.queue_tokens_max;
+        self.inflight.len() + self.answers.len() >= self.config.requests_max.max(1) || !is_shared && queue_is_full
+    }
+
+    fn enqueue(&mut self, request: &Request, key: Option<CacheKey>, now: Time) -> RequestId {
+        let (owner, id) = self.inflight.begin(request, key, now);
+        if let Some(job) = self.inflight.job(id) {
+            self.queue.push(id, job.waiting(), job.priority);
+        }
+        owner
+    }
+
+    /// Tells the queue of a job's new priority.
+    pub(super) fn requeue(&mut self, id: JobId, before: Priority) {
+        if let Some(job) = self.inflight.job(id) {
+            self.queue.move_to(id, before, job.priority);
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Going out: which batch leaves for which engine, and when.
+
+use super::inflight::Stage;
+use super::queue::JobId;
+use super::{Accumulate, BatchId, EngineId, Failure, Retry, Run, Running, Schedule, Time};
+use crate::Error;
+use grice_model::Batch;
+use std::sync::Arc;
+
+impl Schedule {
+    pub(super) fn dispatch(&mut self, now: Time) -> Option<Run> {
+        if self.queue.rows() == 0 || self.leaves_at(now).is_some() {
+            return None;
+        }
+        for index in 0..self.engines.len() {
+            if !self.is_free(index) {
+                continue;
+            }
+            let engine = EngineId(index);
+            let others = self.engines.iter().enumerate().any(|(other, state)| other != index && state.in_use);
+            let jobs = self.queue.form_batch(others.then_some(engine));
+            if !jobs.is_empty() {
+                // Nothing runs only if packing failed, which has answered its owners; the next poll goes on.
+                return self.start(engine, jobs, now);
+            }
+        }
+        None
+    }
+
+    fn start(&mut self, engine: EngineId, jobs: Vec<JobId>, now: Time) -> Option<Run> {
+        let id = BatchId(self.totals.batches_total);
+        let sequences: Vec<Arc<[u32]>> =
+            jobs.iter().filter_map(|&job| Some(Arc::clone(&self.inflight.job(job)?.ids))).collect();
+        let batch = match Batch::pack(&sequences) {
+            Ok(batch) => batch,
+            Err(error) => {
+                let failure = Failure { error: Arc::new(Error::Batch(error)), retry: Retry::Never };
+                jobs.iter().for_each(|&job| self.fail(job, &failure, engine, now));
+                return None;
+            }
+        };
+        for &job in &jobs {
+            if let Some(job) = self.inflight.job_mut(job) {
+                job.stage = Stage::Running { since: now };
+            }
+        }
+        let longest = sequences.iter().map(|ids| ids.len()).max().unwrap_or(0);
+        self.totals.count_batch(batch.rows(), batch.tokens(), longest);
+        if let Some(engine) = self.engines.get_mut(engine.0) {
+            engine.is_busy = true;
+        }
+        self.running.insert(id, Running { engine, jobs, tokens: batch.tokens(), since: now });
+        Some(Run { id, engine, batch, longest })
+    }
+
+    /// When the batch that is being held back leaves; `None` if none is, or if it may leave now.
+    pub(super) fn leaves_at(&self, now: Time) -> Option<Time> {
+        let has_free = (0..self.engines.len()).any(|index| self.is_free(index));
+        let holds = match self.config.accumulate {
+            Accumulate::Never => false,
+            Accumulate::WhileBusy => !self.running.is_empty(),
+            Accumulate::Always => true,
+        };
+        if !has_free || !holds || self.draining || self.queue.fills_a_batch() {
+            return None;
+        }
+        let waited = self.queue.oldest_since()? + self.config.wait_max;
+        // Being held back must not be what costs somebody the deadline.
+        let batch = self.pace.batch().unwrap_or(self.config.wait_max);
+        let in_time = self.inflight.deadline().map(|(deadline, _)| deadline.before(batch));
+        let moment = in_time.map_or(waited, |in_time| waited.min(in_time));
+        (moment > now).then_some(moment)
+    }
+
+    fn is_free(&self, index: usize) -> bool {
+        self.engines[index].in_use && !self.engines[index].is_busy
+    }
+}

@@ -1,0 +1,143 @@
+//! Coming to an end: what a batch came to, what nobody waits for any more, and the answers.
+
+use super::inflight::{Left, Pending, Stage};
+use super::queue::JobId;
+use super::{Answer, BatchId, EngineId, Failure, LogitsRow, Rejection, RequestId, Retry, Schedule, Time};
+use crate::Error;
+use grice_model::{EngineError, Logits};
+use std::sync::Arc;
+
+impl Schedule {
+    /// Tells what became of a batch and frees its engine. `false`, and nothing else, if no such batch runs.
+    ///
+    /// Logits that are not one row a sequence are a failure of the engine. Rows with a value that is not finite are handed
+    /// out, for the readout to name, but not cached.
+    pub fn complete(&mut self, batch: BatchId, outcome: Result<Logits, Failure>, now: Time) -> bool {
+        let rows = outcome.map(|logits| (0..logits.rows()).map(|row| Ok(logits.row(row).into())).collect());
+        self.complete_rows(batch, rows, now)
+    }
+
+    /// The same where each sequence has an outcome of its own, in the order of the batch.
+    pub fn complete_rows(
+        &mut self,
+        batch: BatchId,
+        outcome: Result<Vec<Result<LogitsRow, Failure>>, Failure>,
+        now: Time,
+    ) -> bool {
+        let now = self.advance(now);
+        // First, so that what comes at or after a deadline is late, whoever is asked first.
+        self.expire(now);
+        let Some(run) = self.running.remove(&batch) else { return false };
+        if let Some(engine) = self.engines.get_mut(run.engine.0) {
+            engine.is_busy = false;
+        }
+        match outcome {
+            Ok(rows) if rows.len() == run.jobs.len() => {
+                // Sequences that fail cost more than their tokens.
+                if rows.iter().all(Result::is_ok) {
+                    self.pace.learn(run.tokens, now.since(run.since));
+                }
+                for (row, &job) in rows.into_iter().zip(&run.jobs) {
+                    match row {
+                        Ok(row) => self.finish(job, row, now),
+                        Err(failure) => self.fail(job, &failure, run.engine, now),
+                    }
+                }
+            }
+            Ok(rows) => {
+                let rows = (rows.len(), run.jobs.len());
+                let error = EngineError::Run(format!("it answered {} rows for a batch of {}", rows.0, rows.1));
+                let failure = Failure { error: Arc::new(Error::Engine(error)), retry: Retry::Never };
+                run.jobs.iter().for_each(|&job| self.fail(job, &failure, run.engine, now));
+            }
+            Err(failure) => run.jobs.iter().for_each(|&job| self.fail(job, &failure, run.engine, now)),
+        }
+        true
+    }
+
+    /// Forgets a request: no answer follows. Those that share its run are not disturbed. `false` if it has, or is about to
+    /// get, its answer.
+    pub fn cancel(&mut self, request: RequestId) -> bool {
+        let left = self.leave(request).is_some();
+        self.totals.cancelled_total += u64::from(left);
+        left
+    }
+
+    fn finish(&mut self, job: JobId, row: LogitsRow, now: Time) {
+        let Some(job) = self.inflight.end(job) else { return };
+        if let Some(key) = job.key.filter(|_| row.iter().all(|logit| logit.is_finite())) {
+            self.cache.insert(key, Arc::clone(&row));
+        }
+        for owner in job.owners {
+            let Some(pending) = self.inflight.take(owner) else { continue };
+            self.totals.answered_total += 1;
+            self.answer(owner, &pending, Ok(Arc::clone(&row)), Some(job.stage), now);
+        }
+    }
+
+    pub(super) fn fail(&mut self, id: JobId, failure: &Failure, engine: EngineId, now: Time) {
+        let Some(job) = self.inflight.job_mut(id) else { return };
+        let may_retry = match failure.retry {
+            Retry::Never => false,
+            Retry::Once => job.failures == 0,
+            Retry::OnceAnEngine => job.losses < self.engines.len(),
+        };
+        if may_retry && !job.owners.is_empty() {
+            match failure.retry {
+                Retry::OnceAnEngine => job.losses += 1,
+                _ => job.failures += 1,
+            }
+            job.failed_on = Some(engine);
+            job.stage = Stage::Queued;
+            self.queue.put_back(id, job.waiting(), job.priority);
+            self.totals.retried_total += 1;
+            return;
+        }
+        let Some(job) = self.inflight.end(id) else { return };
+        for owner in job.owners {
+            let Some(pending) = self.inflight.take(owner) else { continue };
+            self.totals.failed_total += 1;
+            let rejection = Rejection::Failed(Arc::clone(&failure.error));
+            self.answer(owner, &pending, Err(rejection), Some(job.stage), now);
+        }
+    }
+
+    pub(super) fn expire(&mut self, now: Time) {
+        while let Some((deadline, request)) = self.inflight.deadline() {
+            if deadline > now {
+                return;
+            }
+            let Some(pending) = self.leave(request) else { return };
+            self.totals.expired_total += 1;
+            let stage = self.inflight.job(pending.job).map(|job| job.stage);
+            self.answer(request, &pending, Err(Rejection::DeadlineExceeded), stage, now);
+        }
+    }
+
+    /// Takes a request away from its job, and a job that nobody wants out of the queue.
+    pub(super) fn leave(&mut self, request: RequestId) -> Option<Pending> {
+        let (pending, left) = self.inflight.leave(request)?;
+        match left {
+            Left::Unchanged => {}
+            Left::Lowered(before) => self.requeue(pending.job, before),
+            Left::Dropped(priority) => self.queue.remove(pending.job, priority),
+        }
+        Some(pending)
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        request: RequestId,
+        pending: &Pending,
+        outcome: Result<LogitsRow, Rejection>,
+        stage: Option<Stage>,
+        now: Time,
+    ) {
+        let ran_since = match stage {
+            Some(Stage::Running { since }) => since.max(pending.since),
+            Some(Stage::Queued) | None => now,
+        };
+        let (queued, ran) = (ran_since.since(pending.since), now.since(ran_since));
+        self.answers.push_back(Answer { request, outcome, source: pending.source, queued, ran });
+    }
+}

@@ -1,0 +1,104 @@
+//! What one model has to do with one request: turns or token ids in, verdicts out, and counted. Every route that judges does it this way.
+
+use crate::arrival::Arrival;
+use crate::attempt::Attempt;
+use crate::inferred::Inferred;
+use crate::metrics::Metrics;
+use crate::problem::Problem;
+use crate::served::Served;
+use crate::texts::Tokenized;
+use crate::timing::Timing;
+use grice_core::schedule::{Caching, LogitsRow};
+use grice_core::task::{DetectNotes, Task};
+use grice_core::{PerMaxim, Turn, Verdict};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A model's part of a request. Dropped without [`Judging::succeed`], it has failed.
+pub(crate) struct Judging {
+    served: Arc<Served>,
+    attempt: Attempt,
+    pub(crate) timing: Timing,
+}
+
+/// A turn, or its token ids, ready to run.
+pub(crate) struct Question {
+    tokenized: Tokenized,
+    thresholds: PerMaxim<f32>,
+}
+
+/// What came of a question.
+pub(crate) struct Finding {
+    pub(crate) row: LogitsRow,
+    pub(crate) verdict: Verdict,
+}
+
+impl Judging {
+    pub(crate) fn new(served: Arc<Served>, arrival: &Arrival) -> Judging {
+        Judging { attempt: Attempt::new(&served, arrival.start), served, timing: Timing::default() }
+    }
+
+    pub(crate) fn served(&self) -> &Arc<Served> {
+        &self.served
+    }
+
+    /// Makes a turn ready, to be judged by these thresholds or else by the model's own. Takes time in proportion to the turn: see
+    /// [`crate::lanes::Lanes`].
+    ///
+    /// # Errors
+    /// [`Problem`] of a turn that cannot be judged.
+    pub(crate) fn prepare(&mut self, turn: &Turn, thresholds: Option<PerMaxim<f32>>) -> Result<Question, Problem> {
+        let start = Instant::now();
+        let tokenized = self.served.tokenize(turn);
+        self.timing.tokenize += start.elapsed();
+        Ok(self.question(tokenized?, thresholds))
+    }
+
+    /// The same for token ids that came without a text.
+    pub(crate) fn prepare_ids(&mut self, ids: Vec<u32>) -> Question {
+        let start = Instant::now();
+        let tokenized = self.served.take_ids(ids);
+        self.timing.tokenize += start.elapsed();
+        self.question(tokenized, None)
+    }
+
+    fn question(&self, tokenized: Tokenized, thresholds: Option<PerMaxim<f32>>) -> Question {
+        Question { tokenized, thresholds: thresholds.unwrap_or_else(|| *self.served.task().thresholds()) }
+    }
+
+    /// The finding of each question, in their order, or why that one has none.
+    ///
+    /// # Errors
+    /// As [`Served::infer`].
+    pub(crate) async fn judge(
+        &mut self,
+        metrics: &Metrics,
+        questions: &[&Question],
+        deadline: Instant,
+        caching: Caching,
+    ) -> Result<Vec<Result<Finding, Problem>>, Problem> {
+        let sequences: Vec<&Tokenized> = questions.iter().map(|question| &question.tokenized).collect();
+        let inferred = self.served.infer(&sequences, deadline, caching).await?;
+        let start = Instant::now();
+        let found = questions.iter().zip(inferred).map(|(question, inferred)| {
+            let inferred = inferred?;
+            self.timing.add(&inferred);
+            self.read(metrics, question, inferred)
+        });
+        let found = found.collect();
+        self.timing.output += start.elapsed();
+        Ok(found)
+    }
+
+    fn read(&self, metrics: &Metrics, question: &Question, inferred: Inferred) -> Result<Finding, Problem> {
+        let notes = DetectNotes { thresholds: question.thresholds, reading: question.tokenized.reading };
+        let verdict = self.served.task().read(&notes, &inferred.row).map_err(|error| Problem::from(&error))?;
+        metrics.count_verdict(&verdict);
+        Ok(Finding { row: inferred.row, verdict })
+    }
+
+    /// Counts it among those that were answered.
+    pub(crate) fn succeed(self) {
+        self.attempt.succeed(&self.timing);
+    }
+}

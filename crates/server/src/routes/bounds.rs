@@ -1,0 +1,10 @@
+//! How large an inference request may be.
+
+/// Bounds on a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) rows_max: usize,
+    pub(crate) tokens_max: usize,
+    /// Columns of an output.
+    pub(crate) labels: usize,
+}

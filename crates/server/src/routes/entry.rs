@@ -1,0 +1,19 @@
+//! Which keys a route asks for.
+
+use crate::guard::Entry;
+
+/// What a route asks of whoever calls it.
+pub(crate) fn entry_of(route: &str) -> Entry {
+    match route {
+        "/detect" | "/repair" | "/generate" => Entry::KeyOr403,
+        "/v2/health/live" | "/v2/health/ready" | "/health" | "/metrics" | "/openapi.json" | "/docs" | "/" => {
+            Entry::Open
+        }
+        "/inference.GRPCInferenceService/ServerLive" | "/inference.GRPCInferenceService/ServerReady" => Entry::Open,
+        _ if route.starts_with("/inference.") => Entry::Key,
+        "/admin/reload" => Entry::Admin,
+        _ if route.starts_with("/v1/") || route.starts_with("/v2") => Entry::Key,
+        // Nothing is there to be guarded.
+        _ => Entry::Open,
+    }
+}

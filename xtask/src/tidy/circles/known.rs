@@ -1,0 +1,79 @@
+//! The circles that are left. No row is added; a circle that is cleared takes its row with it, and one that shrinks shortens its row.
+
+/// Crate and files.
+pub(super) const KNOWN: &[(&str, &[&str])] = &[
+    (
+        "crates/gpu",
+        &[
+            "adapter.rs",
+            "device.rs",
+            "gemm/abilities.rs",
+            "gemm/method.rs",
+            "gemm/product.rs",
+            "gemm/shaders.rs",
+            "gemm/weights.rs",
+            "pipelines.rs",
+            "record/mod.rs",
+            "tune/ladder.rs",
+            "tune/mod.rs",
+        ],
+    ),
+    ("crates/gpu", &["engine.rs", "gather.rs", "plan.rs", "submit.rs"]),
+    ("crates/gpu", &["record/embedding.rs", "record/encoder.rs", "record/head.rs"]),
+    ("crates/kernels", &["activation.rs", "gemm/product.rs", "linear.rs"]),
+    ("crates/kernels", &["attention/head.rs", "attention/mod.rs"]),
+    (
+        "crates/kernels",
+        &[
+            "gemm/avx2.rs",
+            "gemm/avx2_vnni.rs",
+            "gemm/avx512.rs",
+            "gemm/mod.rs",
+            "gemm/neon.rs",
+            "gemm/relaxed_simd.rs",
+            "gemm/scalar.rs",
+            "gemm/simd128.rs",
+        ],
+    ),
+    ("crates/kernels", &["pool.rs", "pool/threads.rs"]),
+    (
+        "crates/kernels",
+        &[
+            "vector/functions.rs",
+            "vector/mod.rs",
+            "vector/neon.rs",
+            "vector/scalar.rs",
+            "vector/wasm.rs",
+            "vector/x86.rs",
+        ],
+    ),
+    (
+        "crates/model",
+        &[
+            "contrib/activations.rs",
+            "contrib/attention.rs",
+            "contrib/blocks.rs",
+            "contrib/embedding.rs",
+            "contrib/mod.rs",
+            "contrib/norms.rs",
+            "contrib/products.rs",
+        ],
+    ),
+    ("crates/model", &["error.rs", "manifest.rs"]),
+    (
+        "crates/model",
+        &[
+            "fuse/attention.rs",
+            "fuse/embedding.rs",
+            "fuse/encoder.rs",
+            "fuse/glue.rs",
+            "fuse/head.rs",
+            "fuse/ladder.rs",
+            "fuse/mod.rs",
+            "program.rs",
+        ],
+    ),
+    ("crates/model", &["fuse/probe.rs", "fuse/region.rs"]),
+    ("crates/model", &["onnx.rs", "prepare/inputs.rs", "prepare/mod.rs"]),
+    ("crates/model", &["rewrite/mod.rs", "rewrite/padding_mask.rs", "rewrite/weight_scales.rs"]),
+];
