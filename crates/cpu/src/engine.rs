@@ -3,7 +3,7 @@
 use crate::fused::{Fused, Weights};
 use crate::padded::{PaddedEngine, PaddedPlan};
 use grice_kernels::Isa;
-use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Precision, Trace};
+use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, MASKED, Network, Precision, Trace};
 use std::sync::Arc;
 
 /// A network made ready for the processor at hand, to be shared by any number of engines: the encoder as packed weights for
@@ -65,6 +65,14 @@ impl CpuPlan {
         self.embedding_rows
     }
 
+    /// Whether a sequence has the same answer with padding as without. If not, its tokens may be [`MASKED`].
+    pub fn hides_padding(&self) -> bool {
+        match &self.form {
+            Form::Fused(_) => true,
+            Form::Padded(plan) => plan.hides_padding(),
+        }
+    }
+
     /// The precision of the file.
     pub fn precision(&self) -> Precision {
         self.precision
@@ -112,8 +120,12 @@ impl CpuEngine {
 
     fn check_ids(&self, batch: &Batch) -> Result<(), EngineError> {
         let Some(rows) = self.embedding_rows else { return Ok(()) };
-        match batch.ids().iter().find(|&&id| id as usize >= rows) {
-            Some(&id) => Err(EngineError::TokenId { id, rows }),
+        let ignored = match &self.runner {
+            Runner::Fused(_) => 0,
+            Runner::Padded(_) => MASKED,
+        };
+        match batch.ids().iter().map(|id| id & !ignored).find(|&id| id as usize >= rows) {
+            Some(id) => Err(EngineError::TokenId { id, rows }),
             None => Ok(()),
         }
     }

@@ -8,8 +8,8 @@ use crate::served::{Inferred, Served};
 use crate::server::App;
 use crate::statistics::Attempt;
 use crate::timing::Timing;
-use grice_core::Reading;
 use grice_core::schedule::Caching;
+use grice_core::{MASKED, Reading};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,12 @@ struct Prepared {
 /// What a model and the server allow.
 pub(crate) fn bounds(app: &App, served: &Served) -> Bounds {
     let manifest = served.reader().manifest();
-    Bounds { rows_max: app.settings.limits.items_max, tokens_max: manifest.max_tokens, labels: manifest.labels.len() }
+    Bounds {
+        rows_max: app.settings.limits.items_max,
+        tokens_max: manifest.max_tokens,
+        labels: manifest.labels.len(),
+        keeps_padding: !served.hides_padding(),
+    }
 }
 
 /// Reads a request of `bytes`, runs it and writes its columns.
@@ -104,7 +109,7 @@ fn prepare(served: &Served, request: InferRequest, arrival: &Arrival) -> Result<
 fn check_ids(served: &Served, rows: &[Vec<u32>]) -> Result<(), Problem> {
     let bound = served.id_bound().unwrap_or(usize::MAX);
     for (row, ids) in rows.iter().enumerate() {
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= bound) {
+        if let Some(id) = ids.iter().map(|id| id & !MASKED).find(|&id| id as usize >= bound) {
             let problem = Problem::unusable(format!("{id} is not a token of the model, which has {bound}"));
             return Err(of_row(row, problem));
         }
@@ -132,6 +137,7 @@ fn read_outputs(
         let values = match output.kind {
             OutputKind::Logits => inferred.iter().flat_map(|inferred| inferred.row.iter().copied()).collect(),
             OutputKind::Probabilities => probabilities.clone(),
+            OutputKind::UnknownShare => readings.iter().map(|reading| reading.unknown_share).collect(),
         };
         output.column(inferred.len(), values, labels)
     });
