@@ -44,8 +44,9 @@ pub use grice_cpu::{CpuEngine, CpuPlan};
 #[cfg(feature = "gpu")]
 pub use grice_gpu::Adapter;
 pub use grice_model::{
-    BOM, Batch, Engine, EngineError, EngineInfo, Family, Lengths, Logits, Manifest, Maxim, Network, NodeSummary,
-    PerMaxim, Precision, Proof, Span, THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint, without_bom,
+    BOM, Batch, Engine, EngineError, EngineInfo, Family, Lengths, Logits, MASKED, Manifest, Maxim, Network,
+    NodeSummary, PerMaxim, Precision, Proof, Span, THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint,
+    without_bom,
 };
 pub use isolate::{Rows, panic_text, run_each, run_guarded, run_rows, run_rows_blocking};
 pub use model::Model;

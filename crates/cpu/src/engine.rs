@@ -5,6 +5,8 @@ use crate::packed::Packed;
 #[cfg(feature = "onnx")]
 use crate::padded::{PaddedEngine, PaddedPlan};
 use grice_kernels::Isa;
+#[cfg(feature = "onnx")]
+use grice_model::MASKED;
 use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Precision, Trace};
 use std::sync::Arc;
 
@@ -72,6 +74,15 @@ impl CpuPlan {
         self.embedding_rows
     }
 
+    /// Whether a sequence has the same answer with padding as without. If not, its tokens may be [`MASKED`].
+    pub fn hides_padding(&self) -> bool {
+        match &self.form {
+            Form::Fused(_) => true,
+            #[cfg(feature = "onnx")]
+            Form::Padded(plan) => plan.hides_padding(),
+        }
+    }
+
     /// The precision of the file.
     pub fn precision(&self) -> Precision {
         self.precision
@@ -121,8 +132,13 @@ impl CpuEngine {
 
     fn check_ids(&self, batch: &Batch) -> Result<(), EngineError> {
         let Some(rows) = self.embedding_rows else { return Ok(()) };
-        match batch.ids().iter().find(|&&id| id as usize >= rows) {
-            Some(&id) => Err(EngineError::TokenId { id, rows }),
+        let ignored = match &self.runner {
+            Runner::Fused(_) => 0,
+            #[cfg(feature = "onnx")]
+            Runner::Padded(_) => MASKED,
+        };
+        match batch.ids().iter().map(|id| id & !ignored).find(|&id| id as usize >= rows) {
+            Some(id) => Err(EngineError::TokenId { id, rows }),
             None => Ok(()),
         }
     }

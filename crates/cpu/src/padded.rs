@@ -50,6 +50,11 @@ impl PaddedPlan {
         inputs.hides_padding = may_pad && matches!(catch_unwind(AssertUnwindSafe(probe)), Ok(Ok(true)));
         Ok(PaddedPlan { plan, inputs })
     }
+
+    /// Whether a sequence has the same answer with padding as without.
+    pub(crate) fn hides_padding(&self) -> bool {
+        self.inputs.hides_padding
+    }
 }
 
 /// Whether a sequence has the same answer beside a longer one: not where a graph ignores its mask, or where a quantizer has cut off

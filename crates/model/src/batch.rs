@@ -3,6 +3,10 @@
 use crate::{Error, FixedAxes, Result};
 use std::ops::Range;
 
+/// Set on the id of a token that its caller masked out. Only graphs that do not hide padding get such ids: their answers
+/// depend on how much padding there is.
+pub const MASKED: u32 = 1 << 31;
+
 /// `ids[ΣL]` plus where each sequence starts. Built only by [`Batch::pack`], so the offsets always fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
@@ -13,9 +17,9 @@ pub struct Batch {
 /// A batch with every sequence padded to the longest: row-major `[rows, length]`, for graphs that take a mask.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Padded {
-    /// Token ids; 0 in the padding, which the mask hides.
+    /// Token ids; 0 in the padding that fills up a row.
     pub input_ids: Vec<i64>,
-    /// 1 for a token, 0 for padding.
+    /// 1 for a token, 0 for padding and for a token that is [`MASKED`].
     pub attention_mask: Vec<i64>,
     /// How many sequences.
     pub rows: usize,
@@ -116,8 +120,8 @@ impl Batch {
         let rows = rows.iter().chain(std::iter::repeat_n(&rows[0], count.saturating_sub(rows.len())));
         for (place, &row) in rows.enumerate() {
             for (column, &id) in self.sequence(row).iter().enumerate() {
-                input_ids[place * length + column] = i64::from(id);
-                attention_mask[place * length + column] = 1;
+                input_ids[place * length + column] = i64::from(id & !MASKED);
+                attention_mask[place * length + column] = i64::from(id & MASKED == 0);
             }
         }
         Padded { input_ids, attention_mask, rows: count, length }
@@ -141,6 +145,14 @@ mod tests {
                 assert_eq!(&ids[pair[0] as usize..pair[1] as usize], batch.sequence(row));
             }
         }
+    }
+
+    #[test]
+    fn tokens_that_a_caller_masked_keep_their_ids() {
+        let batch = Batch::pack(&[vec![7, 8, 5 | MASKED], vec![9]]).unwrap();
+        let padded = batch.padded(&[0, 1], FixedAxes::default());
+        assert_eq!(padded.input_ids, [7, 8, 5, 9, 0, 0]);
+        assert_eq!(padded.attention_mask, [1, 1, 0, 1, 0, 0]);
     }
 
     #[test]

@@ -45,7 +45,7 @@ mod threshold;
 mod trace;
 mod weights;
 
-pub use batch::{Batch, Padded};
+pub use batch::{Batch, MASKED, Padded};
 pub use encoding::{BOM, utf16_hint, without_bom};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::{Error, Result};

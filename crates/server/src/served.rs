@@ -22,6 +22,7 @@ pub(crate) struct Served {
     task: Arc<Detect>,
     keyer: Keyer,
     id_bound: Option<usize>,
+    hides_padding: bool,
     precision: Precision,
     digest: String,
     plans: Arc<Plans>,
@@ -45,7 +46,7 @@ impl Served {
         shared: Option<Arc<SharedCache>>,
     ) -> Result<Arc<Served>, ServeError> {
         let manifest = loaded.task.manifest();
-        let precision = loaded.precision;
+        let (precision, hides_padding) = (loaded.precision, loaded.plans.of_replica(0).hides_padding());
         let pool = &settings.pool;
         let config = Config {
             engines: pool.replicas.max(1),
@@ -72,6 +73,7 @@ impl Served {
             metrics: Arc::clone(metrics),
             has_cache,
             id_bound: loaded.id_bound,
+            hides_padding,
             task: loaded.task,
             keyer: runner.keyer(),
         });
@@ -125,6 +127,11 @@ impl Served {
 
     pub(crate) fn id_bound(&self) -> Option<usize> {
         self.id_bound
+    }
+
+    /// Whether a sequence has the same answer with padding as without.
+    pub(crate) fn hides_padding(&self) -> bool {
+        self.hides_padding
     }
 
     /// Why it runs on the processor where a GPU would have been welcome.

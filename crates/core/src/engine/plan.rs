@@ -67,6 +67,15 @@ impl Plan {
         self.bounds
     }
 
+    /// Whether a sequence has the same answer with padding as without. If not, its tokens may be [`MASKED`](crate::MASKED).
+    pub fn hides_padding(&self) -> bool {
+        match &self.form {
+            OnDevice::Cpu(plan) => plan.hides_padding(),
+            #[cfg(feature = "gpu")]
+            OnDevice::Gpu(..) => true,
+        }
+    }
+
     /// The precision of the file.
     pub fn precision(&self) -> Precision {
         match &self.form {

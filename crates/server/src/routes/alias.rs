@@ -22,7 +22,14 @@ struct Answer {
     violations: PerMaxim<bool>,
     probabilities: PerMaxim<f32>,
     cooperative: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    unknown_share: f32,
     latency_ms: f64,
+}
+
+/// As in a verdict, which leaves it out too.
+fn is_zero(share: &f32) -> bool {
+    *share == 0.0
 }
 
 /// `POST /detect`.
@@ -61,6 +68,7 @@ async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Re
         violations: verdict.violations,
         probabilities: verdict.probabilities,
         cooperative: verdict.cooperative,
+        unknown_share: verdict.unknown_share,
         latency_ms: (took.as_secs_f64() * 1e6).round() / 1e3,
     };
     let mut response = json_response(StatusCode::OK, &answer);

@@ -7,4 +7,6 @@ pub(crate) struct Bounds {
     pub(crate) tokens_max: usize,
     /// Columns of an output.
     pub(crate) labels: usize,
+    /// Whether the model's answers depend on padding.
+    pub(crate) keeps_padding: bool,
 }

@@ -52,8 +52,9 @@ pub(crate) fn inputs() -> Vec<TensorInfo> {
 }
 
 pub(crate) fn outputs(served: &Served) -> Vec<TensorInfo> {
-    let labels = served.task().manifest().labels.len() as i64;
-    let output = |kind: OutputKind| TensorInfo { name: kind.name(), datatype: "FP32", dims: vec![labels] };
+    let labels = served.task().manifest().labels.len();
+    let output =
+        |kind: OutputKind| TensorInfo { name: kind.name(), datatype: "FP32", dims: vec![kind.columns(labels) as i64] };
     OutputKind::ALL.map(output).into()
 }
 

@@ -7,7 +7,7 @@ use super::tensors::InferRequest;
 use super::tensors_json::write_answer;
 use crate::encoding::Coding;
 
-const BOUNDS: Bounds = Bounds { rows_max: 64, tokens_max: 512, labels: 4 };
+const BOUNDS: Bounds = Bounds { rows_max: 64, tokens_max: 512, labels: 4, keeps_padding: false };
 const UNPACKED_BYTES_MAX: usize = 1 << 16;
 
 /// Reads bytes as an inference request of gRPC. The status of the refusal, if they are refused.

@@ -9,6 +9,7 @@ use crate::judging::{Finding, Judging, Question};
 use crate::problem::Problem;
 use crate::served::Served;
 use crate::timing::Timing;
+use grice_core::MASKED;
 use grice_core::schedule::Caching;
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,7 +37,12 @@ struct Prepared {
 /// What a model and the server allow.
 pub(crate) fn bounds(app: &App, served: &Served) -> Bounds {
     let manifest = served.task().manifest();
-    Bounds { rows_max: app.settings.limits.items_max, tokens_max: manifest.max_tokens, labels: manifest.labels.len() }
+    Bounds {
+        rows_max: app.settings.limits.items_max,
+        tokens_max: manifest.max_tokens,
+        labels: manifest.labels.len(),
+        keeps_padding: !served.hides_padding(),
+    }
 }
 
 /// Reads a request of `bytes`, runs it and writes its columns.
@@ -97,7 +103,7 @@ fn prepare(mut judging: Judging, request: InferRequest, arrival: &Arrival) -> Re
 fn check_ids(served: &Served, rows: &[Vec<u32>]) -> Result<(), Problem> {
     let bound = served.id_bound().unwrap_or(usize::MAX);
     for (row, ids) in rows.iter().enumerate() {
-        if let Some(id) = ids.iter().find(|&&id| id as usize >= bound) {
+        if let Some(id) = ids.iter().map(|id| id & !MASKED).find(|&id| id as usize >= bound) {
             let problem = Problem::unusable(format!("{id} is not a token of the model, which has {bound}"));
             return Err(of_row(row, problem));
         }
@@ -115,6 +121,7 @@ fn write_columns(served: &Served, outputs: &[Output], found: &[Finding]) -> Vec<
                 let of = |found: &Finding, label| *found.verdict.probabilities.get(label);
                 found.iter().flat_map(|found| labels.iter().map(move |&label| of(found, label))).collect()
             }
+            OutputKind::UnknownShare => found.iter().map(|found| found.verdict.unknown_share).collect(),
         };
         output.column(found.len(), values, labels)
     });

@@ -18,6 +18,8 @@ pub(crate) struct Output {
 pub(crate) enum OutputKind {
     Logits,
     Probabilities,
+    /// How much of each response the tokenizer does not know.
+    UnknownShare,
 }
 
 /// The values of one output, row by row.
@@ -28,12 +30,21 @@ pub(crate) enum Column {
 }
 
 impl OutputKind {
-    pub(crate) const ALL: [OutputKind; 2] = [OutputKind::Logits, OutputKind::Probabilities];
+    pub(crate) const ALL: [OutputKind; 3] = [OutputKind::Logits, OutputKind::Probabilities, OutputKind::UnknownShare];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             OutputKind::Logits => "logits",
             OutputKind::Probabilities => "probabilities",
+            OutputKind::UnknownShare => "unknown_share",
+        }
+    }
+
+    /// Its columns, for a model of so many labels.
+    pub(crate) fn columns(self, labels: usize) -> usize {
+        match self {
+            OutputKind::Logits | OutputKind::Probabilities => labels,
+            OutputKind::UnknownShare => 1,
         }
     }
 }
@@ -52,10 +63,15 @@ impl Output {
     ) -> Result<(), Problem> {
         let Some(kind) = OutputKind::ALL.into_iter().find(|kind| kind.name() == name) else {
             let name: String = name.escape_default().take(80).collect();
-            return Err(Problem::malformed(format!("no output `{name}`; there are logits and probabilities")));
+            return Err(Problem::malformed(format!(
+                "no output `{name}`; there are logits, probabilities and unknown_share"
+            )));
         };
         if outputs.iter().any(|output| output.kind == kind) {
             return Err(Problem::malformed(format!("output `{name}` is asked for more than once")));
+        }
+        if kind == OutputKind::UnknownShare && classes.is_some_and(|count| count > 0) {
+            return Err(Problem::malformed(format!("output `{name}` has no classes")));
         }
         let classes = classes.map(|count| usize::try_from(count).unwrap_or(usize::MAX).min(bounds.labels));
         outputs.push(Output { kind, binary, classes });

@@ -4,7 +4,7 @@
 use super::bounds::Bounds;
 use super::outputs::Output;
 use crate::problem::Problem;
-use grice_core::{Context, Turn};
+use grice_core::{Context, MASKED, Turn};
 use std::time::Duration;
 
 /// An inference request, read and checked.
@@ -22,7 +22,7 @@ pub(crate) struct InferRequest {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Inputs {
     Texts(Vec<Turn>),
-    /// Without padding.
+    /// Without padding, or with it as [`MASKED`] tokens.
     Tokens(Vec<Vec<u32>>),
 }
 
@@ -199,7 +199,7 @@ fn join_turns(context: Option<Vec<String>>, evidence: Option<Vec<String>>, respo
 
 type Matrix = (Vec<u64>, Vec<i64>);
 
-/// Rows without their padding.
+/// Rows without their padding, or with it where a graph's answers depend on it.
 fn read_tokens(ids: Matrix, mask: Option<Matrix>, bounds: Bounds) -> Result<Vec<Vec<u32>>, Problem> {
     let (shape, ids) = ids;
     let [_, length] = *shape else {
@@ -213,18 +213,22 @@ fn read_tokens(ids: Matrix, mask: Option<Matrix>, bounds: Bounds) -> Result<Vec<
     let mask = mask.map(|(_, mask)| mask);
     let rows = ids.chunks_exact(length).enumerate().map(|(row, ids)| {
         let mask = mask.as_ref().and_then(|mask| mask.get(row * length..(row + 1) * length));
-        let kept = match mask {
+        let ones = match mask {
             Some(mask) => unpadded(mask).ok_or_else(|| {
                 Problem::unusable(format!("input `attention_mask`, row {row}: it must be ones, then zeros for padding"))
             })?,
             None => length,
         };
+        let (kept, padding) = if bounds.keeps_padding { (length, ", padding included") } else { (ones, "") };
         if kept > bounds.tokens_max {
-            let detail = format!("row {row} has {kept} tokens, but the model reads at most {}", bounds.tokens_max);
+            let most = bounds.tokens_max;
+            let detail = format!("row {row} has {kept} tokens{padding}, but the model reads at most {most}");
             return Err(Problem::unusable(detail));
         }
-        let ids = ids[..kept].iter().map(|&id| {
-            u32::try_from(id).map_err(|_| Problem::unusable(format!("row {row}: {id} is not a token of the model")))
+        let ids = ids[..kept].iter().enumerate().map(|(place, &id)| {
+            let known = u32::try_from(id).ok().filter(|id| id & MASKED == 0);
+            let known = known.map(|id| if place < ones { id } else { id | MASKED });
+            known.ok_or_else(|| Problem::unusable(format!("row {row}: {id} is not a token of the model")))
         });
         ids.collect()
     });

@@ -191,8 +191,12 @@ fn refusals_name_what_is_wrong() {
     }
     let unknown = client.post("/v1/detect", &json!({ "response": "ᚠᚢᚦ ᚨᚱᚲ" })).expect(200).json();
     assert_eq!(unknown["unknown_share"], 1.0);
-    let known = client.post("/v1/detect", &json!({ "response": "Yes." })).expect(200).json();
-    assert!(known.get("unknown_share").is_none());
+    let unknown = client.post("/detect", &json!({ "response": "ᚠᚢᚦ ᚨᚱᚲ" })).expect(200).json();
+    assert_eq!(unknown["unknown_share"], 1.0);
+    for path in ["/v1/detect", "/detect"] {
+        let known = client.post(path, &json!({ "response": "Yes." })).expect(200).json();
+        assert!(known.get("unknown_share").is_none());
+    }
     let send = |headers: &[(&str, &str)], body: &[u8]| client.send("POST", "/v1/detect", headers, body).unwrap();
     assert!(send(&[], b"{\"response\": ").expect(400).detail().contains("not JSON"));
     assert!(send(&[("content-type", "text/csv")], b"a").expect(415).detail().contains("text/csv"));

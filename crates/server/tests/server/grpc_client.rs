@@ -246,6 +246,19 @@ pub(crate) fn texts(model: &str, id: &str, responses: &[&str]) -> Infer {
     Infer { model: model.to_owned(), id: id.to_owned(), inputs: vec![input], ..Infer::default() }
 }
 
+/// Padded sequences with their mask, raw.
+pub(crate) fn padded(model: &str, ids: &[Vec<u32>], mask: &[Vec<u32>]) -> Infer {
+    let input = |name: &str, rows: &[Vec<u32>]| Tensor {
+        name: name.to_owned(),
+        datatype: "INT64".to_owned(),
+        shape: vec![rows.len() as i64, rows[0].len() as i64],
+        contents: None,
+    };
+    let raw = |rows: &[Vec<u32>]| rows.iter().flatten().flat_map(|&value| i64::from(value).to_le_bytes()).collect();
+    let inputs = vec![input("input_ids", ids), input("attention_mask", mask)];
+    Infer { model: model.to_owned(), inputs, raw: vec![raw(ids), raw(mask)], ..Infer::default() }
+}
+
 /// One sequence of tokens, raw.
 pub(crate) fn tokens(model: &str, ids: &[i64]) -> Infer {
     let input = Tensor {

@@ -1,8 +1,9 @@
 //! The Open Inference Protocol v2, over JSON.
 
 use crate::fake::{Plan, logits_of};
-use crate::started::{Started, faked, settings, tiny};
-use grice_testkit::fixtures::Fixture;
+use crate::grpc_client::{Grpc, Inferred, padded, texts};
+use crate::started::{Started, faked, settings, shown_padding, tiny};
+use grice_testkit::fixtures::{Fixture, Reference, fixtures_folder, references_at};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -44,6 +45,64 @@ fn tokens_give_the_reference_logits() {
             }
         }
     }
+}
+
+/// Where a graph does not hide padding, the caller's padding belongs to the question, by either protocol.
+#[test]
+fn padding_that_a_graph_does_not_hide_gives_the_reference_logits() {
+    let server = Started::new(settings(vec![shown_padding()]));
+    let references = references_at(&fixtures_folder().join("shown-padding/reference.json"));
+    let check = |found: &[f32], case: &Reference| {
+        for (row, expected) in found.chunks(4).zip(&case.logits_onnxruntime) {
+            grice_testkit::assert_close("shown-padding", row, expected, 1e-4);
+        }
+        assert_eq!(found.len(), 4 * case.logits_onnxruntime.len());
+    };
+    let ask = |ids: &[Vec<u32>], mask: &[Vec<u32>]| {
+        let shape = [ids.len(), ids[0].len()];
+        let tensor =
+            |name: &str, data: &[Vec<u32>]| json!({ "name": name, "datatype": "INT64", "shape": shape, "data": data });
+        let inputs = [tensor("input_ids", ids), tensor("attention_mask", mask)];
+        server.client().post("/v2/models/shown-padding/infer", &json!({ "inputs": inputs }))
+    };
+    for case in &references {
+        let answer = ask(&case.input_ids, &case.attention_mask).expect(200).json();
+        check(&serde_json::from_value::<Vec<f32>>(answer["outputs"][0]["data"].clone()).unwrap(), case);
+    }
+    // Padding counts against the longest sequence, and no id of a client's says that it is masked.
+    let refused = ask(&[vec![1; 17]], &[[vec![1; 9], vec![0; 8]].concat()]).expect(422).detail();
+    assert!(refused.contains("17 tokens, padding included"), "{refused}");
+    let refused = ask(&[vec![1, (1 << 31) + 5]], &[vec![1, 1]]).expect(422).detail();
+    assert!(refused.contains("2147483653 is not a token"), "{refused}");
+    // Nothing is left in the cache of another padding.
+    let grpc = Started::new(settings(vec![shown_padding()]));
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let client = Grpc::connect(grpc.address).await;
+        for case in &references {
+            let asked = padded("shown-padding", &case.input_ids, &case.attention_mask);
+            check(&client.call::<_, Inferred>("ModelInfer", &asked).await.numbers(0), case);
+        }
+    });
+}
+
+#[test]
+fn the_share_that_the_tokenizer_does_not_know_is_an_output() {
+    let server = Started::new(settings(vec![tiny("tiny-bert")]));
+    let input = json!({ "name": "response", "datatype": "BYTES", "shape": [2], "data": ["Yes.", "ᚠᚢᚦ ᚨᚱᚲ"] });
+    let ask = |body: &Value| server.client().post("/v2/models/tiny-bert/infer", body);
+    let expected = json!({ "name": "unknown_share", "datatype": "FP32", "shape": [2, 1], "data": [0.0, 1.0] });
+    assert_eq!(ask(&json!({ "inputs": [input] })).expect(200).json()["outputs"][2], expected);
+    let outputs = json!([{ "name": "unknown_share" }]);
+    let answer = ask(&json!({ "inputs": [input], "outputs": outputs })).expect(200).json();
+    assert_eq!(answer["outputs"], json!([expected]));
+    let outputs = json!([{ "name": "unknown_share", "parameters": { "classification": 1 } }]);
+    let refused = ask(&json!({ "inputs": [input], "outputs": outputs })).expect(400).detail();
+    assert!(refused.contains("has no classes"), "{refused}");
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let client = Grpc::connect(server.address).await;
+        let found: Inferred = client.call("ModelInfer", &texts("tiny-bert", "", &["Yes.", "ᚠᚢᚦ ᚨᚱᚲ"])).await;
+        assert_eq!((found.outputs[2].name.as_str(), found.numbers(2)), ("unknown_share", vec![0.0, 1.0]));
+    });
 }
 
 #[test]

@@ -4,7 +4,8 @@ use crate::fake::Plan;
 use crate::http::Client;
 use grice_core::{Bundle, Options};
 use grice_server::{BundleSource, Handle, ServeError, Server, Settings};
-use grice_testkit::fixtures::fixtures_folder;
+use grice_testkit::fixtures::{fixtures_folder, read};
+use std::borrow::Cow;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,6 +24,26 @@ pub(crate) struct Started {
 pub(crate) fn tiny(name: &str) -> BundleSource {
     let folder = fixtures_folder().join(name);
     BundleSource::new(None, Options::default(), Vec::new(), move || Bundle::open(&folder))
+}
+
+/// A tiny graph that does not hide padding, with the tokenizer of the tiny BERT.
+pub(crate) fn shown_padding() -> BundleSource {
+    let load = || {
+        let (bert, own) = (fixtures_folder().join("tiny-bert"), fixtures_folder().join("shown-padding"));
+        let mut manifest: serde_json::Value = serde_json::from_slice(&read(&bert.join("grice.json"))).unwrap();
+        manifest["name"] = "shown-padding".into();
+        manifest["max_tokens"] = 16.into();
+        manifest.as_object_mut().unwrap().remove("digests");
+        let file = |name: &str, bytes: Vec<u8>| (name.to_owned(), Cow::from(bytes));
+        let files = [
+            file("grice.json", manifest.to_string().into_bytes()),
+            file("config.json", read(&bert.join("config.json"))),
+            file("tokenizer.json", read(&bert.join("tokenizer.json"))),
+            file("onnx/model.onnx", read(&own.join("model.onnx"))),
+        ];
+        Bundle::from_held(files.into())
+    };
+    BundleSource::new(None, Options::default(), Vec::new(), load)
 }
 
 /// The tiny BERT with engines that do as the plan says.

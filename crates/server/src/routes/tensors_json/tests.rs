@@ -3,7 +3,7 @@
 use super::*;
 use grice_core::Turn;
 
-const BOUNDS: Bounds = Bounds { rows_max: 4, tokens_max: 6, labels: 2 };
+const BOUNDS: Bounds = Bounds { rows_max: 4, tokens_max: 6, labels: 2, keeps_padding: false };
 
 fn parse(json: &str) -> Result<InferRequest, Problem> {
     InferRequest::parse(json.as_bytes(), None, BOUNDS)

@@ -3,7 +3,7 @@
 use super::*;
 use prost::Message;
 
-const BOUNDS: Bounds = Bounds { rows_max: 4, tokens_max: 6, labels: 4 };
+const BOUNDS: Bounds = Bounds { rows_max: 4, tokens_max: 6, labels: 4, keeps_padding: false };
 
 fn texts(name: &str, values: &[&str]) -> InputTensor {
     InputTensor {
@@ -50,7 +50,7 @@ fn values_stand_in_the_field_of_their_type_or_raw() {
     let read = parse(&[texts("response", &["a", "b"]), texts("context", &["c", "d"])], &[]).unwrap();
     let turns = [("c", "a"), ("d", "b")].map(|(context, response)| grice_core::Turn::new(context, response));
     assert_eq!(read.inputs, Inputs::Texts(turns.into()));
-    assert!(read.outputs.len() == 2 && read.outputs.iter().all(|output| output.binary));
+    assert!(read.outputs.len() == 3 && read.outputs.iter().all(|output| output.binary));
 }
 
 #[test]
