@@ -18,7 +18,9 @@ async function serveWith(headers, routes = {}) {
 test.after(() => Promise.all(others.map((other) => other.close())));
 
 const html = (body) => (request, response) => response.writeHead(200, { "Content-Type": "text/html" }).end(body);
-const WASM = "/grice/relaxed-simd/grice_bg.wasm";
+const WASM = "/grice/lean-relaxed-simd/grice_bg.wasm";
+/** What bundles without a compiled program need as well. */
+const WITH_ONNX = "/grice/relaxed-simd/grice_bg.wasm";
 
 /** What became of a script in a page: what it threw, as data. `script` gets `create`, `turn` and `grice`, and `given`. */
 async function provoke(page, script, given, entry = "/grice/index.js") {
@@ -135,6 +137,12 @@ for (const worker of [true, false]) {
       check(found, "download", words);
       await page.close();
     }
+    delete server.routes[WASM];
+    server.routes[WITH_ONNX] = (request, response) => response.writeHead(404).end();
+    t.after(() => delete server.routes[WITH_ONNX]);
+    const page = await shared.page();
+    check(await provoke(page, ({ create, given }) => create({ worker: given }), worker), "download", /\/relaxed-simd\/grice_bg\.wasm: 404/);
+    await page.close();
   });
 
   test(`a policy that forbids WebAssembly: ${where}`, async () => {

@@ -38,7 +38,7 @@ test("built by Vite", async () => {
   await build({ ...config, build: { outDir: "built" } });
   const assets = readdirSync(path.join(project.folder, "built/assets"));
   const modules = assets.filter((file) => file.endsWith(".wasm"));
-  assert.equal(modules.length, 2, `one file for each artifact, not ${modules}`);
+  assert.equal(modules.length, 4, `one file for each artifact, not ${modules}`);
   const server = await preview({ ...config, build: { outDir: "built" }, preview: { host: "127.0.0.1", port: 0 } });
   try {
     await judgeBothWays(server.resolvedUrls.local[0]);

@@ -28,7 +28,7 @@ for (const mode of ["production", "development"]) {
     const stats = await build({ mode, context: project.folder, entry: "./main.js", output: { path: built } });
     assert.deepEqual(stats.warnings, []);
     const modules = readdirSync(built).filter((file) => file.endsWith(".wasm"));
-    assert.equal(modules.length, 2, `one file for each artifact, not ${modules}`);
+    assert.equal(modules.length, 4, `one file for each artifact, not ${modules}`);
     copyFileSync(path.join(project.folder, "index.html"), path.join(built, "index.html"));
     copyFileSync(path.join(bundles.folder, "tiny-bert.tar"), path.join(built, "model.tar"));
     const server = await serve({ folders: { "/": built } });

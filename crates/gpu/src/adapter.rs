@@ -1,6 +1,5 @@
 //! Which GPUs there are, and which of them is taken.
 
-use crate::device::Selector;
 use crate::error::GpuError;
 use std::fmt;
 
@@ -51,6 +50,16 @@ pub struct AdapterLimits {
     pub workgroup_bytes_max: u32,
     /// Invocations in a workgroup.
     pub invocations_max: u32,
+}
+
+/// Which adapter to take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Selector {
+    /// The best there is: discrete before integrated before software.
+    #[default]
+    Auto,
+    /// By its place in [`list_adapters`](crate::list_adapters).
+    Index(usize),
 }
 
 /// All adapters, in the order in which [`Selector::Index`] counts them; in a browser at most one.

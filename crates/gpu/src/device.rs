@@ -1,6 +1,6 @@
 //! An open device: its queue, what it may do, and whether it is still there.
 
-use crate::adapter::{Adapter, choose_adapter};
+use crate::adapter::{Adapter, Selector, choose_adapter};
 use crate::error::GpuError;
 use crate::gemm::{Abilities, Fragments, abilities_of, cooperative_features, fragments_of};
 use crate::pipelines::Pipelines;
@@ -12,16 +12,6 @@ use std::time::Duration;
 /// Between a device's refusal of something because it is lost, and its saying so.
 #[cfg_attr(target_arch = "wasm32", allow(dead_code, reason = "a browser's thread may not wait"))]
 const NEWS_WAIT_MAX: Duration = Duration::from_millis(100);
-
-/// Which adapter to take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Selector {
-    /// The best there is: discrete before integrated before software.
-    #[default]
-    Auto,
-    /// By its place in [`list_adapters`](crate::list_adapters).
-    Index(usize),
-}
 
 /// How a device is opened.
 #[derive(Clone, Debug, Default)]

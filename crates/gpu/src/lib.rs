@@ -30,10 +30,10 @@ mod timing;
 mod tune;
 mod uploaded;
 
-pub use adapter::{Adapter, AdapterKind, AdapterLimits, list_adapters};
+pub use adapter::{Adapter, AdapterKind, AdapterLimits, Selector, list_adapters};
 #[cfg(not(target_arch = "wasm32"))]
 pub use compiled::{Answers, CompiledPlan, Origin};
-pub use device::{Gpu, Selector, Settings};
+pub use device::{Gpu, Settings};
 pub use engine::GpuEngine;
 pub use error::GpuError;
 pub use plan::GpuPlan;

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -22,7 +22,9 @@ export function packBundles() {
   const folder = mkdtempSync(path.join(tmpdir(), "grice-bundles-"));
   for (const [name, bundle] of Object.entries(folders)) {
     const files = JSON.parse(readFileSync(path.join(bundle, "grice.json"), "utf8")).models;
-    const names = ["grice.json", "config.json", "tokenizer.json", ...Object.values(files)];
+    // The compiled program where there is one, which the lean module opens; else the ONNX file, for which the full one is loaded.
+    const models = Object.values(files).map((file) => [file.replace(/\.onnx$/, ".grice"), file].find((name) => existsSync(path.join(bundle, name))));
+    const names = ["grice.json", "config.json", "tokenizer.json", ...models];
     execFileSync("tar", ["--create", "--file", path.join(folder, `${name}.tar`), "--directory", bundle, ...names]);
   }
   return {

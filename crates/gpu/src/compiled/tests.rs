@@ -4,7 +4,8 @@
 
 use super::{Answers, CompiledPlan, Origin};
 use crate::GpuError;
-use crate::device::{Gpu, Selector, Settings};
+use crate::adapter::Selector;
+use crate::device::{Gpu, Settings};
 use crate::gemm::Abilities;
 use crate::gemm::tests::device::gpu as open_gpu;
 use crate::geometry::Geometry;

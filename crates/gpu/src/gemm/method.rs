@@ -117,8 +117,8 @@ impl Method {
 
     pub(crate) fn shader(&self) -> &'static Shader {
         match self {
-            Method::Tile { form, .. } => shaders::tile(*form),
-            Method::Rows { form, .. } => shaders::rows(*form),
+            Method::Tile { form, .. } => tile_shader(*form),
+            Method::Rows { form, .. } => rows_shader(*form),
             Method::Cooperative { fragments: Fragments { size: 8, .. }, .. } => &shaders::COOPERATIVE_8,
             Method::Cooperative { .. } => &shaders::COOPERATIVE_16,
         }
@@ -262,5 +262,25 @@ impl Choice {
     #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn is_sound(&self, abilities: &Abilities) -> bool {
         (1..=64).contains(&self.shares) && self.method.obstacle(abilities).is_none()
+    }
+}
+
+/// The tiled product of a form.
+fn tile_shader(form: Form) -> &'static Shader {
+    match form {
+        Form::F32 => &shaders::TILE_F32,
+        Form::F16Packed => &shaders::TILE_F16_PACKED,
+        Form::F16 => &shaders::TILE_F16,
+        Form::Int8 => &shaders::TILE_INT8,
+    }
+}
+
+/// The product of a form with few rows.
+fn rows_shader(form: Form) -> &'static Shader {
+    match form {
+        Form::F32 => &shaders::ROWS_F32,
+        Form::F16Packed => &shaders::ROWS_F16_PACKED,
+        Form::F16 => &shaders::ROWS_F16,
+        Form::Int8 => &shaders::ROWS_INT8,
     }
 }

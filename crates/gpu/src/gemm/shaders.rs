@@ -1,6 +1,5 @@
 //! The shaders of products, put together from files that several of them share.
 
-use super::method::Form;
 use crate::recording::{Access, Shader};
 
 /// x, weights, columns, residual, y.
@@ -53,23 +52,3 @@ pub(crate) static ALL: [&Shader; 12] = [
     &REDUCE,
     &QUANTIZE_ROWS,
 ];
-
-/// The tiled product of a form.
-pub(crate) fn tile(form: Form) -> &'static Shader {
-    match form {
-        Form::F32 => &TILE_F32,
-        Form::F16Packed => &TILE_F16_PACKED,
-        Form::F16 => &TILE_F16,
-        Form::Int8 => &TILE_INT8,
-    }
-}
-
-/// The product of a form with few rows.
-pub(crate) fn rows(form: Form) -> &'static Shader {
-    match form {
-        Form::F32 => &ROWS_F32,
-        Form::F16Packed => &ROWS_F16_PACKED,
-        Form::F16 => &ROWS_F16,
-        Form::Int8 => &ROWS_INT8,
-    }
-}

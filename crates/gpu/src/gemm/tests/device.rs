@@ -1,6 +1,7 @@
 //! A device for tests, if there is one.
 
-use crate::device::{Gpu, Selector, Settings};
+use crate::adapter::Selector;
+use crate::device::{Gpu, Settings};
 use crate::error::GpuError;
 use crate::gemm::Abilities;
 
