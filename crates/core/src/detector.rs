@@ -111,7 +111,7 @@ impl Detector {
     /// Of [`crate::ErrorKind::BadInput`] for a turn that cannot be judged; other kinds for a model that fails.
     pub fn detect(&mut self, turn: &Turn) -> Result<Verdict> {
         let encoded = self.encode(turn)?;
-        let logits = self.forward(&Batch::pack(&[&encoded.ids]).map_err(Error::Batch)?)?;
+        let logits = self.forward(&Batch::pack(&[&encoded.ids]).map_err(|error| Error::Batch(error.into()))?)?;
         self.reader.verdict(logits.row(0), encoded.reading())
     }
 
@@ -126,7 +126,7 @@ impl Detector {
         let rows = match sequences.len() {
             0 => Vec::new(),
             _ => {
-                let batch = Batch::pack(&sequences).map_err(Error::Batch)?;
+                let batch = Batch::pack(&sequences).map_err(|error| Error::Batch(error.into()))?;
                 run_rows_blocking(&batch, |part| self.forward(part))?
             }
         };
