@@ -47,6 +47,6 @@ pub(crate) fn prove(common: &Common) -> Result<()> {
 /// A file that cannot be imported.
 pub(crate) fn proof_of(path: &str, onnx: &[u8], max_tokens: usize) -> Result<Option<Proof>> {
     let imported = quietly(|| Network::import_for(onnx, LABELS, &Lengths::up_to(max_tokens)))?;
-    let network = imported.map_err(|source| Error::Model { path: path.to_owned(), source })?;
+    let network = imported.map_err(|source| Error::Model { path: path.to_owned(), source: source.into() })?;
     Ok(network.proof(file_digest(onnx)))
 }

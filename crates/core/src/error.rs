@@ -96,7 +96,7 @@ pub enum Error {
         /// The file at fault.
         path: String,
         /// What is wrong with it.
-        source: grice_model::Error,
+        source: Box<grice_model::Error>,
     },
     /// The tokenizer is at fault.
     #[error("tokenizer.json: {0}")]
@@ -112,7 +112,7 @@ pub enum Error {
     NotFinite(grice_model::Maxim),
     /// A batch could not be packed.
     #[error("the batch cannot be packed: {0}")]
-    Batch(grice_model::Error),
+    Batch(Box<grice_model::Error>),
 }
 
 impl Error {

@@ -131,11 +131,11 @@ impl Network {
     ///
     /// # Errors
     /// The network itself, if it did not fuse.
-    pub fn into_program(self) -> std::result::Result<Program, Network> {
+    pub fn into_program(self) -> std::result::Result<Program, Box<Network>> {
         match self.form {
             Form::Fused(program) => Ok(Arc::unwrap_or_clone(program)),
             #[cfg(feature = "onnx")]
-            Form::Graph(..) => Err(self),
+            Form::Graph(..) => Err(Box::new(self)),
         }
     }
 

@@ -24,7 +24,7 @@ impl Engine {
     pub fn from_onnx(onnx: &Uint8Array, labels: usize) -> Result<Engine, JsValue> {
         // Handed over by value, so that the file is freed before the weights are packed.
         let network = Network::import(onnx.to_vec(), labels)
-            .map_err(|source| to_js(Error::Model { path: "the ONNX file".to_owned(), source }))?;
+            .map_err(|source| to_js(Error::Model { path: "the ONNX file".to_owned(), source: source.into() }))?;
         let precision = network.precision();
         let inner = CpuEngine::new(network, precision, 1).map_err(|error| to_js(error.into()))?;
         Ok(Engine { inner })

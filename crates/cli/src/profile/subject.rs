@@ -57,7 +57,7 @@ pub(crate) fn load_subject(common: &Common) -> Result<Subject> {
 
 fn plan_file(path: &Path, options: &Options) -> Result<Plan> {
     let place = path.display().to_string();
-    let at_fault = |source| CliError::Core(Error::Model { path: place.clone(), source });
+    let at_fault = |source| CliError::Core(Error::Model { path: place.clone(), source: Box::new(source) });
     let network = quietly(|| import_model_file(path, LABELS))?.map_err(CliError::Core)?;
     let precision = options.precision.unwrap_or_else(|| network.precision());
     let network = network.to_precision(precision).map_err(at_fault)?;
@@ -75,5 +75,5 @@ pub(crate) fn synthetic_batch(lengths: &[usize], vocabulary: usize) -> Result<Ba
         ((state >> 33) % vocabulary as u64) as u32
     };
     let rows: Vec<Vec<u32>> = lengths.iter().map(|&length| (0..length).map(|_| next()).collect()).collect();
-    Batch::pack(&rows).map_err(|error| CliError::Core(Error::Batch(error)))
+    Batch::pack(&rows).map_err(|error| CliError::Core(Error::Batch(error.into())))
 }

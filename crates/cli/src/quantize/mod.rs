@@ -134,7 +134,8 @@ impl Evaluate for OnEngine {
             let mut engine = plan_engine(&self.place, onnx, self.labels, self.as_written, &self.options)?;
             let mut answers = Vec::with_capacity(rows.len());
             for rows in rows.chunks(ROWS_TOGETHER) {
-                let logits = engine.forward(&Batch::pack(rows).map_err(grice_core::Error::Batch)?)?;
+                let logits =
+                    engine.forward(&Batch::pack(rows).map_err(|error| grice_core::Error::Batch(error.into()))?)?;
                 answers.extend((0..logits.rows()).map(|row| logits.row(row).to_vec()));
             }
             Ok(answers)

@@ -238,7 +238,8 @@ impl Bundle {
     fn from_files(files: Files) -> Result<Bundle> {
         let bytes = without_bom(files.read(MANIFEST)?);
         let manifest = Manifest::parse_beside(&bytes, &|path| files.has(path));
-        let manifest = manifest.map_err(|source| Error::Model { path: files.place(MANIFEST), source })?;
+        let manifest =
+            manifest.map_err(|source| Error::Model { path: files.place(MANIFEST), source: source.into() })?;
         drop(bytes);
         Ok(Bundle { manifest, files, archive: None })
     }

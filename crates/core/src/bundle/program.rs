@@ -73,7 +73,7 @@ impl Bundle {
             return Ok(None);
         }
         let place = self.files.place(&path);
-        let unusable = |source| Error::Model { path: place.clone(), source };
+        let unusable = |source: grice_model::Error| Error::Model { path: place.clone(), source: source.into() };
         // What is compiled in was compared with its hashes by the tests.
         let verify = !self.is_embedded();
         let (network, origin) = match &self.files {

@@ -67,7 +67,7 @@ impl Bundle {
             return Ok(Vec::new());
         }
         let names = external_files(&self.files.read(path)?);
-        let names = names.map_err(|source| Error::Model { path: self.files.place(path), source })?;
+        let names = names.map_err(|source| Error::Model { path: self.files.place(path), source: source.into() })?;
         Ok(names.iter().map(|name| beside(path, name)).collect())
     }
 
@@ -98,7 +98,7 @@ impl Bundle {
         if let Some(error) = damaged.take() {
             return Err(error);
         }
-        imported.map_err(|source| Error::Model { path: path.to_owned(), source })
+        imported.map_err(|source| Error::Model { path: path.to_owned(), source: source.into() })
     }
 
     /// Whether anything but models and what is compiled from them lies beside a file: what could hold weights.
@@ -115,7 +115,7 @@ impl Bundle {
 pub fn read_model_file(path: &Path) -> Result<Vec<u8>> {
     let onnx = read_alone(path)?;
     let whole = embed_external(&onnx, &|name, offset, length| read_beside(path, name, offset, length));
-    match whole.map_err(|source| Error::Model { path: path.display().to_string(), source })? {
+    match whole.map_err(|source| Error::Model { path: path.display().to_string(), source: source.into() })? {
         Some(whole) => Ok(whole),
         None => Ok(onnx),
     }
@@ -128,7 +128,7 @@ pub fn read_model_file(path: &Path) -> Result<Vec<u8>> {
 pub fn import_model_file(path: &Path, labels: usize) -> Result<Network> {
     let read = |name: &str, offset, length| read_beside(path, name, offset, length);
     let network = Network::import_beside(read_alone(path)?, labels, &Lengths::default(), &read);
-    network.map_err(|source| Error::Model { path: path.display().to_string(), source })
+    network.map_err(|source| Error::Model { path: path.display().to_string(), source: source.into() })
 }
 
 fn read_alone(path: &Path) -> Result<Vec<u8>> {

@@ -112,7 +112,7 @@ pub fn find_adapters() -> Vec<grice_gpu::Adapter> {
 #[cfg(feature = "onnx")]
 pub fn plan_engine(path: &str, onnx: &[u8], labels: usize, as_written: bool, options: &Options) -> Result<AnyEngine> {
     let imported = if as_written { Network::import_graph(onnx, labels) } else { Network::import(onnx, labels) };
-    let network = imported.map_err(|source| Error::Model { path: path.to_owned(), source })?;
+    let network = imported.map_err(|source| Error::Model { path: path.to_owned(), source: source.into() })?;
     let precision = options.precision.unwrap_or(Precision::Fp32);
     Plan::load(network, precision, options)?.engine(options.threads.unwrap_or(1))
 }

@@ -34,7 +34,7 @@ impl Schedule {
         let batch = match Batch::pack(&sequences) {
             Ok(batch) => batch,
             Err(error) => {
-                let failure = Failure { error: Arc::new(Error::Batch(error)), retry: Retry::Never };
+                let failure = Failure { error: Arc::new(Error::Batch(error.into())), retry: Retry::Never };
                 jobs.iter().for_each(|&job| self.fail(job, &failure, engine, now));
                 return None;
             }
