@@ -45,7 +45,7 @@ impl Layer {
         Ok(Self {
             qkv: numbers(sequences * length * 3 * width),
             cu_seqlens: (0..=sequences).map(|index| (index * length) as u32).collect(),
-            shape: AttentionShape { heads: HEADS, head_dim, scale: 1.0 / (head_dim as f32).sqrt(), rounding },
+            shape: AttentionShape::new(HEADS, head_dim, 1.0 / (head_dim as f32).sqrt(), rounding),
             table,
             slots,
             relative: (head_dim == 64).then_some(relative),
@@ -120,7 +120,7 @@ fn bench_rows(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rows");
     group.sample_size(20).measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(200));
     let x = numbers(128 * 768);
-    let norm = LayerNorm { gamma: vec![1.0; 768], beta: vec![0.0; 768], epsilon: 1e-7 };
+    let norm = LayerNorm { gamma: vec![1.0; 768], beta: vec![0.0; 768], epsilon: 1e-7, centred: true };
     group.throughput(Throughput::Elements(x.len() as u64));
     for isa in Isa::available() {
         let kernels = Kernels::with_isa(isa, 1);

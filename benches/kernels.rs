@@ -97,7 +97,7 @@ fn bench_feed_forward(criterion: &mut Criterion) {
             for (width, inner) in [(768, 3072), (384, 1536)] {
                 let up = precision.pack(kernels.isa(), width, inner);
                 let (Ok(up), Ok(down)) = (up, precision.pack(kernels.isa(), inner, width)) else { continue };
-                let norm = LayerNorm { gamma: vec![1.0; width], beta: vec![0.0; width], epsilon: 1e-7 };
+                let norm = LayerNorm { gamma: vec![1.0; width], beta: vec![0.0; width], epsilon: 1e-7, centred: true };
                 for rows in ROWS {
                     let x = rows_of(rows, width);
                     let mut out = vec![0.0; rows * width];

@@ -7,7 +7,7 @@ use crate::padded::{PaddedEngine, PaddedPlan};
 use grice_kernels::Isa;
 #[cfg(feature = "onnx")]
 use grice_model::MASKED;
-use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Precision, Trace};
+use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Precision, Program, Trace};
 use std::sync::Arc;
 
 /// A network made ready for the processor at hand, to be shared by any number of engines: the encoder as packed weights for
@@ -51,6 +51,16 @@ impl CpuPlan {
         };
         // What the importer and the packing left is as long as the file.
         grice_kernels::release_free_memory();
+        Ok(CpuPlan { form, labels, embedding_rows, precision })
+    }
+
+    /// Packs a program that answers `labels` numbers a row, for an instruction set of this processor.
+    ///
+    /// # Errors
+    /// [`EngineError::Plan`] for parts that do not fit each other.
+    pub fn of(program: Program, labels: usize, precision: Precision, isa: Isa) -> Result<CpuPlan, EngineError> {
+        let embedding_rows = Some(program.encoder.embedding.words.rows());
+        let form = Form::Fused(Arc::new(Packed::new(program, labels, isa)?));
         Ok(CpuPlan { form, labels, embedding_rows, precision })
     }
 

@@ -1,6 +1,6 @@
 //! The steps of a program on packed tokens, each a kernel.
 
-use crate::packed::Packed;
+use crate::packed::{Attention, Packed};
 use grice_kernels::{Epilogue, Kernels, Queries, Rows, ShapeError};
 use grice_model::{
     Action, Batch, EngineError, Extent, HeadRunner, Logits, Operand, Rows as RowsOf, Slot, Then, Trace,
@@ -81,12 +81,23 @@ impl Run<'_> {
     }
 
     fn one(&self, action: &Action, buffers: &mut Buffers) -> Result<(), ShapeError> {
+        if let Action::Rotate { x, attention } = action {
+            return self.rotate(x, &self.packed.attentions[*attention], buffers);
+        }
         let Some(to) = action.writes().last() else { return Ok(()) };
         let mut made = buffers.take(&to, &self.extent);
         let out = &mut made[..self.extent.rows(to.rows) * to.width];
         let done = self.write(action, buffers, out);
         buffers.put_back(to.slot, made);
         done
+    }
+
+    /// Turns heads of a buffer in place.
+    fn rotate(&self, x: &Operand, attention: &Attention, buffers: &mut Buffers) -> Result<(), ShapeError> {
+        let Some(table) = &attention.rotary else { return Ok(()) };
+        let head_dim = attention.shape.head_dim;
+        let rows = &mut buffers.0[x.slot as usize][..self.extent.rows(x.rows) * x.width];
+        self.kernels.rotate(rows, x.width, x.offset, x.columns / head_dim, head_dim, self.cu_seqlens, table)
     }
 
     /// What the action makes, into `out`, whose buffer is not among `buffers`.
@@ -110,6 +121,10 @@ impl Run<'_> {
             Action::Norm { x, norm, .. } => {
                 kernels.layer_norm(buffers.read(x, extent), None, rows(x), &norms[*norm], out)
             }
+            Action::Gate { x, activation, to } => {
+                kernels.gate(buffers.read(x, extent), rows(x), to.columns, *activation, out)
+            }
+            Action::Rotate { .. } => Ok(()),
             Action::Pick { x, to } => {
                 let x = buffers.read(x, extent);
                 for (out, &start) in out.chunks_exact_mut(to.width).zip(self.cu_seqlens) {

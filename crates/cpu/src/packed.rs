@@ -1,7 +1,7 @@
 //! What the steps of a program name, packed for an instruction set, to be shared by any number of engines.
 
 use grice_kernels::{
-    AttentionShape, Isa, LayerNorm, PackedLinear, Relative, Rounding, ShapeError, WeightData, WeightPart,
+    AttentionShape, Isa, LayerNorm, PackedLinear, Relative, RotaryTable, Rounding, ShapeError, WeightData, WeightPart,
 };
 use grice_model::{EngineError, HeadPlan, Linear, Lookup, Parts, Precision, Program, Scores, Steps, Values};
 
@@ -22,11 +22,13 @@ pub(crate) struct Packed {
 pub(crate) struct Attention {
     pub(crate) shape: AttentionShape,
     pub(crate) relative: Option<Relative>,
+    pub(crate) rotary: Option<RotaryTable>,
 }
 
 impl Packed {
     /// Packs weight by weight, freeing what was packed unless somebody else holds it.
     pub(crate) fn new(program: Program, labels: usize, isa: Isa) -> Result<Packed, EngineError> {
+        let longest = program.longest();
         let (steps, parts) = program.into_steps(labels);
         let head = parts.head.as_ref().map(|head| HeadPlan::new(head, steps.hidden, labels)).transpose()?;
         let target = Target { isa, rounding: rounding_for(&parts) };
@@ -36,7 +38,7 @@ impl Packed {
         let linears = linears.into_iter().map(|parts| target.pack(&parts)).collect::<Result<_, _>>().map_err(unfit)?;
         let attentions = attentions.into_iter().map(|scores| target.attention(&scores)).collect::<Result<_, _>>();
         let attentions = attentions.map_err(unfit)?;
-        let lookup = Lookup::new(embedding).map_err(unfit)?;
+        let lookup = Lookup::new(embedding).map_err(unfit)?.up_to(longest);
         Ok(Packed { isa, steps, lookup, linears, norms, attentions, head })
     }
 }
@@ -58,9 +60,9 @@ fn rounding_for(parts: &Parts) -> Rounding {
 
 impl Target {
     fn attention(self, scores: &Scores) -> Result<Attention, ShapeError> {
-        let Scores { heads, head_dim, scale, ref relative } = *scores;
-        let relative = relative.as_ref().map(|relative| relative.pack(heads, head_dim)).transpose()?;
-        Ok(Attention { shape: AttentionShape { heads, head_dim, scale, rounding: self.rounding }, relative })
+        let relative = scores.relative().map(|relative| relative.pack(scores.heads, scores.head_dim)).transpose()?;
+        let rotary = scores.rotary().map(|rotary| rotary.table()).transpose()?;
+        Ok(Attention { shape: scores.shape(self.rounding), relative, rotary })
     }
 
     /// Dense layers of the same input, side by side.

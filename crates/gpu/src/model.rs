@@ -3,7 +3,7 @@
 use crate::error::GpuError;
 use crate::gemm::{PackedWeights, Weights};
 use crate::recording::{Arena, Buffer, View};
-use grice_kernels::{LayerNorm, SlotMap};
+use grice_kernels::{AttentionShape, LayerNorm, Rotary, Rounding, SlotMap};
 use grice_model::{
     Action, Embedding, Extent, Linear, Operand, Parts, Precision, Relative, Scores, Step, Steps, Values,
 };
@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub(crate) const HEAD_DIM_MAX: usize = 128;
 /// The largest distance that is looked up; beyond it there is no slot of its own in any model.
 pub(crate) const REACH_MAX: i64 = 1 << 16;
+
+/// A window that is wider than any sequence is long.
+const WINDOW_MAX: u32 = 1 << 24;
 
 /// Steps, and what they name by number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +39,8 @@ pub(crate) struct EmbeddingPlan {
     pub(crate) constant: bool,
     #[serde(with = "crate::bits")]
     pub(crate) epsilon: f32,
+    /// Whether the norm subtracts the mean.
+    pub(crate) centred: bool,
 }
 
 /// Rows for positions, from the lowest that any token takes on.
@@ -92,10 +97,24 @@ impl Form {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AttentionPlan {
     pub(crate) heads: usize,
+    pub(crate) key_heads: usize,
     pub(crate) head_dim: usize,
     #[serde(with = "crate::bits")]
     pub(crate) scale: f32,
+    /// How far a query sees to either side, where that is bounded.
+    pub(crate) window: Option<u32>,
     pub(crate) relative: Option<RelativePlan>,
+    pub(crate) rotary: Option<RotaryPlan>,
+}
+
+/// The angles of rotary positions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RotaryPlan {
+    /// F32 `[positions, 2, columns / 2]`: cosines, then sines.
+    pub(crate) table: Buffer,
+    /// Columns of a head that turn.
+    pub(crate) columns: usize,
+    pub(crate) positions: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,6 +138,8 @@ pub(crate) struct NormPlan {
     pub(crate) parameters: Buffer,
     #[serde(with = "crate::bits")]
     pub(crate) epsilon: f32,
+    /// Whether the mean is subtracted.
+    pub(crate) centred: bool,
 }
 
 /// Takes words that are to lie on the device, under a name for messages, and says as what.
@@ -135,6 +156,11 @@ impl Model {
     /// What a pass leaves of each sequence: logits, or hidden states of token 0 for a head on the processor.
     pub(crate) fn answers(&self, sequences: usize) -> View {
         Model::view(&self.steps.answer, &Extent { sequences, ..Extent::default() })
+    }
+
+    /// The most tokens of a sequence that there are angles for, where they are needed.
+    pub(crate) fn longest(&self) -> Option<usize> {
+        self.attentions.iter().filter_map(|attention| attention.rotary).map(|rotary| rotary.positions).min()
     }
 
     /// All linears but those of the head.
@@ -248,13 +274,25 @@ struct AttentionLowering<'a> {
 
 impl AttentionLowering<'_> {
     fn lower(mut self, scores: Scores) -> Result<AttentionPlan, GpuError> {
-        let Scores { heads, head_dim, scale, relative } = scores;
+        let AttentionShape { heads, key_heads, head_dim, scale, window, .. } = scores.shape(Rounding::Fused);
         if head_dim > HEAD_DIM_MAX {
             let reason = format!("its heads have {head_dim} columns, more than {HEAD_DIM_MAX}");
             return Err(unable(&self.name, &reason));
         }
-        let relative = relative.map(|relative| self.relative(&relative, heads * head_dim)).transpose()?;
-        Ok(AttentionPlan { heads, head_dim, scale, relative })
+        let window = window.map(|window| u32::try_from(window).unwrap_or(u32::MAX).min(WINDOW_MAX));
+        let relative = scores.relative().map(|relative| self.relative(relative, heads * head_dim)).transpose()?;
+        let rotary = scores.rotary().map(|rotary| self.rotary(rotary, head_dim)).transpose()?;
+        Ok(AttentionPlan { heads, key_heads, head_dim, scale, window, relative, rotary })
+    }
+
+    fn rotary(&mut self, rotary: &Rotary, head_dim: usize) -> Result<RotaryPlan, GpuError> {
+        let table = rotary.table().map_err(|error| unable(&self.name, &error.to_string()))?;
+        if rotary.columns > head_dim {
+            return Err(unable(&self.name, "more columns turn than its heads have"));
+        }
+        let words = table.values().iter().map(|number| number.to_bits()).collect();
+        let table = (self.upload)(format!("{}, angles", self.name), words)?;
+        Ok(RotaryPlan { table, columns: rotary.columns, positions: rotary.positions })
     }
 
     fn relative(&mut self, relative: &Relative, width: usize) -> Result<RelativePlan, GpuError> {
@@ -315,8 +353,9 @@ fn lower_embedding(embedding: &Embedding, upload: Upload<'_>) -> Result<Embeddin
     };
     let numbers = norm.gamma.iter().chain(&norm.beta).chain(constant.iter().flatten());
     let parameters = upload(name.to_owned(), numbers.map(|number| number.to_bits()).collect())?;
-    let (form, constant, epsilon) = (Form::of(words.values()), constant.is_some(), norm.epsilon);
-    Ok(EmbeddingPlan { columns, form, positions, parameters, constant, epsilon })
+    let (form, constant) = (Form::of(words.values()), constant.is_some());
+    let LayerNorm { epsilon, centred, .. } = *norm;
+    Ok(EmbeddingPlan { columns, form, positions, parameters, constant, epsilon, centred })
 }
 
 fn upload_linear(
@@ -342,7 +381,7 @@ fn upload_norm(name: &str, norm: &LayerNorm, upload: Upload<'_>) -> Result<NormP
         return Err(unable(name, "its parameters are not as many"));
     }
     let numbers: Vec<u32> = norm.gamma.iter().chain(&norm.beta).map(|number| number.to_bits()).collect();
-    Ok(NormPlan { parameters: upload(name.to_owned(), numbers)?, epsilon: norm.epsilon })
+    Ok(NormPlan { parameters: upload(name.to_owned(), numbers)?, epsilon: norm.epsilon, centred: norm.centred })
 }
 
 /// Two to a word, the first in the low bits.

@@ -44,6 +44,7 @@ impl GpuPlan {
     pub async fn new(gpu: &Gpu, program: Program, labels: usize) -> Result<GpuPlan, GpuError> {
         let (precision, weight_bytes) = (program.precision(), program.weight_bytes() as u64);
         let unable = |step: &str, reason: String| GpuError::Lowering { step: step.to_owned(), reason };
+        let longest = program.longest();
         let (steps, mut parts) = program.into_steps(labels);
         let head = parts.head.take().map(|head| HeadPlan::new(&head, steps.hidden, labels));
         let head = head.transpose().map_err(|error| unable("the head", error.to_string()))?;
@@ -52,7 +53,7 @@ impl GpuPlan {
         let mut upload = |name: String, words: Vec<u32>| uploaded.upload(&name, &words);
         let lower = || Model::lower(steps, parts, binding_bytes_max, &mut upload);
         let (model, embedding) = gpu.attempt("the weights", weight_bytes, lower).await?;
-        let lookup = Lookup::new(embedding).map_err(|error| unable("the embedding", error.to_string()))?;
+        let lookup = Lookup::new(embedding).map_err(|error| unable("the embedding", error.to_string()))?.up_to(longest);
         release_free_memory();
         let tiles = Tiles::open(gpu, &model.encoder_linears())?;
         let tokens_max = buffers::tokens_max(&model, binding_bytes_max);

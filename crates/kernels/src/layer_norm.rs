@@ -1,11 +1,12 @@
-//! Layer normalisation over the last axis.
+//! Layer and RMS normalisation over the last axis.
 
 use crate::pool::{Parts, share};
 use crate::vector::{Operation, Simd, add_to, dispatch, squared_distances_of, sums_of};
 use crate::{Isa, Kernels, ShapeError};
 
 /// The parameters of a layer normalisation: `(x - mean) / sqrt(variance + epsilon) · gamma + beta` over a row, as in ONNX
-/// LayerNormalization.
+/// LayerNormalization. Not centred it is an RMS norm (Zhang and Sennrich, 2019): the mean counts as 0, and the variance is the mean of
+/// squares.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerNorm {
     /// One factor a column.
@@ -14,6 +15,8 @@ pub struct LayerNorm {
     pub beta: Vec<f32>,
     /// Added to the variance, so that a constant row does not divide by zero.
     pub epsilon: f32,
+    /// Whether the mean is subtracted; if not, it is an RMS norm.
+    pub centred: bool,
 }
 
 /// Rows that make a task worth handing to another thread.
@@ -117,9 +120,12 @@ impl Operation for Normalization<'_> {
 #[inline(always)]
 fn normalize_rows<S: Simd, const ROWS: usize>(s: S, mut rows: [&mut [f32]; ROWS], norm: &LayerNorm) {
     let columns = rows[0].len();
-    let mut means = sums_of(s, rows.each_ref().map(|row| &**row));
-    for mean in &mut means {
-        *mean /= columns as f32;
+    let mut means = [0.0; ROWS];
+    if norm.centred {
+        means = sums_of(s, rows.each_ref().map(|row| &**row));
+        for mean in &mut means {
+            *mean /= columns as f32;
+        }
     }
     let squares = squared_distances_of(s, rows.each_ref().map(|row| &**row), means);
     let mut inverses = [0.0; ROWS];
@@ -155,28 +161,33 @@ mod tests {
     fn norm_of(columns: usize, epsilon: f32) -> LayerNorm {
         let gamma = (0..columns).map(|i| 0.5 + (i % 7) as f32 * 0.25).collect();
         let beta = (0..columns).map(|i| (i % 5) as f32 - 2.0).collect();
-        LayerNorm { gamma, beta, epsilon }
+        LayerNorm { gamma, beta, epsilon, centred: true }
     }
 
     /// Every instruction set and some numbers of threads, against the reference and to the bit against its steps, with and without a residual,
     /// in place and not.
     fn check(x: &[f32], residual: &[f32], columns: usize, epsilon: f32) {
         let rows = x.len() / columns;
-        let norm = norm_of(columns, epsilon);
+        for centred in [true, false] {
+            check_norm(x, residual, rows, &LayerNorm { centred, ..norm_of(columns, epsilon) });
+        }
+    }
+
+    fn check_norm(x: &[f32], residual: &[f32], rows: usize, norm: &LayerNorm) {
         let sum: Vec<f32> = x.iter().zip(residual).map(|(x, r)| x + r).collect();
-        let [steps, steps_of_sum] = [x, &sum].map(|x| bits_of(&reference::layer_norm_stepwise(x, &norm)));
+        let [steps, steps_of_sum] = [x, &sum].map(|x| bits_of(&reference::layer_norm_stepwise(x, norm)));
         for isa in Isa::available() {
             for threads in [1, 2, 5] {
                 let kernels = Kernels::with_isa(isa, threads);
                 let mut out = vec![0.0; x.len()];
-                kernels.layer_norm(x, None, rows, &norm, &mut out).unwrap();
-                compare(isa, &out, &reference::layer_norm(x, &norm));
+                kernels.layer_norm(x, None, rows, norm, &mut out).unwrap();
+                compare(isa, &out, &reference::layer_norm(x, norm));
                 assert_eq!(bits_of(&out), steps, "{}", isa.name());
-                kernels.layer_norm(x, Some(residual), rows, &norm, &mut out).unwrap();
-                compare(isa, &out, &reference::layer_norm(&sum, &norm));
+                kernels.layer_norm(x, Some(residual), rows, norm, &mut out).unwrap();
+                compare(isa, &out, &reference::layer_norm(&sum, norm));
                 assert_eq!(bits_of(&out), steps_of_sum, "{}: with a residual", isa.name());
                 let mut in_place = sum.clone();
-                kernels.layer_norm_in_place(&mut in_place, rows, &norm).unwrap();
+                kernels.layer_norm_in_place(&mut in_place, rows, norm).unwrap();
                 assert_eq!(bits_of(&in_place), steps_of_sum, "{}: in place", isa.name());
             }
         }
@@ -220,13 +231,24 @@ mod tests {
     #[test]
     fn keeps_what_a_far_mean_leaves() {
         let x: Vec<f32> = (0..768).map(|i| 1000.0 + (i % 3) as f32).collect();
-        let norm = LayerNorm { gamma: vec![1.0; 768], beta: vec![0.0; 768], epsilon: 1e-7 };
+        let norm = LayerNorm { gamma: vec![1.0; 768], beta: vec![0.0; 768], epsilon: 1e-7, centred: true };
         for isa in Isa::available() {
             let mut out = x.clone();
             normalize(isa, &norm, &mut out);
             for (got, expected) in out.iter().zip(reference::layer_norm(&x, &norm)) {
                 assert!((got - expected).abs() < 1e-3, "{}: {got}, not {expected}", isa.name());
             }
+        }
+    }
+
+    /// 3 and 4 have the root mean square √12.5.
+    #[test]
+    fn rms_norm_of_two_numbers() {
+        let norm = LayerNorm { gamma: vec![1.0, 2.0], beta: vec![0.0; 2], epsilon: 0.0, centred: false };
+        for isa in Isa::available() {
+            let mut row = [3.0, 4.0];
+            normalize(isa, &norm, &mut row);
+            compare(isa, &row, &[0.848_528_1, 2.262_741_7]);
         }
     }
 

@@ -249,7 +249,7 @@ proptest! {
         let Case { rows, k, n, seed } = case;
         let mut numbers = Numbers(seed | 1);
         let (x, bias, residual) = (numbers.floats(rows * k), numbers.floats(n), numbers.floats(rows * n));
-        let norm = LayerNorm { gamma: numbers.floats(n), beta: numbers.floats(n), epsilon: 1e-7 };
+        let norm = LayerNorm { gamma: numbers.floats(n), beta: numbers.floats(n), epsilon: 1e-7, centred: true };
         let (w, bytes) = (numbers.floats(k * n), numbers.bytes(k * n));
         let scales = vec![0.002; n];
         let data = if int8 { WeightData::Int8 { values: &bytes, scales: &scales } } else { WeightData::F32(&w) };
@@ -369,7 +369,7 @@ fn shapes_that_do_not_fit_are_refused() {
     let part = WeightPart { n: 3, data: WeightData::F32(&[0.0; 6]), bias: None };
     let kernels = Kernels::new(2);
     let packed = PackedLinear::pack(kernels.isa(), 2, &[part], Rounding::Fused).unwrap();
-    let norm = LayerNorm { gamma: vec![1.0; 2], beta: vec![0.0; 3], epsilon: 1e-5 };
+    let norm = LayerNorm { gamma: vec![1.0; 2], beta: vec![0.0; 3], epsilon: 1e-5, centred: true };
     let check = |x: &[f32], rows, epilogue: Epilogue<'_>, out: &mut [f32], words: &str| {
         let error = kernels.linear(x, rows, &packed, &epilogue, out).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");

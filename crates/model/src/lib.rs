@@ -62,8 +62,8 @@ pub use observe::Observed;
 #[cfg(feature = "onnx")]
 pub use prepare::{ReadBeside, embed_external, external_files};
 pub use program::{
-    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Place, Positions, Program, Relative, Scores,
-    Stack, Unfused,
+    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Place, Positions, Program, Relative,
+    ScorePositions, Scores, Sees, Stack, Unfused,
 };
 pub use steps::{Action, Extent, Op, Operand, Parts, Rows, Slot, Step, Steps, Then, Unsound};
 pub use stored::{ProgramOrigin, Source, StoredFile};

@@ -11,6 +11,8 @@ pub struct Lookup {
     positions: Option<PositionRows>,
     constant: Option<Vec<f32>>,
     norm: LayerNorm,
+    /// The longest sequence that layers take, where that is bounded.
+    tokens_max: Option<usize>,
 }
 
 /// The table of positions, and which of its rows a token takes.
@@ -34,7 +36,12 @@ impl Lookup {
             Ok(PositionRows { table: table(positions.table)?, first, tokens_max, uncounted })
         });
         let (words, positions) = (table(embedding.words)?, positions.transpose()?);
-        Ok(Lookup { words, positions, constant: embedding.constant, norm: embedding.norm })
+        Ok(Lookup { words, positions, constant: embedding.constant, norm: embedding.norm, tokens_max: None })
+    }
+
+    /// The same for sequences of at most so many tokens, beside what its own positions bound.
+    pub fn up_to(self, tokens_max: Option<usize>) -> Lookup {
+        Lookup { tokens_max, ..self }
     }
 
     /// The norm that follows the sum.
@@ -66,7 +73,8 @@ impl Lookup {
         if let Some(&id) = batch.ids().iter().find(|&&id| id as usize >= rows) {
             return Err(EngineError::TokenId { id, rows });
         }
-        let Some(PositionRows { tokens_max: positions, .. }) = self.positions else { return Ok(()) };
+        let rows = self.positions.as_ref().map(|positions| positions.tokens_max);
+        let Some(positions) = rows.into_iter().chain(self.tokens_max).min() else { return Ok(()) };
         match (0..batch.rows()).map(|row| batch.sequence(row).len()).max() {
             Some(tokens) if tokens > positions => Err(EngineError::Positions { tokens, positions }),
             _ => Ok(()),

@@ -4,7 +4,7 @@
 use crate::Precision;
 use crate::head::HeadGraph;
 use crate::weights::{Along, Linear, Matrix};
-use grice_kernels::{Activation, LayerNorm, ShapeError, SlotMap};
+use grice_kernels::{Activation, AttentionShape, LayerNorm, Rotary, Rounding, ShapeError, SlotMap};
 use std::sync::Arc;
 
 /// The fused form of a network. All token-wise steps work on packed tokens `[ΣL, hidden]`.
@@ -64,9 +64,9 @@ pub enum Body {
 pub struct Attention {
     /// Queries, `[hidden, heads · head_dim]`.
     pub query: Linear,
-    /// Keys, `[hidden, heads · head_dim]`.
+    /// Keys, `[hidden, key_heads · head_dim]`.
     pub key: Linear,
-    /// Values, `[hidden, heads · head_dim]`.
+    /// Values, `[hidden, key_heads · head_dim]`.
     pub value: Linear,
     /// After attention, `[heads · head_dim, hidden]`.
     pub output: Linear,
@@ -79,20 +79,46 @@ pub struct Attention {
 pub struct Scores {
     /// How many heads.
     pub heads: usize,
+    /// How many heads keys and values have, a divisor of `heads`: each serves as many heads, side by side.
+    pub key_heads: usize,
     /// Columns of a head.
     pub head_dim: usize,
     /// What scores are multiplied by.
     pub scale: f32,
-    /// DeBERTa's relative positions.
-    pub relative: Option<Relative>,
+    /// Which keys a query sees.
+    pub sees: Sees,
+    /// How scores depend on where tokens stand.
+    pub positions: ScorePositions,
 }
 
-/// `down(activation(up(x)))`.
+/// Which keys a query sees, of those of its sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sees {
+    /// All.
+    All,
+    /// Those at most this far to either side.
+    Window(usize),
+}
+
+/// How scores depend on where tokens stand.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ScorePositions {
+    /// Not at all.
+    None,
+    /// DeBERTa's relative positions.
+    Disentangled(Relative),
+    /// Queries and keys are turned first.
+    Rotary(Rotary),
+}
+
+/// `down(activation(up(x)))`, or `down(activation(gate(x)) · up(x))`.
 #[derive(Clone, Debug)]
 pub struct FeedForward {
+    /// What lets `up` through, `[hidden, inner]`.
+    pub gate: Option<Linear>,
     /// First half, `[hidden, inner]`.
     pub up: Linear,
-    /// Between the halves.
+    /// Of the gate, or else between the halves.
     pub activation: Activation,
     /// Second half, `[inner, hidden]`.
     pub down: Linear,
@@ -206,6 +232,34 @@ impl Relative {
     }
 }
 
+impl Scores {
+    /// DeBERTa's relative positions, where there are any.
+    pub fn relative(&self) -> Option<&Relative> {
+        match &self.positions {
+            ScorePositions::Disentangled(relative) => Some(relative),
+            ScorePositions::None | ScorePositions::Rotary(_) => None,
+        }
+    }
+
+    /// Rotary positions, where there are any.
+    pub fn rotary(&self) -> Option<&Rotary> {
+        match &self.positions {
+            ScorePositions::Rotary(rotary) => Some(rotary),
+            ScorePositions::None | ScorePositions::Disentangled(_) => None,
+        }
+    }
+
+    /// As its kernel takes it.
+    pub fn shape(&self, rounding: Rounding) -> AttentionShape {
+        let Scores { heads, key_heads, head_dim, scale, .. } = *self;
+        let window = match self.sees {
+            Sees::All => None,
+            Sees::Window(window) => Some(window),
+        };
+        AttentionShape { heads, key_heads, head_dim, scale, window, rounding }
+    }
+}
+
 impl Program {
     /// Columns of a hidden state.
     pub fn hidden(&self) -> usize {
@@ -213,9 +267,11 @@ impl Program {
         embedding.projection.as_ref().map_or(embedding.columns(), Linear::outputs)
     }
 
-    /// The most tokens of a sequence, where each position has a row of its own.
+    /// The most tokens of a sequence, where each position has a row or an angle of its own.
     pub fn longest(&self) -> Option<usize> {
-        Some(self.encoder.embedding.positions.as_ref()?.tokens_max())
+        let rows = self.encoder.embedding.positions.as_ref().map(Positions::tokens_max);
+        let rotaries = self.encoder.attentions().filter_map(|attention| attention.scores.rotary());
+        rows.into_iter().chain(rotaries.map(|rotary| rotary.positions)).min()
     }
 
     /// How the weights of the encoder's dense layers are stored.
@@ -244,7 +300,7 @@ impl Program {
     pub fn weight_bytes(&self) -> usize {
         let embedding = &self.encoder.embedding;
         let positions = embedding.positions.as_ref().map_or(0, |positions| positions.table.bytes());
-        let tables = self.encoder.attentions().filter_map(|attention| attention.scores.relative.as_ref());
+        let tables = self.encoder.attentions().filter_map(|attention| attention.scores.relative());
         let tables = tables.flat_map(|relative| [&relative.keys, &relative.queries]);
         let tables: usize = tables.flatten().map(|table| table.len() * 4).sum();
         let linears: usize = self.encoder.linears().map(Linear::bytes).sum();
@@ -297,7 +353,7 @@ impl Body {
                 let Attention { query, key, value, output, .. } = &**attention;
                 vec![query, key, value, output]
             }
-            Body::FeedForward(FeedForward { up, down, .. }) => vec![up, down],
+            Body::FeedForward(FeedForward { gate, up, down, .. }) => gate.iter().chain([up, down]).collect(),
         }
     }
 
@@ -307,7 +363,7 @@ impl Body {
                 let Attention { query, key, value, output, .. } = &mut **attention;
                 vec![query, key, value, output]
             }
-            Body::FeedForward(FeedForward { up, down, .. }) => vec![up, down],
+            Body::FeedForward(FeedForward { gate, up, down, .. }) => gate.iter_mut().chain([up, down]).collect(),
         }
     }
 }

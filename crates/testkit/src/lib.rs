@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod encoders;
 pub mod files;
 pub mod fixtures;
+pub mod mixture;
 pub mod operators;
 
 /// How far an fp32 engine's logits may lie from PyTorch's: the rounding of some hundred sums of products in another order.

@@ -41,7 +41,8 @@ const ROOMS: &[Room] = &[
     Room { name: "grice-cli", knows: &["grice-core", "grice-quantize", "grice-server"], tests_know: &[] },
     // Its tests hold the browser's engines to the reference logits, below what core shows.
     Room { name: "grice-wasm", knows: &["grice-core"], tests_know: &["grice-cpu", "grice-gpu", "grice-model"] },
-    Room { name: TESTKIT, knows: &["grice-model", "grice-cpu", "grice-core"], tests_know: &[] },
+    // Programs that it writes by hand are made of the norms and activations that kernels name.
+    Room { name: TESTKIT, knows: &["grice-kernels", "grice-model", "grice-cpu", "grice-core"], tests_know: &[] },
     Room {
         name: "grice-benches",
         knows: &["grice-kernels", "grice-model", "grice-cpu", "grice-core", "grice-quantize", TESTKIT],

@@ -53,7 +53,8 @@ pub fn compile_program(bundle: &Bundle, options: &Options, clock: fn() -> Durati
         labels: network.labels(),
         compared_up_to: network.compared_up_to(),
     };
-    let unusable = |source: grice_model::Error| Error::Model { path: path.display().to_string(), source: source.into() };
+    let unusable =
+        |source: grice_model::Error| Error::Model { path: path.display().to_string(), source: source.into() };
     let stored = program.store(origin).map_err(unusable)?;
     let writing = clock();
     let told = |error: io::Error| Error::Compile(format!("{}: it cannot be written: {error}", path.display()));
@@ -84,7 +85,8 @@ fn answers(network: Network, precision: Precision) -> Result<Vec<Vec<u32>>> {
     let words = network.embedding_rows().unwrap_or(1);
     let longest = network.longest().unwrap_or(512).min(512);
     let sequence = |length: usize| (0..length).map(|place| ((place * 7_919 + 3) % words) as u32).collect::<Vec<u32>>();
-    let batch = Batch::pack(&[1, longest.min(17), longest].map(sequence)).map_err(|error| Error::Batch(error.into()))?;
+    let batch =
+        Batch::pack(&[1, longest.min(17), longest].map(sequence)).map_err(|error| Error::Batch(error.into()))?;
     let logits: Logits = CpuEngine::new(network, precision, 1)?.forward(&batch).map_err(|error: EngineError| error)?;
     Ok((0..batch.rows()).map(|row| logits.row(row).iter().map(|logit| logit.to_bits()).collect()).collect())
 }

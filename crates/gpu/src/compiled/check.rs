@@ -1,7 +1,7 @@
 //! Whether a model out of a file is one that could have been lowered: hashes tell damage, and this what was never right.
 
 use crate::gemm::{Weights, row_of_words};
-use crate::model::{AttentionPlan, EmbeddingPlan, HEAD_DIM_MAX, Model, NormPlan, REACH_MAX};
+use crate::model::{AttentionPlan, EmbeddingPlan, HEAD_DIM_MAX, Model, NormPlan, REACH_MAX, RotaryPlan};
 use crate::recording::Buffer;
 
 /// Checks that sizes agree and that every weight is there and as long as they say. `words[i]`: how many words weight `i` has;
@@ -57,9 +57,10 @@ impl Checker<'_> {
         ensure(end == weights.n)
     }
 
-    fn attention(&self, attention: &AttentionPlan, size: [usize; 2]) -> Option<()> {
-        let AttentionPlan { heads, head_dim, .. } = *attention;
-        ensure([heads, head_dim] == size && head_dim <= HEAD_DIM_MAX)?;
+    fn attention(&self, attention: &AttentionPlan, size: [usize; 3]) -> Option<()> {
+        let AttentionPlan { heads, key_heads, head_dim, .. } = *attention;
+        ensure([heads, key_heads, head_dim] == size && head_dim <= HEAD_DIM_MAX)?;
+        attention.rotary.map_or(Some(()), |rotary| self.rotary(&rotary, head_dim))?;
         let width = (heads * head_dim) as u64;
         let Some(relative) = &attention.relative else { return Some(()) };
         let tables = self.words_of(relative.tables)?;
@@ -70,6 +71,12 @@ impl Checker<'_> {
         let start = if relative.keys { slots * width } else { 0 };
         ensure(relative.queries_start as u64 == start)?;
         self.holds(relative.slots, 2 * relative.reach as u64 + 1)
+    }
+
+    fn rotary(&self, rotary: &RotaryPlan, head_dim: usize) -> Option<()> {
+        let RotaryPlan { table, columns, positions } = *rotary;
+        ensure(columns > 0 && columns.is_multiple_of(2) && columns <= head_dim && positions > 0)?;
+        self.holds(table, (positions as u64).checked_mul(columns as u64)?)
     }
 
     fn holds(&self, buffer: Buffer, words: u64) -> Option<()> {

@@ -16,6 +16,7 @@ pub(super) struct KeptEmbedding {
     beta: Blob,
     #[serde(with = "crate::bits")]
     epsilon: f32,
+    centred: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -55,6 +56,7 @@ impl KeptEmbedding {
             gamma: numbers(&embedding.norm.gamma)?,
             beta: numbers(&embedding.norm.beta)?,
             epsilon: embedding.norm.epsilon,
+            centred: embedding.norm.centred,
             positions,
             words: KeptMatrix::write(&embedding.words, draft)?,
         })
@@ -70,8 +72,8 @@ impl KeptEmbedding {
             }
         };
         let constant: Option<Vec<f32>> = self.constant.as_ref().map(|blob| opened.read(blob)).transpose()?;
-        let norm =
-            LayerNorm { gamma: opened.read(&self.gamma)?, beta: opened.read(&self.beta)?, epsilon: self.epsilon };
+        let [gamma, beta] = [&self.gamma, &self.beta].map(|blob| opened.read(blob));
+        let norm = LayerNorm { gamma: gamma?, beta: beta?, epsilon: self.epsilon, centred: self.centred };
         let words = self.words.read(opened)?;
         let columns = words.columns();
         let lengths = [norm.gamma.len(), norm.beta.len(), constant.as_ref().map_or(columns, Vec::len)];

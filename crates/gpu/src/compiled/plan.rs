@@ -103,7 +103,7 @@ impl GpuPlan {
         if Form::of(embedding.words.values()) != header.model.embedding.form {
             return Err(refuse("it is damaged: its words are not in the form that it says".to_owned()));
         }
-        let lookup = Lookup::new(embedding).map_err(|error| refuse(error.to_string()))?;
+        let lookup = Lookup::new(embedding).map_err(|error| refuse(error.to_string()))?.up_to(header.model.longest());
         compiled.seed_pipelines(gpu)?;
         let mut uploaded = Uploaded::new(gpu);
         // Weights that the model does not name may claim to be of any length.

@@ -13,7 +13,7 @@ mod weights;
 
 pub(crate) use abilities::{abilities_of, cooperative_features, fragments_of};
 pub(crate) use method::{Abilities, Choice, CooperativeSize, Form, Fragments, Method, RowsSize, TileSize};
-pub(crate) use product::{Product, Scratch, quantized_bytes};
+pub(crate) use product::{Product, Scratch, activation_code, quantized_bytes};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use weights::row_of_words;
 pub(crate) use weights::{PackedWeights, Weights};

@@ -202,7 +202,7 @@ impl Product<'_> {
     }
 }
 
-/// As `gemm_epilogue.wgsl` numbers them.
+/// As `gemm_activation.wgsl` numbers them.
 pub(crate) fn activation_code(activation: Activation) -> u32 {
     match activation {
         Activation::Identity => 0,

@@ -21,18 +21,45 @@ macro_rules! shader {
     };
 }
 
-shader!(TILE_F32, "gemm_tile_f32", FLOATS, "weights_f32", "shape", "epilogue", "tile");
-shader!(TILE_F16_PACKED, "gemm_tile_f16_packed", FLOATS, "weights_f16_packed", "shape", "epilogue", "tile");
-shader!(TILE_F16, "gemm_tile_f16", FLOATS, "weights_f16", "shape", "epilogue", "tile");
-shader!(TILE_INT8, "gemm_tile_int8", INTEGERS, "int8_shared", "shape", "epilogue", "int8_tile");
-shader!(ROWS_F32, "gemm_rows_f32", FLOATS, "weights_f32", "shape", "epilogue", "rows");
-shader!(ROWS_F16_PACKED, "gemm_rows_f16_packed", FLOATS, "weights_f16_packed", "shape", "epilogue", "rows");
-shader!(ROWS_F16, "gemm_rows_f16", FLOATS, "weights_f16", "shape", "epilogue", "rows");
-shader!(ROWS_INT8, "gemm_rows_int8", INTEGERS, "int8_shared", "shape", "epilogue", "int8_rows");
-shader!(COOPERATIVE_16, "gemm_cooperative_16", FLOATS, "fragments_16", "shape", "epilogue", "cooperative");
-shader!(COOPERATIVE_8, "gemm_cooperative_8", FLOATS, "fragments_8", "shape", "epilogue", "cooperative");
+shader!(TILE_F32, "gemm_tile_f32", FLOATS, "weights_f32", "shape", "activation", "epilogue", "tile");
+shader!(
+    TILE_F16_PACKED,
+    "gemm_tile_f16_packed",
+    FLOATS,
+    "weights_f16_packed",
+    "shape",
+    "activation",
+    "epilogue",
+    "tile"
+);
+shader!(TILE_F16, "gemm_tile_f16", FLOATS, "weights_f16", "shape", "activation", "epilogue", "tile");
+shader!(TILE_INT8, "gemm_tile_int8", INTEGERS, "int8_shared", "shape", "activation", "epilogue", "int8_tile");
+shader!(ROWS_F32, "gemm_rows_f32", FLOATS, "weights_f32", "shape", "activation", "epilogue", "rows");
+shader!(
+    ROWS_F16_PACKED,
+    "gemm_rows_f16_packed",
+    FLOATS,
+    "weights_f16_packed",
+    "shape",
+    "activation",
+    "epilogue",
+    "rows"
+);
+shader!(ROWS_F16, "gemm_rows_f16", FLOATS, "weights_f16", "shape", "activation", "epilogue", "rows");
+shader!(ROWS_INT8, "gemm_rows_int8", INTEGERS, "int8_shared", "shape", "activation", "epilogue", "int8_rows");
+shader!(
+    COOPERATIVE_16,
+    "gemm_cooperative_16",
+    FLOATS,
+    "fragments_16",
+    "shape",
+    "activation",
+    "epilogue",
+    "cooperative"
+);
+shader!(COOPERATIVE_8, "gemm_cooperative_8", FLOATS, "fragments_8", "shape", "activation", "epilogue", "cooperative");
 // Sums, scales of rows, columns, residual, y.
-shader!(REDUCE, "gemm_reduce", FLOATS, "shape", "epilogue", "reduce");
+shader!(REDUCE, "gemm_reduce", FLOATS, "shape", "activation", "epilogue", "reduce");
 // Rows of f32, in 8 bits, their scales.
 shader!(QUANTIZE_ROWS, "gemm_quantize_rows", &[Access::Read, Access::Write, Access::Write], "shape", "quantize_rows");
 

@@ -1,8 +1,8 @@
-//! Attention as a dispatch.
+//! Attention as a dispatch, and what turns its queries and keys.
 
-use super::shaders::ATTENTION;
+use super::shaders::{ATTENTION, ROTATE};
 use crate::geometry::Geometry;
-use crate::model::AttentionPlan;
+use crate::model::{AttentionPlan, RotaryPlan};
 use crate::recording::{Arena, Buffer, Dispatch, Label, PipelineKey, Recording, View};
 
 /// Queries, and keys and values, which lie in the same rows.
@@ -24,7 +24,7 @@ pub(super) fn record_attention(
     out: View,
 ) {
     let Operands { q, k, v, first } = *operands;
-    let AttentionPlan { heads, head_dim, scale, relative } = plan;
+    let AttentionPlan { heads, key_heads, head_dim, scale, window, relative, .. } = plan;
     let blocks = geometry.query_blocks();
     let (first_block, blocks) = if first { (blocks, geometry.rows()) } else { (0, blocks) };
     let head4 = head_dim.div_ceil(4) as u32;
@@ -34,6 +34,10 @@ pub(super) fn record_attention(
         ("FOURS", head4.div_ceil(8)),
         ("VALUE_KEYS", if head4 <= 16 { 32 } else { 16 }),
     ];
+    if heads != key_heads {
+        constants.push(("GROUP", (heads / key_heads) as u32));
+    }
+    constants.extend(window.map(|window| ("SIGHT", window)));
     let (tables, slots, reach, queries_start) = match relative {
         None => (Buffer::Nothing, Buffer::Nothing, 0, 0),
         Some(relative) => {
@@ -51,5 +55,25 @@ pub(super) fn record_attention(
         buffers: vec![q.buffer, k.buffer, out.buffer, Buffer::Arena(Arena::Blocks), tables, slots],
         workgroups: [blocks as u32, *heads as u32, 1],
         uniforms,
+    });
+}
+
+/// Turns the heads of `x` in place, by the places of its rows in their sequences.
+pub(super) fn record_rotation(
+    recording: &mut Recording,
+    label: Label,
+    rotary: &RotaryPlan,
+    head_dim: usize,
+    geometry: &Geometry,
+    x: View,
+) {
+    let RotaryPlan { table, columns, positions } = *rotary;
+    let uniforms = [head_dim, columns / 2, x.stride, x.offset, positions];
+    recording.push(Dispatch {
+        label,
+        pipeline: PipelineKey { shader: &ROTATE, constants: Vec::new() },
+        buffers: vec![x.buffer, Buffer::Arena(Arena::Blocks), table],
+        workgroups: [geometry.query_blocks() as u32, (x.columns / head_dim) as u32, 1],
+        uniforms: uniforms.map(|number| number as u32).to_vec(),
     });
 }

@@ -1,7 +1,7 @@
 //! The steps of a program as dispatches. Rows of words lie in `Wide` before the first; what the last leaves is the answer.
 
-use super::attention::{Operands, record_attention};
-use super::rows::{record_gather, record_norm, record_sum};
+use super::attention::{Operands, record_attention, record_rotation};
+use super::rows::{record_gate, record_gather, record_norm, record_sum};
 use crate::error::GpuError;
 use crate::gemm::{Product, Scratch, Weights};
 use crate::geometry::Geometry;
@@ -51,6 +51,15 @@ impl StepRun<'_> {
             }
             Action::Norm { x, norm, to } => {
                 record_norm(self.recording, label, self.view(x), &model.norms[*norm], self.view(to));
+            }
+            Action::Gate { x, activation, to } => {
+                record_gate(self.recording, label, self.view(x), *activation, self.view(to));
+            }
+            Action::Rotate { x, attention } => {
+                let (plan, x) = (&model.attentions[*attention], self.view(x));
+                if let Some(rotary) = &plan.rotary {
+                    record_rotation(self.recording, label, rotary, plan.head_dim, self.geometry, x);
+                }
             }
             Action::Pick { x, to } => record_gather(self.recording, label, self.view(x), self.view(to)),
             Action::Attend { q, k, v, attention, to } => {

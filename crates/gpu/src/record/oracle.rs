@@ -3,17 +3,20 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::attention::{Operands, record_attention};
-use super::rows::{record_gather, record_norm, record_sum};
+use super::attention::{Operands, record_attention, record_rotation};
+use super::rows::{record_gate, record_gather, record_norm, record_sum};
 use crate::device::Gpu;
 use crate::gather::row_of;
 use crate::gemm::tests::device::gpu;
 use crate::geometry::Geometry;
-use crate::model::{AttentionPlan, EmbeddingPlan, Form, NormPlan, PositionsPlan, RelativePlan, pack_halves};
+use crate::model::{
+    AttentionPlan, EmbeddingPlan, Form, NormPlan, PositionsPlan, RelativePlan, RotaryPlan, pack_halves,
+};
 use crate::recording::{Arena, Buffer, Label, Recording, View};
 use crate::tune::stand::Stand;
 use grice_kernels::{
-    AttentionShape, Embedding, EmbeddingTable, LayerNorm, Queries, Rounding, Rows, SlotMap, Table, reference,
+    Activation, AttentionShape, Embedding, EmbeddingTable, LayerNorm, Queries, Rotary, Rounding, Rows, SlotMap, Table,
+    reference,
 };
 use grice_model::Slot;
 
@@ -55,8 +58,8 @@ fn assert_near(what: &str, found: &[f32], expected: &[f32], tolerance: f32) {
     }
 }
 
-fn check_norm(gpu: &Gpu, rows: usize, columns: usize) {
-    let norm = LayerNorm { gamma: numbers(columns, 1), beta: numbers(columns, 2), epsilon: 1e-5 };
+fn check_norm(gpu: &Gpu, rows: usize, columns: usize, centred: bool) {
+    let norm = LayerNorm { gamma: numbers(columns, 1), beta: numbers(columns, 2), epsilon: 1e-5, centred };
     let x = numbers(rows * columns, 3);
     let view = View::whole(arena(Arena::Slot(Slot::Hidden)), rows, columns);
     let mut spread = vec![FOREIGN; rows * view.stride];
@@ -68,7 +71,7 @@ fn check_norm(gpu: &Gpu, rows: usize, columns: usize) {
     put(&mut stand, Buffer::Weight(0), &[norm.gamma.clone(), norm.beta.clone()].concat());
     stand.put(Buffer::Nothing, 16, &[]).unwrap();
     let mut recording = Recording::default();
-    let plan = NormPlan { parameters: Buffer::Weight(0), epsilon: norm.epsilon };
+    let plan = NormPlan { parameters: Buffer::Weight(0), epsilon: norm.epsilon, centred };
     record_norm(&mut recording, LABEL, view, &plan, view);
     stand.run(&recording.dispatches, 1).unwrap();
     let found: Vec<f32> = read(&stand, view.buffer)[..rows * view.stride]
@@ -96,7 +99,8 @@ fn check_norm(gpu: &Gpu, rows: usize, columns: usize) {
 fn layer_norm_is_the_references() {
     let Some(gpu) = gpu("layer_norm") else { return };
     for (rows, columns) in [(1, 1), (3, 7), (2, 64), (5, 65), (130, 30), (2, 768), (1, 3000)] {
-        check_norm(&gpu, rows, columns);
+        check_norm(&gpu, rows, columns, true);
+        check_norm(&gpu, rows, columns, false);
     }
 }
 
@@ -104,7 +108,8 @@ fn layer_norm_is_the_references() {
 fn check_embedding(gpu: &Gpu, columns: usize, table: Table, positions: bool, constant: bool) {
     let (ids, places, vocabulary) = ([3u32, 0, 4, 3, 1], [0u32, 1, 2, 0, 6], 5);
     let table = EmbeddingTable::new(vocabulary, columns, table).unwrap();
-    let norm = LayerNorm { gamma: numbers(columns, 1), beta: numbers(columns, 2), epsilon: 1e-5 };
+    let centred = !(positions && constant);
+    let norm = LayerNorm { gamma: numbers(columns, 1), beta: numbers(columns, 2), epsilon: 1e-5, centred };
     let position_rows = EmbeddingTable::new(7, columns, Table::F32(numbers(7 * columns, 3))).unwrap();
     let row = numbers(columns, 4);
     let embedding =
@@ -141,6 +146,7 @@ fn check_embedding(gpu: &Gpu, columns: usize, table: Table, positions: bool, con
         parameters: Buffer::Weight(1),
         constant,
         epsilon: norm.epsilon,
+        centred,
     };
     let mut recording = Recording::default();
     record_sum(&mut recording, &plan, y);
@@ -188,6 +194,57 @@ fn gather_rows_takes_the_rows() {
     }
 }
 
+#[test]
+fn gate_is_the_references() {
+    let Some(gpu) = gpu("gate") else { return };
+    let activations =
+        [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Tanh];
+    for (rows, columns) in [(1, 1), (3, 7), (2, 256), (5, 257), (70, 30)] {
+        for activation in activations {
+            let from = View::whole(arena(Arena::Slot(Slot::Wide)), rows, 2 * columns);
+            let to = View::whole(arena(Arena::Slot(Slot::Context)), rows, columns);
+            let x = numbers(rows * 2 * columns, 1);
+            let mut stand = Stand::new(&gpu);
+            put(&mut stand, from.buffer, &fill(&x, &from, 2 * columns));
+            put(&mut stand, to.buffer, &vec![FOREIGN; to.rows * to.stride]);
+            let mut recording = Recording::default();
+            record_gate(&mut recording, LABEL, from, activation, to);
+            stand.run(&recording.dispatches, 1).unwrap();
+            let found = read(&stand, to.buffer);
+            let found: Vec<f32> =
+                found.chunks_exact(to.stride).take(rows).flat_map(|row| row[..columns].to_vec()).collect();
+            let what = format!("{activation:?} gate of {rows} by {columns}");
+            assert_near(&what, &found, &reference::gate(&x, columns, activation), TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn rotate_is_the_references() {
+    let Some(gpu) = gpu("rotate") else { return };
+    for (offsets, heads, head_dim, columns) in
+        [(vec![0u32, 1], 1, 2, 2), (vec![0, 5, 6, 76], 3, 11, 8), (vec![0, 200, 233], 2, 64, 64)]
+    {
+        let geometry = Geometry::new(&offsets);
+        let rotary = Rotary { base: 10_000.0, columns, positions: 200 };
+        let width = heads * head_dim;
+        let whole = View::whole(arena(Arena::Slot(Slot::Wide)), geometry.tokens, width + 9);
+        let x = View { offset: 4, columns: width, ..whole };
+        let before = numbers(geometry.tokens * x.stride, 1);
+        let mut stand = Stand::new(&gpu);
+        put(&mut stand, x.buffer, &before);
+        stand.put(arena(Arena::Blocks), 0, bytemuck::cast_slice(&geometry.blocks)).unwrap();
+        put(&mut stand, Buffer::Weight(0), rotary.table().unwrap().values());
+        let plan = RotaryPlan { table: Buffer::Weight(0), columns, positions: rotary.positions };
+        let mut recording = Recording::default();
+        record_rotation(&mut recording, LABEL, &plan, head_dim, &geometry, x);
+        stand.run(&recording.dispatches, 1).unwrap();
+        let expected = reference::rotate(&before, x.stride, x.offset, heads, head_dim, &offsets, &rotary);
+        let found = read(&stand, x.buffer);
+        assert_near(&format!("{offsets:?}"), &found[..expected.len()], &expected, TOLERANCE);
+    }
+}
+
 /// What attention is tested on.
 #[derive(Clone, Copy, Debug)]
 struct Case {
@@ -200,6 +257,9 @@ struct Case {
     slots: (usize, i64, usize),
     half: bool,
     first: bool,
+    /// Heads of queries that share a head of keys.
+    group: usize,
+    window: Option<u32>,
 }
 
 const PLAIN: Case = Case {
@@ -210,6 +270,8 @@ const PLAIN: Case = Case {
     slots: (8, 8, 32),
     half: false,
     first: false,
+    group: 1,
+    window: None,
 };
 
 /// What attention reads of a case, and where on a device it lies.
@@ -232,8 +294,8 @@ impl Asked {
     /// Keys and values side by side, queries beside them or in a matrix of their own; rows at fours, and after each what must not
     /// matter.
     fn of(case: Case) -> Asked {
-        let Case { lengths, heads, head_dim, sides, slots, first, .. } = case;
-        let width = heads * head_dim;
+        let Case { lengths, heads, head_dim, sides, slots, first, group, .. } = case;
+        let (width, key_width) = (heads * head_dim, heads / group * head_dim);
         let mut offsets = vec![0u32];
         offsets.extend(lengths.iter().scan(0, |end, length| {
             *end += *length as u32;
@@ -244,13 +306,13 @@ impl Asked {
         let asking = if first { geometry.rows() } else { tokens };
         let whole = |place, rows| View::whole(arena(place), rows, width);
         let q = View { offset: 4, stride: width.next_multiple_of(4) + 8, ..whole(Arena::Slot(Slot::Query), asking) };
-        let kv = View { stride: (2 * width).next_multiple_of(4) + 4, ..whole(Arena::Slot(Slot::Wide), tokens) };
+        let kv = View { stride: (2 * key_width).next_multiple_of(4) + 4, ..whole(Arena::Slot(Slot::Wide), tokens) };
         let map = SlotMap::new(slots.0, slots.1, slots.2).unwrap();
         let table = |has: bool| if has { numbers(map.slots() * width, 3 + usize::from(has)) } else { Vec::new() };
         Asked {
             q_numbers: fill(&numbers(asking * width, 1), &q, width),
-            kv_numbers: fill(&numbers(tokens * 2 * width, 2), &kv, 2 * width),
-            v: View { offset: width, ..kv },
+            kv_numbers: fill(&numbers(tokens * 2 * key_width, 2), &kv, 2 * key_width),
+            v: View { offset: key_width, ..kv },
             out: whole(Arena::Slot(Slot::Context), asking),
             tables: [table(sides.0), table(sides.1)],
             scale: 1.0 / (head_dim as f32).sqrt(),
@@ -264,7 +326,7 @@ impl Asked {
 
     /// What a device makes of it, without the padding.
     fn run(&self, gpu: &Gpu, case: Case) -> Vec<f32> {
-        let Case { heads, head_dim, sides, half, first, .. } = case;
+        let Case { heads, head_dim, sides, half, first, group, window, .. } = case;
         let Asked { q, kv, v, out, .. } = *self;
         let mut stand = Stand::new(gpu);
         put(&mut stand, q.buffer, &self.q_numbers);
@@ -284,7 +346,15 @@ impl Asked {
             stand.put(places, 0, bytemuck::cast_slice(&slots)).unwrap();
             RelativePlan { half, ..plan }
         });
-        let plan = AttentionPlan { heads, head_dim, scale: self.scale, relative };
+        let plan = AttentionPlan {
+            heads,
+            key_heads: heads / group,
+            head_dim,
+            scale: self.scale,
+            window,
+            relative,
+            rotary: None,
+        };
         let mut recording = Recording::default();
         record_attention(&mut recording, LABEL, &plan, &Operands { q, k: kv, v, first }, &self.geometry, out);
         stand.run(&recording.dispatches, 1).unwrap();
@@ -295,7 +365,9 @@ impl Asked {
 
     /// What is right.
     fn expected(&self, case: Case) -> Vec<f32> {
-        let Case { heads, head_dim, sides, first, .. } = case;
+        let Case { heads, head_dim, sides, first, group, window, .. } = case;
+        let shape = AttentionShape::new(heads, head_dim, self.scale, Rounding::Fused);
+        let window = window.map(|window| window as usize);
         let rows_of = |data, view: &View| Rows { data, stride: view.stride, offset: view.offset };
         let relative = reference::RelativeRows {
             keys: sides.0.then_some(&self.tables[0][..]),
@@ -308,7 +380,7 @@ impl Asked {
             &rows_of(&self.kv_numbers, &self.v),
             &self.offsets,
             if first { Queries::First } else { Queries::All },
-            &AttentionShape { heads, head_dim, scale: self.scale, rounding: Rounding::Fused },
+            &AttentionShape { key_heads: heads / group, window, ..shape },
             Some(&relative),
         )
     }
@@ -355,6 +427,14 @@ fn attention_is_the_references() {
         Case { lengths: &[90, 2], half: true, head_dim: 64, ..relative },
         Case { lengths: &[33], half: true, heads: 3, head_dim: 9, ..relative },
         Case { lengths: &[64, 1, 100], first: true, ..relative },
+        Case { lengths: &[70, 3], heads: 6, group: 3, ..PLAIN },
+        Case { lengths: &[40], heads: 4, group: 2, head_dim: 10, ..relative },
+        Case { lengths: &[5, 40, 1], heads: 4, group: 4, first: true, ..PLAIN },
+        Case { lengths: &[200, 1, 33], window: Some(0), ..PLAIN },
+        Case { lengths: &[200, 1, 33], window: Some(5), ..PLAIN },
+        Case { lengths: &[300, 40], window: Some(64), heads: 4, group: 2, ..PLAIN },
+        Case { lengths: &[100, 2], window: Some(31), ..relative },
+        Case { lengths: &[64, 1, 100], window: Some(33), first: true, ..PLAIN },
     ];
     for case in cases {
         check_attention(&gpu, case);

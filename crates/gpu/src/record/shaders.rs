@@ -24,6 +24,8 @@ macro_rules! shaders {
 shaders! {
     LAYER_NORM = "layer_norm" with "row_sum": [Write, Read, Read];
     EMBED = "embed" with "row_sum": [Read, Read, Read, Read, Read, Write];
+    GATE = "gate" with "gemm_activation": [Read, Write];
     GATHER_ROWS = "gather_rows": [Read, Read, Write];
+    ROTATE = "rotate": [Write, Read, Read];
     ATTENTION = "attention": [Read, Read, Write, Read, Read, Read];
 }

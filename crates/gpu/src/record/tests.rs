@@ -11,7 +11,7 @@ use crate::tune::{Class, Tiles};
 use grice_kernels::{Activation, LayerNorm};
 use grice_model::{
     Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Linear, Matrix, Place, Positions, Program,
-    Relative, Scores, Stack, Values,
+    Relative, ScorePositions, Scores, Sees, Stack, Values,
 };
 use std::fmt::Write;
 use std::path::Path;
@@ -63,7 +63,7 @@ impl Sizes {
     }
 
     fn norm(&self) -> LayerNorm {
-        LayerNorm { gamma: vec![1.0; self.hidden()], beta: vec![0.0; self.hidden()], epsilon: 1e-7 }
+        LayerNorm { gamma: vec![1.0; self.hidden()], beta: vec![0.0; self.hidden()], epsilon: 1e-7, centred: true }
     }
 
     fn linear(&self, k: usize, n: usize) -> Linear {
@@ -104,13 +104,15 @@ impl Sizes {
         };
         let scores = Scores {
             heads: self.heads,
+            key_heads: self.heads,
             head_dim: self.head_dim,
             scale: 0.125,
-            relative: (self.span > 0).then(relative),
+            sees: Sees::All,
+            positions: if self.span > 0 { ScorePositions::Disentangled(relative()) } else { ScorePositions::None },
         };
         let attention = Attention { query: square(), key: square(), value: square(), output: square(), scores };
         let (up, down) = (self.linear(hidden, self.inner), self.linear(self.inner, hidden));
-        let feed_forward = FeedForward { up, activation: Activation::Gelu, down };
+        let feed_forward = FeedForward { gate: None, up, activation: Activation::Gelu, down };
         let bodies = [Body::Attention(Box::new(attention)), Body::FeedForward(feed_forward)];
         bodies.map(|body| Block { norm: self.norm(), place: Place::After, body }).into()
     }
@@ -214,7 +216,16 @@ fn shaders_translate() {
     for (form, positions, constant) in [(0, 1, 0), (1, 0, 0), (1, 1, 1), (2, 0, 1), (2, 1, 0)] {
         embed.translate(&[("FORM", form), ("POSITIONS", positions), ("CONSTANT", constant)]);
     }
+    for shader in [&super::shaders::EMBED, &super::shaders::LAYER_NORM] {
+        Translator::new(shader).translate(&[("CENTRED", 0)]);
+    }
+    for activation in 0..5 {
+        Translator::new(&super::shaders::GATE).translate(&[("ACTIVATION", activation)]);
+    }
     let attention = Translator::new(&super::shaders::ATTENTION);
+    for others in [vec![("GROUP", 3)], vec![("SIGHT", 64)], vec![("GROUP", 2), ("SIGHT", 0), ("FIRST", 1)]] {
+        attention.translate(&others);
+    }
     for sides in 0..16 {
         for (head4, fours, keys) in [(2, 1, 32), (16, 2, 32), (17, 3, 16), (32, 4, 16)] {
             let flags = ["KEYS", "QUERIES", "HALF", "FIRST"].into_iter().enumerate();

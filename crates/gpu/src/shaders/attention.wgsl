@@ -35,6 +35,10 @@ override QUERIES: bool = false;
 override HALF: bool = false;
 /// Whether only the first token of a sequence asks; its row is then that of the sequence.
 override FIRST: bool = false;
+/// Heads of queries that share a head of keys.
+override GROUP: u32 = 1u;
+/// How far a query sees to either side.
+override SIGHT: u32 = 0xffffffffu;
 /// Fours of columns in a head; 32 at most.
 override HEAD4: u32 = 16u;
 /// How many of them an invocation adds up: ⌈HEAD4 / 8⌉.
@@ -78,6 +82,7 @@ var<workgroup> distances: array<u32, 64>;
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
     let block = blocks[shape.first_block + workgroup.x];
     let head_column = workgroup.y * shape.head_dim;
+    let key_column = workgroup.y / GROUP * shape.head_dim;
     let asking = select(block.y, 1u, FIRST);
     let query4 = thread / 8u;
     let key4 = thread % 8u;
@@ -89,14 +94,28 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     var mix1 = mat4x4<f32>();
     var mix2 = mat4x4<f32>();
     var mix3 = mat4x4<f32>();
-    for (var first_key = 0u; first_key < block.y; first_key += 32u) {
+    var start_key = 0u;
+    var end_key = block.y;
+    if SIGHT != 0xffffffffu {
+        start_key = (block.z - min(block.z, SIGHT)) / 32u * 32u;
+        end_key = min(block.y, block.z + 32u + SIGHT);
+    }
+    for (var first_key = start_key; first_key < end_key; first_key += 32u) {
         // From here on a column for each key, and in it a number for each query.
-        let scores = transpose(score(block, asking, head_column, first_key, query4, key4, thread)) * shape.scale;
+        let scores = transpose(score(block, asking, head_column, key_column, first_key, query4, key4, thread)) * shape.scale;
         let keys = block.y - first_key;
-        let score0 = select(scores[0], vec4(HIDDEN), key4 * 4u >= keys);
-        let score1 = select(scores[1], vec4(HIDDEN), key4 * 4u + 1u >= keys);
-        let score2 = select(scores[2], vec4(HIDDEN), key4 * 4u + 2u >= keys);
-        let score3 = select(scores[3], vec4(HIDDEN), key4 * 4u + 3u >= keys);
+        var score0 = select(scores[0], vec4(HIDDEN), key4 * 4u >= keys);
+        var score1 = select(scores[1], vec4(HIDDEN), key4 * 4u + 1u >= keys);
+        var score2 = select(scores[2], vec4(HIDDEN), key4 * 4u + 2u >= keys);
+        var score3 = select(scores[3], vec4(HIDDEN), key4 * 4u + 3u >= keys);
+        if SIGHT != 0xffffffffu {
+            let key = first_key + key4 * 4u;
+            let query = vec4(block.z + query4 * 4u) + vec4(0u, 1u, 2u, 3u);
+            score0 = select(vec4(HIDDEN), score0, sees(query, key));
+            score1 = select(vec4(HIDDEN), score1, sees(query, key + 1u));
+            score2 = select(vec4(HIDDEN), score2, sees(query, key + 2u));
+            score3 = select(vec4(HIDDEN), score3, sees(query, key + 3u));
+        }
         found[key4 * 8u + query4] = max(max(score0, score1), max(score2, score3));
         workgroupBarrier();
         var top = largest;
@@ -123,7 +142,7 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         mix2 = scaled(mix2, shrink);
         mix3 = scaled(mix3, shrink);
         for (var start = 0u; start < 32u; start += VALUE_KEYS) {
-            load_values(block, head_column, first_key + start, thread);
+            load_values(block, key_column, first_key + start, thread);
             workgroupBarrier();
             for (var key = 0u; key < VALUE_KEYS; key++) {
                 let power = powers[(start + key) * LINE + query4];
@@ -159,6 +178,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if FOURS > 3u {
         write(scaled(mix3, share), block.w, first_query, asking, head_column, key4 + 24u);
     }
+}
+
+/// Which of four queries see a key.
+fn sees(query: vec4<u32>, key: u32) -> vec4<bool> {
+    let key4 = vec4(key);
+    return max(query, key4) - min(query, key4) <= vec4(SIGHT);
 }
 
 /// The columns times a factor each.
@@ -198,6 +223,7 @@ fn score(
     block: vec4<u32>,
     asking: u32,
     head_column: u32,
+    key_column: u32,
     first_key: u32,
     query4: u32,
     key4: u32,
@@ -212,7 +238,7 @@ fn score(
         workgroupBarrier();
     }
     for (var depth = 0u; depth < shape.head_dim; depth += DEPTH) {
-        load_tile(block, asking, head_column, first_key, depth, thread);
+        load_tile(block, asking, head_column, key_column, first_key, depth, thread);
         workgroupBarrier();
         for (var d = 0u; d < DEPTH; d++) {
             let asked = tile[d * LINE + query4];
@@ -240,7 +266,15 @@ fn windows(low: vec4<f32>, high: vec4<f32>) -> mat4x4<f32> {
 }
 
 /// DEPTH numbers from `depth` on of 32 queries, 32 keys, and the tables' rows of 63 distances. Zeros for what is not there.
-fn load_tile(block: vec4<u32>, asking: u32, head_column: u32, first_key: u32, depth: u32, thread: u32) {
+fn load_tile(
+    block: vec4<u32>,
+    asking: u32,
+    head_column: u32,
+    key_column: u32,
+    first_key: u32,
+    depth: u32,
+    thread: u32,
+) {
     let d = thread % DEPTH;
     let four = thread / DEPTH;
     let inside = depth + d < shape.head_dim;
@@ -257,7 +291,7 @@ fn load_tile(block: vec4<u32>, asking: u32, head_column: u32, first_key: u32, de
     for (var i = 0u; i < 4u; i++) {
         let key = first_key + four * 4u + i;
         if inside && key < block.y {
-            value[i] = kv[shape.k_offset + (block.x + key) * shape.kv_stride + column];
+            value[i] = kv[shape.k_offset + (block.x + key) * shape.kv_stride + key_column + depth + d];
         }
     }
     tile[K_TILE + d * LINE + four] = value;
@@ -291,13 +325,13 @@ fn table_at(index: u32) -> f32 {
 }
 
 /// The values of VALUE_KEYS keys from `first_key` on, zeros for what is not there.
-fn load_values(block: vec4<u32>, head_column: u32, first_key: u32, thread: u32) {
+fn load_values(block: vec4<u32>, key_column: u32, first_key: u32, thread: u32) {
     for (var place = thread; place < VALUE_KEYS * HEAD4; place += 64u) {
         let key = first_key + place / HEAD4;
         let column = place % HEAD4 * 4u;
         var value = vec4(0.0);
         if key < block.y {
-            let at = shape.v_offset + (block.x + key) * shape.kv_stride + head_column + column;
+            let at = shape.v_offset + (block.x + key) * shape.kv_stride + key_column + column;
             for (var i = 0u; i < 4u; i++) {
                 if column + i < shape.head_dim {
                     value[i] = kv[at + i];

@@ -5,6 +5,8 @@
 override FORM: u32 = 0u;
 override POSITIONS: u32 = 0u;
 override CONSTANT: u32 = 0u;
+/// Whether the norm subtracts the mean; if not, it counts as 0.
+override CENTRED: bool = true;
 
 struct Shape {
     tokens: u32,
@@ -50,7 +52,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         y[first + column] = x;
         part += x;
     }
-    let mean = sum_of(part, thread) / f32(columns);
+    var mean = 0.0;
+    if CENTRED {
+        mean = sum_of(part, thread) / f32(columns);
+    }
     part = 0.0;
     for (var column = thread; column < columns; column += 64u) {
         let distance = y[first + column] - mean;

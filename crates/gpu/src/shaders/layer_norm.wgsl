@@ -16,6 +16,8 @@ struct Shape {
 @group(0) @binding(3) var<storage, read> x: array<f32>;
 
 override IN_PLACE: bool = true;
+/// Whether the mean is subtracted; if not, it counts as 0: an RMS norm.
+override CENTRED: bool = true;
 
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_index) thread: u32) {
@@ -26,7 +28,10 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     for (var column = thread; column < columns; column += 64u) {
         part += at(first + column);
     }
-    let mean = sum_of(part, thread) / f32(columns);
+    var mean = 0.0;
+    if CENTRED {
+        mean = sum_of(part, thread) / f32(columns);
+    }
     part = 0.0;
     for (var column = thread; column < columns; column += 64u) {
         let distance = at(first + column) - mean;

@@ -11,8 +11,7 @@ use super::pack::{pack_rows, pack_transposed, stride_of};
 use super::relative::{Ahead, Lines, Side};
 use super::scratch::Scratch;
 use super::tile::Product;
-use super::{Call, Job, Queries};
-use crate::Rounding;
+use super::{AttentionShape, Call, Job, Queries};
 use crate::pool::Parts;
 use crate::vector::{LANES_MAX, Operation, Simd, Sum, exp2_of_negative};
 use std::ops::Range;
@@ -60,8 +59,7 @@ struct Layout {
     q_stride: usize,
     k: *const f32,
     k_stride: usize,
-    scale: f32,
-    rounding: Rounding,
+    shape: AttentionShape,
     keys: Option<Lines>,
     queries: Option<Lines>,
 }
@@ -75,7 +73,7 @@ impl Operation for Head<'_> {
         let (length, size) = (tokens.len(), call.shape.head_dim);
         let column = head * size;
         // SAFETY: `Call::check` has passed, for these rows and columns among others.
-        let [k, v] = unsafe { [call.k, call.v].map(|rows| rows.at(tokens.start, column)) };
+        let [k, v] = unsafe { [call.k, call.v].map(|rows| rows.at(tokens.start, call.shape.key_column(head))) };
         // SAFETY: as above.
         let q = unsafe { call.q.at(first_query, column) };
         let owner = (call.id, head);
@@ -88,8 +86,7 @@ impl Operation for Head<'_> {
             q_stride: call.q.stride,
             k,
             k_stride: call.k.stride,
-            scale: call.shape.scale,
-            rounding: call.shape.rounding,
+            shape: *call.shape,
             keys,
             queries: queries_by_slot,
         };
@@ -112,7 +109,7 @@ impl Operation for Head<'_> {
                 _ => Ahead::NOTHING,
             });
             score_block(s, &layout, scratch, block.clone(), ahead, &mut inverses);
-            let products = multiply_values(s, &layout, scratch, block.len());
+            let products = multiply_values(s, &layout, scratch, block.clone());
             for (row, &inverse) in inverses[..block.len()].iter().enumerate() {
                 let from = &scratch.products[row * products..][..size];
                 let at = (first_query + block.start + row) * call.width + column;
@@ -126,7 +123,15 @@ impl Operation for Head<'_> {
     }
 }
 
-/// Makes `scratch.scores` `[block, keys]` e^(score - the row's largest), and `inverses` one over each row's sum.
+/// The keys that any query of a block sees, from a multiple of [`LANES_MAX`] on.
+#[inline(always)]
+fn keys_of(layout: &Layout, block: &Range<usize>) -> Range<usize> {
+    let first = layout.shape.keys_of(block.start, layout.length).start;
+    first / LANES_MAX * LANES_MAX..layout.shape.keys_of(block.end - 1, layout.length).end
+}
+
+/// Makes `scratch.scores` `[block, keys]` e^(score - the row's largest), and `inverses` one over each row's sum. Of the keys only those
+/// that the block sees.
 #[inline(always)]
 fn score_block<S: Simd>(
     s: S,
@@ -140,19 +145,20 @@ fn score_block<S: Simd>(
     let rows = block.len().next_multiple_of(LANES_MAX);
     let stride = stride_of(length);
     scratch.scores.resize(rows * stride);
+    let keys = keys_of(layout, &block);
     let product = Product {
         a: layout.q.wrapping_add(block.start * layout.q_stride),
         a_stride: layout.q_stride,
         rows: block.len(),
         depth: size,
-        b: scratch.keys.as_ptr(),
+        b: scratch.keys[keys.start..].as_ptr(),
         b_stride: stride,
         b_slide: 0,
-        columns: length,
-        c: scratch.scores.as_mut_ptr(),
+        columns: keys.len(),
+        c: scratch.scores[keys.start..].as_mut_ptr(),
         c_stride: stride,
         c_group: S::TILE_ROWS,
-        rounding: layout.rounding,
+        rounding: layout.shape.rounding,
         ahead: Ahead::NOTHING,
     };
     s.call(product);
@@ -168,7 +174,15 @@ fn score_block<S: Simd>(
         let begin = row * by_key_stride + S::TILE_ROWS - 1 - row % S::TILE_ROWS;
         let by_key = layout.keys.map(|_| scratch.by_key[begin..].as_ptr());
         // SAFETY: both have `length` elements and room for a whole block after them.
-        let sum = unsafe { exponentiate_scores(s, scores, by_key, length, layout.scale) };
+        let sum = unsafe {
+            match layout.shape.window {
+                None => exponentiate_scores(s, scores, by_key, length, layout.shape.scale),
+                Some(_) => {
+                    let seen = layout.shape.keys_of(block.start + row, length);
+                    exponentiate_window(s, scores, by_key, &keys, &seen, layout.shape.scale)
+                }
+            }
+        };
         *inverse = 1.0 / sum;
     }
 }
@@ -198,7 +212,7 @@ fn multiply_relative_keys<S: Simd>(
         c: scratch.by_key.as_mut_ptr(),
         c_stride: stride,
         c_group: S::TILE_ROWS,
-        rounding: layout.rounding,
+        rounding: layout.shape.rounding,
         ahead,
     });
 }
@@ -231,7 +245,7 @@ fn add_relative_queries<S: Simd>(
         c: scratch.by_query.as_mut_ptr(),
         c_stride: stride,
         c_group: group,
-        rounding: layout.rounding,
+        rounding: layout.shape.rounding,
         ahead,
     });
     for key in (0..layout.length).step_by(S::LANES) {
@@ -303,24 +317,81 @@ unsafe fn exponentiate_scores<S: Simd>(
     }
 }
 
+/// As [`exponentiate_scores`] for a row that sees only the keys of `seen`, among those of `keys`: the others become 0.
+///
+/// # Safety
+/// `scores` has room for `keys.end` elements rounded up to [`LANES_MAX`], and so has `by_key`; `keys` begins at a multiple of that.
+#[inline(always)]
+unsafe fn exponentiate_window<S: Simd>(
+    s: S,
+    scores: *mut f32,
+    by_key: Option<*const f32>,
+    keys: &Range<usize>,
+    seen: &Range<usize>,
+    scale: f32,
+) -> f32 {
+    let blocks = seen.start / LANES_MAX * LANES_MAX..seen.end.next_multiple_of(LANES_MAX);
+    let scale = s.splat(scale * std::f32::consts::LOG2_E);
+    let mut largest = s.splat(f32::NEG_INFINITY);
+    // SAFETY: the caller's, for all of this.
+    unsafe {
+        for at in blocks.clone().step_by(S::LANES) {
+            let mut x = s.load(scores.add(at));
+            if let Some(by_key) = by_key {
+                x = s.add(x, s.load(by_key.add(at)));
+            }
+            s.store(scores.add(at), s.mul(x, scale));
+        }
+        fill(scores, blocks.start..seen.start, f32::NEG_INFINITY);
+        fill(scores, seen.end..blocks.end, f32::NEG_INFINITY);
+        for at in blocks.clone().step_by(S::LANES) {
+            largest = s.max(largest, s.load(scores.add(at)));
+        }
+        let largest = s.splat(s.largest(largest));
+        for at in blocks.clone().step_by(S::LANES) {
+            s.store(scores.add(at), exp2_of_negative(s, s.sub(s.load(scores.add(at)), largest)));
+        }
+        fill(scores, keys.start..seen.start, 0.0);
+        fill(scores, seen.end..keys.end.max(blocks.end), 0.0);
+        let mut sum = Sum::zero(s);
+        for block in blocks.step_by(LANES_MAX) {
+            for part in 0..Sum::<S>::PARTS {
+                sum.add(s, part, s.load(scores.add(block + part * S::LANES)));
+            }
+        }
+        sum.total(s)
+    }
+}
+
+/// # Safety
+/// `numbers` has room for the range.
+#[inline(always)]
+unsafe fn fill(numbers: *mut f32, range: Range<usize>, number: f32) {
+    for at in range {
+        // SAFETY: the caller's.
+        unsafe { *numbers.add(at) = number };
+    }
+}
+
 /// Makes `scratch.products` `[rows, size]` the products of `scratch.scores` and the values; returns its stride.
 #[inline(always)]
-fn multiply_values<S: Simd>(s: S, layout: &Layout, scratch: &mut Scratch, rows: usize) -> usize {
+fn multiply_values<S: Simd>(s: S, layout: &Layout, scratch: &mut Scratch, block: Range<usize>) -> usize {
+    let (rows, keys) = (block.len(), keys_of(layout, &block));
     let stride = stride_of(layout.size);
     scratch.products.resize(rows.next_multiple_of(LANES_MAX) * stride);
     s.call(Product {
-        a: scratch.scores.as_ptr(),
+        a: scratch.scores[keys.start..].as_ptr(),
         a_stride: stride_of(layout.length),
         rows,
-        depth: layout.length,
-        b: scratch.values.as_ptr(),
+        depth: keys.len(),
+        b: scratch.values[keys.start * stride..].as_ptr(),
         b_stride: stride,
         b_slide: 0,
         columns: layout.size,
         c: scratch.products.as_mut_ptr(),
         c_stride: stride,
         c_group: S::TILE_ROWS,
-        rounding: layout.rounding,
+        rounding: layout.shape.rounding,
         ahead: Ahead::NOTHING,
     });
     stride

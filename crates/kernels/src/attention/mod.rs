@@ -45,24 +45,48 @@ pub enum Queries {
 pub struct AttentionShape {
     /// How many.
     pub heads: usize,
+    /// How many of keys and values; each serves as many heads of queries, side by side (Ainslie et al., "GQA", 2023).
+    pub key_heads: usize,
     /// Numbers of a query, a key or a value; heads lie side by side in a row.
     pub head_dim: usize,
     /// Factor of the scores, such as 1 / √head_dim.
     pub scale: f32,
+    /// How far from a query, to either side, it sees keys; `None` for all of the sequence.
+    pub window: Option<usize>,
     /// How the products of queries and keys and of shares and values are rounded.
     pub rounding: Rounding,
+}
+
+impl AttentionShape {
+    /// As many heads of keys as of queries, all of which see all of their sequence.
+    pub fn new(heads: usize, head_dim: usize, scale: f32, rounding: Rounding) -> Self {
+        AttentionShape { heads, key_heads: heads, head_dim, scale, window: None, rounding }
+    }
+
+    /// Which keys of a sequence of `length` a query sees.
+    pub fn keys_of(&self, query: usize, length: usize) -> Range<usize> {
+        match self.window {
+            None => 0..length,
+            Some(window) => query.saturating_sub(window)..length.min(query.saturating_add(window).saturating_add(1)),
+        }
+    }
+
+    /// The first column of the keys that a head of queries asks.
+    pub fn key_column(&self, head: usize) -> usize {
+        head / (self.heads / self.key_heads).max(1) * self.head_dim
+    }
 }
 
 impl Kernels {
     /// `out = softmax(scores · scale) · v` for each sequence and head, where query i scores key j by `q_i·k_j` and what `relative` adds.
     ///
     /// Sequence s is the tokens `cu_seqlens[s]..cu_seqlens[s + 1]`. `k` and `v` have a row a token; `q` and `out` have one for each of
-    /// `queries`. Rows have `heads · head_dim` columns, and `out` is dense. The result for a sequence depends neither on its neighbours nor on
+    /// `queries`. Rows have `heads · head_dim` columns, those of `k` and `v` `key_heads · head_dim`, and `out` is dense. The result for a sequence depends neither on its neighbours nor on
     /// the number of threads; nor, with [`Rounding::Stepwise`], on the instruction set: [`crate::reference::attention_stepwise`] says what
     /// it is, to the bit.
     ///
     /// # Errors
-    /// A slice that is shorter than that, or `cu_seqlens` that does not rise from 0.
+    /// A slice that is shorter than that, `cu_seqlens` that does not rise from 0, or heads that the key heads do not divide.
     #[allow(clippy::too_many_arguments, reason = "the operands of the formula")]
     pub fn attention(
         &self,
@@ -134,8 +158,12 @@ impl<'a> Call<'a> {
         let width = ShapeError::product("heads · head_dim", shape.heads, shape.head_dim)?;
         let asking = if queries == Queries::All { tokens } else { cu_seqlens.len() - 1 };
         q.check("q", asking, width)?;
-        k.check("k", tokens, width)?;
-        v.check("v", tokens, width)?;
+        if shape.key_heads == 0 || !shape.heads.is_multiple_of(shape.key_heads) {
+            return Err(ShapeError::Malformed { what: "heads", rule: "must be a multiple of the key heads" });
+        }
+        let key_width = shape.key_heads * shape.head_dim;
+        k.check("k", tokens, key_width)?;
+        v.check("v", tokens, key_width)?;
         if out != ShapeError::product("rows · heads · head_dim", asking, width)? {
             return Err(ShapeError::Length {
                 what: "out [rows, heads · head_dim]",

@@ -38,6 +38,12 @@ struct Case {
 }
 
 impl Case {
+    /// The same with fewer key heads, or a window.
+    fn with(mut self, key_heads: usize, window: Option<usize>) -> Self {
+        self.shape = AttentionShape { key_heads, window, ..self.shape };
+        self
+    }
+
     /// Rounded stepwise.
     fn new(lengths: &[usize], heads: usize, head_dim: usize, sides: Sides, slots: SlotMap) -> Self {
         let mut cu_seqlens = vec![0];
@@ -45,8 +51,7 @@ impl Case {
             cu_seqlens.push(cu_seqlens[cu_seqlens.len() - 1] + *length as u32);
         }
         let (tokens, width) = (lengths.iter().sum::<usize>(), heads * head_dim);
-        let shape =
-            AttentionShape { heads, head_dim, scale: 2.0 / (head_dim as f32).sqrt(), rounding: Rounding::Stepwise };
+        let shape = AttentionShape::new(heads, head_dim, 2.0 / (head_dim as f32).sqrt(), Rounding::Stepwise);
         let table = |seed, there: bool| there.then(|| numbers(slots.slots() * width, seed));
         let rows = [
             table(2, matches!(sides, Sides::Keys | Sides::Both)),
@@ -185,6 +190,29 @@ fn meets_the_reference_at_model_shapes() {
     Case::new(&[40; 5], 2, 64, Sides::Both, SlotMap::new(24, 0, 0).unwrap()).check("no buckets");
 }
 
+#[test]
+fn meets_the_reference_in_windows() {
+    for window in [0, 1, 5, 16, 40, 64, 1000, usize::MAX] {
+        for length in [1, 16, 17, 33, 129, 300] {
+            for sides in [Sides::None, Sides::Both] {
+                let case = Case::new(&[length, 7], 2, 20, sides, buckets()).with(2, Some(window));
+                case.check(&format!("{length} tokens in a window of {window}, {sides:?}"));
+            }
+        }
+    }
+    Case::new(&[600], 1, 16, Sides::None, buckets()).with(1, Some(64)).check("600 tokens, smaller blocks");
+}
+
+#[test]
+fn meets_the_reference_with_fewer_key_heads() {
+    for (heads, key_heads) in [(2, 1), (4, 2), (6, 2), (6, 3), (3, 3)] {
+        for sides in [Sides::None, Sides::Both] {
+            let case = Case::new(&[40, 1, 19], heads, 8, sides, buckets()).with(key_heads, None);
+            case.check(&format!("{heads} heads on {key_heads}, {sides:?}"));
+        }
+    }
+}
+
 /// Long enough for several blocks of queries, and for distances beyond every bucket. The reference would take long: the scalar code, held to it
 /// above, stands in.
 #[test]
@@ -297,4 +325,9 @@ fn refuses_what_does_not_fit() {
     assert!(Relative::new(None, Some(&[0.0; 257]), buckets(), 2, 4).is_err());
     assert!(Relative::new(None, None, buckets(), usize::MAX, 4).is_err());
     assert_eq!(attend(&q, &v, &[0], Queries::All, &fine, 0), Ok(()));
+    for key_heads in [0, 3, 4] {
+        let shape = AttentionShape { key_heads, ..case.shape };
+        let mut out = [0.0; 40];
+        assert!(kernels.attention(&q, &k, &v, cu, Queries::All, &shape, None, &mut out).is_err(), "{key_heads}");
+    }
 }

@@ -31,19 +31,24 @@ pub fn attention(
             Queries::First => (1, sequence),
         };
         for i in 0..asking {
-            for column in (0..shape.heads).map(|head| head * shape.head_dim) {
-                let row = |rows: &Rows<'_>, index: usize| -> Vec<f64> {
+            for head in 0..shape.heads {
+                let (column, key_column) =
+                    (head * shape.head_dim, head / (shape.heads / shape.key_heads) * shape.head_dim);
+                let row = |rows: &Rows<'_>, index: usize, column: usize| -> Vec<f64> {
                     let at = rows.offset + index * rows.stride + column;
                     rows.data[at..at + shape.head_dim].iter().map(|&x| f64::from(x)).collect()
                 };
                 let slot = |table: Option<&[f32]>, j: usize| {
                     let slot = relative?.slots.slot(i as i64 - j as i64);
-                    Some(row(&Rows { data: table?, stride: shape.heads * shape.head_dim, offset: 0 }, slot))
+                    Some(row(&Rows { data: table?, stride: shape.heads * shape.head_dim, offset: 0 }, slot, column))
                 };
-                let asked = row(q, first_row + i);
+                let asked = row(q, first_row + i, column);
                 let scores: Vec<f64> = (0..length)
                     .map(|j| {
-                        let key = row(k, start + j);
+                        if shape.window.is_some_and(|window| i.abs_diff(j) > window) {
+                            return f64::NEG_INFINITY;
+                        }
+                        let key = row(k, start + j, key_column);
                         let mut score = product(&asked, &key);
                         score += slot(relative.and_then(|r| r.keys), j).map_or(0.0, |slot| product(&asked, &slot));
                         score += slot(relative.and_then(|r| r.queries), j).map_or(0.0, |slot| product(&key, &slot));
@@ -55,7 +60,7 @@ pub fn attention(
                 let sum: f64 = powers.iter().sum();
                 let mut mix = vec![0.0; shape.head_dim];
                 for (j, power) in powers.iter().enumerate() {
-                    for (mix, value) in mix.iter_mut().zip(row(v, start + j)) {
+                    for (mix, value) in mix.iter_mut().zip(row(v, start + j, key_column)) {
                         *mix += power / sum * value;
                     }
                 }

@@ -100,6 +100,7 @@ pub fn epilogue(y: &mut [f32], n: usize, epilogue: &Epilogue<'_>) {
     {
         for row in y.chunks_exact_mut(n) {
             let mean = row.iter().map(|&x| f64::from(x)).sum::<f64>() / n as f64;
+            let mean = if norm.centred { mean } else { 0.0 };
             let variance = row.iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n as f64;
             let factor = 1.0 / (variance + f64::from(norm.epsilon)).sqrt();
             for (x, (gamma, beta)) in row.iter_mut().zip(norm.gamma.iter().zip(&norm.beta)) {

@@ -2,16 +2,20 @@
 
 mod attention;
 mod embedding;
+mod gate;
 mod layer_norm;
 mod linear;
+mod rotary;
 mod softmax;
 mod stepwise;
 mod vector;
 
 pub use attention::*;
 pub use embedding::*;
+pub use gate::*;
 pub use layer_norm::*;
 pub use linear::*;
+pub use rotary::*;
 pub use softmax::*;
 pub use stepwise::*;
 pub use vector::*;

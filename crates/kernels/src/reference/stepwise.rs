@@ -28,7 +28,7 @@ pub fn layer_norm_stepwise(x: &[f32], norm: &LayerNorm) -> Vec<f32> {
     let columns = norm.gamma.len();
     let mut out = Vec::with_capacity(x.len());
     for row in x.chunks_exact(columns.max(1)) {
-        let mean = sum_stepwise(row.iter().copied()) / columns as f32;
+        let mean = if norm.centred { sum_stepwise(row.iter().copied()) / columns as f32 } else { 0.0 };
         let variance = sum_stepwise(row.iter().map(|x| (x - mean) * (x - mean))) / columns as f32;
         let inverse = 1.0 / (variance + norm.epsilon).sqrt();
         let parameters = norm.gamma.iter().zip(&norm.beta);
@@ -51,7 +51,8 @@ pub fn matmul_stepwise(x: &[f32], w: &[f32], bias: &[f32], rows: usize, k: usize
 /// [`attention`](super::attention): scores are sums from 0 over a head's numbers in order, by content, then by position to content, then by
 /// content to position, added in this order and multiplied by `scale · log₂ e`; shares are powers of 2 of the distance to the largest,
 /// whose sum is [`sum_stepwise`] over the keys filled up to a multiple of 16 with the power of minus infinity; an output is the sum from 0 over the keys
-/// in order of share times value, multiplied by one over the sum of shares.
+/// in order of share times value, multiplied by one over the sum of shares. With a window there is no filling up, and the shares of keys
+/// outside it are 0.
 pub fn attention_stepwise(
     q: &Rows<'_>,
     k: &Rows<'_>,
@@ -67,7 +68,9 @@ pub fn attention_stepwise(
         let (start, length) = (tokens[0] as usize, (tokens[1] - tokens[0]) as usize);
         let (asking, first_row) = if queries == Queries::All { (length, start) } else { (1, sequence) };
         for i in 0..asking {
-            for column in (0..shape.heads).map(|head| head * shape.head_dim) {
+            for head in 0..shape.heads {
+                let (column, key_column) =
+                    (head * shape.head_dim, head / (shape.heads / shape.key_heads) * shape.head_dim);
                 let asked = row_of(q, first_row + i, column, shape.head_dim);
                 let by_distance = |table: Option<&[f32]>, x: &[f32], j: usize| {
                     let rows = Rows { data: table?, stride: width, offset: 0 };
@@ -75,26 +78,35 @@ pub fn attention_stepwise(
                     Some(product(x, row_of(&rows, slot, column, shape.head_dim)))
                 };
                 let scores = (0..length).map(|j| {
-                    let key = row_of(k, start + j, column, shape.head_dim);
+                    let key = row_of(k, start + j, key_column, shape.head_dim);
                     let mut score = product(asked, key);
                     score += by_distance(relative.and_then(|relative| relative.queries), key, j).unwrap_or(0.0);
                     score += by_distance(relative.and_then(|relative| relative.keys), asked, j).unwrap_or(0.0);
                     score * (shape.scale * std::f32::consts::LOG2_E)
                 });
-                let values = (0..length).map(|j| row_of(v, start + j, column, shape.head_dim));
-                out.extend(mix(&scores.collect::<Vec<_>>(), values, shape.head_dim));
+                let values = (0..length).map(|j| row_of(v, start + j, key_column, shape.head_dim));
+                let is_seen = |j: usize| shape.window.is_none_or(|window| i.abs_diff(j) <= window);
+                let past = if shape.window.is_none() { length.next_multiple_of(LANES_MAX) - length } else { 0 };
+                out.extend(mix(&scores.collect::<Vec<_>>(), is_seen, past, values, shape.head_dim));
             }
         }
     }
     out
 }
 
-/// The values by the softmax of their scores.
-fn mix<'a>(scores: &[f32], values: impl Iterator<Item = &'a [f32]>, head_dim: usize) -> Vec<f32> {
-    let largest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let past = std::iter::repeat_n(f32::NEG_INFINITY, scores.len().next_multiple_of(LANES_MAX) - scores.len());
-    let shares = scores.iter().copied().chain(past).map(|score| vector::exp2_of_negative_in_steps(score - largest));
-    let shares: Vec<f32> = shares.collect();
+/// The values by the softmax of the scores that are seen, filled up by `past` of minus infinity.
+fn mix<'a>(
+    scores: &[f32],
+    is_seen: impl Fn(usize) -> bool,
+    past: usize,
+    values: impl Iterator<Item = &'a [f32]>,
+    head_dim: usize,
+) -> Vec<f32> {
+    let seen = scores.iter().enumerate().filter(|(j, _)| is_seen(*j));
+    let largest = seen.map(|(_, score)| *score).fold(f32::NEG_INFINITY, f32::max);
+    let share = |score: f32| vector::exp2_of_negative_in_steps(score - largest);
+    let shares = scores.iter().enumerate().map(|(j, score)| if is_seen(j) { share(*score) } else { 0.0 });
+    let shares: Vec<f32> = shares.chain(std::iter::repeat_n(share(f32::NEG_INFINITY), past)).collect();
     let inverse = 1.0 / sum_stepwise(shares.iter().copied());
     let mut mix = vec![0.0; head_dim];
     for (share, values) in shares.iter().zip(values) {

@@ -349,7 +349,10 @@ fn layer_norm<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, An
         return None;
     }
     let epsilon = float_attribute(node, "epsilon").unwrap_or(1e-5);
-    Some((node.output.first()?, Anchor::Norm { input: node.input.first()?, norm: LayerNorm { gamma, beta, epsilon } }))
+    Some((
+        node.output.first()?,
+        Anchor::Norm { input: node.input.first()?, norm: LayerNorm { gamma, beta, epsilon, centred: true } },
+    ))
 }
 
 /// What exporters before opset 17 write: `(x − mean) / sqrt(mean((x − mean)²) + ε) · γ + β`, matched from the last `Add`.
@@ -370,7 +373,7 @@ fn spelled_out_norm<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p s
     let (gamma, beta) = (floats(gamma)?, floats(beta)?);
     let epsilon = float(epsilon)?;
     (gamma.len() == beta.len() && gamma.len() > 1).then_some(())?;
-    Some((node.output.first()?, Anchor::Norm { input, norm: LayerNorm { gamma, beta, epsilon } }))
+    Some((node.output.first()?, Anchor::Norm { input, norm: LayerNorm { gamma, beta, epsilon, centred: true } }))
 }
 
 fn constant_and_other<'p>(graph: &Graph<'p>, node: &'p NodeProto, op: &str) -> Option<(&'p TensorProto, &'p str)> {

@@ -10,8 +10,8 @@ use super::glue::{TOKENS, elements, random, scaled, tensor};
 use super::ladder::Sample;
 use super::region::Region;
 use super::{Fused, Unfused};
-use crate::program::{Relative, Scores};
-use grice_kernels::{AttentionShape, Kernels, Queries, Rounding, Rows};
+use crate::program::{Relative, ScorePositions, Scores, Sees};
+use grice_kernels::{Kernels, Queries, Rounding, Rows};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -120,7 +120,9 @@ impl Recipe {
             let (buckets, max_position) = (recipe.buckets, recipe.max_position);
             Relative { keys, queries, span: slots / 2, buckets, max_position }
         });
-        Scores { heads: self.heads, head_dim: columns / self.heads, scale: self.scale, relative }
+        let (heads, head_dim) = (self.heads, columns / self.heads);
+        let positions = relative.map_or(ScorePositions::None, ScorePositions::Disentangled);
+        Scores { heads, key_heads: heads, head_dim, scale: self.scale, sees: Sees::All, positions }
     }
 }
 
@@ -292,10 +294,9 @@ impl<'p> Trial<'_, 'p> {
             }))
             .collect();
         let mut out = vec![0.0; query.len()];
-        let relative = attention.relative.as_ref().map(|relative| relative.pack(attention.heads, attention.head_dim));
+        let relative = attention.relative().map(|relative| relative.pack(attention.heads, attention.head_dim));
         let Ok(relative) = relative.transpose() else { return false };
-        let Recipe { heads, scale, .. } = *recipe;
-        let shape = AttentionShape { heads, head_dim: columns / heads, scale, rounding: Rounding::Stepwise };
+        let shape = attention.shape(Rounding::Stepwise);
         let (query, key, value) = (rows(&query), rows(&key), rows(&value));
         let ran = kernels.attention(&query, &key, &value, &offsets, queries, &shape, relative.as_ref(), &mut out);
         let made = if queries == Queries::First { 1 } else { sample.tokens };

@@ -135,7 +135,7 @@ impl<'a, 'p> Encoder<'a, 'p> {
             output: self.linear(output.output)?,
             scores: attention,
         };
-        let feed_forward = FeedForward { up: self.linear(up)?, activation, down: self.linear(down)? };
+        let feed_forward = FeedForward { gate: None, up: self.linear(up)?, activation, down: self.linear(down)? };
         self.check_shapes(&attention, &feed_forward, hidden)?;
         let (norms, place) = ([attention_norm, norm], Place::After);
         if norms.iter().any(|norm| norm.gamma.len() != self.columns) {

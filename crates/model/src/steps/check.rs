@@ -25,8 +25,9 @@ impl Steps {
     pub fn check(&self) -> Result<(), Unsound> {
         let unsound = |step: usize, problem| Unsound { step, steps: self.list.len(), problem };
         let sizes = self.linears.iter().flatten().chain(&self.norms).chain([&self.embedding, &self.hidden]);
-        let heads = self.attentions.iter().all(|[heads, head_dim]| {
-            *heads > 0 && *head_dim > 0 && heads.checked_mul(*head_dim).is_some_and(|columns| columns <= COLUMNS_MAX)
+        let heads = self.attentions.iter().all(|&[heads, key_heads, head_dim]| {
+            let in_range = heads.checked_mul(head_dim).is_some_and(|columns| (1..=COLUMNS_MAX).contains(&columns));
+            in_range && key_heads > 0 && heads.is_multiple_of(key_heads)
         });
         if !heads || !sizes.into_iter().all(|size| (1..=COLUMNS_MAX).contains(size)) {
             return Err(unsound(0, "a size is out of range"));
@@ -106,12 +107,21 @@ impl State<'_> {
                 let rows = [x.rows, to.rows] == [Rows::Tokens, Rows::Sequences];
                 ensure(rows && x.is_whole() && x.columns == to.columns, unlike)
             }
+            Action::Gate { x, to, .. } => {
+                let halves = to.columns.checked_mul(2) == Some(x.columns);
+                ensure(x.is_whole() && halves && x.rows == to.rows, unlike)
+            }
+            Action::Rotate { x, attention } => {
+                let [_, _, head_dim] = self.attention(attention)?;
+                ensure(x.rows == Rows::Tokens && x.columns.is_multiple_of(head_dim), unlike)
+            }
             Action::Attend { q, k, v, attention, to } => {
-                let [heads, head_dim] = self.steps.attentions.get(attention).ok_or("there is no such attention")?;
+                let [heads, key_heads, head_dim] = self.attention(attention)?;
                 let rows = [k.rows, v.rows] == [Rows::Tokens; 2] && q.rows == to.rows;
                 let beside = k.slot == v.slot && k.width == v.width;
-                let columns = [q, k, v, to].iter().all(|operand| operand.columns == heads * head_dim);
-                ensure(rows && beside && columns, unlike)
+                let asking = [q, to].iter().all(|operand| operand.columns == heads * head_dim);
+                let asked = [k, v].iter().all(|operand| operand.columns == key_heads * head_dim);
+                ensure(rows && beside && asking && asked, unlike)
             }
         }
     }
@@ -129,6 +139,10 @@ impl State<'_> {
 
     fn linear(&self, number: usize) -> Result<[usize; 2], &'static str> {
         self.steps.linears.get(number).copied().ok_or("there is no such linear")
+    }
+
+    fn attention(&self, number: usize) -> Result<[usize; 3], &'static str> {
+        self.steps.attentions.get(number).copied().ok_or("there is no such attention")
     }
 
     fn norm(&self, number: usize) -> Result<usize, &'static str> {

@@ -13,7 +13,7 @@ mod walk;
 pub use check::Unsound;
 
 use crate::Head;
-use crate::program::{Embedding, Scores};
+use crate::program::{Embedding, ScorePositions, Scores};
 use crate::weights::Linear;
 use grice_kernels::{Activation, LayerNorm};
 use serde::{Deserialize, Serialize};
@@ -92,6 +92,7 @@ pub enum Op {
     Qkv,
     Kv,
     Query,
+    Rotate,
     Attention,
     Output,
     FeedForward,
@@ -145,6 +146,23 @@ pub enum Action {
         /// As `x`.
         to: Operand,
     },
+    /// `to = activation(gate) · up`, where `x` holds the gate's columns, then those of up.
+    Gate {
+        /// `[rows, 2 · inner]`.
+        x: Operand,
+        /// Of the gate.
+        #[serde(with = "ActivationName")]
+        activation: Activation,
+        /// `[rows, inner]`.
+        to: Operand,
+    },
+    /// Turns heads by their tokens' places in their sequences, in place.
+    Rotate {
+        /// Some columns of a buffer, whole heads: `[tokens, n · head_dim]`.
+        x: Operand,
+        /// Which attention's rotary positions.
+        attention: usize,
+    },
     /// `to` = the rows of `x` of token 0 of each sequence.
     Pick {
         /// `[tokens, columns]`.
@@ -156,7 +174,7 @@ pub enum Action {
     Attend {
         /// Queries, `[rows, heads · head_dim]`; with a row a sequence only token 0 asks.
         q: Operand,
-        /// Keys, `[tokens, heads · head_dim]`.
+        /// Keys, `[tokens, key_heads · head_dim]`.
         k: Operand,
         /// Values, as keys.
         v: Operand,
@@ -205,8 +223,8 @@ pub struct Steps {
     pub linears: Vec<[usize; 2]>,
     /// Columns of each norm.
     pub norms: Vec<usize>,
-    /// `[heads, head_dim]` of each attention.
-    pub attentions: Vec<[usize; 2]>,
+    /// `[heads, key_heads, head_dim]` of each attention.
+    pub attentions: Vec<[usize; 3]>,
 }
 
 /// What the steps of a program name by number.
@@ -277,17 +295,19 @@ impl Operand {
 }
 
 impl Action {
-    /// What it writes, the result last.
+    /// What it writes, the result last. What is done in place writes nothing new: its buffer stays what it was.
     pub fn writes(&self) -> impl Iterator<Item = Operand> {
         let (room, to) = match *self {
-            Action::FeedForward { inner, to, .. } => (Some(inner), to),
+            Action::Rotate { .. } => (None, None),
+            Action::FeedForward { inner, to, .. } => (Some(inner), Some(to)),
             Action::Embed { to }
             | Action::Product { to, .. }
             | Action::Norm { to, .. }
+            | Action::Gate { to, .. }
             | Action::Pick { to, .. }
-            | Action::Attend { to, .. } => (None, to),
+            | Action::Attend { to, .. } => (None, Some(to)),
         };
-        room.into_iter().chain([to])
+        room.into_iter().chain(to)
     }
 
     /// What it reads.
@@ -295,7 +315,9 @@ impl Action {
         let [first, second, third] = match *self {
             Action::Embed { .. } => [None; 3],
             Action::Product { x, then, .. } | Action::FeedForward { x, then, .. } => [Some(x), then.residual, None],
-            Action::Norm { x, .. } | Action::Pick { x, .. } => [Some(x), None, None],
+            Action::Norm { x, .. } | Action::Pick { x, .. } | Action::Gate { x, .. } | Action::Rotate { x, .. } => {
+                [Some(x), None, None]
+            }
             Action::Attend { q, k, v, .. } => [Some(q), Some(k), Some(v)],
         };
         [first, second, third].into_iter().flatten()
@@ -311,10 +333,13 @@ impl Parts {
             Action::Product { linear, .. } => format!("fused linear ({})", precision(linear)),
             Action::FeedForward { up, .. } => format!("fused feed-forward ({})", precision(up)),
             Action::Norm { .. } => "fused norm".to_owned(),
+            Action::Gate { .. } => "fused gate".to_owned(),
+            Action::Rotate { .. } => "fused rotation".to_owned(),
             Action::Pick { .. } => "fused token 0".to_owned(),
-            Action::Attend { attention, .. } => match self.attentions[*attention].relative {
-                Some(_) => "fused attention (disentangled)".to_owned(),
-                None => "fused attention".to_owned(),
+            Action::Attend { attention, .. } => match self.attentions[*attention].positions {
+                ScorePositions::Disentangled(_) => "fused attention (disentangled)".to_owned(),
+                ScorePositions::Rotary(_) => "fused attention (rotary)".to_owned(),
+                ScorePositions::None => "fused attention".to_owned(),
             },
         }
     }
@@ -331,6 +356,7 @@ impl Op {
             Op::Qkv => "qkv",
             Op::Kv => "kv",
             Op::Query => "query",
+            Op::Rotate => "rotate",
             Op::Attention => "attention",
             Op::Output => "output",
             Op::FeedForward => "feed_forward",
@@ -355,7 +381,11 @@ impl Steps {
                 // Scores and their sum of values.
                 4 * pairs * q.columns as u64
             }
-            Action::Embed { .. } | Action::Norm { .. } | Action::Pick { .. } => 0,
+            Action::Embed { .. }
+            | Action::Norm { .. }
+            | Action::Gate { .. }
+            | Action::Rotate { .. }
+            | Action::Pick { .. } => 0,
         }
     }
 

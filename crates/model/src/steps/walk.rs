@@ -1,7 +1,9 @@
 //! From a program to its steps.
 
 use super::{Action, Op, Operand, Parts, Rows, Slot, Step, Steps, Then};
-use crate::program::{Attention, Block, Body, Dense, FeedForward, Head, Place, Program, Scores, Stack};
+use crate::program::{
+    Attention, Block, Body, Dense, FeedForward, Head, Place, Program, Relative, ScorePositions, Scores, Stack,
+};
 use crate::weights::Linear;
 use grice_kernels::{Activation, LayerNorm};
 use std::sync::Arc;
@@ -34,7 +36,10 @@ impl Program {
             hidden,
             linears: linears.iter().map(|parts| size_of(parts)).collect(),
             norms: norms.iter().map(|norm: &LayerNorm| norm.gamma.len()).collect(),
-            attentions: attentions.iter().map(|scores: &Scores| [scores.heads, scores.head_dim]).collect(),
+            attentions: attentions
+                .iter()
+                .map(|scores: &Scores| [scores.heads, scores.key_heads, scores.head_dim])
+                .collect(),
         };
         (steps, Parts { embedding, linears, norms, attentions, head })
     }
@@ -96,17 +101,29 @@ impl Walk {
                 self.product(Op::Output, context, vec![output], then(self.x), to);
                 self.x = to;
             }
-            Body::FeedForward(FeedForward { up, activation, down }) => {
-                let (to, rows) = (self.other(), self.x.rows);
-                let inner = Operand::whole(Slot::Wide, rows, up.outputs());
-                let (up, down) = (self.linear(vec![up]), self.linear(vec![down]));
-                let then = then(self.x);
-                let action = Action::FeedForward { x: input, up, activation, down, then, inner, to };
-                self.push(Op::FeedForward, action);
+            Body::FeedForward(feed_forward) => {
+                let (to, then) = (self.other(), then(self.x));
+                self.feed_forward(feed_forward, input, then, to);
                 self.x = to;
             }
         }
         self.blocks += 1;
+    }
+
+    /// The gate and what it lets through are one product, side by side.
+    fn feed_forward(&mut self, feed_forward: FeedForward, x: Operand, then: Then, to: Operand) {
+        let FeedForward { gate, up, activation, down } = feed_forward;
+        let (rows, columns) = (x.rows, up.outputs());
+        let Some(gate) = gate else {
+            let inner = Operand::whole(Slot::Wide, rows, columns);
+            let (up, down) = (self.linear(vec![up]), self.linear(vec![down]));
+            return self.push(Op::FeedForward, Action::FeedForward { x, up, activation, down, then, inner, to });
+        };
+        let wide = Operand::whole(Slot::Wide, rows, gate.outputs() + columns);
+        let inner = Operand::whole(Slot::Context, rows, columns);
+        self.product(Op::FeedForward, x, vec![gate, up], Then::nothing(), wide);
+        self.push(Op::FeedForward, Action::Gate { x: wide, activation, to: inner });
+        self.product(Op::FeedForward, inner, vec![down], then, to);
     }
 
     /// What attention makes of `input`, which is `x`, or `x` normalised by `norm`. In the last attention only token 0 asks, and `x`
@@ -114,7 +131,9 @@ impl Walk {
     fn attend(&mut self, attention: Attention, input: Operand, norm: Option<usize>) -> Operand {
         let Attention { query, key, value, scores, .. } = attention;
         let [queries, keys, values] = [&query, &key, &value].map(Linear::outputs);
-        let (q, k, v);
+        let is_rotary = scores.rotary().is_some();
+        let attention = number_of(&mut self.attentions, scores);
+        let (q, k, v, turned);
         if self.picks_at == Some(self.blocks) {
             let first = Operand { slot: Slot::First, rows: Rows::Sequences, ..self.x };
             self.push(Op::Gather, Action::Pick { x: self.x, to: first });
@@ -128,14 +147,19 @@ impl Walk {
             let wide = Operand::whole(Slot::Wide, Rows::Tokens, keys + values);
             self.product(Op::Kv, input, vec![key, value], Then::nothing(), wide);
             (k, v) = (wide.part(0, keys), wide.part(keys, values));
+            // Token 0 stands where nothing turns.
+            turned = k;
         } else {
             let wide = Operand::whole(Slot::Wide, self.x.rows, queries + keys + values);
             self.product(Op::Qkv, input, vec![query, key, value], Then::nothing(), wide);
             q = wide.part(0, queries);
             (k, v) = (wide.part(queries, keys), wide.part(queries + keys, values));
+            turned = wide.part(0, queries + keys);
+        }
+        if is_rotary {
+            self.push(Op::Rotate, Action::Rotate { x: turned, attention });
         }
         let to = Operand::whole(Slot::Context, q.rows, queries);
-        let attention = number_of(&mut self.attentions, scores);
         self.push(Op::Attention, Action::Attend { q, k, v, attention, to });
         to
     }
@@ -214,19 +238,23 @@ impl Shared for LayerNorm {
 
 impl Shared for Scores {
     fn is(&self, other: &Self) -> bool {
+        let positions = match (&self.positions, &other.positions) {
+            (ScorePositions::Disentangled(a), ScorePositions::Disentangled(b)) => a.is(b),
+            (a, b) => a == b,
+        };
+        let sizes = |scores: &Scores| (scores.heads, scores.key_heads, scores.head_dim, scores.scale.to_bits());
+        positions && self.sees == other.sees && sizes(self) == sizes(other)
+    }
+}
+
+impl Shared for Relative {
+    fn is(&self, other: &Self) -> bool {
         let same = |a: &Option<Arc<Vec<f32>>>, b: &Option<Arc<Vec<f32>>>| match (a, b) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b),
             (a, b) => a.is_none() && b.is_none(),
         };
-        let tables = match (&self.relative, &other.relative) {
-            (Some(a), Some(b)) => {
-                let sizes = |relative: &crate::Relative| (relative.span, relative.buckets, relative.max_position);
-                same(&a.keys, &b.keys) && same(&a.queries, &b.queries) && sizes(a) == sizes(b)
-            }
-            (a, b) => a.is_none() && b.is_none(),
-        };
-        let sizes = |scores: &Scores| (scores.heads, scores.head_dim, scores.scale.to_bits());
-        tables && sizes(self) == sizes(other)
+        let sizes = |relative: &Relative| (relative.span, relative.buckets, relative.max_position);
+        same(&self.keys, &other.keys) && same(&self.queries, &other.queries) && sizes(self) == sizes(other)
     }
 }
 

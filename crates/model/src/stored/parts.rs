@@ -2,7 +2,8 @@
 
 use super::container::{Reader, Tensor, Writer};
 use crate::program::{
-    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Place, Positions, Program, Relative, Scores, Stack,
+    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Place, Positions, Program, Relative, ScorePositions,
+    Scores, Sees, Stack,
 };
 use crate::weights::{Linear, Matrix, Values};
 use grice_kernels::{Activation, LayerNorm};
@@ -165,6 +166,12 @@ impl KeptProgram {
         let Program { encoder: Stack { embedding, layers, last }, head } = program;
         let dense =
             head.layers.as_ref().map_err(|unfused| format!("its head is no dense layers: {}", unfused.reason))?;
+        if !program.encoder.blocks().all(has_form)
+            || last.as_ref().is_some_and(|norm| !norm.centred)
+            || !embedding.norm.centred
+        {
+            return Err("this form of file has no words for its layers".to_owned());
+        }
         let mut kept = Vec::with_capacity(layers.len());
         for (number, layer) in layers.iter().enumerate() {
             let blocks = layer.iter().enumerate();
@@ -197,6 +204,18 @@ impl KeptProgram {
         let layers = self.head.into_iter().map(dense).collect::<Read<_>>()?;
         Ok(Program { encoder, head: Head { layers: Ok(layers), graph: None } })
     }
+}
+
+/// Whether this form of file has words for a block.
+fn has_form(block: &Block) -> bool {
+    let body = match &block.body {
+        Body::Attention(attention) => {
+            let Scores { heads, key_heads, sees, positions, .. } = &attention.scores;
+            heads == key_heads && *sees == Sees::All && !matches!(positions, ScorePositions::Rotary(_))
+        }
+        Body::FeedForward(feed_forward) => feed_forward.gate.is_none(),
+    };
+    body && block.norm.centred
 }
 
 impl KeptEmbedding {
@@ -242,7 +261,7 @@ impl KeptBlock {
         let body = match &block.body {
             Body::Attention(attention) => {
                 let Attention { query, key, value, output, scores } = &**attention;
-                let Scores { heads, head_dim, scale, relative } = scores;
+                let Scores { heads, head_dim, scale, .. } = scores;
                 KeptBody::Attention(KeptAttention {
                     query: linear(query, "query", writer),
                     key: linear(key, "key", writer),
@@ -251,10 +270,10 @@ impl KeptBlock {
                     heads: *heads,
                     head_dim: *head_dim,
                     scale: scale.to_bits(),
-                    relative: relative.as_ref().map(|relative| KeptRelative::of(relative, name, writer)),
+                    relative: scores.relative().map(|relative| KeptRelative::of(relative, name, writer)),
                 })
             }
-            Body::FeedForward(FeedForward { up, activation, down }) => KeptBody::FeedForward(KeptFeedForward {
+            Body::FeedForward(FeedForward { up, activation, down, .. }) => KeptBody::FeedForward(KeptFeedForward {
                 up: linear(up, "up", writer),
                 activation: *activation,
                 down: linear(down, "down", writer),
@@ -274,9 +293,12 @@ impl KeptBlock {
         };
         let body = match self.body {
             KeptBody::Attention(kept) => Body::Attention(Box::new(kept.read(reading)?)),
-            KeptBody::FeedForward(KeptFeedForward { up, activation, down }) => {
-                Body::FeedForward(FeedForward { up: up.read(reading)?, activation, down: down.read(reading)? })
-            }
+            KeptBody::FeedForward(KeptFeedForward { up, activation, down }) => Body::FeedForward(FeedForward {
+                gate: None,
+                up: up.read(reading)?,
+                activation,
+                down: down.read(reading)?,
+            }),
         };
         Ok(Block { norm: self.norm.read(reading)?, place, body })
     }
@@ -291,7 +313,14 @@ impl KeptAttention {
             key: key.read(reading)?,
             value: value.read(reading)?,
             output: output.read(reading)?,
-            scores: Scores { heads, head_dim, scale: f32::from_bits(scale), relative },
+            scores: Scores {
+                heads,
+                key_heads: heads,
+                head_dim,
+                scale: f32::from_bits(scale),
+                sees: Sees::All,
+                positions: relative.map_or(ScorePositions::None, ScorePositions::Disentangled),
+            },
         })
     }
 }
@@ -323,7 +352,7 @@ impl KeptRelative {
 
 impl KeptNorm {
     fn of<'p>(norm: &'p LayerNorm, name: &str, writer: &mut Writer<'p>) -> KeptNorm {
-        let LayerNorm { gamma, beta, epsilon } = norm;
+        let LayerNorm { gamma, beta, epsilon, .. } = norm;
         KeptNorm {
             gamma: writer.push(&format!("{name}.gamma"), &[gamma.len()], gamma),
             beta: writer.push(&format!("{name}.beta"), &[beta.len()], beta),
@@ -334,7 +363,7 @@ impl KeptNorm {
     fn read(self, reading: &Reading<'_>) -> Read<LayerNorm> {
         let columns = reading.reader.elements(&self.gamma);
         let [gamma, beta] = [&self.gamma, &self.beta].map(|tensor| reading.reader.read(tensor, &[columns]));
-        Ok(LayerNorm { gamma: gamma?, beta: beta?, epsilon: f32::from_bits(self.epsilon) })
+        Ok(LayerNorm { gamma: gamma?, beta: beta?, epsilon: f32::from_bits(self.epsilon), centred: true })
     }
 }
 
