@@ -119,10 +119,10 @@ def failures(entry, most=5):
 
 def people(entry):
     """The table of what people judged, and what the figures mean."""
-    lines = ["## How far it agrees with people", PEOPLE.format(rows=entry["rows"]), "| maxim | mean AUC, 1.0.0 | mean AUC now | fp32 |", "|---|---|---|---|"]
+    lines = ["## How far it agrees with people", PEOPLE.format(rows=entry["rows"]), f"| maxim | mean AUC, 1.0.0 | mean AUC now | fp32, {entry['fp32']['rows']} of the rows | the shipped file, same rows |", "|---|---|---|---|---|"]
     before = entry.get("before", {"means": {}, "questions": {}})
     for maxim in MAXIMS:
-        lines.append(f"| {maxim} | {number(before['means'].get(maxim))} | {number(entry['means'][maxim])} | {number(entry['fp32_means'][maxim])} |")
+        lines.append(f"| {maxim} | {number(before['means'].get(maxim))} | {number(entry['means'][maxim])} | {number(entry['fp32']['means'][maxim])} | {number(entry['fp32']['int8_means'][maxim])} |")
     for counted, title in ((True, "Questions that count"), (False, "Other questions")):
         if not any(q["counted"] == counted for q in entry["questions"].values()):
             continue

@@ -15,7 +15,7 @@ from generators.common import sentences
 
 QUANTITY, QUALITY, RELATION, MANNER = range(4)
 # How often each kind of unit is drawn.
-SHARES = {"stream": 34, "people": 15, "teacher": 29, "contradiction": 4, "evidence": 4, "garbled": 4, "quantity": 5, "length": 5}
+SHARES = {"stream": 34, "people": 15, "teacher": 24, "contradiction": 4, "evidence": 4, "garbled": 4, "quantity": 8, "length": 10}
 # The share of everyday turns in what the generators make.
 EVERYDAY = 0.5
 # How often each question of the judged sets is drawn.
@@ -188,12 +188,24 @@ class Mixture:
 
     def draw_quantity(self):
         rng, turn = self.rng, self.turn()
+        if rng.chance(0.3):
+            return self.brief()
         if rng.chance(0.4):
             wrong = quantity.said_before(rng, turn)
             return self.beside_evidence(self.pair(turn, turn.response, wrong or "", "said_before", "quantity", rest=0))
         if len(turn.response.split()) < 9:
             return None
         return self.beside_evidence(self.pair(turn, turn.response, quantity.dull(rng, turn), "dull", "quantity", rest=0))
+
+    def brief(self):
+        """A real reply to something longer: never clearly too little, but the likelier so the shorter it is."""
+        turn = self.rng.choice(self.source.turns)
+        if not turn.context or len(turn.context[-1].split()) < 12:
+            return None
+        count = len(turn.response.split())
+        value = 0.45 / (1 + (count / 9) ** 2)
+        unit = [data.Example(data.render(self.rng, turn.context, None, shorten=False), "", turn.response, only(quantity=value), "brief", "brief")]
+        return self.beside_evidence(unit) if count <= 60 else None
 
     def draw_length(self):
         """A written answer to a question, right in length for what was asked, far too long, or a line to a long question."""

@@ -91,7 +91,7 @@ def batches(mixture, tokenizer, seed, size, tokens):
             at += len(unit)
             width = max(map(len, ids))
             # Long rows cost most: most of them are left out.
-            if width <= tokens or (unit[0].made_by == "length" and rng.random() < 0.6) or rng.random() < 0.25:
+            if width <= tokens or unit[0].made_by == "length" or rng.random() < 0.25:
                 pool.append((width, rng.random(), unit, ids))
         pool.sort(key=lambda entry: entry[:2])
         groups, group = [], []
