@@ -176,7 +176,7 @@ def quantize(source, path):
     return path
 
 
-def calibration(net, tokenizer, corpus, judged, per):
+def calibration(logits_of, corpus, judged, per):
     """Logits and labels to calibrate on, and for each maxim the logits of what people found fine, one array a question."""
     source = corpus.topical["calibration"]
     held = data.fixed_set(source, 5, per, "train", "mimic") + data.fixed_set(source, 6, per // 3, "train", "natural")
@@ -189,10 +189,10 @@ def calibration(net, tokenizer, corpus, judged, per):
         # Sets that were not trained on: there the model is no surer than on a stranger's dialogues.
         rows = judgements.sample([r for r in judged["choose"] if r["set"] not in judgements.TRAINABLE and not r["violated"]], per * 3)
         turns, index = judgements.unique(rows)
-        logits = predict(net, tokenizer, turns, half=True)[index]
+        logits = logits_of(turns)[index]
         fine = [[logits[[j for j, r in enumerate(rows) if (r["maxim"], judgements.name_of(r)) == (m, name)], i] for name in judgements.WEIGHED[m]
                  if any(judgements.name_of(r) == name and r["maxim"] == m for r in rows)] for i, m in enumerate(MAXIMS)]
-    return predict(net, tokenizer, held, half=True), truth(held), fine
+    return logits_of(held), truth(held), fine
 
 
 def run_grice(program, folder, examples):
@@ -240,7 +240,13 @@ def finish(out, folder, fast=False, checkpoint="checkpoint.pt", before=None, gri
     corpus = data.Corpus(folder)
     file = Path(folder) / judgements.FILE
     judged = judgements.load(file) if file.exists() else None
-    biases, temperatures = calibrate.fit(*calibration(net, tokenizer, corpus, judged, 12 if fast else 45))
+    logits_of = lambda examples: predict(net, tokenizer, examples, half=True)
+    if grice:
+        # What grice computes is what the thresholds are for.
+        first = quantize(export_fp32(net, out / "fp32" / "model.onnx"), out / "int8" / "model.onnx")
+        folder = pack(out, net, first, {"sets": {}, "temperatures": dict.fromkeys(MAXIMS, 1.0)})
+        logits_of = lambda examples: run_grice(grice, folder, examples)
+    biases, temperatures = calibrate.fit(*calibration(logits_of, corpus, judged, 12 if fast else 45))
     calibrate.fold(net, biases)
     fp32 = export_fp32(net, out / "fp32" / "model.onnx")
     worst = verify_shapes(net, fp32)

@@ -201,7 +201,7 @@ def train(args, corpus, tokenizer, rows, judged):
     seen, rounding = 0, random.Random(args.seed + step)
     while True:
         elapsed = time.time() - began
-        progress = step / args.steps if args.steps else elapsed / (args.minutes * 60)
+        progress = step / args.steps if args.steps else elapsed / max(1e-9, args.minutes * 60)
         if progress >= 1:
             break
         warm = min(1.0, (step + 1) / args.warmup)
@@ -276,7 +276,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--minutes", type=float, default=50)
+    parser.add_argument("--minutes", type=float, default=50, help="0 packs the mean of what --start names")
     parser.add_argument("--steps", type=int, default=0, help="instead of --minutes")
     parser.add_argument("--start", nargs="+", help="checkpoints or bundles' folders with whose mean weights to start")
     parser.add_argument("--resume", action="store_true")
