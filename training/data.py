@@ -28,6 +28,8 @@ class Example:
     violation_type: str
     made_by: str = "data"
     original: str = ""
+    # The teachers' scores of the pair, in the order of `dialogues.SCORES`; None where there are none.
+    scores: tuple = None
 
     def text(self):
         return TEMPLATE.format(response=self.response, context=self.context, evidence=clean_evidence(self.evidence))
@@ -377,8 +379,8 @@ def draw(rng, source, violation_type, style=None, shorten=True):
     raise RuntimeError(f"no turn fits {violation_type}")
 
 
-def stream(corpus, seed, part="train", real_share=0.2):
-    """Endless training examples: real rows, and fresh violations of GriceBench's and Topical-Chat's turns."""
+def stream(corpus, seed, part="train", real_share=0.2, everyday=0.32):
+    """Endless training examples: real rows, and fresh violations of GriceBench's, Topical-Chat's and everyday turns."""
     rng = Chooser(seed, part)
     kinds, weights = zip(*WEIGHTS.items())
     while True:
@@ -389,13 +391,13 @@ def stream(corpus, seed, part="train", real_share=0.2):
             yield replace(row, context=render(rng, turns, None if rng.chance(0.3) else True))
             continue
         at = rng.random()
-        source = corpus.gricebench if at < 0.31 else corpus.topical["train"] if at < 0.68 else corpus.everyday[part]
+        source = corpus.everyday[part] if at >= 1 - everyday else corpus.gricebench if at < 0.45 * (1 - everyday) else corpus.topical["train"]
         kind = rng.choices(kinds, weights)[0]
         # There are few everyday answers: another of them as a reply must not teach only which pairs belong together.
-        if source is corpus.everyday[part] and kind == "relation_off_topic" and rng.chance(0.6):
+        if source is corpus.everyday[part] and kind == "relation_off_topic" and rng.chance(0.4):
             kind = "none"
         style = None
-        if at >= 0.68:
+        if at >= 1 - everyday:
             style = "mimic" if kind == "none" or (kind != "quality_contradiction" and rng.chance(0.3)) else "natural"
         example = draw(rng, source, kind, style)
         yield example

@@ -98,6 +98,17 @@ def standard(values, mean=None, spread=None):
     return (values - (np.nanmean(values) if mean is None else mean)) / (np.nanstd(values) if spread is None else spread)
 
 
+# What the teachers say of a pair: likeness, what the context adds to the log-probability, that after the context, and the least likely token's.
+SCORES = ("likeness", "gain", "after", "least")
+
+
+def scores(rows):
+    """`[n, 4]`: each of `SCORES` with mean 0 and spread 1, NaN where the language model was not asked."""
+    table = np.array([[r["likeness"], *r["logprobs"]] if r.get("logprobs") else [r["likeness"], *[np.nan] * 3] for r in rows])
+    columns = [table[:, 0], table[:, 1] - table[:, 2], table[:, 1], table[:, 3]]
+    return np.stack([standard(c).clip(-3, 3) for c in columns], axis=1)
+
+
 def soft_labels(rows):
     """`(relation, manner)` in [0, 1] for every row from its scores and its kind; NaN where it is not asked.
 

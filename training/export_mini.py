@@ -4,6 +4,8 @@
 """
 import argparse
 import json
+import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -174,7 +176,7 @@ def quantize(source, path):
     return path
 
 
-def calibration(net, tokenizer, corpus, judged, per):
+def calibration(logits_of, corpus, judged, per):
     """Logits and labels to calibrate on, and for each maxim the logits of what people found fine, one array a question."""
     source = corpus.topical["calibration"]
     held = data.fixed_set(source, 5, per, "train", "mimic") + data.fixed_set(source, 6, per // 3, "train", "natural")
@@ -187,19 +189,36 @@ def calibration(net, tokenizer, corpus, judged, per):
         # Sets that were not trained on: there the model is no surer than on a stranger's dialogues.
         rows = judgements.sample([r for r in judged["choose"] if r["set"] not in judgements.TRAINABLE and not r["violated"]], per * 3)
         turns, index = judgements.unique(rows)
-        logits = predict(net, tokenizer, turns, half=True)[index]
+        logits = logits_of(turns)[index]
         fine = [[logits[[j for j, r in enumerate(rows) if (r["maxim"], judgements.name_of(r)) == (m, name)], i] for name in judgements.WEIGHED[m]
                  if any(judgements.name_of(r) == name and r["maxim"] == m for r in rows)] for i, m in enumerate(MAXIMS)]
-    return predict(net, tokenizer, held, half=True), truth(held), fine
+    return logits_of(held), truth(held), fine
 
 
-def judge(fp32, int8, tokenizer, judged, most, before=None):
-    """How well both files agree with people, on rows that no training and no choice has seen."""
+def run_grice(program, folder, examples):
+    """Logits of examples by grice itself, `[n, 4]`, the temperatures left in; it rounds activations too, which ONNX Runtime does not."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source, target = Path(scratch) / "turns.jsonl", Path(scratch) / "verdicts.jsonl"
+        source.write_text("".join(json.dumps({"context": e.context, "evidence": e.evidence, "response": e.response}) + "\n" for e in examples), encoding="utf-8")
+        subprocess.run([program, "detect", "--quiet", "--input", str(source), "--output", str(target), "--model", str(folder)], check=True)
+        verdicts = [row["probabilities"] for row in data.read_jsonl(target)]
+    shares = np.array([[v[m] for m in MAXIMS] for v in verdicts]).clip(1e-9, 1 - 1e-9)
+    return np.log(shares / (1 - shares))
+
+
+def judge(fp32, int8, tokenizer, judged, most, before=None, compared=None):
+    """How well it agrees with people, on rows that no training and no choice has seen.
+
+    `int8` gives the logits of examples; `before` is an earlier bundle's folder or its result as JSON. fp32 is compared on a
+    smaller sample of `compared` rows a question and answer, as it takes longest.
+    """
     rows = judgements.sample(judged["final"], most)
     turns, index = judgements.unique(rows)
-    small, full = run_onnx(int8, tokenizer, turns)[index], run_onnx(fp32, tokenizer, turns)[index]
-    result = judgements.agreement(rows, small, intervals=True)
-    result["fp32_means"] = judgements.agreement(rows, full)["means"]
+    result = judgements.agreement(rows, int8(turns)[index], intervals=True)
+    few = judgements.sample(judged["final"], min(most, compared or most))
+    some, at = judgements.unique(few)
+    result["fp32"] = {"rows": len(few), "means": judgements.agreement(few, run_onnx(fp32, tokenizer, some)[at])["means"],
+                      "int8_means": judgements.agreement(few, int8(some)[at])["means"]}
     result["simple"] = judgements.simple_scores(rows)
     result["rows"] = len(rows)
     if before and str(before).endswith(".json"):
@@ -210,7 +229,7 @@ def judge(fp32, int8, tokenizer, judged, most, before=None):
     return result
 
 
-def finish(out, folder, fast=False, checkpoint="checkpoint.pt", before=None):
+def finish(out, folder, fast=False, checkpoint="checkpoint.pt", before=None, grice=None, compared=None):
     """From a checkpoint to the bundle: calibrate, export, quantize, measure, pack. Returns the bundle's folder."""
     out = Path(out)
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
@@ -221,7 +240,13 @@ def finish(out, folder, fast=False, checkpoint="checkpoint.pt", before=None):
     corpus = data.Corpus(folder)
     file = Path(folder) / judgements.FILE
     judged = judgements.load(file) if file.exists() else None
-    biases, temperatures = calibrate.fit(*calibration(net, tokenizer, corpus, judged, 12 if fast else 45))
+    logits_of = lambda examples: predict(net, tokenizer, examples, half=True)
+    if grice:
+        # What grice computes is what the thresholds are for.
+        first = quantize(export_fp32(net, out / "fp32" / "model.onnx"), out / "int8" / "model.onnx")
+        folder = pack(out, net, first, {"sets": {}, "temperatures": dict.fromkeys(MAXIMS, 1.0)})
+        logits_of = lambda examples: run_grice(grice, folder, examples)
+    biases, temperatures = calibrate.fit(*calibration(logits_of, corpus, judged, 12 if fast else 45))
     calibrate.fold(net, biases)
     fp32 = export_fp32(net, out / "fp32" / "model.onnx")
     worst = verify_shapes(net, fp32)
@@ -237,7 +262,8 @@ def finish(out, folder, fast=False, checkpoint="checkpoint.pt", before=None):
         print(time.strftime("%H:%M:%S"), name, len(examples), {k: entry[k] for k in ("macro_f1", "fp32_macro_f1", "int8_same_decisions")}, flush=True)
     quality["stability"] = stability.measure(lambda examples: run_onnx(int8, tokenizer, examples), stability.cooperative(corpus, Path(__file__).parent))
     if judged:
-        quality["people"] = judge(fp32, int8, tokenizer, judged, 30 if fast else MOST_JUDGED, before)
+        by_grice = lambda turns: run_grice(grice, pack(out, net, int8, quality), turns)
+        quality["people"] = judge(fp32, by_grice if grice else lambda turns: run_onnx(int8, tokenizer, turns), tokenizer, judged, 30 if fast else MOST_JUDGED, before, compared)
         print(time.strftime("%H:%M:%S"), "people:", judgements.line(quality["people"]), flush=True)
     (out / "metrics.json").write_text(json.dumps(quality, indent=1))
     return pack(out, net, int8, quality)
@@ -259,7 +285,7 @@ def pack(out, net, int8, quality):
                        "f1": {m: entry["maxims"][m]["f1"] for m in entry["maxims"]}, "fp32_macro_f1": entry["fp32_macro_f1"],
                        "int8_same_decisions": entry["int8_same_decisions"]} for name, entry in quality["sets"].items()}
     if "people" in quality:
-        headline["people"] = {"rows": quality["people"]["rows"], "mean_auc": quality["people"]["means"], "fp32_mean_auc": quality["people"]["fp32_means"]}
+        headline["people"] = {"rows": quality["people"]["rows"], "mean_auc": quality["people"]["means"]}
     config = net.encoder.config.to_dict()
     config = {k: v for k, v in config.items() if not k.startswith("_") and v is not None}
     return bundle.write_bundle(
@@ -289,5 +315,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", required=True)
     parser.add_argument("--fast", action="store_true", help="smaller evaluation sets")
     parser.add_argument("--before", help="the bundle of an earlier version, or the `people` of its metrics as JSON, to set beside it in the table of what people judged")
+    parser.add_argument("--grice", help="the program: then it, rather than ONNX Runtime, judges the rows that people judged")
+    parser.add_argument("--compared", type=int, help="rows a question and answer on which fp32 is compared, instead of all")
     arguments = parser.parse_args()
-    print(finish(arguments.out, arguments.data, arguments.fast, before=arguments.before))
+    print(finish(arguments.out, arguments.data, arguments.fast, before=arguments.before, grice=arguments.grice, compared=arguments.compared))

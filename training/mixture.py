@@ -3,6 +3,7 @@
 Labels are numbers from 0 to 1, or None where nothing is known: a row that people found relevant may still be untrue.
 """
 import collections
+import math
 import re
 from dataclasses import replace
 
@@ -10,10 +11,13 @@ import data
 import dialogues
 import judgements
 from generators import MAXIMS, Chooser, garble, persona, quality, quantity
+from generators.common import sentences
 
 QUANTITY, QUALITY, RELATION, MANNER = range(4)
 # How often each kind of unit is drawn.
-SHARES = {"stream": 29, "people": 26, "teacher": 32, "contradiction": 4, "evidence": 3, "garbled": 2, "quantity": 4}
+SHARES = {"stream": 34, "people": 15, "teacher": 24, "contradiction": 4, "evidence": 4, "garbled": 4, "quantity": 8, "length": 10}
+# The share of everyday turns in what the generators make.
+EVERYDAY = 0.5
 # How often each question of the judged sets is drawn.
 QUESTIONS = {
     "begin_v1/attribution": 6, "begin_v2/attribution": 6, "kg_audit/attribution": 6, "q2/consistency": 7, "qa_feedback/factual": 1.5, "begin_v1/on_topic": 6, "begin_v1/generic": 6,
@@ -33,13 +37,13 @@ class Mixture:
     def __init__(self, corpus, judged=(), pairs=None, seed=0, part="train", shares=None):
         self.corpus, self.part = corpus, part
         self.rng = Chooser(seed, part)
-        self.stream = data.stream(corpus, seed + 1, part)
+        self.stream = data.stream(corpus, seed + 1, part, everyday=EVERYDAY)
         self.shares = dict(shares or SHARES)
         self.source = corpus.topical["train"]
         self._people(judged)
         self.pairs = self._pairs(pairs) if pairs else []
         if not self.cells:
-            self.shares.update(people=0, evidence=0)
+            self.shares.update(people=0, evidence=0, length=0)
         if not self.pairs:
             self.shares.update(teacher=0)
 
@@ -66,6 +70,8 @@ class Mixture:
                 self.supported.append(example)
         self.evidences = [e.evidence for e in self.supported]
         self.evidence_of = {row["response"].strip().lower(): row["evidence"] for row in judged if row["evidence"]}
+        # Questions to people who write an answer rather than chat: what is enough depends on what was asked.
+        self.asked = sorted({r["context"] for r in judged if r["set"] in ("qa_feedback", "clarity") and r["context"]}) or [e.context for e in self.supported]
         self.questions = [q for q in QUESTIONS if (q, True) in self.cells or (q, False) in self.cells]
 
     def _pairs(self, path):
@@ -73,10 +79,11 @@ class Mixture:
         held = {u for row in self.corpus.labelled["test"] for u in data.utterances(row["context"]) + (row["response"],) if len(u.split()) >= 6}
         relation, manner = dialogues.soft_labels(rows)
         out = []
-        for row, r, m in zip(rows, relation, manner):
+        for row, r, m, scores in zip(rows, relation, manner, dialogues.scores(rows)):
             labels = only(relation=None if r != r else float(r), manner=None if m != m else float(m))
             if any(labels) and not held & set(data.utterances(row["context"]) + (row["response"],)):
-                out.append(data.Example(row["context"], "", row["response"], labels, row["kind"], "teacher"))
+                out.append(data.Example(row["context"], "", row["response"], labels, row["kind"], "teacher", scores=tuple(float(s) for s in scores)))
+        self.likelihoods = [e for e in out if e.scores[1] == e.scores[1]]
         return out
 
     def __iter__(self):
@@ -103,11 +110,17 @@ class Mixture:
         return [next(self.stream)]
 
     def draw_teacher(self):
-        """A scored pair, often with evidence: what the response was made from where it is known, or any."""
-        example = self.rng.choice(self.pairs)
+        """A scored pair, sometimes with evidence: what the response was made from where it is known, or any."""
+        rng = self.rng
+        # Those that the language model scored as well say more.
+        example = rng.choice(self.likelihoods if self.likelihoods and rng.chance(0.6) else self.pairs)
         own = self.evidence_of.get(example.response.lower())
-        if self.evidences and self.rng.chance(0.7 if own else 0.3):
-            example = replace(example, evidence=own or self.rng.choice(self.evidences))
+        if self.evidences and rng.chance(0.5 if own else 0.15):
+            return [replace(example, evidence=own or rng.choice(self.evidences))]
+        # Both scores hang on the last words most; the earlier ones cost time.
+        said = data.utterances(example.context)
+        if len(said) > 1 and rng.chance(0.5):
+            example = replace(example, context=data.render(rng, said[-1:], True, shorten=False))
         return [example]
 
     def beside_evidence(self, unit):
@@ -175,32 +188,41 @@ class Mixture:
 
     def draw_quantity(self):
         rng, turn = self.rng, self.turn()
-        at = rng.random()
-        if at < 0.33:
+        if rng.chance(0.3):
+            return self.brief()
+        if rng.chance(0.4):
             wrong = quantity.said_before(rng, turn)
             return self.beside_evidence(self.pair(turn, turn.response, wrong or "", "said_before", "quantity", rest=0))
-        if at < 0.6:
-            if len(turn.response.split()) < 9:
-                return None
-            return self.beside_evidence(self.pair(turn, turn.response, quantity.dull(rng, turn), "dull", "quantity", rest=0))
-        return self.long_answer()
+        if len(turn.response.split()) < 9:
+            return None
+        return self.beside_evidence(self.pair(turn, turn.response, quantity.dull(rng, turn), "dull", "quantity", rest=0))
 
-    def long_answer(self):
-        """An answer in writing: some hundred words are fine, far more are too much, a line to a long question too little."""
+    def brief(self):
+        """A real reply to something longer: never clearly too little, but the likelier so the shorter it is."""
+        turn = self.rng.choice(self.source.turns)
+        if not turn.context or len(turn.context[-1].split()) < 12:
+            return None
+        count = len(turn.response.split())
+        value = 0.45 / (1 + (count / 9) ** 2)
+        unit = [data.Example(data.render(self.rng, turn.context, None, shorten=False), "", turn.response, only(quantity=value), "brief", "brief")]
+        return self.beside_evidence(unit) if count <= 60 else None
+
+    def draw_length(self):
+        """A written answer to a question, right in length for what was asked, far too long, or a line to a long question."""
         rng = self.rng
-        if not self.supported:
+        asked = rng.choice(self.asked)
+        if rng.chance(0.7):
+            asked = " ".join([asked] + rng.sample(self.evidences, min(3, len(self.evidences)))).split()
+            asked = " ".join(asked[: rng.randint(25, 130)])
+        ideal = min(150, 30 + 0.8 * len(asked.split()))
+        length = round(ideal * math.exp(rng.uniform(-1.8, 1.6)))
+        off = math.log(length / ideal)
+        value = max(1 / (1 + math.exp(-4 * (off - 0.75))), 0.8 / (1 + math.exp(-4 * (-off - 1.1))) if len(asked.split()) > 25 else 0)
+        text = " ".join(rng.sample(self.evidences, min(8, len(self.evidences)))).split()
+        text = sentences(" ".join(text[:length]).rstrip(",;: ") + ".")
+        if length < 4 or len(" ".join(text).split()) < 0.8 * length:
             return None
-        question = rng.choice(self.supported)
-        words = " ".join([question.evidence] + [rng.choice(self.evidences) for _ in range(4)]).split()
-        asked = question.context
-        if rng.chance(0.5):
-            asked += " " + " ".join(rng.choice(self.evidences) for _ in range(3))
-            asked = " ".join(asked.split()[: rng.randint(50, 130)])
-        length, value = rng.choice([(rng.randint(60, 150), 0), (rng.randint(60, 150), 0), (rng.randint(210, 330), 1), (rng.randint(210, 330), 1), (rng.randint(8, 40), 0.75)])
-        if value == 0.75 and asked == question.context:
-            return None
-        text = " ".join(words[:length]).rstrip(",;: ") + "."
-        return [data.Example(asked, "", text, only(quantity=value), "long_answer", "long_answer")] if len(words) >= length else None
+        return [data.Example(asked, "", " ".join(text), only(quantity=value), "length", "length")]
 
     def varied(self, example):
         """The same example as others might write it; what a change leaves unknown is masked."""

@@ -25,9 +25,11 @@ import dialogues
 import judgements
 import model as models
 from evaluate import macro_f1, predict
-from mixture import Mixture
+from mixture import MANNER, RELATION, Mixture
 
 SEED = 20
+# Tokens a batch holds for each row of `--batch`.
+BUDGET = 80
 
 
 def prepare(folder, out, size, given=None):
@@ -74,9 +76,11 @@ def generator_phrases():
 def batches(mixture, tokenizer, seed, size, tokens):
     """Batches of near-equal length from shuffled pools of units; the two examples of a pair stay together.
 
-    Yields ids, mask, labels (NaN where unknown), and the places of pairs in the batch.
+    A batch has about `size * BUDGET` tokens, but at most twice `size` rows. Yields ids, mask, labels (NaN where unknown),
+    the places of pairs in the batch, and the teachers' scores (NaN where there are none).
     """
     units = iter(mixture)
+    budget = size * BUDGET
     rng = random.Random(seed)
     while True:
         drawn = [next(units) for _ in range(size * 16)]
@@ -87,12 +91,13 @@ def batches(mixture, tokenizer, seed, size, tokens):
             at += len(unit)
             width = max(map(len, ids))
             # Long rows cost most: most of them are left out.
-            if width <= tokens or unit[0].made_by == "long_answer" or rng.random() < 0.25:
+            if width <= tokens or unit[0].made_by == "length" or rng.random() < 0.25:
                 pool.append((width, rng.random(), unit, ids))
         pool.sort(key=lambda entry: entry[:2])
         groups, group = [], []
         for entry in pool:
-            if group and (sum(len(e[2]) for e in group) + len(entry[2]) > size):
+            count = sum(len(e[2]) for e in group) + len(entry[2])
+            if group and (count > size * 2 or count * entry[0] > budget):
                 groups.append(group)
                 group = []
             group.append(entry)
@@ -106,21 +111,44 @@ def batches(mixture, tokenizer, seed, size, tokens):
                     pairs.append(place)
                 place += len(entry[2])
             labels = [[float("nan") if v is None else float(v) for v in e.labels] for e in examples]
-            yield ids, mask, torch.tensor(labels), torch.tensor(pairs, dtype=torch.long)
+            scores = [e.scores or (float("nan"),) * len(dialogues.SCORES) for e in examples]
+            yield ids, mask, torch.tensor(labels), torch.tensor(pairs, dtype=torch.long), torch.tensor(scores)
 
 
-def loss_of(logits, labels, pairs, smooth, rank):
-    """Cross-entropy where the label is known, each maxim as much as its share; and the order within pairs."""
+def loss_of(logits, labels, pairs, smooth, rank, size=None):
+    """Cross-entropy where the label is known, each maxim as much as its share; and the order within pairs.
+
+    It is summed over the batch and divided by `size`, so that a row counts alike in short and in long batches.
+    """
     known = ~labels.isnan()
     target = torch.where(known, labels, torch.zeros(()))
     each = torch.nn.functional.binary_cross_entropy_with_logits(logits, target * (1 - smooth) + smooth / 2, reduction="none")
     # Every example counts the same, however many of its labels are known.
-    loss = ((each * known).sum(1) / known.sum(1).clamp(min=1)).mean()
+    size = size or len(labels)
+    loss = ((each * known).sum(1) / known.sum(1).clamp(min=1)).sum() / size
     if rank and len(pairs):
         gap = labels[pairs + 1] - labels[pairs]
         ordered = (gap > 0.5)
         margins = torch.nn.functional.softplus(1.0 - (logits[pairs + 1] - logits[pairs]))
-        loss = loss + rank * (margins * ordered).sum() / max(1, len(labels))
+        loss = loss + rank * (margins * ordered).sum() / size
+    return loss
+
+
+def teacher_loss(logits, labels, found, scores, size):
+    """What is learned from scored pairs beside their labels: the scores themselves, and the order of any two in a batch."""
+    known = ~scores.isnan()
+    if not known.any():
+        return torch.zeros(())
+    error = torch.where(known, found - torch.where(known, scores, torch.zeros(())), torch.zeros(()))
+    loss = 0.5 * (error ** 2).sum(1).sum() / len(dialogues.SCORES) / size
+    for column in (RELATION, MANNER):
+        at = (known[:, 0] & ~labels[:, column].isnan()).nonzero()[:, 0]
+        if len(at) < 2:
+            continue
+        z, y = logits[at, column], labels[at, column]
+        gap, wanted = z[:, None] - z[None, :], y[:, None] - y[None, :]
+        weight = wanted.clamp(min=0)
+        loss = loss + 0.7 * len(at) / size * (weight * torch.nn.functional.softplus(-gap)).sum() / weight.sum().clamp(min=1e-3)
     return loss
 
 
@@ -147,8 +175,10 @@ def train(args, corpus, tokenizer, rows, judged):
     net = models.fresh_detector(rows)
     if args.start:
         net.load_state_dict(started(args.start, net))
+    # Tells the teachers' scores from the first token; only for training.
+    scorer = torch.nn.Linear(net.encoder.config.hidden_size, len(dialogues.SCORES))
     encoder = list(net.encoder.parameters())
-    optimizer = torch.optim.AdamW([{"params": encoder, "lr": args.lr}, {"params": net.heads.parameters(), "lr": args.head_lr}],
+    optimizer = torch.optim.AdamW([{"params": encoder, "lr": args.lr}, {"params": [*net.heads.parameters(), *scorer.parameters()], "lr": args.head_lr}],
                                   weight_decay=0.01, betas=(0.9, 0.98), fused=True)
     peaks = [group["lr"] for group in optimizer.param_groups]
     average = Average(net, args.ema)
@@ -156,6 +186,7 @@ def train(args, corpus, tokenizer, rows, judged):
     if args.resume and state_path.exists():
         saved = torch.load(state_path)
         net.load_state_dict(saved["net"])
+        scorer.load_state_dict(saved["scorer"])
         optimizer.load_state_dict(saved["optimizer"])
         average.state, average.steps = saved["average"], saved["step"]
         step, spent = saved["step"], saved["spent"]
@@ -167,46 +198,52 @@ def train(args, corpus, tokenizer, rows, judged):
     chosen = judgements.sample(judged["choose"], args.judged) if judged else []
     began, total, last_eval, last_save, mark = time.time() - spent, 0.0, time.time(), time.time(), time.time()
     net.train()
+    seen, rounding = 0, random.Random(args.seed + step)
     while True:
         elapsed = time.time() - began
-        progress = step / args.steps if args.steps else elapsed / (args.minutes * 60)
+        progress = step / args.steps if args.steps else elapsed / max(1e-9, args.minutes * 60)
         if progress >= 1:
             break
         warm = min(1.0, (step + 1) / args.warmup)
         rate = warm * max(0.02, 1 - progress)
         for group, peak in zip(optimizer.param_groups, peaks):
             group["lr"] = peak * rate
-        ids, mask, labels, pairs = next(feed)
+        ids, mask, labels, pairs, scores = next(feed)
         with torch.no_grad():
             torch._foreach_copy_(shadow, masters)
-        logits = models.lean_forward(half, ids, mask).float()
-        loss = loss_of(logits, labels, pairs, args.smooth, args.rank)
+        logits, first = models.lean_forward(half, ids, mask, steps=rounding.random() < args.rounded, first=True)
+        logits = logits.float()
+        loss = loss_of(logits, labels, pairs, args.smooth, args.rank, args.batch)
+        if args.taught:
+            loss = loss + args.taught * teacher_loss(logits, labels, scorer(first.float()), scores, args.batch)
         loss.backward()
         for master, copied in zip(masters, shadow):
             master.grad = None if copied.grad is None else copied.grad.float()
             copied.grad = None
-        torch.nn.utils.clip_grad_norm_(masters, 1.0)
+        seen += len(labels)
+        torch.nn.utils.clip_grad_norm_(masters + list(scorer.parameters()), 1.0)
         optimizer.step()
+        scorer.zero_grad()
         if step % 4 == 3:
             average.update(net)
         total += loss.item()
         step += 1
         if step % 50 == 0:
-            speed = 50 * args.batch / (time.time() - mark)
+            speed, seen = seen / (time.time() - mark), 0
             print(f"{time.strftime('%H:%M:%S')} step {step} {progress:.1%} loss {total / 50:.4f} {speed:.1f}/s", flush=True)
             total, mark = 0.0, time.time()
         if time.time() - last_save > 150:
-            save(state_path, net, optimizer, average, step, time.time() - began)
+            save(state_path, net, scorer, optimizer, average, step, time.time() - began)
             last_save = time.time()
         if time.time() - last_eval > args.eval_minutes * 60:
-            save(state_path, net, optimizer, average, step, time.time() - began)
+            save(state_path, net, scorer, optimizer, average, step, time.time() - began)
             judge = models.fresh_detector(rows)
             judge.load_state_dict(average.state)
             print(time.strftime("%H:%M:%S"), f"step {step} held-out labelled:", macro_f1(predict(judge, tokenizer, held, half=True), held), flush=True)
             if chosen:
                 print(time.strftime("%H:%M:%S"), f"step {step} people:", judgements.line(people(judge, tokenizer, chosen)), flush=True)
             last_eval = time.time()
-    save(state_path, net, optimizer, average, step, time.time() - began)
+    save(state_path, net, scorer, optimizer, average, step, time.time() - began)
     net.load_state_dict(average.state)
     return net
 
@@ -229,9 +266,9 @@ def mixture_of(args, corpus, judged, step):
     return Mixture(corpus, judged["train"] if judged else (), pairs if pairs.exists() else None, args.seed + step, "all" if args.everything else "train", shares)
 
 
-def save(path, net, optimizer, average, step, spent):
+def save(path, net, scorer, optimizer, average, step, spent):
     partial = path.with_suffix(".tmp")
-    torch.save({"net": net.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state, "step": step, "spent": spent}, partial)
+    torch.save({"net": net.state_dict(), "scorer": scorer.state_dict(), "optimizer": optimizer.state_dict(), "average": average.state, "step": step, "spent": spent}, partial)
     partial.replace(path)
 
 
@@ -239,7 +276,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True)
     parser.add_argument("--out", required=True)
-    parser.add_argument("--minutes", type=float, default=50)
+    parser.add_argument("--minutes", type=float, default=50, help="0 packs the mean of what --start names")
     parser.add_argument("--steps", type=int, default=0, help="instead of --minutes")
     parser.add_argument("--start", nargs="+", help="checkpoints or bundles' folders with whose mean weights to start")
     parser.add_argument("--resume", action="store_true")
@@ -257,6 +294,8 @@ def main():
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--tokens", type=int, default=140, help="three of four longer rows are left out")
     parser.add_argument("--rank", type=float, default=0.5, help="weight of the order within pairs")
+    parser.add_argument("--rounded", type=float, default=0.3, help="share of batches in which dense layers read what int8 kernels read")
+    parser.add_argument("--taught", type=float, default=1.0, help="weight of the teachers' scores and of the order of scored pairs")
     parser.add_argument("--shares", help="JSON: how often each kind of unit is drawn, instead of mixture.SHARES")
     parser.add_argument("--pairs", type=int, default=24000, help="pairs for the teacher; 0 for none")
     parser.add_argument("--scored", type=int, default=2400, help="so many of them by the language model as well")

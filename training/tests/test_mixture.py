@@ -11,7 +11,8 @@ import dialogues
 import judgements
 from generators import Chooser, Turn, garble, persona, quantity
 from mixture import SHARES, Mixture
-from train import batches, loss_of
+from model import rounded
+from train import batches, loss_of, teacher_loss
 
 TURNS = ["Did you watch the Star Wars movies in 1977 with your brother?", "I saw them 3 times and I love the old ones. My brother hates the new ones.",
          "Wow, that is a good way to use a weekend. Did you know George Lucas made many changes in 1997?", "I think the changes were not needed. The old ones are better than the new ones."]
@@ -112,5 +113,35 @@ def test_pairs_stay_together(corpus):
                     self.ids = list(range(5, 5 + len(text.split())))
             return [Encoding(text) for text in texts]
 
-    for (ids, mask, labels, pairs), _ in zip(batches(Mixture(made, parts["train"], seed=1, shares={"contradiction": 1}), Whole(), 0, 8, 140), range(5)):
-        assert len(ids) <= 8 and len(pairs) and (labels[pairs, 1] == 0).all() and (labels[pairs + 1, 1] == 1).all()
+    for (ids, mask, labels, pairs, scores), _ in zip(batches(Mixture(made, parts["train"], seed=1, shares={"contradiction": 1}), Whole(), 0, 8, 140), range(5)):
+        assert len(ids) <= 16 and scores.isnan().all() and len(pairs) and (labels[pairs, 1] == 0).all() and (labels[pairs + 1, 1] == 1).all()
+
+
+def test_lengths_are_judged_by_what_was_asked(corpus):
+    made, parts = corpus
+    mixture = Mixture(made, parts["train"], seed=1, shares={"length": 1})
+    drawn = [e for _ in range(400) for unit in [mixture.draw_length()] if unit for e in unit]
+    assert drawn and all(e.labels[0] is not None and e.labels[1:] == [None] * 3 for e in drawn)
+    words = lambda text: len(text.split())
+    excess = [words(e.response) / min(150, 30 + 0.8 * words(e.context)) for e in drawn]
+    long = [e.labels[0] for e, x in zip(drawn, excess) if x > 3]
+    right = [e.labels[0] for e, x in zip(drawn, excess) if 0.7 < x < 1.2]
+    assert all(v < 0.35 for v in right) and all(v > 0.7 for v in long)
+
+
+def test_the_order_of_scored_pairs_counts():
+    nan = float("nan")
+    labels = torch.tensor([[nan, nan, 0.1, nan], [nan, nan, 0.9, nan], [0.0, 1.0, 0.0, 0.0]])
+    scores = torch.tensor([[1.0, nan, nan, nan], [-1.0, nan, nan, nan], [nan] * 4])
+    logits = torch.zeros(3, 4, requires_grad=True)
+    teacher_loss(logits, labels, torch.zeros(3, 4), scores, 3).backward()
+    assert logits.grad[0, 2] > 0 > logits.grad[1, 2] and (logits.grad[:, 3] == 0).all() and (logits.grad[2] == 0).all()
+    assert teacher_loss(logits, labels, torch.zeros(3, 4), torch.full((3, 4), nan), 3) == 0
+
+
+def test_rounding_is_that_of_the_kernels():
+    x = torch.tensor([[0.1, -2.54, 1.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    seen = rounded(x)
+    assert torch.allclose(seen, torch.round(x / 0.02) * 0.02, atol=1e-6)
+    seen.sum().backward()
+    assert (x.grad == 1).all()
