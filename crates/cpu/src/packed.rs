@@ -30,7 +30,7 @@ impl Packed {
     pub(crate) fn new(program: Program, labels: usize, isa: Isa) -> Result<Packed, EngineError> {
         let longest = program.longest();
         let (steps, parts) = program.into_steps(labels);
-        let head = parts.head.as_ref().map(|head| HeadPlan::new(head, steps.hidden, labels)).transpose()?;
+        let head = parts.head.as_ref().map(|head| head.plan(steps.hidden, labels)).transpose()?;
         let target = Target { isa, rounding: rounding_for(&parts) };
         let unfit = |error: ShapeError| EngineError::Plan(error.to_string());
         let Parts { mut embedding, linears, norms, attentions, .. } = parts;

@@ -4,7 +4,7 @@ use crate::adapter::{Adapter, Selector, choose_adapter};
 use crate::error::GpuError;
 use crate::gemm::{Abilities, Fragments, abilities_of, cooperative_features, fragments_of};
 use crate::pipelines::Pipelines;
-use crate::tune::Tuning;
+use crate::tuning::Tuning;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;

@@ -28,6 +28,7 @@ mod recording;
 mod submit;
 mod timing;
 mod tune;
+mod tuning;
 mod uploaded;
 
 pub use adapter::{Adapter, AdapterKind, AdapterLimits, Selector, list_adapters};
@@ -37,6 +38,6 @@ pub use device::{Gpu, Settings};
 pub use engine::GpuEngine;
 pub use error::GpuError;
 pub use plan::GpuPlan;
-pub use tune::Tuning;
 #[cfg(not(target_arch = "wasm32"))]
 pub use tune::{TimedProduct, time_products};
+pub use tuning::Tuning;

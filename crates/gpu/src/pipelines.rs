@@ -1,6 +1,5 @@
 //! Compiled shaders, made once a device and kept, where somebody gives a folder, for the next time.
 
-use crate::error::GpuError;
 use crate::recording::{Access, PipelineKey};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -161,21 +160,4 @@ fn make_pipeline(device: &wgpu::Device, key: &PipelineKey, cache: Option<&wgpu::
         cache,
     });
     Pipeline { pipeline, layout }
-}
-
-/// Makes pipelines ahead, so that a first batch does not wait for them.
-///
-/// # Errors
-/// [`GpuError::Refused`], naming the shader, where the device does not take one.
-pub(crate) async fn warm(gpu: &crate::Gpu, keys: &[PipelineKey]) -> Result<(), GpuError> {
-    for key in keys {
-        let what = format!("the shader {} with {:?}", key.shader.name, key.constants);
-        let make = || {
-            gpu.pipelines().get(gpu.device(), key);
-            Ok(())
-        };
-        gpu.attempt(&what, 0, make).await?;
-    }
-    gpu.pipelines().keep();
-    Ok(())
 }

@@ -5,7 +5,6 @@ use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::geometry::Geometry;
 use crate::model::Model;
-use crate::pipelines::warm;
 use crate::record::record_forward;
 use crate::recording::PipelineKey;
 use crate::tune::Tiles;
@@ -46,7 +45,7 @@ impl GpuPlan {
         let unable = |step: &str, reason: String| GpuError::Lowering { step: step.to_owned(), reason };
         let longest = program.longest();
         let (steps, mut parts) = program.into_steps(labels);
-        let head = parts.head.take().map(|head| HeadPlan::new(&head, steps.hidden, labels));
+        let head = parts.head.take().map(|head| head.plan(steps.hidden, labels));
         let head = head.transpose().map_err(|error| unable("the head", error.to_string()))?;
         let binding_bytes_max = binding_bytes_max(gpu);
         let mut uploaded = Uploaded::new(gpu);
@@ -97,4 +96,21 @@ fn pipelines_of(model: &Model, tiles: &Tiles, tokens_max: usize) -> Result<Vec<P
         }
     }
     Ok(keys)
+}
+
+/// Makes pipelines ahead, so that a first batch does not wait for them.
+///
+/// # Errors
+/// [`GpuError::Refused`], naming the shader, where the device does not take one.
+async fn warm(gpu: &Gpu, keys: &[PipelineKey]) -> Result<(), GpuError> {
+    for key in keys {
+        let what = format!("the shader {} with {:?}", key.shader.name, key.constants);
+        let make = || {
+            gpu.pipelines().get(gpu.device(), key);
+            Ok(())
+        };
+        gpu.attempt(&what, 0, make).await?;
+    }
+    gpu.pipelines().keep();
+    Ok(())
 }

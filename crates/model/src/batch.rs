@@ -1,6 +1,6 @@
 //! Packed tokens: many sequences end to end, without padding.
 
-use crate::{Error, FixedAxes, Result};
+use crate::{Error, Result};
 use std::ops::Range;
 
 /// Set on the id of a token that its caller masked out. Only graphs that do not hide padding get such ids: their answers
@@ -12,6 +12,15 @@ pub const MASKED: u32 = 1 << 31;
 pub struct Batch {
     ids: Vec<u32>,
     cu_seqlens: Vec<u32>,
+}
+
+/// The sizes of axes that are not dynamic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FixedAxes {
+    /// Rows of every batch.
+    pub batch: Option<usize>,
+    /// Tokens of every row, padding included.
+    pub sequence: Option<usize>,
 }
 
 /// A batch with every sequence padded to the longest: row-major `[rows, length]`, for graphs that take a mask.

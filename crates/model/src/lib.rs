@@ -45,7 +45,7 @@ mod threshold;
 mod trace;
 mod weights;
 
-pub use batch::{Batch, MASKED, Padded};
+pub use batch::{Batch, FixedAxes, MASKED, Padded};
 pub use encoding::{BOM, utf16_hint, without_bom};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::{Error, Result};
@@ -56,7 +56,7 @@ pub use logits::Logits;
 pub use lookup::Lookup;
 pub use manifest::{Manifest, Precision, Task};
 pub use maxim::{Maxim, PerMaxim};
-pub use network::{FixedAxes, Network, NodeSummary};
+pub use network::{Network, NodeSummary};
 #[cfg(feature = "onnx")]
 pub use observe::Observed;
 #[cfg(feature = "onnx")]

@@ -1,7 +1,7 @@
 //! A detector's network as engines take it: a fused program, or the graph that did not fuse.
 
 use crate::stored::{ProgramOrigin, Source};
-use crate::{Error, Precision, Program, Proof, Result, Unfused};
+use crate::{Error, FixedAxes, Precision, Program, Proof, Result, Unfused};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 #[cfg(feature = "onnx")]
@@ -13,15 +13,6 @@ pub(crate) struct Inputs {
     pub(crate) takes_token_types: bool,
     pub(crate) takes_positions: bool,
     pub(crate) axes: FixedAxes,
-}
-
-/// The sizes of axes that are not dynamic.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FixedAxes {
-    /// Rows of every batch.
-    pub batch: Option<usize>,
-    /// Tokens of every row, padding included.
-    pub sequence: Option<usize>,
 }
 
 /// A detector's network, from `input_ids` and `attention_mask` to `logits` (float32 `[batch, labels]`).

@@ -1,9 +1,9 @@
 //! A model as its architecture: stacks of residual blocks, and what reads their last hidden states. A new architecture is data here;
 //! [`crate::steps`] turns it into what engines do.
 
-use crate::Precision;
-use crate::head::HeadGraph;
+use crate::head::{HeadGraph, HeadPlan};
 use crate::weights::{Along, Linear, Matrix};
+use crate::{EngineError, Precision};
 use grice_kernels::{Activation, AttentionShape, LayerNorm, Rotary, Rounding, ShapeError, SlotMap};
 use std::sync::Arc;
 
@@ -305,6 +305,31 @@ impl Program {
         let tables: usize = tables.flatten().map(|table| table.len() * 4).sum();
         let linears: usize = self.encoder.linears().map(Linear::bytes).sum();
         embedding.words.bytes() + positions + linears + tables
+    }
+}
+
+impl Head {
+    /// The graph made ready to run: `labels` numbers of a row of `columns`.
+    ///
+    /// # Errors
+    /// [`EngineError::Plan`] if there is no graph, or tract cannot plan it.
+    pub fn plan(&self, columns: usize, labels: usize) -> Result<HeadPlan, EngineError> {
+        let none = || EngineError::Plan("its head is no dense layers, and it has no graph".to_owned());
+        HeadPlan::new(self.graph.as_ref().ok_or_else(none)?, columns, labels)
+    }
+
+    /// Bytes of its weights.
+    pub(crate) fn bytes(&self) -> usize {
+        match (&self.layers, &self.graph) {
+            (Ok(layers), _) => layers.iter().map(|dense| dense.linear.bytes()).sum(),
+            (Err(_), Some(graph)) => graph.bytes(),
+            (Err(_), None) => 0,
+        }
+    }
+
+    /// The operators of its graph.
+    pub(crate) fn operators(&self) -> Vec<String> {
+        self.graph.as_ref().map_or_else(Vec::new, HeadGraph::operators)
     }
 }
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_kernels::{Activation, Isa, vector};
-use grice_model::{Dense, HeadPlan, Network, Program};
+use grice_model::{Dense, Network, Program};
 use grice_testkit::assert_close;
 use grice_testkit::fixtures::{Fixture, QuantizedByOnnxRuntime};
 use prost::Message;
@@ -38,7 +38,7 @@ fn check_program(what: &str, program: &Program, depth: usize) {
     let layers = program.head.layers.as_ref().unwrap_or_else(|unfused| panic!("{what}: {}", unfused.reason));
     assert_eq!(layers.len(), depth, "{what}");
     let first: Vec<f32> = (0..3 * program.hidden()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
-    let expected = HeadPlan::new(&program.head, program.hidden(), 4).unwrap().runner().unwrap().run(&first).unwrap();
+    let expected = program.head.plan(program.hidden(), 4).unwrap().runner().unwrap().run(&first).unwrap();
     assert_close(what, &apply(layers, &first), &expected, 1e-4);
 }
 
@@ -144,10 +144,7 @@ fn what_is_no_chain_says_why_and_runs_as_a_graph() {
         let told = program.head.layers.as_ref().expect_err(reason);
         assert!(told.reason.contains(reason), "{reason}: {}", told.reason);
         let first = vec![0.5; 2 * program.hidden()];
-        assert_eq!(
-            HeadPlan::new(&program.head, program.hidden(), 4).unwrap().runner().unwrap().run(&first).unwrap().len(),
-            8
-        );
+        assert_eq!(program.head.plan(program.hidden(), 4).unwrap().runner().unwrap().run(&first).unwrap().len(), 8);
     };
     let halves = |nodes: Nodes| nodes.op("Concat", &["left", "right"], "logits", &[("axis", 1)]);
     let up = |nodes: Nodes, name: &str| nodes.dense(FIRST_TOKEN, name, [32, 5]);

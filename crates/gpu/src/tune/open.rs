@@ -1,10 +1,11 @@
 //! The choices for the products of a model on a device: checked and timed before its first batch.
 
 use super::device_timer::Budget;
-use super::{Class, Shape, Tiles, Tuning, check};
+use super::{Class, Shape, Tiles, check};
 use crate::device::Gpu;
 use crate::error::GpuError;
 use crate::gemm::{Abilities, Weights};
+use crate::tuning::Tuning;
 use grice_model::Precision;
 
 /// Rows that are timed; those between get what the next larger one got.

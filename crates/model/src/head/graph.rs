@@ -1,6 +1,6 @@
 //! Heads that tract runs.
 
-use crate::{EngineError, Head};
+use crate::EngineError;
 use std::sync::Arc;
 use tract_onnx::tract_core::internal::*;
 
@@ -35,12 +35,8 @@ pub struct HeadRunner {
 
 impl HeadPlan {
     /// A head that makes `labels` numbers of a row of `columns`.
-    ///
-    /// # Errors
-    /// [`EngineError::Plan`] if tract cannot plan it.
-    pub fn new(head: &Head, columns: usize, labels: usize) -> Result<HeadPlan, EngineError> {
-        let none = || EngineError::Plan("its head is no dense layers, and it has no graph".to_owned());
-        let mut head = TypedModel::clone(&head.graph.as_ref().ok_or_else(none)?.0);
+    pub(crate) fn new(head: &HeadGraph, columns: usize, labels: usize) -> Result<HeadPlan, EngineError> {
+        let mut head = TypedModel::clone(&head.0);
         let plan = head.optimize().and_then(|()| head.into_runnable());
         let plan = plan.map_err(|error| EngineError::Plan(format!("{error:#}")))?;
         Ok(HeadPlan { plan, columns, labels })

@@ -12,21 +12,3 @@ pub use graph::{HeadGraph, HeadPlan, HeadRunner};
 pub(crate) use graph::{constant_bytes, operators};
 #[cfg(not(feature = "onnx"))]
 pub use none::{HeadGraph, HeadPlan, HeadRunner};
-
-use crate::Head;
-
-impl Head {
-    /// Bytes of its weights.
-    pub(crate) fn bytes(&self) -> usize {
-        match (&self.layers, &self.graph) {
-            (Ok(layers), _) => layers.iter().map(|dense| dense.linear.bytes()).sum(),
-            (Err(_), Some(graph)) => graph.bytes(),
-            (Err(_), None) => 0,
-        }
-    }
-
-    /// The operators of its graph.
-    pub(crate) fn operators(&self) -> Vec<String> {
-        self.graph.as_ref().map_or_else(Vec::new, HeadGraph::operators)
-    }
-}

@@ -2,10 +2,10 @@
 
 use super::half::cast;
 use super::types::{elem_type, set_elem_type};
-use crate::network::{FixedAxes, Inputs};
+use crate::network::Inputs;
 use crate::onnx::{ATTENTION_MASK, INPUT_IDS, LOGITS, TOKEN_TYPE_IDS};
 use crate::proto::node_of;
-use crate::{Error, Result};
+use crate::{Error, FixedAxes, Result};
 use std::collections::HashSet;
 use tract_onnx::pb::tensor_shape_proto::dimension::Value as Dimension;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto, ValueInfoProto, type_proto};

@@ -7,6 +7,7 @@
 //! The file is a safetensors file (<https://huggingface.co/docs/safetensors>), so other tools can list its tensors. Its metadata hold, under
 //! `grice_program`, what the tensors are to each other. Each tensor has a BLAKE3 hash, so damage is an error and never a wrong number.
 
+mod compact;
 mod container;
 mod parts;
 

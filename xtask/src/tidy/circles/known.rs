@@ -2,24 +2,6 @@
 
 /// Crate and files.
 pub(super) const KNOWN: &[(&str, &[&str])] = &[
-    (
-        "crates/gpu",
-        &[
-            "adapter.rs",
-            "device.rs",
-            "gemm/abilities.rs",
-            "gemm/method.rs",
-            "gemm/product.rs",
-            "gemm/shaders.rs",
-            "gemm/weights.rs",
-            "pipelines.rs",
-            "record/mod.rs",
-            "tune/ladder.rs",
-            "tune/mod.rs",
-        ],
-    ),
-    ("crates/gpu", &["engine.rs", "gather.rs", "plan.rs", "submit.rs"]),
-    ("crates/gpu", &["record/embedding.rs", "record/encoder.rs", "record/head.rs"]),
     ("crates/kernels", &["activation.rs", "gemm/product.rs", "linear.rs"]),
     ("crates/kernels", &["attention/head.rs", "attention/mod.rs"]),
     (
@@ -70,7 +52,6 @@ pub(super) const KNOWN: &[(&str, &[&str])] = &[
             "fuse/head.rs",
             "fuse/ladder.rs",
             "fuse/mod.rs",
-            "program.rs",
         ],
     ),
     ("crates/model", &["fuse/probe.rs", "fuse/region.rs"]),
