@@ -31,7 +31,7 @@ export const SAMPLES: Sample[] = [
     chat: [
       { speaker: "ada", text: "You saw the new Nolan film last night, didn’t you?" },
       { speaker: "ben", text: "I did!" },
-      { speaker: "ada", text: "What did you think of it?" },
+      { speaker: "ada", text: "What did you think of the film?" },
     ],
     draft: { speaker: "ben", text: "It was fine.", evidence: "" },
   },

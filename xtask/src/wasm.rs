@@ -197,7 +197,7 @@ mod tests {
         assert!(plan.artifact.iter().all(|artifact| artifact.budget.brotli_bytes
             <= match artifact.features.join(" ").as_str() {
                 "" => 850_000,
-                "onnx" => 1_950_000,
+                "onnx" => 2_000_000,
                 _ => 2_450_000,
             }));
     }

@@ -102,6 +102,7 @@ impl CpuPlan {
 /// Runs a network on the CPU.
 pub struct CpuEngine {
     runner: Runner,
+    #[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "fused programs know theirs"))]
     labels: usize,
     embedding_rows: Option<usize>,
     precision: Precision,

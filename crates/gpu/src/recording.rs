@@ -109,6 +109,7 @@ pub(crate) struct Recording {
 
 impl View {
     /// All of a buffer of `[rows, columns]`, whose rows start at fours.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn whole(buffer: Buffer, rows: usize, columns: usize) -> View {
         View { buffer, rows, columns, stride: columns.next_multiple_of(4), offset: 0 }
     }

@@ -20,6 +20,7 @@ mod framework;
 #[cfg(feature = "onnx")]
 mod fuse;
 mod head;
+#[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "the importer uses the rest"))]
 mod lengths;
 mod logits;
 mod lookup;

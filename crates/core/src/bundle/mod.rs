@@ -1,7 +1,9 @@
 //! A model's files: from a folder, from the bytes of a `.tar` of one, or from the copy compiled into the binary.
 
+#[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "files of weights beside an ONNX file use the rest"))]
 mod archive;
 mod bytes;
+#[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "files of weights beside an ONNX file use the rest"))]
 mod files;
 mod names;
 mod program;

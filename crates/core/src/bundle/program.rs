@@ -3,11 +3,14 @@
 use super::Bundle;
 use super::files::Files;
 use crate::{Error, Result};
-use grice_model::{Network, Precision, Program, ProgramOrigin, Source};
+#[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
+use grice_model::Program;
+use grice_model::{Network, Precision, ProgramOrigin, Source};
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
+#[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
 use std::path::PathBuf;
 
 /// How the names of such files end.
@@ -45,6 +48,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::NoPrecision`].
+    #[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
     pub(crate) fn program_place(&self, precision: Precision) -> Result<Option<PathBuf>> {
         let path = self.program_path(precision)?;
         Ok(match &self.files {
@@ -57,6 +61,7 @@ impl Bundle {
     ///
     /// # Errors
     /// [`Error::NoPrecision`], [`Error::BundleFile`].
+    #[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
     pub(crate) fn program_is_foreign(&self, precision: Precision) -> Result<bool> {
         let Some(path) = self.program_place(precision)?.filter(|path| path.exists()) else { return Ok(false) };
         let file = FileSource::open(&path).map_err(|error| super::files::unreadable(path.display(), &error))?;

@@ -1,10 +1,12 @@
 //! How a network comes to run on the device that was asked for.
 
+#[cfg(feature = "onnx")]
+use super::AnyEngine;
 use super::any::NO_WAITING;
 #[cfg(feature = "gpu")]
 use super::comparison;
 use super::plan::OnDevice;
-use super::{AnyEngine, Bounds, Plan};
+use super::{Bounds, Plan};
 use crate::{Device, Error, Options, Result};
 use grice_cpu::CpuPlan;
 use grice_model::{Network, Precision};

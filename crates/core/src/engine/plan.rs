@@ -1,7 +1,9 @@
 //! A network made ready for one device.
 
 use super::AnyEngine;
-use crate::{Error, Result};
+#[cfg(feature = "gpu")]
+use crate::Error;
+use crate::Result;
 use grice_cpu::CpuPlan;
 use grice_model::{Network, Precision};
 use std::path::{Path, PathBuf};
