@@ -196,7 +196,7 @@ mod tests {
         // What a page may cost before its model.
         assert!(plan.artifact.iter().all(|artifact| artifact.budget.brotli_bytes
             <= match artifact.features.join(" ").as_str() {
-                "" => 850_000,
+                "" => 720_000,
                 "onnx" => 2_000_000,
                 _ => 2_450_000,
             }));
