@@ -120,7 +120,7 @@ def check_questions(side, model):
     check("an unknown model is not ready", not client.is_model_ready("other", headers=headers))
     check("index", model in side.index())
     metadata = client.get_model_metadata(model, headers=headers)
-    check("metadata", side.output_names(metadata) == ["logits", "probabilities"])
+    check("metadata", side.output_names(metadata) == ["logits", "probabilities", "unknown_share"])
     check("version", client.is_model_ready(model, side.version(metadata), headers=headers))
     check("config", side.max_batch(model) > 0)
     check("extensions", {"statistics", "classification"} <= set(side.extensions()))
