@@ -16,7 +16,7 @@ import { throwIfAborted } from "./signals.js";
 export * from "./exports.js";
 
 /**
- * Loads a model. `worker` has no say here, and there is no model cache.
+ * Loads a model. `worker` is ignored, and there is no model cache.
  *
  * @throws GriceError; the signal's reason if it is aborted.
  */

@@ -12,8 +12,8 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads a bundle and plans it for [`Options::device`], without blocking while a GPU works. [`Options::threads`] has no say
-    /// here.
+    /// Reads a bundle and plans it for [`Options::device`], without blocking while a GPU works. [`Options::threads`] is
+    /// ignored.
     ///
     /// # Errors
     /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit; [`Error::Gpu`] if a GPU was asked for and

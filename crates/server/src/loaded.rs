@@ -35,7 +35,7 @@ pub struct Loaded {
 
 impl Loaded {
     /// Reads a bundle and plans it once for each different device. Replica `i` runs on `devices[i % devices.len()]`; an empty list
-    /// means the processor. [`Options::device`] has no say.
+    /// means the processor. [`Options::device`] is ignored.
     ///
     /// # Errors
     /// What core says of the bundle, or of a device that was asked for and cannot be used.

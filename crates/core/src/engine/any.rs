@@ -47,7 +47,7 @@ impl AnyEngine {
         }
     }
 
-    /// As [`Engine::forward`], with the time of every step: `clock` tells the time since any fixed moment, and has no say on a GPU,
+    /// As [`Engine::forward`], with the time of every step: `clock` tells the time since any fixed moment, and is ignored on a GPU,
     /// which has its own.
     ///
     /// # Errors

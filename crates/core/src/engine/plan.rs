@@ -44,7 +44,7 @@ pub(super) enum OnDevice {
 }
 
 impl Plan {
-    /// An engine with `threads` threads of its own; on a GPU they have no say.
+    /// An engine with `threads` threads of its own; a GPU ignores them.
     ///
     /// # Errors
     /// [`Error::Engine`] if its state cannot be made, [`Error::Gpu`] if its buffers cannot.
