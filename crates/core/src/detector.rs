@@ -10,7 +10,7 @@ use grice_model::{Engine, EngineError, EngineInfo, Manifest, PerMaxim};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Nobody waits for a moment here, so the schedule's clock stands still.
+/// No request waits here, so the schedule's clock stands still.
 const NOW: Time = Time::START;
 
 /// A loaded model that judges turns.
@@ -84,7 +84,7 @@ impl Detector {
             match self.runtime.poll(NOW) {
                 Next::Answer(place, answer) => rows[place] = Some(answer.outcome.map_err(error_of)),
                 Next::Run(run) => self.run_batch(&run).inspect_err(|_| {
-                    // Whoever else waits is not answered by an engine that is gone.
+                    // A lost engine answers none of the others that wait.
                     self.runtime = new_runtime(&self.plan);
                 })?,
                 Next::WaitUntil(_) | Next::Idle => break,
@@ -157,7 +157,7 @@ impl Detector {
     }
 }
 
-/// For one engine; nobody is turned away.
+/// For one engine; no request is rejected.
 fn new_runtime(plan: &Plan) -> Runtime<usize> {
     let config = Config {
         queue_rows_max: usize::MAX,

@@ -90,7 +90,7 @@ async fn compile_for(bundle: &Bundle, options: &Options, clock: fn() -> Duration
 }
 
 /// The plan out of the compiled engine of a bundle's model, where there is one that can be used on [`Options::device`], and why one
-/// was left aside. Neither the ONNX file is read then nor the processor's answers worked out anew.
+/// was left aside. Then neither the ONNX file is read nor are the processor's answers computed again.
 pub(crate) async fn reuse_compiled(
     bundle: &Bundle,
     precision: Precision,

@@ -117,7 +117,7 @@ impl Plan {
         self.compiled.as_deref()
     }
 
-    /// Whether its device went away: then it has to be opened anew.
+    /// Whether its device went away: then it has to be opened again.
     pub fn is_lost(&self) -> bool {
         match &self.form {
             OnDevice::Cpu(_) => false,

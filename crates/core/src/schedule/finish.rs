@@ -1,4 +1,4 @@
-//! Coming to an end: what a batch came to, what nobody waits for any more, and the answers.
+//! The end of a request: the outcome of a batch, requests without owners, and answers.
 
 use super::inflight::{Left, Pending, Stage};
 use super::queue::JobId;
@@ -25,7 +25,7 @@ impl Schedule {
         now: Time,
     ) -> bool {
         let now = self.advance(now);
-        // First, so that what comes at or after a deadline is late, whoever is asked first.
+        // First, so that an answer at or after its deadline is late in every order of calls.
         self.expire(now);
         let Some(run) = self.running.remove(&batch) else { return false };
         if let Some(engine) = self.engines.get_mut(run.engine.0) {
