@@ -102,7 +102,7 @@ fn every_part_changes_the_answer() {
         let apart = whole.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(apart > 10.0 * FP32_TOLERANCE, "change {number} moves logits by {apart}");
         let plan = CpuPlan::of(other, LABELS, Precision::Fp32, Isa::best()).unwrap();
-        let found = plan.engine(1).unwrap().forward(&Batch::pack(&[ids.clone()]).unwrap()).unwrap();
+        let found = plan.engine(1).unwrap().forward(&Batch::pack(std::slice::from_ref(&ids)).unwrap()).unwrap();
         assert_close(&format!("change {number}"), found.row(0), &expected, FP32_TOLERANCE);
     }
 }

@@ -57,7 +57,7 @@ enum KeptPlace {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum KeptBody {
-    Attention(KeptAttention),
+    Attention(Box<KeptAttention>),
     FeedForward(KeptFeedForward),
 }
 
@@ -260,7 +260,7 @@ impl KeptBlock {
             Body::Attention(attention) => {
                 let Attention { query, key, value, output, scores } = &**attention;
                 let Scores { heads, head_dim, scale, .. } = scores;
-                KeptBody::Attention(KeptAttention {
+                KeptBody::Attention(Box::new(KeptAttention {
                     query: linear(query, "query", writer),
                     key: linear(key, "key", writer),
                     value: linear(value, "value", writer),
@@ -269,7 +269,7 @@ impl KeptBlock {
                     head_dim: *head_dim,
                     scale: scale.to_bits(),
                     relative: scores.relative().map(|relative| KeptRelative::of(relative, name, writer)),
-                })
+                }))
             }
             Body::FeedForward(FeedForward { up, activation, down, .. }) => KeptBody::FeedForward(KeptFeedForward {
                 up: linear(up, "up", writer),
