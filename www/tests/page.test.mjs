@@ -110,7 +110,7 @@ test("a conversation can be sent, read back, edited and shortened", async (t) =>
   const { page } = await openPage(t, browser);
   await page.click("#clear");
   assert.equal(await page.locator("#messages > li").count(), 0);
-  for (const text of ["What colour is your bicycle?", "It went well, they call on Friday."]) {
+  for (const text of ["What colour is your bicycle?", "The interview went well, they call on Friday."]) {
     await judge(page, text);
     await page.click("#send");
   }

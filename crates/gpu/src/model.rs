@@ -159,6 +159,7 @@ impl Model {
     }
 
     /// The most tokens of a sequence that there are angles for, where they are needed.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn longest(&self) -> Option<usize> {
         self.attentions.iter().filter_map(|attention| attention.rotary).map(|rotary| rotary.positions).min()
     }
