@@ -72,7 +72,7 @@ async function packModels(folder, out) {
     const digest = createHash("sha256").update(bytes).digest();
     const name = `${manifest.name}-${precision}-${digest.toString("hex").slice(0, 12)}.tar`;
     await writeFile(join(out, name), bytes);
-    packed.push({ precision, url: `./models/${name}`, bytes: bytes.length, integrity: `sha256-${digest.toString("base64")}` });
+    packed.push({ precision, url: `./models/${name}`, bytes: bytes.length, integrity: `sha256-${digest.toString("base64")}`, compiled: model === compiled });
   }
   return packed;
 }

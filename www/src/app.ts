@@ -1,6 +1,6 @@
 // The page: chat, judge and cards put together.
 
-import { type Artifact, type Detector, type Support, createDetector, supports } from "grice/webgpu";
+import { type Detector, type Support, createDetector, supports } from "grice/webgpu";
 import { Chat, SPEAKERS, type Subject } from "./chat.js";
 import { Conversation } from "./conversation.js";
 import { find, make, makeIcon, write } from "./dom.js";
@@ -16,7 +16,7 @@ import { VerdictCard } from "./verdict.js";
 
 /** Put in by the build: the models, and the bytes of each WebAssembly module. */
 declare const MODELS: ModelFile[];
-declare const MODULE_BYTES: Record<Artifact, number>;
+declare const MODULE_BYTES: Record<string, number>;
 
 /** How long the first visit waits for the service worker before the model is fetched without it. */
 const SERVICE_WORKER_PATIENCE_MS = 4000;
@@ -126,7 +126,7 @@ async function open(setup: Setup): Promise<void> {
   latency.clear();
   engine.showLoading();
   verdict.showStarting();
-  const loading = new Loading({ runtime: MODULE_BYTES[expectArtifact(setup)], model: model.bytes });
+  const loading = new Loading({ runtime: MODULE_BYTES[expectModule(setup, model)] ?? 0, model: model.bytes });
   try {
     await detector?.dispose();
     detector = null;
@@ -166,9 +166,9 @@ async function open(setup: Setup): Promise<void> {
 }
 
 /** Which module will most likely be fetched, to tell how much there is to come. */
-function expectArtifact({ device }: Setup): Artifact {
+function expectModule({ device }: Setup, { compiled }: ModelFile): string {
   if (support.webgpu && device !== "cpu") return "webgpu";
-  return support.relaxedSimd ? "relaxed-simd" : "simd128";
+  return `${compiled ? "lean-" : ""}${support.relaxedSimd ? "relaxed-simd" : "simd128"}`;
 }
 
 function describe(error: unknown): { text: string; code: string } {

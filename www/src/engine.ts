@@ -12,6 +12,8 @@ export interface ModelFile {
   bytes: number;
   /** `sha256-` and base64, as in a page's `integrity`. */
   integrity: string;
+  /** Whether it holds a compiled program, which the lean module opens. */
+  compiled: boolean;
 }
 
 export interface Setup {
