@@ -1,4 +1,4 @@
-//! A program of an architecture that nobody has: pre-norm and post-norm, RMS and layer norms, rotary positions, windows, grouped heads and
+//! A program of a made-up architecture: pre-norm and post-norm, RMS and layer norms, rotary positions, windows, grouped heads and
 //! gates, mixed. And a forward pass over programs, written plainly in f64, that says what engines must make of it.
 
 use grice_kernels::{Activation, LayerNorm, Rotary};

@@ -114,7 +114,7 @@ impl Schedule {
         }
     }
 
-    /// Takes a request away from its job, and a job that nobody wants out of the queue.
+    /// Takes a request away from its job, and a job without requests out of the queue.
     pub(super) fn leave(&mut self, request: RequestId) -> Option<Pending> {
         let (pending, left) = self.inflight.leave(request)?;
         match left {

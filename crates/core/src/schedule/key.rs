@@ -3,7 +3,7 @@
 use grice_model::Precision;
 use std::fmt;
 
-/// Names a sequence as one model sees it. 256 bits of BLAKE3: nobody finds two sequences with one key.
+/// Names a sequence as one model sees it. 256 bits of BLAKE3: two sequences with one key cannot be found.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey([u8; 32]);
 

@@ -48,7 +48,7 @@ pub enum Caching {
 pub struct Request {
     /// Its token ids; at least one.
     pub ids: Arc<[u32]>,
-    /// Their key, by [`super::Schedule::keyer`], of whoever needed it before; else it is worked out.
+    /// Their key, by [`super::Schedule::keyer`], if the caller has computed it; else the schedule computes it.
     pub key: Option<CacheKey>,
     /// Which requests it may overtake.
     pub priority: Priority,

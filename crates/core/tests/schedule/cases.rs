@@ -465,7 +465,7 @@ fn logits_from_elsewhere_are_as_good_as_its_own() {
     assert_eq!((counters.cache_hits_total, counters.cache_misses_total, counters.cache_entries), (1, 1, 1));
 }
 
-/// Whoever has worked out the key of a request hands it over.
+/// A caller that has computed the key of a request hands it over.
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
 fn a_request_is_filed_under_the_key_that_it_carries() {

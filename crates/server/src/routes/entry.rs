@@ -2,7 +2,7 @@
 
 use crate::guard::Entry;
 
-/// What a route asks of whoever calls it.
+/// What a route asks of its caller.
 pub(crate) fn entry_of(route: &str) -> Entry {
     match route {
         "/detect" | "/repair" | "/generate" => Entry::KeyOr403,
