@@ -26,7 +26,9 @@ mod rounding;
 mod softmax;
 pub mod vector;
 
-pub use attention::{AttentionShape, Queries, Relative, Rows, SlotMap};
+pub use attention::{
+    AttentionShape, PAGE_TOKENS, PagedSequence, Queries, Relative, Rows, ScoreBias, Seen, SlotMap, page_len,
+};
 pub use embedding::{Embedding, EmbeddingTable, Table};
 pub use error::ShapeError;
 pub use isa::Isa;

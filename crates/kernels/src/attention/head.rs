@@ -7,19 +7,16 @@
 //!
 //! `relative.rs` has the tables lie so.
 
+use super::call::{Call, Job, ROWS_PER_BLOCK_MAX, ROWS_PER_BLOCK_MIN};
 use super::pack::{pack_rows, pack_transposed, stride_of};
 use super::relative::{Ahead, Lines, Side};
 use super::scratch::Scratch;
+use super::shape::{AttentionShape, Queries};
+use super::shares::{exponentiate_scores, exponentiate_window};
 use super::tile::Product;
-use super::{AttentionShape, Call, Job, Queries};
 use crate::pool::Parts;
-use crate::vector::{LANES_MAX, Operation, Simd, Sum, exp2_of_negative};
+use crate::vector::{LANES_MAX, Operation, Simd};
 use std::ops::Range;
-
-/// Queries that are scored together, a multiple of [`LANES_MAX`]: more make the window of a key's distances smaller for each, fewer
-/// keep the scores in the second cache. Shares of a sequence are multiples of the smaller.
-const ROWS_PER_BLOCK_MAX: usize = 128;
-pub(super) const ROWS_PER_BLOCK_MIN: usize = 64;
 
 /// A head of a sequence, for some of its queries.
 pub(super) struct Head<'a> {
@@ -35,18 +32,18 @@ pub(super) struct Head<'a> {
     scratch: &'a mut Scratch,
 }
 
-impl<'a> Call<'a> {
-    pub(super) fn head(
-        &'a self,
+impl<'a> Head<'a> {
+    pub(super) fn new(
+        call: &'a Call<'a>,
         head: usize,
         next: Option<usize>,
         job: &Job,
         out: &'a Parts<'a, f32>,
         scratch: &'a mut Scratch,
-    ) -> Head<'a> {
-        let (tokens, queries) = (self.tokens(job.sequence), job.queries.clone());
-        let first_query = if self.queries == Queries::All { tokens.start } else { job.sequence };
-        Head { call: self, head, next, tokens, first_query, queries, out, scratch }
+    ) -> Self {
+        let (tokens, queries) = (call.tokens(job.sequence), job.queries.clone());
+        let first_query = if call.queries == Queries::All { tokens.start } else { job.sequence };
+        Self { call, head, next, tokens, first_query, queries, out, scratch }
     }
 }
 
@@ -158,6 +155,7 @@ fn score_block<S: Simd>(
         c: scratch.scores[keys.start..].as_mut_ptr(),
         c_stride: stride,
         c_group: S::TILE_ROWS,
+        onto: false,
         rounding: layout.shape.rounding,
         ahead: Ahead::NOTHING,
     };
@@ -176,10 +174,10 @@ fn score_block<S: Simd>(
         // SAFETY: both have `length` elements and room for a whole block after them.
         let sum = unsafe {
             match layout.shape.window {
-                None => exponentiate_scores(s, scores, by_key, length, layout.shape.scale),
+                None => exponentiate_scores(s, scores, by_key, None, length, layout.shape.scale),
                 Some(_) => {
                     let seen = layout.shape.keys_of(block.start + row, length);
-                    exponentiate_window(s, scores, by_key, &keys, &seen, layout.shape.scale)
+                    exponentiate_window(s, scores, by_key, None, &keys, &seen, layout.shape.scale)
                 }
             }
         };
@@ -212,6 +210,7 @@ fn multiply_relative_keys<S: Simd>(
         c: scratch.by_key.as_mut_ptr(),
         c_stride: stride,
         c_group: S::TILE_ROWS,
+        onto: false,
         rounding: layout.shape.rounding,
         ahead,
     });
@@ -245,6 +244,7 @@ fn add_relative_queries<S: Simd>(
         c: scratch.by_query.as_mut_ptr(),
         c_stride: stride,
         c_group: group,
+        onto: false,
         rounding: layout.shape.rounding,
         ahead,
     });
@@ -262,114 +262,6 @@ fn add_relative_queries<S: Simd>(
                 s.transpose::<true>(&squares, to, score_stride);
             }
         }
-    }
-}
-
-/// Replaces a row's scores by e^(scale · (score + by_key) - largest), and returns their sum. What lies past the end, up to whole blocks of
-/// [`LANES_MAX`], counts as minus infinity, whose power is next to 0: to the same blocks on every instruction set, so that sums are the same.
-///
-/// # Safety
-/// `scores` has room for `length` elements rounded up to [`LANES_MAX`], and so has `by_key`.
-#[inline(always)]
-unsafe fn exponentiate_scores<S: Simd>(
-    s: S,
-    scores: *mut f32,
-    by_key: Option<*const f32>,
-    length: usize,
-    scale: f32,
-) -> f32 {
-    let end = length.next_multiple_of(LANES_MAX);
-    // e^x = 2^(x · log₂ e).
-    let scale = s.splat(scale * std::f32::consts::LOG2_E);
-    let mut largest = s.splat(f32::NEG_INFINITY);
-    // SAFETY: the caller's, for all of this.
-    unsafe {
-        for at in (0..length).step_by(S::LANES) {
-            let mut x = s.load(scores.add(at));
-            if let Some(by_key) = by_key {
-                x = s.add(x, s.load(by_key.add(at)));
-            }
-            x = s.mul(x, scale);
-            s.store(scores.add(at), x);
-            if at + S::LANES > length {
-                for past in length..at + S::LANES {
-                    *scores.add(past) = f32::NEG_INFINITY;
-                }
-                x = s.load(scores.add(at));
-            }
-            largest = s.max(largest, x);
-        }
-        // Of narrow vectors the last whole one may end before the block does.
-        for past in length.next_multiple_of(S::LANES)..end {
-            *scores.add(past) = f32::NEG_INFINITY;
-        }
-        let largest = s.splat(s.largest(largest));
-        let mut sum = Sum::zero(s);
-        for block in (0..end).step_by(LANES_MAX) {
-            for part in 0..Sum::<S>::PARTS {
-                let at = scores.add(block + part * S::LANES);
-                let x = exp2_of_negative(s, s.sub(s.load(at), largest));
-                s.store(at, x);
-                sum.add(s, part, x);
-            }
-        }
-        sum.total(s)
-    }
-}
-
-/// As [`exponentiate_scores`] for a row that sees only the keys of `seen`, among those of `keys`: the others become 0.
-///
-/// # Safety
-/// `scores` has room for `keys.end` elements rounded up to [`LANES_MAX`], and so has `by_key`; `keys` begins at a multiple of that.
-#[inline(always)]
-unsafe fn exponentiate_window<S: Simd>(
-    s: S,
-    scores: *mut f32,
-    by_key: Option<*const f32>,
-    keys: &Range<usize>,
-    seen: &Range<usize>,
-    scale: f32,
-) -> f32 {
-    let blocks = seen.start / LANES_MAX * LANES_MAX..seen.end.next_multiple_of(LANES_MAX);
-    let scale = s.splat(scale * std::f32::consts::LOG2_E);
-    let mut largest = s.splat(f32::NEG_INFINITY);
-    // SAFETY: the caller's, for all of this.
-    unsafe {
-        for at in blocks.clone().step_by(S::LANES) {
-            let mut x = s.load(scores.add(at));
-            if let Some(by_key) = by_key {
-                x = s.add(x, s.load(by_key.add(at)));
-            }
-            s.store(scores.add(at), s.mul(x, scale));
-        }
-        fill(scores, blocks.start..seen.start, f32::NEG_INFINITY);
-        fill(scores, seen.end..blocks.end, f32::NEG_INFINITY);
-        for at in blocks.clone().step_by(S::LANES) {
-            largest = s.max(largest, s.load(scores.add(at)));
-        }
-        let largest = s.splat(s.largest(largest));
-        for at in blocks.clone().step_by(S::LANES) {
-            s.store(scores.add(at), exp2_of_negative(s, s.sub(s.load(scores.add(at)), largest)));
-        }
-        fill(scores, keys.start..seen.start, 0.0);
-        fill(scores, seen.end..keys.end.max(blocks.end), 0.0);
-        let mut sum = Sum::zero(s);
-        for block in blocks.step_by(LANES_MAX) {
-            for part in 0..Sum::<S>::PARTS {
-                sum.add(s, part, s.load(scores.add(block + part * S::LANES)));
-            }
-        }
-        sum.total(s)
-    }
-}
-
-/// # Safety
-/// `numbers` has room for the range.
-#[inline(always)]
-unsafe fn fill(numbers: *mut f32, range: Range<usize>, number: f32) {
-    for at in range {
-        // SAFETY: the caller's.
-        unsafe { *numbers.add(at) = number };
     }
 }
 
@@ -391,6 +283,7 @@ fn multiply_values<S: Simd>(s: S, layout: &Layout, scratch: &mut Scratch, block:
         c: scratch.products.as_mut_ptr(),
         c_stride: stride,
         c_group: S::TILE_ROWS,
+        onto: false,
         rounding: layout.shape.rounding,
         ahead: Ahead::NOTHING,
     });

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Isa, reference};
+use crate::{Isa, Rounding, reference};
 use proptest::prelude::*;
 
 /// f32 sums of at most 128 products of numbers below 1, then of at most 600 shares of numbers below 1, in another order than the reference's f64;
