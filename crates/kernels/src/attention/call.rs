@@ -1,5 +1,7 @@
 //! A call of attention: operands that fit each other, and how they are cut into jobs.
 
+use super::bias::ScoreBias;
+use super::by_distance::ByDistance;
 use super::relative::Relative;
 use super::shape::{AttentionShape, Queries, Rows};
 use crate::ShapeError;
@@ -20,6 +22,7 @@ pub(super) struct Call<'a> {
     pub(super) queries: Queries,
     pub(super) shape: &'a AttentionShape,
     pub(super) relative: Option<&'a Relative>,
+    pub(super) bias: Option<&'a ScoreBias>,
     /// Columns of all rows.
     pub(super) width: usize,
     /// Sets this call's packed positions apart from others'.
@@ -41,7 +44,7 @@ impl<'a> Call<'a> {
         cu_seqlens: &'a [u32],
         queries: Queries,
         shape: &'a AttentionShape,
-        relative: Option<&'a Relative>,
+        by_distance: ByDistance<'a>,
         out: usize,
     ) -> Result<Self, ShapeError> {
         static CALLS: AtomicU64 = AtomicU64::new(1);
@@ -66,10 +69,15 @@ impl<'a> Call<'a> {
                 got: out,
             });
         }
-        if let Some(relative) = relative {
-            relative.check(shape.heads, shape.head_dim)?;
-        }
-        Ok(Self { q, k, v, cu_seqlens, queries, shape, relative, width, id: CALLS.fetch_add(1, Ordering::Relaxed) })
+        let (relative, bias) = match by_distance {
+            ByDistance::Nothing => (None, None),
+            ByDistance::Relative(relative) => (Some(relative), None),
+            ByDistance::Bias(bias) => (None, Some(bias)),
+        };
+        relative.map_or(Ok(()), |relative| relative.check(shape.heads, shape.head_dim))?;
+        bias.map_or(Ok(()), |bias| bias.check(shape.heads))?;
+        let id = CALLS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { q, k, v, cu_seqlens, queries, shape, relative, bias, width, id })
     }
 
     fn sequences(&self) -> usize {

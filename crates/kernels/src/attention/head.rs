@@ -7,6 +7,7 @@
 //!
 //! `relative.rs` has the tables lie so.
 
+use super::bias::ScoreBias;
 use super::call::{Call, Job, ROWS_PER_BLOCK_MAX, ROWS_PER_BLOCK_MIN};
 use super::pack::{pack_rows, pack_transposed, stride_of};
 use super::relative::{Ahead, Lines, Side};
@@ -49,7 +50,7 @@ impl<'a> Head<'a> {
 
 /// Sizes and pointers that all steps of a head need.
 #[derive(Clone, Copy)]
-struct Layout {
+struct Layout<'a> {
     length: usize,
     size: usize,
     q: *const f32,
@@ -59,6 +60,8 @@ struct Layout {
     shape: AttentionShape,
     keys: Option<Lines>,
     queries: Option<Lines>,
+    /// A number for each distance, and the head it is for.
+    bias: Option<(&'a ScoreBias, usize)>,
 }
 
 impl Operation for Head<'_> {
@@ -86,6 +89,7 @@ impl Operation for Head<'_> {
             shape: *call.shape,
             keys,
             queries: queries_by_slot,
+            bias: call.bias.map(|bias| (bias, head)),
         };
         let key_stride = stride_of(length);
         scratch.keys.resize(size * key_stride);
@@ -122,7 +126,7 @@ impl Operation for Head<'_> {
 
 /// The keys that any query of a block sees, from a multiple of [`LANES_MAX`] on.
 #[inline(always)]
-fn keys_of(layout: &Layout, block: &Range<usize>) -> Range<usize> {
+fn keys_of(layout: &Layout<'_>, block: &Range<usize>) -> Range<usize> {
     let first = layout.shape.keys_of(block.start, layout.length).start;
     first / LANES_MAX * LANES_MAX..layout.shape.keys_of(block.end - 1, layout.length).end
 }
@@ -132,7 +136,7 @@ fn keys_of(layout: &Layout, block: &Range<usize>) -> Range<usize> {
 #[inline(always)]
 fn score_block<S: Simd>(
     s: S,
-    layout: &Layout,
+    layout: &Layout<'_>,
     scratch: &mut Scratch,
     block: Range<usize>,
     [keys_ahead, queries_ahead]: [Ahead; 2],
@@ -171,13 +175,14 @@ fn score_block<S: Simd>(
         let scores = scratch.scores[row * stride..][..stride].as_mut_ptr();
         let begin = row * by_key_stride + S::TILE_ROWS - 1 - row % S::TILE_ROWS;
         let by_key = layout.keys.map(|_| scratch.by_key[begin..].as_ptr());
+        let bias = layout.bias.map(|(bias, head)| bias.of(head, block.start + row, 0));
         // SAFETY: both have `length` elements and room for a whole block after them.
         let sum = unsafe {
             match layout.shape.window {
-                None => exponentiate_scores(s, scores, by_key, None, length, layout.shape.scale),
+                None => exponentiate_scores(s, scores, by_key, bias.as_ref(), length, layout.shape.scale),
                 Some(_) => {
                     let seen = layout.shape.keys_of(block.start + row, length);
-                    exponentiate_window(s, scores, by_key, None, &keys, &seen, layout.shape.scale)
+                    exponentiate_window(s, scores, by_key, bias.as_ref(), &keys, &seen, layout.shape.scale)
                 }
             }
         };
@@ -189,7 +194,7 @@ fn score_block<S: Simd>(
 #[inline(always)]
 fn multiply_relative_keys<S: Simd>(
     s: S,
-    layout: &Layout,
+    layout: &Layout<'_>,
     scratch: &mut Scratch,
     keys: Lines,
     block: Range<usize>,
@@ -220,7 +225,7 @@ fn multiply_relative_keys<S: Simd>(
 #[inline(always)]
 fn add_relative_queries<S: Simd>(
     s: S,
-    layout: &Layout,
+    layout: &Layout<'_>,
     scratch: &mut Scratch,
     queries: Lines,
     block: Range<usize>,
@@ -267,7 +272,7 @@ fn add_relative_queries<S: Simd>(
 
 /// Makes `scratch.products` `[rows, size]` the products of `scratch.scores` and the values; returns its stride.
 #[inline(always)]
-fn multiply_values<S: Simd>(s: S, layout: &Layout, scratch: &mut Scratch, block: Range<usize>) -> usize {
+fn multiply_values<S: Simd>(s: S, layout: &Layout<'_>, scratch: &mut Scratch, block: Range<usize>) -> usize {
     let (rows, keys) = (block.len(), keys_of(layout, &block));
     let stride = stride_of(layout.size);
     scratch.products.resize(rows.next_multiple_of(LANES_MAX) * stride);

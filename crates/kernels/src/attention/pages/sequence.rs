@@ -84,7 +84,7 @@ pub(super) fn check(
     }
     ShapeError::product("a page's elements", page_len(shape), 1)?;
     let layout = PageLayout::new(shape);
-    let pool_pages = if layout.page == 0 { usize::MAX } else { pool / layout.page };
+    let pool_pages = pool.checked_div(layout.page).unwrap_or(usize::MAX);
     let mut end = 0;
     for sequence in sequences {
         if sequence.queries.start < end || sequence.queries.end < sequence.queries.start {
