@@ -62,7 +62,7 @@ impl Layer {
         let mut out = std::mem::take(&mut self.out);
         let [q, k, v] = self.rows();
         let relative = self.relative.as_ref();
-        let result = kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative, &mut out);
+        let result = kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative.into(), &mut out);
         self.out = out;
         result
     }
@@ -72,7 +72,7 @@ impl Layer {
         let (keys, queries) = (Some(&self.table[..]), Some(&self.table[..]));
         let rows = reference::RelativeRows { keys, queries, slots: &self.slots };
         let relative = self.relative.is_some().then_some(&rows);
-        reference::attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative)
+        reference::attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative, None)
     }
 
     fn operations(&self) -> u64 {

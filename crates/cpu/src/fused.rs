@@ -137,7 +137,7 @@ impl Run<'_> {
                 let attention = &attentions[*attention];
                 let [q, k, v] = [q, k, v].map(|operand| buffers.columns(operand));
                 let (shape, relative) = (&attention.shape, attention.relative.as_ref());
-                kernels.attention(&q, &k, &v, self.cu_seqlens, queries, shape, relative, out)
+                kernels.attention(&q, &k, &v, self.cu_seqlens, queries, shape, relative.into(), out)
             }
         }
     }

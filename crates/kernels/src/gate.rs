@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn meets_the_reference() {
-        let activations = [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu];
+        let activations =
+            [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Silu];
         for activation in activations {
             for (rows, columns) in [(1, 1), (3, 7), (2, 16), (5, 33), (40, 300)] {
                 check(rows, columns, activation);

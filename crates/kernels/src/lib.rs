@@ -26,13 +26,16 @@ mod rounding;
 mod softmax;
 pub mod vector;
 
-pub use attention::{AttentionShape, Queries, Relative, Rows, SlotMap};
+pub use activation::Activation;
+pub use attention::{
+    AttentionShape, ByDistance, PAGE_TOKENS, PagedSequence, Queries, Relative, Rows, ScoreBias, Seen, SlotMap, page_len,
+};
 pub use embedding::{Embedding, EmbeddingTable, Table};
 pub use error::ShapeError;
 pub use isa::Isa;
 pub use kernels::Kernels;
 pub use layer_norm::LayerNorm;
-pub use linear::{Activation, Epilogue};
+pub use linear::Epilogue;
 pub use memory::release_free_memory;
 pub use packed::{PackedLinear, WeightData, WeightPart};
 pub use pool::Pool;

@@ -7,7 +7,7 @@ use crate::gemm::operand::{self, with_scratch};
 use crate::gemm::product::{Product, Target};
 use crate::packed::PackedLinear;
 use crate::pool::{Parts, share};
-use crate::{Isa, Kernels, LayerNorm, ShapeError, layer_norm};
+use crate::{Activation, Isa, Kernels, LayerNorm, ShapeError, layer_norm};
 
 /// Rows that a task takes at most: enough to read the weights seldom, few enough to stay in the second-level cache.
 pub(crate) const BLOCK_ROWS: usize = 48;
@@ -18,21 +18,6 @@ const LIGHT_TASK: usize = 16_384;
 
 /// Products of numbers that are worth a second thread: about a microsecond's.
 const SHARED_PRODUCTS_MIN: usize = 1 << 18;
-
-/// What becomes of a product, number by number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// Nothing.
-    Identity,
-    /// `x·Φ(x)`, as in ONNX Gelu with `approximate="none"`.
-    Gelu,
-    /// The approximation of it by a hyperbolic tangent, as in ONNX Gelu with `approximate="tanh"`.
-    GeluTanh,
-    /// `max(x, 0)`.
-    Relu,
-    /// The hyperbolic tangent.
-    Tanh,
-}
 
 /// What follows a product: `out = norm(act(x·W + b) + residual)`.
 #[derive(Clone, Copy, Debug)]

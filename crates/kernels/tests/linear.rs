@@ -76,6 +76,7 @@ fn epilogue_stepwise(mut y: Vec<f32>, epilogue: &Epilogue<'_>) -> Vec<f32> {
         Activation::GeluTanh => vector::gelu_tanh(Isa::scalar(), &mut y),
         Activation::Relu => vector::relu(Isa::scalar(), &mut y),
         Activation::Tanh => vector::tanh(Isa::scalar(), &mut y),
+        Activation::Silu => vector::silu(Isa::scalar(), &mut y),
     }
     for (y, more) in y.iter_mut().zip(epilogue.residual.unwrap_or_default()) {
         *y += more;
@@ -258,7 +259,7 @@ proptest! {
         } else {
             reference::matmul(&x, &w, Some(&bias), rows, k, n)
         };
-        for activation in [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Tanh] {
+        for activation in [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Tanh, Activation::Silu] {
             let epilogue = Epilogue {
                 activation,
                 residual: with_residual.then_some(&residual[..]),

@@ -250,6 +250,8 @@ fn activate(activation: Activation, x: f64) -> f64 {
         Activation::Relu => x.max(0.0),
         Activation::Tanh => x.tanh(),
         // To the precision of f32 around it.
-        Activation::Gelu | Activation::GeluTanh => f64::from(grice_kernels::reference::activate(activation, x as f32)),
+        Activation::Gelu | Activation::GeluTanh | Activation::Silu => {
+            f64::from(grice_kernels::reference::activate(activation, x as f32))
+        }
     }
 }

@@ -382,6 +382,7 @@ impl Asked {
             if first { Queries::First } else { Queries::All },
             &AttentionShape { key_heads: heads / group, window, ..shape },
             Some(&relative),
+            None,
         )
     }
 }

@@ -7,19 +7,17 @@
 //!
 //! `relative.rs` has the tables lie so.
 
+use super::bias::ScoreBias;
+use super::call::{Call, Job, ROWS_PER_BLOCK_MAX, ROWS_PER_BLOCK_MIN};
 use super::pack::{pack_rows, pack_transposed, stride_of};
 use super::relative::{Ahead, Lines, Side};
 use super::scratch::Scratch;
+use super::shape::{AttentionShape, Queries};
+use super::shares::{exponentiate_scores, exponentiate_window};
 use super::tile::Product;
-use super::{AttentionShape, Call, Job, Queries};
 use crate::pool::Parts;
-use crate::vector::{LANES_MAX, Operation, Simd, Sum, exp2_of_negative};
+use crate::vector::{LANES_MAX, Operation, Simd};
 use std::ops::Range;
-
-/// Queries that are scored together, a multiple of [`LANES_MAX`]: more make the window of a key's distances smaller for each, fewer
-/// keep the scores in the second cache. Shares of a sequence are multiples of the smaller.
-const ROWS_PER_BLOCK_MAX: usize = 128;
-pub(super) const ROWS_PER_BLOCK_MIN: usize = 64;
 
 /// A head of a sequence, for some of its queries.
 pub(super) struct Head<'a> {
@@ -35,24 +33,24 @@ pub(super) struct Head<'a> {
     scratch: &'a mut Scratch,
 }
 
-impl<'a> Call<'a> {
-    pub(super) fn head(
-        &'a self,
+impl<'a> Head<'a> {
+    pub(super) fn new(
+        call: &'a Call<'a>,
         head: usize,
         next: Option<usize>,
         job: &Job,
         out: &'a Parts<'a, f32>,
         scratch: &'a mut Scratch,
-    ) -> Head<'a> {
-        let (tokens, queries) = (self.tokens(job.sequence), job.queries.clone());
-        let first_query = if self.queries == Queries::All { tokens.start } else { job.sequence };
-        Head { call: self, head, next, tokens, first_query, queries, out, scratch }
+    ) -> Self {
+        let (tokens, queries) = (call.tokens(job.sequence), job.queries.clone());
+        let first_query = if call.queries == Queries::All { tokens.start } else { job.sequence };
+        Self { call, head, next, tokens, first_query, queries, out, scratch }
     }
 }
 
 /// Sizes and pointers that all steps of a head need.
 #[derive(Clone, Copy)]
-struct Layout {
+struct Layout<'a> {
     length: usize,
     size: usize,
     q: *const f32,
@@ -62,6 +60,8 @@ struct Layout {
     shape: AttentionShape,
     keys: Option<Lines>,
     queries: Option<Lines>,
+    /// A number for each distance, and the head it is for.
+    bias: Option<(&'a ScoreBias, usize)>,
 }
 
 impl Operation for Head<'_> {
@@ -89,6 +89,7 @@ impl Operation for Head<'_> {
             shape: *call.shape,
             keys,
             queries: queries_by_slot,
+            bias: call.bias.map(|bias| (bias, head)),
         };
         let key_stride = stride_of(length);
         scratch.keys.resize(size * key_stride);
@@ -125,7 +126,7 @@ impl Operation for Head<'_> {
 
 /// The keys that any query of a block sees, from a multiple of [`LANES_MAX`] on.
 #[inline(always)]
-fn keys_of(layout: &Layout, block: &Range<usize>) -> Range<usize> {
+fn keys_of(layout: &Layout<'_>, block: &Range<usize>) -> Range<usize> {
     let first = layout.shape.keys_of(block.start, layout.length).start;
     first / LANES_MAX * LANES_MAX..layout.shape.keys_of(block.end - 1, layout.length).end
 }
@@ -135,7 +136,7 @@ fn keys_of(layout: &Layout, block: &Range<usize>) -> Range<usize> {
 #[inline(always)]
 fn score_block<S: Simd>(
     s: S,
-    layout: &Layout,
+    layout: &Layout<'_>,
     scratch: &mut Scratch,
     block: Range<usize>,
     [keys_ahead, queries_ahead]: [Ahead; 2],
@@ -158,6 +159,7 @@ fn score_block<S: Simd>(
         c: scratch.scores[keys.start..].as_mut_ptr(),
         c_stride: stride,
         c_group: S::TILE_ROWS,
+        onto: false,
         rounding: layout.shape.rounding,
         ahead: Ahead::NOTHING,
     };
@@ -173,13 +175,14 @@ fn score_block<S: Simd>(
         let scores = scratch.scores[row * stride..][..stride].as_mut_ptr();
         let begin = row * by_key_stride + S::TILE_ROWS - 1 - row % S::TILE_ROWS;
         let by_key = layout.keys.map(|_| scratch.by_key[begin..].as_ptr());
+        let bias = layout.bias.map(|(bias, head)| bias.of(head, block.start + row, 0));
         // SAFETY: both have `length` elements and room for a whole block after them.
         let sum = unsafe {
             match layout.shape.window {
-                None => exponentiate_scores(s, scores, by_key, length, layout.shape.scale),
+                None => exponentiate_scores(s, scores, by_key, bias.as_ref(), length, layout.shape.scale),
                 Some(_) => {
                     let seen = layout.shape.keys_of(block.start + row, length);
-                    exponentiate_window(s, scores, by_key, &keys, &seen, layout.shape.scale)
+                    exponentiate_window(s, scores, by_key, bias.as_ref(), &keys, &seen, layout.shape.scale)
                 }
             }
         };
@@ -191,7 +194,7 @@ fn score_block<S: Simd>(
 #[inline(always)]
 fn multiply_relative_keys<S: Simd>(
     s: S,
-    layout: &Layout,
+    layout: &Layout<'_>,
     scratch: &mut Scratch,
     keys: Lines,
     block: Range<usize>,
@@ -212,6 +215,7 @@ fn multiply_relative_keys<S: Simd>(
         c: scratch.by_key.as_mut_ptr(),
         c_stride: stride,
         c_group: S::TILE_ROWS,
+        onto: false,
         rounding: layout.shape.rounding,
         ahead,
     });
@@ -221,7 +225,7 @@ fn multiply_relative_keys<S: Simd>(
 #[inline(always)]
 fn add_relative_queries<S: Simd>(
     s: S,
-    layout: &Layout,
+    layout: &Layout<'_>,
     scratch: &mut Scratch,
     queries: Lines,
     block: Range<usize>,
@@ -245,6 +249,7 @@ fn add_relative_queries<S: Simd>(
         c: scratch.by_query.as_mut_ptr(),
         c_stride: stride,
         c_group: group,
+        onto: false,
         rounding: layout.shape.rounding,
         ahead,
     });
@@ -265,117 +270,9 @@ fn add_relative_queries<S: Simd>(
     }
 }
 
-/// Replaces a row's scores by e^(scale · (score + by_key) - largest), and returns their sum. What lies past the end, up to whole blocks of
-/// [`LANES_MAX`], counts as minus infinity, whose power is next to 0: to the same blocks on every instruction set, so that sums are the same.
-///
-/// # Safety
-/// `scores` has room for `length` elements rounded up to [`LANES_MAX`], and so has `by_key`.
-#[inline(always)]
-unsafe fn exponentiate_scores<S: Simd>(
-    s: S,
-    scores: *mut f32,
-    by_key: Option<*const f32>,
-    length: usize,
-    scale: f32,
-) -> f32 {
-    let end = length.next_multiple_of(LANES_MAX);
-    // e^x = 2^(x · log₂ e).
-    let scale = s.splat(scale * std::f32::consts::LOG2_E);
-    let mut largest = s.splat(f32::NEG_INFINITY);
-    // SAFETY: the caller's, for all of this.
-    unsafe {
-        for at in (0..length).step_by(S::LANES) {
-            let mut x = s.load(scores.add(at));
-            if let Some(by_key) = by_key {
-                x = s.add(x, s.load(by_key.add(at)));
-            }
-            x = s.mul(x, scale);
-            s.store(scores.add(at), x);
-            if at + S::LANES > length {
-                for past in length..at + S::LANES {
-                    *scores.add(past) = f32::NEG_INFINITY;
-                }
-                x = s.load(scores.add(at));
-            }
-            largest = s.max(largest, x);
-        }
-        // Of narrow vectors the last whole one may end before the block does.
-        for past in length.next_multiple_of(S::LANES)..end {
-            *scores.add(past) = f32::NEG_INFINITY;
-        }
-        let largest = s.splat(s.largest(largest));
-        let mut sum = Sum::zero(s);
-        for block in (0..end).step_by(LANES_MAX) {
-            for part in 0..Sum::<S>::PARTS {
-                let at = scores.add(block + part * S::LANES);
-                let x = exp2_of_negative(s, s.sub(s.load(at), largest));
-                s.store(at, x);
-                sum.add(s, part, x);
-            }
-        }
-        sum.total(s)
-    }
-}
-
-/// As [`exponentiate_scores`] for a row that sees only the keys of `seen`, among those of `keys`: the others become 0.
-///
-/// # Safety
-/// `scores` has room for `keys.end` elements rounded up to [`LANES_MAX`], and so has `by_key`; `keys` begins at a multiple of that.
-#[inline(always)]
-unsafe fn exponentiate_window<S: Simd>(
-    s: S,
-    scores: *mut f32,
-    by_key: Option<*const f32>,
-    keys: &Range<usize>,
-    seen: &Range<usize>,
-    scale: f32,
-) -> f32 {
-    let blocks = seen.start / LANES_MAX * LANES_MAX..seen.end.next_multiple_of(LANES_MAX);
-    let scale = s.splat(scale * std::f32::consts::LOG2_E);
-    let mut largest = s.splat(f32::NEG_INFINITY);
-    // SAFETY: the caller's, for all of this.
-    unsafe {
-        for at in blocks.clone().step_by(S::LANES) {
-            let mut x = s.load(scores.add(at));
-            if let Some(by_key) = by_key {
-                x = s.add(x, s.load(by_key.add(at)));
-            }
-            s.store(scores.add(at), s.mul(x, scale));
-        }
-        fill(scores, blocks.start..seen.start, f32::NEG_INFINITY);
-        fill(scores, seen.end..blocks.end, f32::NEG_INFINITY);
-        for at in blocks.clone().step_by(S::LANES) {
-            largest = s.max(largest, s.load(scores.add(at)));
-        }
-        let largest = s.splat(s.largest(largest));
-        for at in blocks.clone().step_by(S::LANES) {
-            s.store(scores.add(at), exp2_of_negative(s, s.sub(s.load(scores.add(at)), largest)));
-        }
-        fill(scores, keys.start..seen.start, 0.0);
-        fill(scores, seen.end..keys.end.max(blocks.end), 0.0);
-        let mut sum = Sum::zero(s);
-        for block in blocks.step_by(LANES_MAX) {
-            for part in 0..Sum::<S>::PARTS {
-                sum.add(s, part, s.load(scores.add(block + part * S::LANES)));
-            }
-        }
-        sum.total(s)
-    }
-}
-
-/// # Safety
-/// `numbers` has room for the range.
-#[inline(always)]
-unsafe fn fill(numbers: *mut f32, range: Range<usize>, number: f32) {
-    for at in range {
-        // SAFETY: the caller's.
-        unsafe { *numbers.add(at) = number };
-    }
-}
-
 /// Makes `scratch.products` `[rows, size]` the products of `scratch.scores` and the values; returns its stride.
 #[inline(always)]
-fn multiply_values<S: Simd>(s: S, layout: &Layout, scratch: &mut Scratch, block: Range<usize>) -> usize {
+fn multiply_values<S: Simd>(s: S, layout: &Layout<'_>, scratch: &mut Scratch, block: Range<usize>) -> usize {
     let (rows, keys) = (block.len(), keys_of(layout, &block));
     let stride = stride_of(layout.size);
     scratch.products.resize(rows.next_multiple_of(LANES_MAX) * stride);
@@ -391,6 +288,7 @@ fn multiply_values<S: Simd>(s: S, layout: &Layout, scratch: &mut Scratch, block:
         c: scratch.products.as_mut_ptr(),
         c_stride: stride,
         c_group: S::TILE_ROWS,
+        onto: false,
         rounding: layout.shape.rounding,
         ahead: Ahead::NOTHING,
     });

@@ -19,6 +19,10 @@ pub(super) struct Scratch {
     /// Keys by relative queries.
     pub(super) by_query: Aligned<f32>,
     pub(super) products: Aligned<f32>,
+    /// Queries of a block.
+    pub(super) asked: Aligned<f32>,
+    /// One over the sum of a row's shares.
+    pub(super) inverses: Aligned<f32>,
 }
 
 /// A head's relative positions, transposed, a column a distance.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{Isa, reference};
+use crate::{Isa, Rounding, reference};
 use proptest::prelude::*;
 
 /// f32 sums of at most 128 products of numbers below 1, then of at most 600 shares of numbers below 1, in another order than the reference's f64;
@@ -35,6 +35,7 @@ struct Case {
     rows: [Option<Vec<f32>>; 2],
     slots: SlotMap,
     relative: Option<Relative>,
+    bias: Option<ScoreBias>,
 }
 
 impl Case {
@@ -59,7 +60,21 @@ impl Case {
         ];
         let relative = Relative::new(rows[0].as_deref(), rows[1].as_deref(), slots.clone(), heads, head_dim).unwrap();
         let relative = (sides != Sides::None).then_some(relative);
-        Self { cu_seqlens, shape, qkv: numbers(tokens * 3 * width, 1), rows, slots, relative }
+        Self { cu_seqlens, shape, qkv: numbers(tokens * 3 * width, 1), rows, slots, relative, bias: None }
+    }
+
+    /// The same with a bias instead of relative positions.
+    fn with_bias(mut self, reach: usize) -> Self {
+        let values = numbers(self.shape.heads * (2 * reach + 1), 7);
+        self.bias = Some(ScoreBias::new(self.shape.heads, reach, &values).unwrap());
+        self
+    }
+
+    fn by_distance(&self) -> ByDistance<'_> {
+        match &self.bias {
+            Some(bias) => ByDistance::Bias(bias),
+            None => self.relative.as_ref().into(),
+        }
     }
 
     fn width(&self) -> usize {
@@ -78,14 +93,14 @@ impl Case {
         let rows = reference::RelativeRows { keys, queries, slots: &self.slots };
         let relative = self.relative.is_some().then_some(&rows);
         [reference::attention, reference::attention_stepwise]
-            .map(|attend| attend(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative))
+            .map(|attend| attend(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative, self.bias.as_ref()))
     }
 
     fn attend(&self, kernels: &Kernels) -> Vec<f32> {
         let [q, k, v] = self.rows();
         let mut out = vec![f32::NAN; self.qkv.len() / 3];
-        let relative = self.relative.as_ref();
-        kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative, &mut out).unwrap();
+        let by_distance = self.by_distance();
+        kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, by_distance, &mut out).unwrap();
         out
     }
 
@@ -97,8 +112,8 @@ impl Case {
             starts.iter().flat_map(|&at| &q.data[at as usize * q.stride..][..self.width()]).copied().collect();
         let q = Rows { data: &first, stride: self.width(), offset: 0 };
         let mut out = vec![f32::NAN; first.len()];
-        let relative = self.relative.as_ref();
-        kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::First, &self.shape, relative, &mut out).unwrap();
+        let by_distance = self.by_distance();
+        kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::First, &self.shape, by_distance, &mut out).unwrap();
         out
     }
 
@@ -134,6 +149,7 @@ impl Case {
             rows: self.rows.clone(),
             slots: self.slots.clone(),
             relative: self.relative.clone(),
+            bias: self.bias.clone(),
             ..*self
         }
     }
@@ -209,6 +225,17 @@ fn meets_the_reference_with_fewer_key_heads() {
         for sides in [Sides::None, Sides::Both] {
             let case = Case::new(&[40, 1, 19], heads, 8, sides, buckets()).with(key_heads, None);
             case.check(&format!("{heads} heads on {key_heads}, {sides:?}"));
+        }
+    }
+}
+
+#[test]
+fn meets_the_reference_with_a_bias() {
+    for reach in [0, 1, 7, 16, 40, 127] {
+        for length in [1, 17, 40, 150] {
+            let case = || Case::new(&[length, 3], 2, 12, Sides::None, buckets()).with_bias(reach);
+            case().check(&format!("{length} tokens, a bias of {reach}"));
+            case().with(1, Some(20)).check(&format!("{length} tokens, a bias of {reach}, a window, one head of keys"));
         }
     }
 }
@@ -299,7 +326,7 @@ fn refuses_what_does_not_fit() {
     let kernels = Kernels::new(1);
     let attend = |q: &Rows<'_>, v: &Rows<'_>, cu_seqlens: &[u32], queries, relative: &Relative, out: usize| {
         let mut out = vec![0.0; out];
-        kernels.attention(q, &k, v, cu_seqlens, queries, &case.shape, Some(relative), &mut out)
+        kernels.attention(q, &k, v, cu_seqlens, queries, &case.shape, ByDistance::Relative(relative), &mut out)
     };
     let fine = case.relative.clone().unwrap();
     let cu = &case.cu_seqlens[..];
@@ -321,6 +348,12 @@ fn refuses_what_does_not_fit() {
         let other = Relative::new(Some(&table), None, buckets(), heads, head_dim).unwrap();
         assert!(attend(&q, &v, cu, Queries::All, &other, 40).is_err(), "{heads}×{head_dim}");
     }
+    for (heads, fits) in [(1, false), (2, true), (3, false)] {
+        let bias = ScoreBias::new(heads, 0, &vec![0.0; heads]).unwrap();
+        let (by_distance, mut out) = (ByDistance::Bias(&bias), [0.0; 40]);
+        let result = kernels.attention(&q, &k, &v, cu, Queries::All, &case.shape, by_distance, &mut out);
+        assert_eq!(result.is_ok(), fits, "a bias of {heads} heads");
+    }
     assert!(Relative::new(Some(&[0.0; 255]), None, buckets(), 2, 4).is_err());
     assert!(Relative::new(None, Some(&[0.0; 257]), buckets(), 2, 4).is_err());
     assert!(Relative::new(None, None, buckets(), usize::MAX, 4).is_err());
@@ -328,6 +361,9 @@ fn refuses_what_does_not_fit() {
     for key_heads in [0, 3, 4] {
         let shape = AttentionShape { key_heads, ..case.shape };
         let mut out = [0.0; 40];
-        assert!(kernels.attention(&q, &k, &v, cu, Queries::All, &shape, None, &mut out).is_err(), "{key_heads}");
+        assert!(
+            kernels.attention(&q, &k, &v, cu, Queries::All, &shape, ByDistance::Nothing, &mut out).is_err(),
+            "{key_heads}"
+        );
     }
 }

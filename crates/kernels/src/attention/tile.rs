@@ -15,7 +15,7 @@ use crate::vector::{Operation, Simd};
 pub(super) struct Product {
     pub(super) a: *const f32,
     pub(super) a_stride: usize,
-    /// Rows of `a`, at least 1. `c` has as many, rounded up to `TILE_ROWS`; the extra ones are overwritten.
+    /// Rows of `a`, at least 1. `c` has as many, rounded up to `TILE_ROWS`; the extra ones may be overwritten, but not beside a single row.
     pub(super) rows: usize,
     pub(super) depth: usize,
     pub(super) b: *const f32,
@@ -29,6 +29,8 @@ pub(super) struct Product {
     /// Rows after which the places in `c` repeat, a multiple of `TILE_ROWS`: in a group each tile is written `TILE_ROWS` columns to the
     /// left of the tile before, the last one at 0.
     pub(super) c_group: usize,
+    /// Whether sums go on from what `c` holds, instead of from 0.
+    pub(super) onto: bool,
     pub(super) rounding: Rounding,
     /// What the thread will read later: fetched from memory a little with each tile, so that nothing waits for it.
     pub(super) ahead: Ahead,
@@ -83,12 +85,13 @@ fn multiply_panel<S: Simd, const ROWS: usize, const VECTORS: usize, const FUSED:
         let b = p.b.wrapping_add(column).wrapping_offset(slide);
         let place = p.c_group - ROWS - row % p.c_group;
         let c = p.c.wrapping_add(row * p.c_stride + place + column);
-        // SAFETY: whoever made the product promised that its operands are as long as it says.
+        // SAFETY: the maker of the product promised that its operands are as long as it says.
         unsafe {
-            if ROWS == 8 && p.rows - row <= 4 {
-                tile::<S, 4, VECTORS, FUSED>(s, p, row, b, c);
-            } else {
-                tile::<S, ROWS, VECTORS, FUSED>(s, p, row, b, c);
+            match p.rows - row {
+                1 => tile::<S, 1, VECTORS, FUSED>(s, p, row, b, c),
+                2 => tile::<S, 2, VECTORS, FUSED>(s, p, row, b, c),
+                3 | 4 if ROWS == 8 => tile::<S, 4, VECTORS, FUSED>(s, p, row, b, c),
+                _ => tile::<S, ROWS, VECTORS, FUSED>(s, p, row, b, c),
             }
         }
     }
@@ -106,6 +109,14 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const FUSED: bo
     c: *mut f32,
 ) {
     let mut sums = [[s.splat(0.0); VECTORS]; ROWS];
+    if p.onto {
+        for (i, sums) in sums.iter_mut().enumerate() {
+            for (j, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: the caller's.
+                *sum = unsafe { s.load(c.add(i * p.c_stride + j * S::LANES)) };
+            }
+        }
+    }
     let mut rows = [p.a; ROWS];
     for (i, at) in rows.iter_mut().enumerate() {
         *at = p.a.wrapping_add((row + i).min(p.rows - 1) * p.a_stride);

@@ -4,10 +4,9 @@ use std::ops::Range;
 
 use super::operand::Operand;
 use super::{F32Tile, Int8Tile, Out};
-use crate::linear::Activation;
 use crate::packed::{PackedLinear, Panels};
 use crate::pool::{Parts, share};
-use crate::{Isa, activation};
+use crate::{Activation, Isa, activation};
 
 /// Columns between two looks at the activation: those of all rows of a block still lie in the second-level cache.
 const ACTIVATED_COLUMNS: usize = 256;

@@ -1,6 +1,6 @@
 //! Attention over packed sequences.
 
-use crate::{AttentionShape, Queries, Rows, SlotMap};
+use crate::{AttentionShape, Queries, Rows, ScoreBias, SlotMap};
 
 /// What [`crate::Relative`] is made from.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,7 @@ pub struct RelativeRows<'a> {
 }
 
 /// What [`Kernels::attention`](crate::Kernels::attention) writes, in f64: a row for each of `queries`, `heads · head_dim` columns.
+#[allow(clippy::too_many_arguments, reason = "the operands of the formula")]
 pub fn attention(
     q: &Rows<'_>,
     k: &Rows<'_>,
@@ -22,6 +23,7 @@ pub fn attention(
     queries: Queries,
     shape: &AttentionShape,
     relative: Option<&RelativeRows<'_>>,
+    bias: Option<&ScoreBias>,
 ) -> Vec<f32> {
     let mut out = Vec::new();
     for (sequence, tokens) in cu_seqlens.windows(2).enumerate() {
@@ -52,7 +54,8 @@ pub fn attention(
                         let mut score = product(&asked, &key);
                         score += slot(relative.and_then(|r| r.keys), j).map_or(0.0, |slot| product(&asked, &slot));
                         score += slot(relative.and_then(|r| r.queries), j).map_or(0.0, |slot| product(&key, &slot));
-                        score * f64::from(shape.scale)
+                        let bias = bias.map_or(0.0, |bias| bias.at(head, j as i64 - i as i64));
+                        score * f64::from(shape.scale) + f64::from(bias)
                     })
                     .collect();
                 let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);

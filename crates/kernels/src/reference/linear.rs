@@ -87,6 +87,7 @@ pub fn activate(activation: Activation, x: f32) -> f32 {
             }
         }
         Activation::Tanh => wide.tanh() as f32,
+        Activation::Silu => super::vector::silu(wide) as f32,
     }
 }
 

@@ -4,7 +4,8 @@
 
 use crate::reference::RelativeRows;
 use crate::vector::{self, LANES_MAX};
-use crate::{AttentionShape, LayerNorm, Queries, Rows};
+use crate::{AttentionShape, LayerNorm, Queries, Rows, ScoreBias};
+use std::f32::consts::LOG2_E;
 
 /// The sum of `x` in 16 lanes: number i is added to lane i mod 16, one after another, from 0 on; then the lanes in halves, i and i + 8, i and
 /// i + 4, i and i + 2, and the last two.
@@ -49,10 +50,11 @@ pub fn matmul_stepwise(x: &[f32], w: &[f32], bias: &[f32], rows: usize, k: usize
 }
 
 /// [`attention`](super::attention): scores are sums from 0 over a head's numbers in order, by content, then by position to content, then by
-/// content to position, added in this order and multiplied by `scale · log₂ e`; shares are powers of 2 of the distance to the largest,
+/// content to position, added in this order and multiplied by `scale · log₂ e`, to which `bias · log₂ e` is added; shares are powers of 2 of the distance to the largest,
 /// whose sum is [`sum_stepwise`] over the keys filled up to a multiple of 16 with the power of minus infinity; an output is the sum from 0 over the keys
 /// in order of share times value, multiplied by one over the sum of shares. With a window there is no filling up, and the shares of keys
 /// outside it are 0.
+#[allow(clippy::too_many_arguments, reason = "the operands of the formula")]
 pub fn attention_stepwise(
     q: &Rows<'_>,
     k: &Rows<'_>,
@@ -61,6 +63,7 @@ pub fn attention_stepwise(
     queries: Queries,
     shape: &AttentionShape,
     relative: Option<&RelativeRows<'_>>,
+    bias: Option<&ScoreBias>,
 ) -> Vec<f32> {
     let mut out = Vec::new();
     let width = shape.heads * shape.head_dim;
@@ -82,7 +85,9 @@ pub fn attention_stepwise(
                     let mut score = product(asked, key);
                     score += by_distance(relative.and_then(|relative| relative.queries), key, j).unwrap_or(0.0);
                     score += by_distance(relative.and_then(|relative| relative.keys), asked, j).unwrap_or(0.0);
-                    score * (shape.scale * std::f32::consts::LOG2_E)
+                    score *= shape.scale * LOG2_E;
+                    let bias = bias.map(|bias| bias.at(head, j as i64 - i as i64) * LOG2_E);
+                    bias.map_or(score, |bias| score + bias)
                 });
                 let values = (0..length).map(|j| row_of(v, start + j, key_column, shape.head_dim));
                 let is_seen = |j: usize| shape.window.is_none_or(|window| i.abs_diff(j) <= window);

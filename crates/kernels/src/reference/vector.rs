@@ -22,6 +22,11 @@ pub fn relu(x: f64) -> f64 {
     x.max(0.0)
 }
 
+/// x / (1 + e^-x); 0 at minus infinity, its limit.
+pub fn silu(x: f64) -> f64 {
+    if x == f64::NEG_INFINITY { 0.0 } else { x / (1.0 + (-x).exp()) }
+}
+
 /// 1 - erf(x) to 1e-11 of itself or better: the Taylor series of erf near 0, Lentz's continued fraction of erfc away from it (Abramowitz
 /// and Stegun 7.1.5 and 7.1.14).
 fn erfc(x: f64) -> f64 {

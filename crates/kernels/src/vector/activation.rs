@@ -24,6 +24,11 @@ pub fn relu(isa: Isa, x: &mut [f32]) {
     dispatch(isa, Map { x, function: Relu });
 }
 
+/// Replaces each x by x / (1 + e^-x), within 1e-6 of max(1, |x|): SiLU, also called Swish.
+pub fn silu(isa: Isa, x: &mut [f32]) {
+    dispatch(isa, Map { x, function: Silu });
+}
+
 /// A function of one number.
 trait Function: Copy {
     fn of<S: Simd>(self, s: S, x: S::V) -> S::V;
@@ -48,6 +53,7 @@ functions! {
     GeluTanh: |s, x| functions::gelu_tanh(s, x);
     Tanh: |s, x| functions::tanh(s, x);
     Relu: |s, x| s.max(s.splat(0.0), x);
+    Silu: |s, x| functions::silu(s, x);
 }
 
 struct Map<'a, F> {

@@ -94,6 +94,16 @@ pub(super) fn gelu_tanh<S: Simd>(s: S, x: S::V) -> S::V {
     s.if_less(x, s.splat(-EDGE), s.splat(0.0), y)
 }
 
+/// x / (1 + e^-x), to 1e-6 of max(1, |x|).
+#[inline(always)]
+pub(super) fn silu<S: Simd>(s: S, x: S::V) -> S::V {
+    // e^-x stays below e⁸⁸ as far as that; below, the quotient is 0 to any precision, and -∞ / ∞ is avoided.
+    const EDGE: f32 = 87.0;
+    let power = exp(s, s.sub(s.splat(0.0), x));
+    let y = s.div(x, s.add(s.splat(1.0), power));
+    s.if_less(x, s.splat(-EDGE), s.splat(0.0), y)
+}
+
 /// A sum in [`LANES_MAX`] lanes, so many on every instruction set, that its bits do not depend on which one it is: the number at i is added to
 /// lane i mod `LANES_MAX`, one after another, and at the end the lanes are added in halves, lane i and lane i + `LANES_MAX` / 2, until
 /// one is left. Zeros fill up what has no whole number of lanes.

@@ -17,7 +17,7 @@ mod x86;
 use crate::Isa;
 use crate::isa::IsaKind;
 
-pub use activation::{gelu, gelu_tanh, relu, tanh};
+pub use activation::{gelu, gelu_tanh, relu, silu, tanh};
 pub(crate) use functions::{Sum, add_to, exp2_of_negative, softmax_row, squared_distances_of, sums_of};
 
 /// Lanes of the widest vector.

@@ -65,6 +65,11 @@ fn tanh_meets_the_reference() {
 }
 
 #[test]
+fn silu_meets_the_reference() {
+    check(silu, reference::silu, 1e-6);
+}
+
+#[test]
 fn relu_meets_the_reference() {
     check(relu, reference::relu, 0.0);
 }

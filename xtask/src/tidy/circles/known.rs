@@ -2,8 +2,6 @@
 
 /// Crate and files.
 pub(super) const KNOWN: &[(&str, &[&str])] = &[
-    ("crates/kernels", &["activation.rs", "gemm/product.rs", "linear.rs"]),
-    ("crates/kernels", &["attention/head.rs", "attention/mod.rs"]),
     (
         "crates/kernels",
         &[
