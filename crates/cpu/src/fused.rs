@@ -1,7 +1,7 @@
 //! The steps of a program on packed tokens, each a kernel.
 
 use crate::packed::{Attention, Packed};
-use grice_kernels::{Epilogue, Kernels, Queries, Rows, ShapeError};
+use grice_kernels::{ByDistance, Epilogue, Kernels, Queries, Rows, ShapeError};
 use grice_model::{
     Action, Batch, EngineError, Extent, HeadRunner, Logits, Operand, Rows as RowsOf, Slot, Then, Trace,
     record_step as record,
@@ -108,7 +108,7 @@ impl Run<'_> {
         match action {
             Action::Embed { .. } => {
                 lookup.gather(kernels, self.ids, self.cu_seqlens, out)?;
-                kernels.layer_norm_in_place(out, extent.tokens, lookup.norm())
+                lookup.norm().map_or(Ok(()), |norm| kernels.layer_norm_in_place(out, extent.tokens, norm))
             }
             Action::Product { x, linear, then, .. } => {
                 let epilogue = self.epilogue(then, buffers);
@@ -136,8 +136,11 @@ impl Run<'_> {
                 let queries = if q.rows == RowsOf::Tokens { Queries::All } else { Queries::First };
                 let attention = &attentions[*attention];
                 let [q, k, v] = [q, k, v].map(|operand| buffers.columns(operand));
-                let (shape, relative) = (&attention.shape, attention.relative.as_ref());
-                kernels.attention(&q, &k, &v, self.cu_seqlens, queries, shape, relative.into(), out)
+                let by_distance = match &attention.bias {
+                    Some(bias) => ByDistance::Bias(bias),
+                    None => attention.relative.as_ref().into(),
+                };
+                kernels.attention(&q, &k, &v, self.cu_seqlens, queries, &attention.shape, by_distance, out)
             }
         }
     }

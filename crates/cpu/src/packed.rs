@@ -1,7 +1,8 @@
 //! What the steps of a program name, packed for an instruction set, to be shared by any number of engines.
 
 use grice_kernels::{
-    AttentionShape, Isa, LayerNorm, PackedLinear, Relative, RotaryTable, Rounding, ShapeError, WeightData, WeightPart,
+    AttentionShape, Isa, LayerNorm, PackedLinear, Relative, RotaryTable, Rounding, ScoreBias, ShapeError, WeightData,
+    WeightPart,
 };
 use grice_model::{EngineError, HeadPlan, Linear, Lookup, Parts, Precision, Program, Scores, Steps, Values};
 
@@ -23,6 +24,7 @@ pub(crate) struct Attention {
     pub(crate) shape: AttentionShape,
     pub(crate) relative: Option<Relative>,
     pub(crate) rotary: Option<RotaryTable>,
+    pub(crate) bias: Option<ScoreBias>,
 }
 
 impl Packed {
@@ -62,7 +64,7 @@ impl Target {
     fn attention(self, scores: &Scores) -> Result<Attention, ShapeError> {
         let relative = scores.relative().map(|relative| relative.pack(scores.heads, scores.head_dim)).transpose()?;
         let rotary = scores.rotary().map(|rotary| rotary.table()).transpose()?;
-        Ok(Attention { shape: scores.shape(self.rounding), relative, rotary })
+        Ok(Attention { shape: scores.shape(self.rounding), relative, rotary, bias: scores.bias().cloned() })
     }
 
     /// Dense layers of the same input, side by side.

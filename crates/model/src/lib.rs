@@ -64,7 +64,7 @@ pub use observe::Observed;
 pub use prepare::{ReadBeside, embed_external, external_files};
 pub use program::{
     Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Place, Positions, Program, Relative,
-    ScorePositions, Scores, Sees, Stack, Unfused,
+    ScorePositions, Scores, Sees, Stack, Unfused, numbers_of,
 };
 pub use steps::{Action, Extent, Op, Operand, Parts, Rows, Slot, Step, Steps, Then, Unsound};
 pub use stored::{ProgramOrigin, Source, StoredFile};

@@ -10,7 +10,7 @@ pub struct Lookup {
     words: EmbeddingTable,
     positions: Option<PositionRows>,
     constant: Option<Vec<f32>>,
-    norm: LayerNorm,
+    norm: Option<LayerNorm>,
     /// The longest sequence that layers take, where that is bounded.
     tokens_max: Option<usize>,
 }
@@ -44,9 +44,9 @@ impl Lookup {
         Lookup { tokens_max, ..self }
     }
 
-    /// The norm that follows the sum.
-    pub fn norm(&self) -> &LayerNorm {
-        &self.norm
+    /// The norm that follows the sum, where there is one.
+    pub fn norm(&self) -> Option<&LayerNorm> {
+        self.norm.as_ref()
     }
 
     /// The rows of words.

@@ -4,7 +4,7 @@
 use crate::head::{HeadGraph, HeadPlan};
 use crate::weights::{Along, Linear, Matrix};
 use crate::{EngineError, Precision};
-use grice_kernels::{Activation, AttentionShape, LayerNorm, Rotary, Rounding, ShapeError, SlotMap};
+use grice_kernels::{Activation, AttentionShape, LayerNorm, Rotary, Rounding, ScoreBias, ShapeError, SlotMap};
 use std::sync::Arc;
 
 /// The fused form of a network. All token-wise steps work on packed tokens `[ΣL, hidden]`.
@@ -33,8 +33,8 @@ pub type Layer = Vec<Block>;
 /// A residual block: `norm(x + body(x))`, or `x + body(norm(x))`.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// The normalisation.
-    pub norm: LayerNorm,
+    /// The normalisation, where there is one.
+    pub norm: Option<LayerNorm>,
     /// Where it stands.
     pub place: Place,
     /// What is added to `x`.
@@ -75,7 +75,7 @@ pub struct Attention {
 }
 
 /// Scaled dot-product attention in `heads` heads.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Scores {
     /// How many heads.
     pub heads: usize,
@@ -101,7 +101,7 @@ pub enum Sees {
 }
 
 /// How scores depend on where tokens stand.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum ScorePositions {
     /// Not at all.
     None,
@@ -109,6 +109,8 @@ pub enum ScorePositions {
     Disentangled(Relative),
     /// Queries and keys are turned first.
     Rotary(Rotary),
+    /// Each distance adds a number to a head's scores.
+    Bias(ScoreBias),
 }
 
 /// `down(activation(up(x)))`, or `down(activation(gate(x)) · up(x))`.
@@ -140,16 +142,18 @@ pub struct Unfused {
     pub reason: String,
 }
 
-/// `y = activation(x · weights + bias)`.
+/// `y = norm(activation(x · weights + bias))`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dense {
     /// In single precision.
     pub linear: Linear,
     /// What follows, element by element.
     pub activation: Activation,
+    /// What ends it, where there is one: ModernBERT's.
+    pub norm: Option<LayerNorm>,
 }
 
-/// `norm(words[id] + positions[offset + i] + constant)`, projected to the width of the layers where that is another.
+/// `norm(words[id] + positions[offset + i] + constant)`, where there is a norm, projected to the width of the layers where that is another.
 #[derive(Clone, Debug)]
 pub struct Embedding {
     /// `[vocabulary, hidden]`.
@@ -158,8 +162,8 @@ pub struct Embedding {
     pub positions: Option<Positions>,
     /// `[hidden]`: what is added to every token, such as the embedding of token type 0.
     pub constant: Option<Vec<f32>>,
-    /// Normalisation after the sum.
-    pub norm: LayerNorm,
+    /// Normalisation after the sum, where there is one.
+    pub norm: Option<LayerNorm>,
     /// From the width of the tables to that of the layers: ELECTRA's.
     pub projection: Option<Linear>,
 }
@@ -232,12 +236,27 @@ impl Relative {
     }
 }
 
+/// The farthest distance that has a number of its own in any model.
+const REACH_MAX: i64 = 1 << 16;
+
+/// The numbers of a bias of scores, `[heads, 2 · reach + 1]`, key minus query, with no more distances than differ from those beyond; and their
+/// reach.
+pub fn numbers_of(bias: &ScoreBias) -> (usize, Vec<f32>) {
+    let is_end = |distance: i64| {
+        (0..bias.heads())
+            .all(|head| [1, -1].iter().all(|side| bias.at(head, side * distance) == bias.at(head, side * REACH_MAX)))
+    };
+    let reach = (0..=REACH_MAX).rev().take_while(|distance| is_end(*distance)).last().unwrap_or(REACH_MAX);
+    let numbers = (0..bias.heads()).flat_map(|head| (-reach..=reach).map(move |distance| bias.at(head, distance)));
+    (reach as usize, numbers.collect())
+}
+
 impl Scores {
     /// DeBERTa's relative positions, where there are any.
     pub fn relative(&self) -> Option<&Relative> {
         match &self.positions {
             ScorePositions::Disentangled(relative) => Some(relative),
-            ScorePositions::None | ScorePositions::Rotary(_) => None,
+            ScorePositions::None | ScorePositions::Rotary(_) | ScorePositions::Bias(_) => None,
         }
     }
 
@@ -245,7 +264,15 @@ impl Scores {
     pub fn rotary(&self) -> Option<&Rotary> {
         match &self.positions {
             ScorePositions::Rotary(rotary) => Some(rotary),
-            ScorePositions::None | ScorePositions::Disentangled(_) => None,
+            ScorePositions::None | ScorePositions::Disentangled(_) | ScorePositions::Bias(_) => None,
+        }
+    }
+
+    /// What distances add, where they add something.
+    pub fn bias(&self) -> Option<&ScoreBias> {
+        match &self.positions {
+            ScorePositions::Bias(bias) => Some(bias),
+            ScorePositions::None | ScorePositions::Disentangled(_) | ScorePositions::Rotary(_) => None,
         }
     }
 
@@ -281,8 +308,18 @@ impl Program {
 
     /// The program with its dense layers and tables in another precision; `None` if they are stored in fewer bits already.
     pub fn to_precision(mut self, precision: Precision) -> Option<Program> {
-        let convert = |matrix: &mut Arc<Matrix>, along: Along| {
-            *matrix = Arc::new(matrix.to_precision(precision, along)?);
+        // What layers share they share afterwards, too.
+        let mut converted: Vec<(Arc<Matrix>, Arc<Matrix>)> = Vec::new();
+        let mut convert = |matrix: &mut Arc<Matrix>, along: Along| {
+            let known = converted.iter().find(|(from, _)| Arc::ptr_eq(from, matrix));
+            let to = match known {
+                Some((_, to)) => to.clone(),
+                None => Arc::new(matrix.to_precision(precision, along)?),
+            };
+            if known.is_none() && Arc::strong_count(matrix) > 1 {
+                converted.push((matrix.clone(), to.clone()));
+            }
+            *matrix = to;
             Some(())
         };
         for linear in self.encoder.linears_mut() {

@@ -1,6 +1,6 @@
 // What a number becomes on its own.
 
-/// 0 identity, 1 GELU, 2 GELU by tanh, 3 ReLU, 4 tanh: as grice_kernels::Activation.
+/// 0 identity, 1 GELU, 2 GELU by tanh, 3 ReLU, 4 tanh, 5 SiLU: as grice_kernels::Activation.
 override ACTIVATION: u32 = 0u;
 
 fn activate(x: vec4<f32>) -> vec4<f32> {
@@ -17,6 +17,10 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
         }
         case 4u: {
             return bounded_tanh(x);
+        }
+        case 5u: {
+            // Far below zero it is 0; without the bound the exponential would overflow there.
+            return select(x / (1.0 + exp(-max(x, vec4(-80.0)))), vec4(0.0), x < vec4(-80.0));
         }
         default: {
             return x;

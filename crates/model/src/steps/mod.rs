@@ -206,6 +206,7 @@ pub(crate) enum ActivationName {
     GeluTanh,
     Relu,
     Tanh,
+    Silu,
 }
 
 /// The steps of a program and the sizes of what they name.
@@ -339,6 +340,7 @@ impl Parts {
             Action::Attend { attention, .. } => match self.attentions[*attention].positions {
                 ScorePositions::Disentangled(_) => "fused attention (disentangled)".to_owned(),
                 ScorePositions::Rotary(_) => "fused attention (rotary)".to_owned(),
+                ScorePositions::Bias(_) => "fused attention (bias by distance)".to_owned(),
                 ScorePositions::None => "fused attention".to_owned(),
             },
         }

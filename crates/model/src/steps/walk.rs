@@ -1,6 +1,7 @@
 //! From a program to its steps.
 
 use super::{Action, Op, Operand, Parts, Rows, Slot, Step, Steps, Then};
+use crate::program::numbers_of;
 use crate::program::{
     Attention, Block, Body, Dense, FeedForward, Head, Place, Program, Relative, ScorePositions, Scores, Stack,
 };
@@ -83,20 +84,17 @@ impl Walk {
     /// `x = norm(x + body(x))` or `x + body(norm(x))`, into the other of the two buffers.
     fn block(&mut self, block: Block) {
         let Block { norm, place, body } = block;
-        let norm = self.norm(norm);
-        let input = match place {
-            Place::After => self.x,
-            Place::Before => self.normalise(norm, Slot::Normed),
+        let norm = norm.map(|norm| self.norm(norm));
+        let (before, after) = match place {
+            Place::Before => (norm, None),
+            Place::After => (None, norm),
         };
-        let then = |residual: Operand| Then {
-            activation: Activation::Identity,
-            residual: Some(residual),
-            norm: (place == Place::After).then_some(norm),
-        };
+        let input = before.map_or(self.x, |norm| self.normalise(norm, Slot::Normed));
+        let then = |residual: Operand| Then { activation: Activation::Identity, residual: Some(residual), norm: after };
         match body {
             Body::Attention(attention) => {
                 let output = attention.output.clone();
-                let context = self.attend(*attention, input, (place == Place::Before).then_some(norm));
+                let context = self.attend(*attention, input, before);
                 let to = self.other();
                 self.product(Op::Output, context, vec![output], then(self.x), to);
                 self.x = to;
@@ -183,10 +181,11 @@ impl Walk {
         if !head.layers.as_ref().is_ok_and(fits) {
             return Some(head);
         }
-        for (number, Dense { linear, activation }) in head.layers.into_iter().flatten().enumerate() {
+        for (number, Dense { linear, activation, norm }) in head.layers.into_iter().flatten().enumerate() {
             let slot = if number.is_multiple_of(2) { Slot::Even } else { Slot::Odd };
             let to = Operand::whole(slot, Rows::Sequences, linear.outputs());
-            self.product(Op::Head, self.x, vec![linear], Then { activation, ..Then::nothing() }, to);
+            let norm = norm.map(|norm| self.norm(norm));
+            self.product(Op::Head, self.x, vec![linear], Then { activation, norm, ..Then::nothing() }, to);
             self.x = to;
         }
         None
@@ -239,8 +238,11 @@ impl Shared for LayerNorm {
 impl Shared for Scores {
     fn is(&self, other: &Self) -> bool {
         let positions = match (&self.positions, &other.positions) {
+            (ScorePositions::None, ScorePositions::None) => true,
             (ScorePositions::Disentangled(a), ScorePositions::Disentangled(b)) => a.is(b),
-            (a, b) => a == b,
+            (ScorePositions::Rotary(a), ScorePositions::Rotary(b)) => a == b,
+            (ScorePositions::Bias(a), ScorePositions::Bias(b)) => numbers_of(a) == numbers_of(b),
+            _ => false,
         };
         let sizes = |scores: &Scores| (scores.heads, scores.key_heads, scores.head_dim, scores.scale.to_bits());
         positions && self.sees == other.sees && sizes(self) == sizes(other)

@@ -2,9 +2,9 @@
 
 use super::container::{Tensor, Writer};
 use super::weights::{KeptLinear, Read, Reading};
-use crate::program::{Attention, Relative, ScorePositions, Scores, Sees};
+use crate::program::{Attention, Relative, ScorePositions, Scores, Sees, numbers_of};
 use crate::weights::Linear;
-use grice_kernels::Rotary;
+use grice_kernels::{Rotary, ScoreBias};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -29,6 +29,16 @@ pub(super) struct KeptAttention {
     window: Option<usize>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     rotary: Option<KeptRotary>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bias: Option<KeptBias>,
+}
+
+/// As [`ScoreBias`].
+#[derive(Serialize, Deserialize)]
+struct KeptBias {
+    /// `[heads, 2 · reach + 1]`.
+    values: Tensor,
+    reach: usize,
 }
 
 /// As [`Rotary`].
@@ -69,16 +79,18 @@ impl KeptAttention {
                 Sees::Window(window) => Some(window),
             },
             rotary: scores.rotary().map(KeptRotary::of),
+            bias: scores.bias().map(|bias| KeptBias::of(bias, name, writer)),
         }
     }
 
     pub(super) fn read(self, reading: &Reading<'_>) -> Read<Attention> {
-        let KeptAttention { heads, head_dim, scale, relative, key_heads, window, rotary, .. } = self;
-        let positions = match (relative, rotary) {
-            (None, None) => ScorePositions::None,
-            (Some(relative), None) => ScorePositions::Disentangled(relative.read(reading, heads, head_dim)?),
-            (None, Some(rotary)) => ScorePositions::Rotary(rotary.read(head_dim)?),
-            (Some(_), Some(_)) => return Err("it is damaged: its attention has positions of two kinds".to_owned()),
+        let KeptAttention { heads, head_dim, scale, relative, key_heads, window, rotary, bias, .. } = self;
+        let positions = match (relative, rotary, bias) {
+            (None, None, None) => ScorePositions::None,
+            (Some(relative), None, None) => ScorePositions::Disentangled(relative.read(reading, heads, head_dim)?),
+            (None, Some(rotary), None) => ScorePositions::Rotary(rotary.read(head_dim)?),
+            (None, None, Some(bias)) => ScorePositions::Bias(bias.read(reading, heads)?),
+            _ => return Err("it is damaged: its attention has positions of two kinds".to_owned()),
         };
         Ok(Attention {
             query: self.query.read(reading)?,
@@ -111,6 +123,21 @@ impl KeptRotary {
             return Ok(Rotary { base, columns, positions });
         }
         Err(format!("it is damaged: {positions} rotary positions of {columns} columns do not fit heads of {head_dim}"))
+    }
+}
+
+impl KeptBias {
+    fn of(bias: &ScoreBias, name: &str, writer: &mut Writer<'_>) -> KeptBias {
+        let (reach, numbers) = numbers_of(bias);
+        KeptBias { values: writer.push_made(&format!("{name}.bias"), &[bias.heads(), 2 * reach + 1], &numbers), reach }
+    }
+
+    fn read(self, reading: &Reading<'_>, heads: usize) -> Read<ScoreBias> {
+        let KeptBias { values, reach } = self;
+        let unfit = || "it is damaged: the bias of its scores does not fit its heads".to_owned();
+        let distances = reach.checked_mul(2).and_then(|both| both.checked_add(1)).ok_or_else(unfit)?;
+        let values: Vec<f32> = reading.reader.read(&values, &[heads, distances])?;
+        ScoreBias::new(heads, reach, &values).map_err(|_| unfit())
     }
 }
 

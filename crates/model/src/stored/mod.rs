@@ -61,7 +61,7 @@ impl Program {
     pub fn store(&self, origin: ProgramOrigin) -> Result<StoredFile<'_>> {
         let mut writer = Writer::default();
         let program = KeptProgram::of(self, &mut writer).map_err(Error::Program)?;
-        let version = if self.encoder.is_of_first_form() { 1 } else { VERSION };
+        let version = if self.is_of_first_form() { 1 } else { VERSION };
         let description = Description { version, origin, program };
         let text = serde_json::to_string(&description).map_err(|error| Error::Program(error.to_string()))?;
         writer.finish(METADATA, &text).map_err(|error| Error::Program(error.to_string()))

@@ -22,7 +22,7 @@ struct KeptEmbedding {
     words: KeptMatrix,
     positions: Option<KeptPositions>,
     constant: Option<Tensor>,
-    norm: KeptNorm,
+    norm: Option<KeptNorm>,
     projection: Option<KeptLinear>,
 }
 
@@ -35,7 +35,7 @@ struct KeptPositions {
 
 #[derive(Serialize, Deserialize)]
 struct KeptBlock {
-    norm: KeptNorm,
+    norm: Option<KeptNorm>,
     place: KeptPlace,
     #[serde(flatten)]
     body: KeptBody,
@@ -70,6 +70,8 @@ struct KeptDense {
     linear: KeptLinear,
     #[serde(with = "crate::steps::ActivationName")]
     activation: Activation,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    norm: Option<KeptNorm>,
 }
 
 impl KeptProgram {
@@ -85,9 +87,13 @@ impl KeptProgram {
                 blocks.map(|(at, block)| KeptBlock::of(block, &format!("layer.{number}.{at}"), writer)).collect(),
             );
         }
-        let head = dense.iter().enumerate().map(|(number, Dense { linear, activation })| KeptDense {
-            linear: KeptLinear::of(linear, &format!("head.{number}"), writer),
-            activation: *activation,
+        let head = dense.iter().enumerate().map(|(number, Dense { linear, activation, norm })| {
+            let name = format!("head.{number}");
+            KeptDense {
+                linear: KeptLinear::of(linear, &name, writer),
+                activation: *activation,
+                norm: norm.as_ref().map(|norm| KeptNorm::of(norm, &name, writer)),
+            }
         });
         let head = head.collect();
         Ok(KeptProgram {
@@ -106,24 +112,35 @@ impl KeptProgram {
             layers: self.layers.into_iter().map(layer).collect::<Read<_>>()?,
             last: self.last.map(|norm| norm.read(&reading)).transpose()?,
         };
-        let dense = |kept: KeptDense| Ok(Dense { linear: kept.linear.read(&reading)?, activation: kept.activation });
+        let dense = |KeptDense { linear, activation, norm }: KeptDense| {
+            let norm = norm.map(|norm| norm.read(&reading)).transpose()?;
+            Ok(Dense { linear: linear.read(&reading)?, activation, norm })
+        };
         let layers = self.head.into_iter().map(dense).collect::<Read<_>>()?;
         Ok(Program { encoder, head: Head { layers: Ok(layers), graph: None } })
     }
 }
 
-impl Stack {
+impl Program {
     /// Whether the first form of description has words for it.
     pub(super) fn is_of_first_form(&self) -> bool {
         let is_plain = |body: &Body| match body {
             Body::Attention(attention) => {
                 let Scores { heads, key_heads, sees, positions, .. } = &attention.scores;
-                heads == key_heads && *sees == Sees::All && !matches!(positions, ScorePositions::Rotary(_))
+                let has_words = matches!(positions, ScorePositions::None | ScorePositions::Disentangled(_));
+                heads == key_heads && *sees == Sees::All && has_words
             }
-            Body::FeedForward(feed_forward) => feed_forward.gate.is_none(),
+            Body::FeedForward(FeedForward { gate, activation, .. }) => {
+                gate.is_none() && *activation != Activation::Silu
+            }
         };
-        let mut norms = self.blocks().map(|block| &block.norm).chain(&self.last).chain([&self.embedding.norm]);
-        norms.all(|norm| norm.centred) && self.blocks().all(|block| is_plain(&block.body))
+        let Stack { embedding, last, .. } = &self.encoder;
+        let mut norms = self.encoder.blocks().map(|block| &block.norm).chain([&embedding.norm]);
+        let mut head = self.head.layers.iter().flatten();
+        norms.all(|norm| norm.as_ref().is_some_and(|norm| norm.centred))
+            && last.as_ref().is_none_or(|norm| norm.centred)
+            && self.encoder.blocks().all(|block| is_plain(&block.body))
+            && head.all(|dense| dense.norm.is_none() && dense.activation != Activation::Silu)
     }
 }
 
@@ -138,7 +155,7 @@ impl KeptEmbedding {
                 uncounted: *uncounted,
             }),
             constant: constant.as_ref().map(|row| writer.push("constant", &[row.len()], row)),
-            norm: KeptNorm::of(norm, "embedding", writer),
+            norm: norm.as_ref().map(|norm| KeptNorm::of(norm, "embedding", writer)),
             projection: projection.as_ref().map(|linear| KeptLinear::of(linear, "projection", writer)),
         }
     }
@@ -152,8 +169,8 @@ impl KeptEmbedding {
             let positions = Positions { table, offset: kept.offset, uncounted: kept.uncounted };
             if fits { Ok(positions) } else { Err("it is damaged: its positions do not fit its words".to_owned()) }
         });
-        let (positions, norm) = (positions.transpose()?, self.norm.read(reading)?);
-        if norm.gamma.len() != columns {
+        let (positions, norm) = (positions.transpose()?, self.norm.map(|norm| norm.read(reading)).transpose()?);
+        if norm.as_ref().is_some_and(|norm| norm.gamma.len() != columns) {
             return Err("it is damaged: the norm of its embedding does not fit its words".to_owned());
         }
         let constant = self.constant.map(|row| reading.reader.read(&row, &[columns])).transpose()?;
@@ -180,7 +197,7 @@ impl KeptBlock {
             Place::Before => KeptPlace::Before,
             Place::After => KeptPlace::After,
         };
-        KeptBlock { norm: KeptNorm::of(&block.norm, name, writer), place, body }
+        KeptBlock { norm: block.norm.as_ref().map(|norm| KeptNorm::of(norm, name, writer)), place, body }
     }
 
     fn read(self, reading: &Reading<'_>) -> Read<Block> {
@@ -197,6 +214,6 @@ impl KeptBlock {
                 down: down.read(reading)?,
             }),
         };
-        Ok(Block { norm: self.norm.read(reading)?, place, body })
+        Ok(Block { norm: self.norm.map(|norm| norm.read(reading)).transpose()?, place, body })
     }
 }
