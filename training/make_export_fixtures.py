@@ -8,7 +8,8 @@ masks and the logits of ONNX Runtime, without optimizations. Random weights, see
 
 - families: RoBERTa, XLM-RoBERTa, DistilBERT and ELECTRA, exported by PyTorch's tracer;
 - architectures (`--architectures` makes these alone): ALBERT, ModernBERT and MPNet, up to 300 tokens, exported by the tracer with plain
-  and with scaled dot-product attention (`*-sdpa`), and by the newer exporter (`*-dynamo`); PyTorch's logits are there too;
+  and with scaled dot-product attention (`*-sdpa`), and by the newer exporter (`*-dynamo`), and
+  ModernBERT with SiLU for opset 14; PyTorch's logits are there too;
 - `*-optimized`: the same graphs through ONNX Runtime's transformer optimizer (what `optimum-cli export --optimize` calls), or as a
   session saves them, with operators of the domain `com.microsoft`;
 - `*-quantized`: such graphs quantized afterwards, in 8 or 4 bits.
@@ -227,6 +228,10 @@ def write_architectures(out):
                 fast = liven_up(encoder(name, "sdpa"))
                 write(out, f"{name}-sdpa", export(fast, path), 1e-4, answered, fast)
             write(out, f"{name}-dynamo", export_dynamo(fast, path), 1e-4, answered, fast)
+            if name == "modernbert":
+                # Before there was an operator for layer norms, and with SiLU gates.
+                gated = liven_up(encoder(name, hidden_activation="silu"))
+                write(out, f"{name}-14", export(gated, path, opset=14), 1e-4, answered, gated)
 
 
 def main(*arguments):
