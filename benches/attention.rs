@@ -62,7 +62,8 @@ impl Layer {
         let mut out = std::mem::take(&mut self.out);
         let [q, k, v] = self.rows();
         let relative = self.relative.as_ref();
-        let result = kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative.into(), &mut out);
+        let result =
+            kernels.attention(&q, &k, &v, &self.cu_seqlens, Queries::All, &self.shape, relative.into(), &mut out);
         self.out = out;
         result
     }

@@ -339,6 +339,7 @@ fn unable(step: &str, reason: &str) -> GpuError {
 fn lower_embedding(embedding: &Embedding, upload: Upload<'_>) -> Result<EmbeddingPlan, GpuError> {
     let Embedding { words, positions, constant, norm, .. } = embedding;
     let (name, columns) = ("the embedding", embedding.columns());
+    let norm = norm.as_ref().ok_or_else(|| unable(name, "it has no norm"))?;
     let lengths = [norm.gamma.len(), norm.beta.len(), constant.as_ref().map_or(columns, Vec::len)];
     if lengths.iter().any(|length| *length != columns) {
         return Err(unable(name, "its rows are not as long as its norm"));

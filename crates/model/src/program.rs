@@ -4,7 +4,7 @@
 use crate::head::{HeadGraph, HeadPlan};
 use crate::weights::{Along, Linear, Matrix};
 use crate::{EngineError, Precision};
-use grice_kernels::{Activation, AttentionShape, LayerNorm, Rotary, Rounding, ShapeError, SlotMap};
+use grice_kernels::{Activation, AttentionShape, LayerNorm, Rotary, Rounding, ScoreBias, ShapeError, SlotMap};
 use std::sync::Arc;
 
 /// The fused form of a network. All token-wise steps work on packed tokens `[ΣL, hidden]`.
@@ -33,8 +33,8 @@ pub type Layer = Vec<Block>;
 /// A residual block: `norm(x + body(x))`, or `x + body(norm(x))`.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// The normalisation.
-    pub norm: LayerNorm,
+    /// The normalisation, where there is one.
+    pub norm: Option<LayerNorm>,
     /// Where it stands.
     pub place: Place,
     /// What is added to `x`.
@@ -98,6 +98,10 @@ pub enum Sees {
     All,
     /// Those at most this far to either side.
     Window(usize),
+    /// Its own and those before it, at most this many with its own: what decoders have.
+    Earlier(Option<usize>),
+    /// All of the encoder's: cross-attention.
+    Source,
 }
 
 /// How scores depend on where tokens stand.
@@ -109,6 +113,8 @@ pub enum ScorePositions {
     Disentangled(Relative),
     /// Queries and keys are turned first.
     Rotary(Rotary),
+    /// Each distance adds a number to a head's scores.
+    Bias(ScoreBias),
 }
 
 /// `down(activation(up(x)))`, or `down(activation(gate(x)) · up(x))`.
@@ -149,7 +155,7 @@ pub struct Dense {
     pub activation: Activation,
 }
 
-/// `norm(words[id] + positions[offset + i] + constant)`, projected to the width of the layers where that is another.
+/// `norm(words[id] + positions[offset + i] + constant)`, where there is a norm, projected to the width of the layers where that is another.
 #[derive(Clone, Debug)]
 pub struct Embedding {
     /// `[vocabulary, hidden]`.
@@ -158,8 +164,8 @@ pub struct Embedding {
     pub positions: Option<Positions>,
     /// `[hidden]`: what is added to every token, such as the embedding of token type 0.
     pub constant: Option<Vec<f32>>,
-    /// Normalisation after the sum.
-    pub norm: LayerNorm,
+    /// Normalisation after the sum, where there is one.
+    pub norm: Option<LayerNorm>,
     /// From the width of the tables to that of the layers: ELECTRA's.
     pub projection: Option<Linear>,
 }
@@ -237,7 +243,7 @@ impl Scores {
     pub fn relative(&self) -> Option<&Relative> {
         match &self.positions {
             ScorePositions::Disentangled(relative) => Some(relative),
-            ScorePositions::None | ScorePositions::Rotary(_) => None,
+            ScorePositions::None | ScorePositions::Rotary(_) | ScorePositions::Bias(_) => None,
         }
     }
 
@@ -245,7 +251,15 @@ impl Scores {
     pub fn rotary(&self) -> Option<&Rotary> {
         match &self.positions {
             ScorePositions::Rotary(rotary) => Some(rotary),
-            ScorePositions::None | ScorePositions::Disentangled(_) => None,
+            ScorePositions::None | ScorePositions::Disentangled(_) | ScorePositions::Bias(_) => None,
+        }
+    }
+
+    /// What distances add, where they add something.
+    pub fn bias(&self) -> Option<&ScoreBias> {
+        match &self.positions {
+            ScorePositions::Bias(bias) => Some(bias),
+            ScorePositions::None | ScorePositions::Disentangled(_) | ScorePositions::Rotary(_) => None,
         }
     }
 
@@ -253,8 +267,9 @@ impl Scores {
     pub fn shape(&self, rounding: Rounding) -> AttentionShape {
         let Scores { heads, key_heads, head_dim, scale, .. } = *self;
         let window = match self.sees {
-            Sees::All => None,
+            Sees::All | Sees::Source => None,
             Sees::Window(window) => Some(window),
+            Sees::Earlier(window) => window,
         };
         AttentionShape { heads, key_heads, head_dim, scale, window, rounding }
     }
@@ -263,15 +278,12 @@ impl Scores {
 impl Program {
     /// Columns of a hidden state.
     pub fn hidden(&self) -> usize {
-        let embedding = &self.encoder.embedding;
-        embedding.projection.as_ref().map_or(embedding.columns(), Linear::outputs)
+        self.encoder.hidden()
     }
 
     /// The most tokens of a sequence, where each position has a row or an angle of its own.
     pub fn longest(&self) -> Option<usize> {
-        let rows = self.encoder.embedding.positions.as_ref().map(Positions::tokens_max);
-        let rotaries = self.encoder.attentions().filter_map(|attention| attention.scores.rotary());
-        rows.into_iter().chain(rotaries.map(|rotary| rotary.positions)).min()
+        self.encoder.longest()
     }
 
     /// How the weights of the encoder's dense layers are stored.
@@ -341,12 +353,24 @@ impl Embedding {
 }
 
 impl Stack {
+    /// Columns of a hidden state.
+    pub fn hidden(&self) -> usize {
+        self.embedding.projection.as_ref().map_or(self.embedding.columns(), Linear::outputs)
+    }
+
+    /// The most tokens of a sequence, where each position has a row or an angle of its own.
+    pub fn longest(&self) -> Option<usize> {
+        let rows = self.embedding.positions.as_ref().map(Positions::tokens_max);
+        let rotaries = self.attentions().filter_map(|attention| attention.scores.rotary());
+        rows.into_iter().chain(rotaries.map(|rotary| rotary.positions)).min()
+    }
+
     /// All dense layers: the embedding's projection, then block after block.
     pub fn linears(&self) -> impl Iterator<Item = &Linear> {
         self.embedding.projection.iter().chain(self.blocks().flat_map(|block| block.body.linears()))
     }
 
-    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
         let blocks = self.layers.iter_mut().flatten();
         self.embedding.projection.iter_mut().chain(blocks.flat_map(|block| block.body.linears_mut()))
     }
@@ -356,11 +380,8 @@ impl Stack {
         self.layers.iter().flatten()
     }
 
-    fn attentions(&self) -> impl Iterator<Item = &Attention> {
-        self.blocks().filter_map(|block| match &block.body {
-            Body::Attention(attention) => Some(&**attention),
-            Body::FeedForward(_) => None,
-        })
+    pub(crate) fn attentions(&self) -> impl Iterator<Item = &Attention> {
+        self.blocks().filter_map(|block| block.body.attention())
     }
 
     fn feed_forwards(&self) -> impl Iterator<Item = &FeedForward> {
@@ -372,6 +393,14 @@ impl Stack {
 }
 
 impl Body {
+    /// It, if it is an attention.
+    pub(crate) fn attention(&self) -> Option<&Attention> {
+        match self {
+            Body::Attention(attention) => Some(attention),
+            Body::FeedForward(_) => None,
+        }
+    }
+
     fn linears(&self) -> Vec<&Linear> {
         match self {
             Body::Attention(attention) => {

@@ -22,6 +22,7 @@ fn apply(layers: &[Dense], first: &[f32]) -> Vec<f32> {
             Activation::GeluTanh => vector::gelu_tanh(isa, &mut y),
             Activation::Relu => vector::relu(isa, &mut y),
             Activation::Tanh => vector::tanh(isa, &mut y),
+            Activation::Silu => vector::silu(isa, &mut y),
         }
         y
     })

@@ -74,7 +74,7 @@ impl Numbers {
             words: Arc::new(Matrix::new(VOCABULARY, WORDS, words).unwrap()),
             positions: None,
             constant: Some(self.take(WORDS, 0.0, 0.2)),
-            norm: self.norm(WORDS, false),
+            norm: Some(self.norm(WORDS, false)),
             projection: Some(self.linear(WORDS, HIDDEN, true)),
         }
     }
@@ -83,7 +83,7 @@ impl Numbers {
 /// The program, in single precision.
 pub fn program() -> Program {
     let numbers = &mut Numbers(7);
-    let rotary = |columns: usize| ScorePositions::Rotary(Rotary { base: 10_000.0, columns, positions: TOKENS_MAX });
+    let rotary = |columns: usize| ScorePositions::Rotary(Rotary::plain(10_000.0, columns, TOKENS_MAX));
     let (near, all) = (Sees::Window(5), Sees::All);
     let embedding = numbers.embedding();
     let bodies = [
@@ -96,7 +96,7 @@ pub fn program() -> Program {
     let layers = bodies.into_iter().enumerate().map(|(number, bodies)| {
         let is_post = number == 1;
         let place = if is_post { Place::After } else { Place::Before };
-        bodies.map(|body| Block { norm: numbers.norm(HIDDEN, is_post), place, body }).into()
+        bodies.map(|body| Block { norm: Some(numbers.norm(HIDDEN, is_post)), place, body }).into()
     });
     let layers = layers.collect();
     let last = Some(numbers.norm(HIDDEN, false));
@@ -122,8 +122,8 @@ pub fn logits(program: &Program, ids: &[u32]) -> Vec<f32> {
             Body::FeedForward(layer) => feed_forward(layer, x),
         };
         x = match place {
-            Place::Before => add(&x, &apply(&normalise(norm, &x))),
-            Place::After => normalise(norm, &add(&x, &apply(&x))),
+            Place::Before => add(&x, &apply(&normalise_if(norm, &x))),
+            Place::After => normalise_if(norm, &add(&x, &apply(&x))),
         };
     }
     x.truncate(1);
@@ -147,7 +147,11 @@ fn embed(embedding: &Embedding, ids: &[u32]) -> Rows {
         word.iter().zip(constant).map(|(word, constant)| f64::from(*word) + f64::from(*constant)).collect()
     };
     assert!(embedding.positions.is_none(), "the plain pass has no rows for positions");
-    multiply(embedding.projection.as_ref().unwrap(), &normalise(&embedding.norm, &ids.iter().map(row).collect()))
+    multiply(embedding.projection.as_ref().unwrap(), &normalise_if(&embedding.norm, &ids.iter().map(row).collect()))
+}
+
+fn normalise_if(norm: &Option<LayerNorm>, x: &Rows) -> Rows {
+    norm.as_ref().map_or_else(|| x.clone(), |norm| normalise(norm, x))
 }
 
 fn normalise(norm: &LayerNorm, x: &Rows) -> Rows {
@@ -204,6 +208,7 @@ fn attend(attention: &Attention, x: &Rows) -> Rows {
             let is_seen = |j: &usize| match sees {
                 Sees::All => true,
                 Sees::Window(window) => i.abs_diff(*j) <= window,
+                Sees::Earlier(_) | Sees::Source => unreachable!("encoders only"),
             };
             let power = |j: usize| {
                 let products = q[i][own.clone()].iter().zip(&k[j][keys.clone()]).map(|(a, b)| a * b);

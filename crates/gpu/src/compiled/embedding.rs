@@ -50,13 +50,15 @@ impl KeptEmbedding {
                 Some(KeptPositions { table: KeptMatrix::write(table, draft)?, offset: *offset, uncounted: *uncounted })
             }
         };
+        let none = || io::Error::other("its embedding has no norm");
+        let norm = embedding.norm.as_ref().ok_or_else(none)?;
         let mut numbers = |numbers: &[f32]| draft.push(bytemuck::cast_slice(numbers));
         Ok(KeptEmbedding {
             constant: embedding.constant.as_deref().map(&mut numbers).transpose()?,
-            gamma: numbers(&embedding.norm.gamma)?,
-            beta: numbers(&embedding.norm.beta)?,
-            epsilon: embedding.norm.epsilon,
-            centred: embedding.norm.centred,
+            gamma: numbers(&norm.gamma)?,
+            beta: numbers(&norm.beta)?,
+            epsilon: norm.epsilon,
+            centred: norm.centred,
             positions,
             words: KeptMatrix::write(&embedding.words, draft)?,
         })
@@ -84,7 +86,7 @@ impl KeptEmbedding {
             return Err("it is damaged: the parts of its embedding do not fit each other".to_owned());
         }
         // The projection runs on the device, from the weights that lie there.
-        Ok(Embedding { words: Arc::new(words), positions, constant, norm, projection: None })
+        Ok(Embedding { words: Arc::new(words), positions, constant, norm: Some(norm), projection: None })
     }
 }
 

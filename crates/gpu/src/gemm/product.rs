@@ -210,6 +210,7 @@ pub(crate) fn activation_code(activation: Activation) -> u32 {
         Activation::GeluTanh => 2,
         Activation::Relu => 3,
         Activation::Tanh => 4,
+        Activation::Silu => 5,
     }
 }
 

@@ -85,7 +85,7 @@ impl Sizes {
             words: Arc::new(Matrix::new(5, self.hidden(), values).unwrap()),
             positions: is_plain.then(|| Positions { table: Arc::new(table(9)), offset: 2, uncounted: None }),
             constant: is_plain.then(|| vec![0.0; self.hidden()]),
-            norm: self.norm(),
+            norm: Some(self.norm()),
             projection: None,
         }
     }
@@ -114,7 +114,7 @@ impl Sizes {
         let (up, down) = (self.linear(hidden, self.inner), self.linear(self.inner, hidden));
         let feed_forward = FeedForward { gate: None, up, activation: Activation::Gelu, down };
         let bodies = [Body::Attention(Box::new(attention)), Body::FeedForward(feed_forward)];
-        bodies.map(|body| Block { norm: self.norm(), place: Place::After, body }).into()
+        bodies.map(|body| Block { norm: Some(self.norm()), place: Place::After, body }).into()
     }
 
     /// Three layers for each of four labels, as branches side by side.

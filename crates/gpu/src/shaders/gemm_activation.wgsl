@@ -1,6 +1,6 @@
 // What a number becomes on its own.
 
-/// 0 identity, 1 GELU, 2 GELU by tanh, 3 ReLU, 4 tanh: as grice_kernels::Activation.
+/// 0 identity, 1 GELU, 2 GELU by tanh, 3 ReLU, 4 tanh, 5 SiLU: as grice_kernels::Activation.
 override ACTIVATION: u32 = 0u;
 
 fn activate(x: vec4<f32>) -> vec4<f32> {
@@ -17,6 +17,9 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
         }
         case 4u: {
             return bounded_tanh(x);
+        }
+        case 5u: {
+            return silu(x);
         }
         default: {
             return x;
@@ -38,6 +41,12 @@ fn gelu_tanh(x: vec4<f32>) -> vec4<f32> {
     let inner = 0.7978845608 * (x + 0.044715 * x * x * x);
     // Far below zero it is 0; without the bound it would be ∞ · 0 there.
     return select(0.5 * x * (1.0 + bounded_tanh(inner)), vec4(0.0), x < vec4(-20.0));
+}
+
+/// x / (1 + e^-x). Beyond 80 the power would come near the end of f32, and the result is x or next to 0.
+fn silu(x: vec4<f32>) -> vec4<f32> {
+    let shared = x / (1.0 + exp(-clamp(x, vec4(-80.0), vec4(80.0))));
+    return select(shared, x, x != x);
 }
 
 /// Some drivers compute tanh by exponentials that overflow; beyond 15 it is ±1 in f32.

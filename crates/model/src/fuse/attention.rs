@@ -298,7 +298,8 @@ impl<'p> Trial<'_, 'p> {
         let Ok(relative) = relative.transpose() else { return false };
         let shape = attention.shape(Rounding::Stepwise);
         let (query, key, value) = (rows(&query), rows(&key), rows(&value));
-        let ran = kernels.attention(&query, &key, &value, &offsets, queries, &shape, relative.as_ref().into(), &mut out);
+        let ran =
+            kernels.attention(&query, &key, &value, &offsets, queries, &shape, relative.as_ref().into(), &mut out);
         let made = if queries == Queries::First { 1 } else { sample.tokens };
         ran.is_ok() && all_close(&packed(&run.found, made), &out)
     }

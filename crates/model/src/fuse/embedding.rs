@@ -40,7 +40,7 @@ impl Draft {
             let constant = constant.get_or_insert_with(|| vec![0.0; words.columns()]);
             constant.iter_mut().for_each(|element| *element += shift);
         }
-        Ok(Embedding { words: Arc::new(words), positions, constant, norm, projection })
+        Ok(Embedding { words: Arc::new(words), positions, constant, norm: Some(norm), projection })
     }
 }
 

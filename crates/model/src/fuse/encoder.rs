@@ -142,7 +142,7 @@ impl<'a, 'p> Encoder<'a, 'p> {
             return Err(self.misfit(hidden));
         }
         let bodies = [Body::Attention(Box::new(attention)), Body::FeedForward(feed_forward)];
-        let blocks = norms.into_iter().zip(bodies).map(|(norm, body)| Block { norm, place, body });
+        let blocks = norms.into_iter().zip(bodies).map(|(norm, body)| Block { norm: Some(norm), place, body });
         Ok(Some((blocks.collect(), next)))
     }
 
@@ -275,6 +275,7 @@ fn apply(activation: Activation, values: &mut [f32]) {
         Activation::GeluTanh => vector::gelu_tanh(isa, values),
         Activation::Relu => vector::relu(isa, values),
         Activation::Tanh => vector::tanh(isa, values),
+        Activation::Silu => vector::silu(isa, values),
     }
 }
 

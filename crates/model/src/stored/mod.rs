@@ -11,7 +11,9 @@ mod compact;
 mod container;
 mod parts;
 
-pub use container::{Source, StoredFile};
+pub use container::StoredFile;
+
+use crate::safetensors::Source;
 
 use crate::steps::Unsound;
 use crate::{Error, Precision, Program, Result};

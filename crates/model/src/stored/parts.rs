@@ -28,7 +28,7 @@ struct KeptEmbedding {
     words: KeptMatrix,
     positions: Option<KeptPositions>,
     constant: Option<Tensor>,
-    norm: KeptNorm,
+    norm: Option<KeptNorm>,
     projection: Option<KeptLinear>,
 }
 
@@ -41,7 +41,7 @@ struct KeptPositions {
 
 #[derive(Serialize, Deserialize)]
 struct KeptBlock {
-    norm: KeptNorm,
+    norm: Option<KeptNorm>,
     place: KeptPlace,
     #[serde(flatten)]
     body: KeptBody,
@@ -166,7 +166,7 @@ impl KeptProgram {
             head.layers.as_ref().map_err(|unfused| format!("its head is no dense layers: {}", unfused.reason))?;
         if !program.encoder.blocks().all(has_form)
             || last.as_ref().is_some_and(|norm| !norm.centred)
-            || !embedding.norm.centred
+            || embedding.norm.as_ref().is_some_and(|norm| !norm.centred)
         {
             return Err("this form of file has no words for its layers".to_owned());
         }
@@ -213,7 +213,7 @@ fn has_form(block: &Block) -> bool {
         }
         Body::FeedForward(feed_forward) => feed_forward.gate.is_none(),
     };
-    body && block.norm.centred
+    body && block.norm.as_ref().is_none_or(|norm| norm.centred)
 }
 
 impl KeptEmbedding {
@@ -227,7 +227,7 @@ impl KeptEmbedding {
                 uncounted: *uncounted,
             }),
             constant: constant.as_ref().map(|row| writer.push("constant", &[row.len()], row)),
-            norm: KeptNorm::of(norm, "embedding", writer),
+            norm: norm.as_ref().map(|norm| KeptNorm::of(norm, "embedding", writer)),
             projection: projection.as_ref().map(|linear| KeptLinear::of(linear, "projection", writer)),
         }
     }
@@ -241,8 +241,8 @@ impl KeptEmbedding {
             let positions = Positions { table, offset: kept.offset, uncounted: kept.uncounted };
             if fits { Ok(positions) } else { Err("it is damaged: its positions do not fit its words".to_owned()) }
         });
-        let (positions, norm) = (positions.transpose()?, self.norm.read(reading)?);
-        if norm.gamma.len() != columns {
+        let (positions, norm) = (positions.transpose()?, self.norm.map(|norm| norm.read(reading)).transpose()?);
+        if norm.as_ref().is_some_and(|norm| norm.gamma.len() != columns) {
             return Err("it is damaged: the norm of its embedding does not fit its words".to_owned());
         }
         let constant = self.constant.map(|row| reading.reader.read(&row, &[columns])).transpose()?;
@@ -281,7 +281,7 @@ impl KeptBlock {
             Place::Before => KeptPlace::Before,
             Place::After => KeptPlace::After,
         };
-        KeptBlock { norm: KeptNorm::of(&block.norm, name, writer), place, body }
+        KeptBlock { norm: block.norm.as_ref().map(|norm| KeptNorm::of(norm, name, writer)), place, body }
     }
 
     fn read(self, reading: &Reading<'_>) -> Read<Block> {
@@ -298,7 +298,7 @@ impl KeptBlock {
                 down: down.read(reading)?,
             }),
         };
-        Ok(Block { norm: self.norm.read(reading)?, place, body })
+        Ok(Block { norm: self.norm.map(|norm| norm.read(reading)).transpose()?, place, body })
     }
 }
 
