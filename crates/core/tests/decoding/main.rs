@@ -1,5 +1,8 @@
-//! Generation from outside: beside transformers, beside itself uninterrupted, and where options are wrong.
+//! Generation from outside: beside transformers, beside a plain search, and where options are wrong.
 
+mod cases;
 mod engine;
 mod parity;
+mod properties;
 mod toy;
+mod twin;
