@@ -128,7 +128,11 @@ proptest! {
 fn text_comes_as_soon_as_it_is_certain() {
     let speller = byte_level(vec![b"a".to_vec(), vec![0xE2], vec![0x82, 0xAC], vec![0xFF]]);
     assert_eq!(pieces(&speller, &[], &[0, 1, 2, 0]), ["a", "", "€", "a", ""]);
-    assert_eq!(pieces(&speller, &[], &[0, 1]), ["a", "", "\u{FFFD}"], "what never becomes a character is told at the end");
+    assert_eq!(
+        pieces(&speller, &[], &[0, 1]),
+        ["a", "", "\u{FFFD}"],
+        "what never becomes a character is told at the end"
+    );
     assert_eq!(pieces(&speller, &[], &[3, 0]), ["", "\u{FFFD}a", ""]);
 }
 
@@ -160,7 +164,11 @@ fn the_stop_string_that_ends_first_wins() {
 fn a_stream_tells_of_its_stop_at_once() {
     let mut stream = Stream::new(with_byte_tokens(vec!["a".to_owned()]), &stops(&["\n"]));
     assert_eq!((stream.push(256), stream.is_stopped()), ("a".to_owned(), false));
-    assert_eq!((stream.push(0x0A), stream.is_stopped()), (String::new(), true), "though another byte could spoil the line's end");
+    assert_eq!(
+        (stream.push(0x0A), stream.is_stopped()),
+        (String::new(), true),
+        "though another byte could spoil the line's end"
+    );
     assert_eq!((stream.push(256), stream.finish()), (String::new(), String::new()));
 }
 

@@ -179,7 +179,12 @@ fn check(options: &DecodeOptions, start: &Start, tokens: &[u32]) -> Result<(), O
     let seeded = options.seed.is_some() || !options.is_sampled();
     rule(seeded, "seed", "none", "sampling needs one; draw a number where none is given")?;
     let longest = start.prompt.len().saturating_add(options.max_new_tokens);
-    rule(options.min_length <= longest, "min_length", options.min_length, "it must be at most the prompt and `max_new_tokens`")?;
+    rule(
+        options.min_length <= longest,
+        "min_length",
+        options.min_length,
+        "it must be at most the prompt and `max_new_tokens`",
+    )?;
     let fits = tokens.len() <= if options.width() == 1 { options.max_new_tokens } else { 0 };
     rule(fits, "tokens", tokens.len(), "there are at most `max_new_tokens`, and none of a beam")
 }

@@ -120,7 +120,12 @@ impl DecodeOptions {
         self.check_search()?;
         self.check_lengths()?;
         let penalty = self.repetition_penalty;
-        rule(penalty.is_finite() && penalty > 0.0, "repetition_penalty", penalty, "it must be a finite number above 0")?;
+        rule(
+            penalty.is_finite() && penalty > 0.0,
+            "repetition_penalty",
+            penalty,
+            "it must be a finite number above 0",
+        )?;
         let empty = self.stop_strings.iter().any(String::is_empty);
         rule(!empty, "stop_strings", "a list with an empty string", "each must hold at least one character")?;
         let drafts = self.draft == 0 || self.width() == 1;

@@ -91,7 +91,8 @@ impl Urn {
 
     /// The token that this seed draws at this step; `None` from an empty urn.
     pub(super) fn draw(&self, seed: u64, step: usize) -> Option<u32> {
-        let mut left = uniform(seed, step as u64) * self.candidates.iter().map(|candidate| f64::from(candidate.weight)).sum::<f64>();
+        let mut left = uniform(seed, step as u64)
+            * self.candidates.iter().map(|candidate| f64::from(candidate.weight)).sum::<f64>();
         for candidate in &self.candidates {
             left -= f64::from(candidate.weight);
             if left < 0.0 {

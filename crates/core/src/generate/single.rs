@@ -32,7 +32,16 @@ impl Single {
             end = watch.end(token, at + 1, options);
         }
         let certain = tokens.len();
-        Single { prompt: start.prompt.len(), certain, kept: 0, tokens, watch, logs: Vec::new(), log_probability: 0.0, end }
+        Single {
+            prompt: start.prompt.len(),
+            certain,
+            kept: 0,
+            tokens,
+            watch,
+            logs: Vec::new(),
+            log_probability: 0.0,
+            end,
+        }
     }
 
     pub(super) fn want(&self) -> Want<'_> {

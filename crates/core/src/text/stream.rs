@@ -11,10 +11,13 @@ const REPLACEMENT: char = '\u{FFFD}';
 /// Tokens whose text is made again for each new one, at least; the tokens before them are forgotten now and then.
 const CONTEXT: usize = 16;
 
+/// The text of a sequence of ids.
+type Decode = dyn Fn(&[u32]) -> String + Send + Sync;
+
 /// Tells the text of token ids.
 #[derive(Clone)]
 pub struct Speller {
-    decode: Arc<dyn Fn(&[u32]) -> String + Send + Sync>,
+    decode: Arc<Decode>,
     probe: Option<u32>,
 }
 

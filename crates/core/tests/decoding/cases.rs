@@ -104,7 +104,9 @@ fn a_seed_tells_all_draws() {
 #[test]
 fn a_stop_string_ends_a_sequence_whichever_way_it_is_searched() {
     let toy = Toy { stop_tokens: Vec::new(), ..toy() };
-    for (search, draft, stop) in [(Search::Greedy, 0, 2..4), (Search::Greedy, 4, 2..4), (BEAM, 0, 0..1), (DRAWN, 3, 2..4)] {
+    for (search, draft, stop) in
+        [(Search::Greedy, 0, 2..4), (Search::Greedy, 4, 2..4), (BEAM, 0, 0..1), (DRAWN, 3, 2..4)]
+    {
         let plain = DecodeOptions { search, draft, ..DecodeOptions::default() }.seeded(3);
         let text = speller().text(&generate(&toy, &[9], &plain)[0].tokens);
         let returns = plain.width();
@@ -137,7 +139,10 @@ fn broken_logits_are_errors() {
             logits[17] = broken;
             let error = advance_with(&mut begin(&toy(), &[4], &options), &logits).unwrap_err();
             assert_eq!(error, DecodeError::NotFinite { row: 0, token: 17 });
-            assert_eq!(error.to_string(), "the model answered a logit that is not a finite number, at token 17 of row 0");
+            assert_eq!(
+                error.to_string(),
+                "the model answered a logit that is not a finite number, at token 17 of row 0"
+            );
         }
         let error = begin(&toy(), &[4], &options).advance(&mut [0.0; 7]).unwrap_err();
         assert_eq!(error, DecodeError::Shape { expected: VOCABULARY, found: 7 });
@@ -255,5 +260,8 @@ fn every_option_counts_in_the_hash() {
     ];
     let hashes: std::collections::BTreeSet<u64> = others.iter().map(hash).collect();
     assert_eq!(hashes.len(), others.len());
-    assert_eq!(hash(&DecodeOptions { repetition_penalty: -0.0, ..base() }), hash(&DecodeOptions { repetition_penalty: 0.0, ..base() }));
+    assert_eq!(
+        hash(&DecodeOptions { repetition_penalty: -0.0, ..base() }),
+        hash(&DecodeOptions { repetition_penalty: 0.0, ..base() })
+    );
 }

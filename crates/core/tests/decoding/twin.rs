@@ -60,7 +60,7 @@ fn is_allowed(history: &[u32], made: usize, token: u32, options: &DecodeOptions)
         let last = &sequence[sequence.len() - n..];
         history.windows(n).any(|window| window == last)
     };
-    !is_repeated && !options.banned.contains(&token) && !(is_early && options.stop_tokens.contains(&token))
+    !(is_repeated || options.banned.contains(&token) || is_early && options.stop_tokens.contains(&token))
 }
 
 /// A toy, its prompt, and options without a search.
