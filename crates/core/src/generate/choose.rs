@@ -4,7 +4,7 @@ use super::adjust::{Seen, adjust};
 use super::numbers::{Ranked, Top, index_of_largest, log_softmax};
 use super::options::DecodeOptions;
 use super::outcome::{DecodeError, TokenLog};
-use super::sample::Urn;
+use super::sample::{Weigher, draw};
 use std::sync::Arc;
 
 /// Working memory. A clone has none of its own yet.
@@ -13,7 +13,7 @@ pub(super) struct Desk {
     pub(super) seen: Seen,
     pub(super) top: Top,
     pub(super) logs: Logs,
-    urn: Urn,
+    weigher: Weigher,
 }
 
 impl Clone for Desk {
@@ -37,8 +37,8 @@ impl Desk {
         adjust(logits, history, made, options, &mut self.seen);
         let token = match options.seed.filter(|_| options.is_sampled()) {
             Some(seed) => {
-                self.urn.fill(logits, &options.search);
-                self.urn.draw(seed, made)
+                self.weigher.weigh(logits, &options.search);
+                draw(logits, seed, made)
             }
             None => index_of_largest(logits).map(|token| token as u32),
         };

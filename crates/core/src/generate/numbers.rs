@@ -4,15 +4,35 @@ use super::outcome::DecodeError;
 use std::cmp::Ordering;
 
 /// Values that are looked at together.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
+
+/// Whether a test holds for any value, without a branch for each.
+#[inline]
+pub(super) fn any(values: &[f32], test: impl Fn(f32) -> bool) -> bool {
+    values.iter().fold(false, |any, &value| any | test(value))
+}
+
+/// Visits the chunks that hold a value for which a test holds, with where they stand.
+#[inline]
+pub(super) fn visit(values: &[f32], test: impl Fn(f32) -> bool, mut take: impl FnMut(usize, &[f32])) {
+    // The length of a chunk is known when it is compiled; that of the rest is not.
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for (chunk, at) in chunks.iter().zip((0..).step_by(LANES)) {
+        if any(chunk, &test) {
+            take(at, chunk);
+        }
+    }
+    if any(rest, &test) {
+        take(chunks.len() * LANES, rest);
+    }
+}
 
 /// Checks that a row holds finite numbers.
 ///
 /// # Errors
 /// [`DecodeError::NotFinite`] with the first that is not.
 pub(super) fn check_finite(values: &[f32], row: usize) -> Result<(), DecodeError> {
-    // Without a branch for each value.
-    if values.iter().fold(true, |finite, value| finite & value.is_finite()) {
+    if !any(values, |value| !value.is_finite()) {
         return Ok(());
     }
     let token = values.iter().position(|value| !value.is_finite()).unwrap_or(0);
@@ -34,7 +54,12 @@ pub(super) fn largest(values: &[f32]) -> f32 {
 /// The index of the largest value, the first of equal ones; `None` if all are −∞.
 pub(super) fn index_of_largest(values: &[f32]) -> Option<usize> {
     let top = largest(values);
-    values.iter().position(|&value| value == top && value > f32::NEG_INFINITY)
+    if top == f32::NEG_INFINITY {
+        return None;
+    }
+    let (chunks, _) = values.as_chunks::<LANES>();
+    let before = chunks.iter().take_while(|chunk| !any(*chunk, |value| value == top)).count() * LANES;
+    values[before..].iter().position(|&value| value == top).map(|at| before + at)
 }
 
 /// The sum, in double precision.
@@ -120,12 +145,14 @@ impl Top {
 
     /// Looks at values, each plus `add`, that stand from `at` on. −∞ is never kept.
     pub(super) fn show(&mut self, values: &[f32], add: f32, at: usize) {
-        for (chunk, values) in values.chunks(LANES).enumerate() {
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        for (chunk, offset) in chunks.iter().zip((0..).step_by(LANES)) {
             let floor = self.floor;
-            if values.iter().fold(false, |any, value| any | (value + add > floor)) {
-                self.take(values, add, at + chunk * LANES);
+            if any(chunk, |value| value + add > floor) {
+                self.take(chunk, add, at + offset);
             }
         }
+        self.take(rest, add, at + chunks.len() * LANES);
     }
 
     fn take(&mut self, values: &[f32], add: f32, at: usize) {

@@ -4,7 +4,7 @@ use super::adjust::{Seen, adjust, ban_repeated_ngrams, penalise_repeats};
 use super::draft::guess;
 use super::numbers::{Ranked, Top, check_finite, exp, index_of_largest, log_softmax};
 use super::outcome::DecodeError;
-use super::sample::{Urn, uniform};
+use super::sample::{Weigher, draw, uniform};
 use super::{DecodeOptions, Search};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -17,10 +17,11 @@ const OUT: f32 = f32::NEG_INFINITY;
 
 /// The tokens that may be drawn, with probabilities.
 fn drawable(logits: &[f32], temperature: f32, top_k: usize, top_p: f32) -> BTreeMap<u32, f64> {
-    let mut urn = Urn::default();
-    urn.fill(&mut logits.to_vec(), &Search::Sample { temperature, top_k, top_p });
-    let total: f64 = urn.candidates.iter().map(|candidate| f64::from(candidate.weight)).sum();
-    urn.candidates.iter().map(|candidate| (candidate.token, f64::from(candidate.weight) / total)).collect()
+    let mut weights = logits.to_vec();
+    Weigher::default().weigh(&mut weights, &Search::Sample { temperature, top_k, top_p });
+    let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+    let drawable = (0..).zip(weights).filter(|(_, weight)| *weight > 0.0);
+    drawable.map(|(token, weight)| (token, f64::from(weight) / total)).collect()
 }
 
 /// Sorts everything: which tokens make up the nucleus.
@@ -168,15 +169,29 @@ mod sampling {
 
     #[test]
     fn draws_follow_the_probabilities() {
-        let mut urn = Urn::default();
-        urn.fill(&mut [0.1_f32, 0.2, 0.7].map(f32::ln), &Search::Sample { temperature: 1.0, top_k: 0, top_p: 1.0 });
         let mut counts = [0; 3];
-        (0..100_000).for_each(|step| counts[urn.draw(7, step).unwrap() as usize] += 1);
+        (0..100_000).for_each(|step| counts[draw(&[0.1, 0.2, 0.7], 7, step).unwrap() as usize] += 1);
         for (count, share) in counts.into_iter().zip([0.1, 0.2, 0.7]) {
             assert!((f64::from(count) / 100_000.0 - share).abs() < 0.006, "{counts:?}");
         }
+        assert_eq!(draw(&[0.0; 5_000], 7, 0), None);
         let moved = (0..1_000).filter(|&seed| uniform(seed, 1) == uniform(seed + 1, 0)).count();
         assert_eq!(moved, 0, "a seed is no shifted copy of its neighbour");
+    }
+
+    #[test]
+    fn draws_from_a_large_vocabulary_are_those_of_a_plain_walk() {
+        let weights: Vec<f32> = (0..9_000).map(|token| ((token * 7919) % 1_000) as f32 / 1_000.0).collect();
+        let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
+        for step in 0..500 {
+            let wanted = uniform(3, step) * total;
+            let mut above = 0.0;
+            let reached = weights.iter().position(|&weight| {
+                above += f64::from(weight);
+                above > wanted
+            });
+            assert_eq!(draw(&weights, 3, step as usize).map(|token| token as usize), reached);
+        }
     }
 
     proptest! {
