@@ -18,7 +18,6 @@ pub struct Decoding {
     desk: Desk,
     ended: Vec<Generated>,
     is_finished: bool,
-    has_text: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -31,8 +30,8 @@ impl Decoding {
     /// A decoding at its start: the first want is the whole prompt.
     ///
     /// # Errors
-    /// [`OptionError`] for options that break a rule, for sampling without a seed, for an empty prompt or vocabulary, and for a
-    /// `min_length` that the sequence cannot have.
+    /// [`OptionError`] for options that break a rule, for sampling without a seed, for stop strings without the text of tokens, for an
+    /// empty prompt or vocabulary, and for a `min_length` that the sequence cannot have.
     pub fn new(options: Arc<DecodeOptions>, start: Start) -> Result<Decoding, OptionError> {
         Decoding::build(options, start, &[], None)
     }
@@ -67,9 +66,16 @@ impl Decoding {
         speller: Option<Speller>,
     ) -> Result<Decoding, OptionError> {
         check(&options, &start, tokens)?;
-        let text = speller.filter(|_| !options.stop_strings.is_empty());
-        let has_text = text.is_some() || options.stop_strings.is_empty();
-        let watch = Watch { text: text.map(|speller| Stream::new(speller, &options.stop_strings)) };
+        let stops = &options.stop_strings;
+        let text = speller.filter(|_| !stops.is_empty()).map(|speller| Stream::new(speller, stops));
+        let is_readable = text.is_some() || stops.is_empty();
+        rule(
+            is_readable,
+            "stop_strings",
+            stops.len(),
+            "they need the text of tokens; begin with `Decoding::with_text`",
+        )?;
+        let watch = Watch { text };
         let course = match options.search {
             Search::Beam { width, length_penalty, early } if width > 1 => {
                 Course::Beams(Beams::new(Breadth { width, length_penalty, early }, &start, watch))
@@ -77,7 +83,7 @@ impl Decoding {
             _ => Course::Single(Single::new(&start, tokens, watch, &options)),
         };
         let desk = Desk::default();
-        let mut decoding = Decoding { options, start, course, desk, ended: Vec::new(), is_finished: false, has_text };
+        let mut decoding = Decoding { options, start, course, desk, ended: Vec::new(), is_finished: false };
         decoding.settle();
         Ok(decoding)
     }
@@ -99,9 +105,6 @@ impl Decoding {
     pub fn advance(&mut self, logits: &mut [f32]) -> Result<Progress, DecodeError> {
         if self.is_finished {
             return Err(DecodeError::Finished);
-        }
-        if !self.has_text {
-            return Err(DecodeError::NoText);
         }
         let rows: usize = self.wants().map(|want| want.asked()).sum();
         let (expected, found) = (rows.saturating_mul(self.start.vocabulary), logits.len());

@@ -86,7 +86,21 @@ fn log_sum(values: &[f32]) -> (f32, f32) {
     }
     let rest: f64 = rest.iter().map(|&value| f64::from(exp(value - top))).sum();
     let sum = lanes.iter().map(|&lane| f64::from(lane)).sum::<f64>() + rest;
-    (top, sum.ln() as f32)
+    (top, ln(sum) as f32)
+}
+
+/// The natural logarithm of a normal number above 0, to about twelve digits. The standard library's may differ between targets.
+pub(super) fn ln(x: f64) -> f64 {
+    const FRACTION: u64 = (1 << 52) - 1;
+    const ONE: u64 = 1.0_f64.to_bits();
+    let fraction = f64::from_bits(x.to_bits() & FRACTION | ONE);
+    let exponent = (x.to_bits() >> 52) as f64 - 1023.0;
+    let is_large = fraction > std::f64::consts::SQRT_2;
+    let (fraction, exponent) = if is_large { (fraction / 2.0, exponent + 1.0) } else { (fraction, exponent) };
+    // ln f = 2 (z + z³/3 + z⁵/5 + …), with z = (f − 1) / (f + 1) of at most 0.172.
+    let z = (fraction - 1.0) / (fraction + 1.0);
+    let series = (0..8).rev().fold(0.0, |series, term| series * z * z + 1.0 / f64::from(2 * term + 1));
+    exponent * std::f64::consts::LN_2 + 2.0 * z * series
 }
 
 /// Logits → log-probabilities, in place.

@@ -98,9 +98,6 @@ pub enum DecodeError {
     /// Bans, and the n-grams that may not come again, leave no token.
     #[error("the options forbid every token; allow some of `banned`, or raise `no_repeat_ngram`")]
     NothingAllowed,
-    /// Stop strings were asked for, but nothing tells the text of a token.
-    #[error("`stop_strings` need the text of tokens, and this decoding has none")]
-    NoText,
     /// The sequence has ended before.
     #[error("the sequence has ended; nothing was asked for")]
     Finished,

@@ -2,7 +2,7 @@
 
 use super::adjust::{Seen, adjust, ban_repeated_ngrams, penalise_repeats};
 use super::draft::guess;
-use super::numbers::{Ranked, Top, check_finite, exp, index_of_largest, log_softmax};
+use super::numbers::{Ranked, Top, check_finite, exp, index_of_largest, ln, log_softmax};
 use super::outcome::DecodeError;
 use super::sample::{Weigher, draw, uniform};
 use super::{DecodeOptions, Search};
@@ -50,6 +50,14 @@ mod numbers {
             assert!((found / right - 1.0).abs() < 2.4e-7, "e^{x} = {right}, not {found}");
         }
         assert_eq!((exp(0.0), exp(-87.5), exp(-1e30), exp(OUT)), (1.0, 0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn logarithms_are_right_to_twelve_digits() {
+        for step in 0..200_000 {
+            let x = 1.0 + f64::from(step) * f64::from(step) / 1e5;
+            assert!((ln(x) - x.ln()).abs() < 1e-12 * x.ln().max(1.0), "ln {x}");
+        }
     }
 
     #[test]
