@@ -14,6 +14,7 @@ mod dialogue;
 mod embedded;
 mod engine;
 mod error;
+pub mod generate;
 mod isolate;
 mod model;
 mod options;

@@ -10,8 +10,11 @@
 
 mod engine;
 mod fused;
+mod generator;
+mod interpret;
 mod packed;
 #[cfg(feature = "onnx")]
 mod padded;
 
 pub use engine::{CpuEngine, CpuPlan};
+pub use generator::{CpuGenerator, CpuGeneratorPlan};

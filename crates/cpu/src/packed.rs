@@ -4,7 +4,10 @@ use grice_kernels::{
     AttentionShape, Isa, LayerNorm, PackedLinear, Relative, RotaryTable, Rounding, ScoreBias, ShapeError, WeightData,
     WeightPart,
 };
-use grice_model::{EngineError, HeadPlan, Linear, Lookup, Parts, Precision, Program, Scores, Steps, Values};
+use grice_model::{
+    Embedding, EngineError, Generator, GeneratorParts, GeneratorSteps, HeadPlan, Linear, Lookup, Parts, Precision,
+    Program, Scores, Steps, Values,
+};
 
 /// The steps of a program and their weights.
 pub(crate) struct Packed {
@@ -12,11 +15,28 @@ pub(crate) struct Packed {
     pub(crate) isa: Isa,
     pub(crate) steps: Steps,
     pub(crate) lookup: Lookup,
+    pub(crate) parts: PackedParts,
+    /// Where it is no dense layers.
+    pub(crate) head: Option<HeadPlan>,
+}
+
+/// The steps of a generator and their weights.
+pub(crate) struct PackedGenerator {
+    /// What the weights are packed for.
+    pub(crate) isa: Isa,
+    pub(crate) steps: GeneratorSteps,
+    /// The tables of the encoder.
+    pub(crate) source: Option<Lookup>,
+    /// The tables of the decoder.
+    pub(crate) lookup: Lookup,
+    pub(crate) parts: PackedParts,
+}
+
+/// What steps name by number.
+pub(crate) struct PackedParts {
     pub(crate) linears: Vec<PackedLinear>,
     pub(crate) norms: Vec<LayerNorm>,
     pub(crate) attentions: Vec<Attention>,
-    /// Where it is no dense layers.
-    pub(crate) head: Option<HeadPlan>,
 }
 
 /// An attention as its kernel takes it.
@@ -33,16 +53,45 @@ impl Packed {
         let longest = program.longest();
         let (steps, parts) = program.into_steps(labels);
         let head = parts.head.as_ref().map(|head| head.plan(steps.hidden, labels)).transpose()?;
-        let target = Target { isa, rounding: rounding_for(&parts) };
-        let unfit = |error: ShapeError| EngineError::Plan(error.to_string());
-        let Parts { mut embedding, linears, norms, attentions, .. } = parts;
-        embedding.projection = None;
+        let Parts { embedding, linears, norms, attentions, .. } = parts;
+        let parts = PackedParts::new(isa, linears, norms, attentions)?;
+        Ok(Packed { isa, steps, lookup: lookup(embedding, longest)?, parts, head })
+    }
+}
+
+impl PackedGenerator {
+    /// As [`Packed::new`].
+    pub(crate) fn new(generator: Generator, isa: Isa) -> Result<PackedGenerator, EngineError> {
+        let (longest, longest_source) = (generator.longest(), generator.longest_source());
+        let (steps, parts) = generator.into_steps();
+        let GeneratorParts { source, decoder, linears, norms, attentions } = parts;
+        let parts = PackedParts::new(isa, linears, norms, attentions)?;
+        let source = source.map(|embedding| lookup(embedding, longest_source)).transpose()?;
+        Ok(PackedGenerator { isa, steps, source, lookup: lookup(decoder, longest)?, parts })
+    }
+}
+
+impl PackedParts {
+    fn new(
+        isa: Isa,
+        linears: Vec<Vec<Linear>>,
+        norms: Vec<LayerNorm>,
+        attentions: Vec<Scores>,
+    ) -> Result<PackedParts, EngineError> {
+        let target = Target { isa, rounding: rounding_for(&linears) };
         let linears = linears.into_iter().map(|parts| target.pack(&parts)).collect::<Result<_, _>>().map_err(unfit)?;
         let attentions = attentions.into_iter().map(|scores| target.attention(&scores)).collect::<Result<_, _>>();
-        let attentions = attentions.map_err(unfit)?;
-        let lookup = Lookup::new(embedding).map_err(unfit)?.up_to(longest);
-        Ok(Packed { isa, steps, lookup, linears, norms, attentions, head })
+        Ok(PackedParts { linears, norms, attentions: attentions.map_err(unfit)? })
     }
+}
+
+fn lookup(mut embedding: Embedding, longest: Option<usize>) -> Result<Lookup, EngineError> {
+    embedding.projection = None;
+    Ok(Lookup::new(embedding).map_err(unfit)?.up_to(longest))
+}
+
+fn unfit(error: ShapeError) -> EngineError {
+    EngineError::Plan(error.to_string())
 }
 
 /// What weights are packed for.
@@ -54,9 +103,8 @@ struct Target {
 
 /// Stepwise where any layer rounds what it is given to bytes: then a difference in the last bit before it would be a whole byte after it,
 /// and the browser's verdict another than this one's.
-fn rounding_for(parts: &Parts) -> Rounding {
-    let mut linears = parts.linears.iter().flatten();
-    let is_int8 = linears.any(|linear| linear.weights.precision() == Precision::Int8);
+fn rounding_for(linears: &[Vec<Linear>]) -> Rounding {
+    let is_int8 = linears.iter().flatten().any(|linear| linear.weights.precision() == Precision::Int8);
     if is_int8 { Rounding::Stepwise } else { Rounding::Fused }
 }
 

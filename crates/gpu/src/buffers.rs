@@ -54,7 +54,7 @@ impl Capacity {
 
 /// The most tokens whose widest matrix fits a binding of so many bytes, were each a sequence.
 pub(crate) fn tokens_max(model: &Model, binding_bytes_max: u64) -> usize {
-    let one = Extent { tokens: 1, sequences: 1, pairs: 1 };
+    let one = Extent { tokens: 1, sequences: 1, pairs: 1, source_pairs: 0 };
     let widest = slot_bytes(model, &one).into_iter().map(|(_, bytes)| bytes).max().unwrap_or(1).max(1);
     usize::try_from(binding_bytes_max / widest).unwrap_or(usize::MAX).min(TOKENS_MAX)
 }
@@ -72,7 +72,7 @@ fn slot_bytes(model: &Model, extent: &Extent) -> Vec<(Slot, u64)> {
 
 /// Bytes of every buffer for a capacity, on the device and for the way there and back.
 pub(crate) fn plan_arenas(model: &Model, capacity: &Capacity) -> BTreeMap<Arena, u64> {
-    let extent = Extent { tokens: capacity.tokens, sequences: capacity.rows, pairs: 0 };
+    let extent = Extent { tokens: capacity.tokens, sequences: capacity.rows, ..Extent::default() };
     let (tokens, rows) = (capacity.tokens as u64, capacity.rows as u64);
     let blocks = tokens / BLOCK_QUERIES as u64 + 2 * rows;
     let mut arenas = BTreeMap::from([

@@ -35,7 +35,7 @@ pub(crate) fn write_rows(plan: &Inner, buffers: &Buffers, ids: &[u32], cu_seqlen
         queue.write_buffer(buffers.arena(Arena::Scales)?, 0, bytemuck::cast_slice(&of_tokens));
     }
     if embedding.positions.is_some() {
-        let places = plan.lookup.places(ids, cu_seqlens);
+        let places = plan.lookup.places(ids, cu_seqlens, &[]);
         queue.write_buffer(buffers.arena(Arena::Places)?, 0, bytemuck::cast_slice(&places));
     }
     Ok(())

@@ -22,7 +22,7 @@ pub(crate) struct Geometry {
 impl Geometry {
     /// Its sizes.
     pub(crate) fn extent(&self) -> Extent {
-        Extent { tokens: self.tokens, sequences: self.rows(), pairs: self.pairs }
+        Extent { tokens: self.tokens, sequences: self.rows(), pairs: self.pairs, source_pairs: 0 }
     }
 
     /// Of sequences by their offsets, `[rows + 1]`, the first of them 0.

@@ -39,5 +39,5 @@ pub use linear::Epilogue;
 pub use memory::release_free_memory;
 pub use packed::{PackedLinear, WeightData, WeightPart};
 pub use pool::Pool;
-pub use rotary::{Rotary, RotaryTable};
+pub use rotary::{Rotary, RotaryScaling, RotaryTable};
 pub use rounding::Rounding;

@@ -17,6 +17,32 @@ pub struct Rotary {
     pub columns: usize,
     /// The longest sequence that there are angles for.
     pub positions: usize,
+    /// How the pairs' frequencies are changed for longer sequences.
+    pub scaling: RotaryScaling,
+}
+
+/// What models divide the frequencies by that were made to read longer sequences than they began with.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum RotaryScaling {
+    /// Nothing.
+    #[default]
+    None,
+    /// All by the same factor (Chen et al., 2023).
+    Linear {
+        /// The factor.
+        factor: f32,
+    },
+    /// Low frequencies by a factor, high ones by nothing, and those between by something between: LLaMA 3.1's.
+    Llama3 {
+        /// The factor of low frequencies.
+        factor: f32,
+        /// Frequencies are low that turn less often than this within `positions`.
+        low: f32,
+        /// Frequencies are high that turn more often than this within `positions`.
+        high: f32,
+        /// The longest sequence before.
+        positions: f32,
+    },
 }
 
 /// The cosines and sines of all angles.
@@ -28,10 +54,15 @@ pub struct RotaryTable {
 }
 
 impl Rotary {
+    /// As most models have it: frequencies are as they are.
+    pub fn plain(base: f32, columns: usize, positions: usize) -> Rotary {
+        Rotary { base, columns, positions, scaling: RotaryScaling::None }
+    }
+
     /// The angle of a pair at a position.
     pub fn angle(&self, position: usize, pair: usize) -> f32 {
         let power = -2.0 * pair as f64 / self.columns as f64;
-        position as f32 * f64::from(self.base).powf(power) as f32
+        position as f32 * self.scaling.apply(f64::from(self.base).powf(power) as f32)
     }
 
     /// Its cosines and sines.
@@ -57,6 +88,27 @@ impl Rotary {
     }
 }
 
+impl RotaryScaling {
+    /// A frequency, changed.
+    fn apply(self, frequency: f32) -> f32 {
+        match self {
+            RotaryScaling::None => frequency,
+            RotaryScaling::Linear { factor } => frequency / factor,
+            RotaryScaling::Llama3 { factor, low, high, positions } => {
+                let turns = positions * frequency / std::f32::consts::TAU;
+                if turns < low {
+                    frequency / factor
+                } else if turns > high {
+                    frequency
+                } else {
+                    let share = (turns - low) / (high - low);
+                    (1.0 - share) * frequency / factor + share * frequency
+                }
+            }
+        }
+    }
+}
+
 impl RotaryTable {
     /// `[positions, 2, columns / 2]`: of each position the cosines, then the sines.
     pub fn values(&self) -> &[f32] {
@@ -76,12 +128,12 @@ impl RotaryTable {
 
 impl Kernels {
     /// Turns in place `heads` heads of `head_dim` columns in every row of `x`, from column `offset` on; rows are `stride` apart. Rows are
-    /// tokens; sequence s is the rows `cu_seqlens[s]..cu_seqlens[s + 1]`, and positions count from its first. The same bits on every
-    /// instruction set.
+    /// tokens; sequence s is the rows `cu_seqlens[s]..cu_seqlens[s + 1]`, and positions count from its first row's, which is `starts[s]`, or
+    /// 0 where `starts` is empty. The same bits on every instruction set.
     ///
     /// # Errors
-    /// A matrix that is not so large, heads with fewer columns than turn, `cu_seqlens` that does not rise from 0, or a sequence
-    /// longer than there are positions.
+    /// A matrix that is not so large, heads with fewer columns than turn, `cu_seqlens` that does not rise from 0, another number of starts
+    /// than sequences, or a sequence longer than there are positions.
     #[allow(clippy::too_many_arguments, reason = "a matrix, its heads and its sequences")]
     pub fn rotate(
         &self,
@@ -91,13 +143,19 @@ impl Kernels {
         heads: usize,
         head_dim: usize,
         cu_seqlens: &[u32],
+        starts: &[u32],
         table: &RotaryTable,
     ) -> Result<(), ShapeError> {
         let malformed = |what, rule| Err(ShapeError::Malformed { what, rule });
         if cu_seqlens.first() != Some(&0) || cu_seqlens.windows(2).any(|pair| pair[0] >= pair[1]) {
             return malformed("cu_seqlens", "must begin with 0 and rise");
         }
-        if cu_seqlens.windows(2).any(|pair| (pair[1] - pair[0]) as usize > table.rotary.positions) {
+        if !starts.is_empty() && starts.len() + 1 != cu_seqlens.len() {
+            return malformed("starts", "must be one for each sequence, or none");
+        }
+        let start_of = |sequence: usize| starts.get(sequence).map_or(0, |&start| start as usize);
+        let end_of = |(sequence, pair): (usize, &[u32])| start_of(sequence) + (pair[1] - pair[0]) as usize;
+        if cu_seqlens.windows(2).enumerate().map(end_of).any(|end| end > table.rotary.positions) {
             return malformed("cu_seqlens", "must not have a sequence longer than the rotary positions");
         }
         let columns = ShapeError::product("heads · head_dim", heads, head_dim)?;
@@ -114,7 +172,7 @@ impl Kernels {
             let x = unsafe { parts.part(rows.start * stride, rows.len() * stride) };
             for (token, row) in rows.zip(x.chunks_exact_mut(stride)) {
                 let sequence = cu_seqlens.partition_point(|&start| start as usize <= token) - 1;
-                let position = token - cu_seqlens[sequence] as usize;
+                let position = start_of(sequence) + token - cu_seqlens[sequence] as usize;
                 for head in row[offset..offset + columns].chunks_exact_mut(head_dim) {
                     table.turn(position, head);
                 }
@@ -131,6 +189,18 @@ mod tests {
 
     /// The rounding of two products and their sum, of numbers below 1.
     const TOLERANCE: f32 = 3e-7;
+    /// Pairs and their frequencies.
+    const LLAMA3: [(usize, f32); 9] = [
+        (0, 1.000000000e+00),
+        (5, 1.286873734e-01),
+        (14, 3.211445995e-03),
+        (15, 1.371893568e-03),
+        (16, 5.248461610e-04),
+        (17, 1.785078128e-04),
+        (18, 7.784655274e-05),
+        (20, 3.428102196e-05),
+        (31, 3.767322690e-07),
+    ];
 
     fn check(rotary: Rotary, lengths: &[u32], heads: usize, head_dim: usize) {
         let mut cu_seqlens = vec![0];
@@ -145,7 +215,7 @@ mod tests {
             for threads in [1, 3] {
                 let mut out = x.clone();
                 let kernels = Kernels::with_isa(isa, threads);
-                kernels.rotate(&mut out, stride, offset, heads, head_dim, &cu_seqlens, &table).unwrap();
+                kernels.rotate(&mut out, stride, offset, heads, head_dim, &cu_seqlens, &[], &table).unwrap();
                 for (got, expected) in out.iter().zip(&expected) {
                     assert!((got - expected).abs() <= TOLERANCE, "{}: {got}, not {expected}", isa.name());
                 }
@@ -157,27 +227,54 @@ mod tests {
 
     #[test]
     fn meets_the_reference() {
-        let rotary = Rotary { base: 10_000.0, columns: 8, positions: 200 };
+        let rotary = Rotary::plain(10_000.0, 8, 200);
         check(rotary, &[1], 1, 8);
         check(rotary, &[5, 1, 200], 3, 8);
         check(rotary, &[70, 3], 2, 11);
-        check(Rotary { base: 160_000.0, columns: 64, positions: 64 }, &[64, 2], 2, 64);
-        check(Rotary { base: 3.0, columns: 2, positions: 9 }, &[9], 1, 4);
+        check(Rotary::plain(160_000.0, 64, 64), &[64, 2], 2, 64);
+        check(Rotary::plain(3.0, 2, 9), &[9], 1, 4);
+        check(Rotary { scaling: RotaryScaling::Linear { factor: 8.0 }, ..rotary }, &[200], 1, 8);
+    }
+
+    /// A sequence in two calls turns as in one.
+    #[test]
+    fn begins_where_it_is_told() {
+        let table = Rotary::plain(10_000.0, 4, 30).table().unwrap();
+        let x: Vec<f32> = (0..30 * 4).map(|i| (i % 7) as f32 - 3.0).collect();
+        let (mut whole, mut parts) = (x.clone(), x);
+        let kernels = Kernels::new(1);
+        kernels.rotate(&mut whole, 4, 0, 1, 4, &[0, 30], &[], &table).unwrap();
+        kernels.rotate(&mut parts[..44], 4, 0, 1, 4, &[0, 11], &[0], &table).unwrap();
+        kernels.rotate(&mut parts[44..], 4, 0, 1, 4, &[0, 19], &[11], &table).unwrap();
+        assert_eq!(whole, parts);
+        assert!(kernels.rotate(&mut parts[44..], 4, 0, 1, 4, &[0, 19], &[12], &table).is_err());
+        assert!(kernels.rotate(&mut parts[44..], 4, 0, 1, 4, &[0, 19], &[1, 2], &table).is_err());
+    }
+
+    /// transformers' `llama3` frequencies for base 500,000, heads of 64 columns, factor 8, 1 to 4 turns and 8,192 positions.
+    #[test]
+    fn scales_frequencies_as_transformers_does() {
+        let scaling = RotaryScaling::Llama3 { factor: 8.0, low: 1.0, high: 4.0, positions: 8192.0 };
+        let rotary = Rotary { scaling, ..Rotary::plain(500_000.0, 64, 10) };
+        for (pair, expected) in LLAMA3 {
+            let got = rotary.angle(1, pair);
+            assert!((got - expected).abs() <= 1e-6 * expected, "{pair}: {got}, not {expected}");
+        }
     }
 
     /// A quarter turn takes (1, 0) to (0, 1).
     #[test]
     fn turns_the_usual_way() {
-        let rotary = Rotary { base: 10_000.0, columns: 2, positions: 2 };
+        let rotary = Rotary::plain(10_000.0, 2, 2);
         let mut x = [5.0, 6.0, 1.0, 0.0];
-        Kernels::new(1).rotate(&mut x, 2, 0, 1, 2, &[0, 2], &rotary.table().unwrap()).unwrap();
+        Kernels::new(1).rotate(&mut x, 2, 0, 1, 2, &[0, 2], &[], &rotary.table().unwrap()).unwrap();
         assert_eq!(x[..2], [5.0, 6.0], "position 0 does not turn");
         assert_eq!(x[2..], [1f64.cos() as f32, 1f64.sin() as f32]);
     }
 
     #[test]
     fn refuses_what_does_not_fit() {
-        let rotary = Rotary { base: 10_000.0, columns: 4, positions: 3 };
+        let rotary = Rotary::plain(10_000.0, 4, 3);
         for wrong in [
             Rotary { columns: 3, ..rotary },
             Rotary { columns: 0, ..rotary },
@@ -190,7 +287,7 @@ mod tests {
         }
         let table = rotary.table().unwrap();
         let rotate = |len: usize, stride, offset, heads, head_dim, cu: &[u32]| {
-            Kernels::new(1).rotate(&mut vec![0.0; len], stride, offset, heads, head_dim, cu, &table).is_ok()
+            Kernels::new(1).rotate(&mut vec![0.0; len], stride, offset, heads, head_dim, cu, &[], &table).is_ok()
         };
         assert!(rotate(20, 10, 2, 2, 4, &[0, 2]) && rotate(0, 10, 2, 2, 4, &[0]));
         assert!(!rotate(20, 10, 3, 2, 4, &[0, 2]) && !rotate(19, 10, 2, 2, 4, &[0, 2]));

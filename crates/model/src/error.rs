@@ -32,6 +32,9 @@ pub enum Error {
     /// A file of a compiled program cannot be used.
     #[error("the compiled program cannot be used: {0}")]
     Program(String),
+    /// A folder of a model that writes text cannot be used.
+    #[error("the checkpoint cannot be used: {0}")]
+    Checkpoint(String),
     /// The file is not ONNX, or is cut short.
     #[error("the ONNX file cannot be read ({0}); it may be truncated or not ONNX at all")]
     OnnxSyntax(String),

@@ -5,6 +5,7 @@
 #[cfg(feature = "onnx")]
 mod attributes;
 mod batch;
+mod checkpoint;
 #[cfg(feature = "onnx")]
 mod contrib;
 mod encoding;
@@ -19,6 +20,7 @@ mod fold;
 mod framework;
 #[cfg(feature = "onnx")]
 mod fuse;
+mod generator;
 mod head;
 #[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "the importer uses the rest"))]
 mod lengths;
@@ -31,6 +33,7 @@ mod network;
 mod observe;
 #[cfg(feature = "onnx")]
 mod onnx;
+mod pass;
 #[cfg(feature = "onnx")]
 mod prepare;
 mod program;
@@ -40,6 +43,7 @@ mod proto;
 mod quantizers;
 #[cfg(feature = "onnx")]
 mod rewrite;
+mod safetensors;
 mod steps;
 mod stored;
 mod threshold;
@@ -47,10 +51,12 @@ mod trace;
 mod weights;
 
 pub use batch::{Batch, FixedAxes, MASKED, Padded};
+pub use checkpoint::{Checkpoint, Folder, GenerationDefaults};
 pub use encoding::{BOM, utf16_hint, without_bom};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::{Error, Result};
 pub use family::{Family, positions_begin_later};
+pub use generator::Generator;
 pub use head::{HeadGraph, HeadPlan, HeadRunner};
 pub use lengths::{Lengths, Proof};
 pub use logits::Logits;
@@ -60,14 +66,18 @@ pub use maxim::{Maxim, PerMaxim};
 pub use network::{Network, NodeSummary};
 #[cfg(feature = "onnx")]
 pub use observe::Observed;
+pub use pass::{GeneratorEngine, NewSource, Page, Pass, Past, SourcePast, pages_of};
 #[cfg(feature = "onnx")]
 pub use prepare::{ReadBeside, embed_external, external_files};
 pub use program::{
     Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Place, Positions, Program, Relative,
     ScorePositions, Scores, Sees, Stack, Unfused, numbers_of,
 };
-pub use steps::{Action, Extent, Op, Operand, Parts, Rows, Slot, Step, Steps, Then, Unsound};
-pub use stored::{ProgramOrigin, Source, StoredFile};
+pub use safetensors::Source;
+pub use steps::{
+    Action, Extent, GeneratorParts, GeneratorSteps, Memory, Op, Operand, Parts, Rows, Slot, Step, Steps, Then, Unsound,
+};
+pub use stored::{ProgramOrigin, StoredFile};
 pub use threshold::{THRESHOLD_EXPECTED, is_threshold, is_violated};
 pub use trace::{Span, Trace, record_step};
 pub use weights::{Along, Linear, Matrix, Values};

@@ -69,26 +69,42 @@ impl Lookup {
     /// # Errors
     /// [`EngineError::Positions`] or [`EngineError::TokenId`].
     pub fn check(&self, batch: &crate::Batch) -> Result<(), EngineError> {
-        let rows = self.words.rows();
-        if let Some(&id) = batch.ids().iter().find(|&&id| id as usize >= rows) {
-            return Err(EngineError::TokenId { id, rows });
-        }
-        let rows = self.positions.as_ref().map(|positions| positions.tokens_max);
-        let Some(positions) = rows.into_iter().chain(self.tokens_max).min() else { return Ok(()) };
+        self.check_ids(batch.ids())?;
+        let Some(positions) = self.longest() else { return Ok(()) };
         match (0..batch.rows()).map(|row| batch.sequence(row).len()).max() {
             Some(tokens) if tokens > positions => Err(EngineError::Positions { tokens, positions }),
             _ => Ok(()),
         }
     }
 
+    /// The longest sequence, where that is bounded.
+    pub fn longest(&self) -> Option<usize> {
+        let rows = self.positions.as_ref().map(|positions| positions.tokens_max);
+        rows.into_iter().chain(self.tokens_max).min()
+    }
+
+    /// Says whether every id has a row of words.
+    ///
+    /// # Errors
+    /// [`EngineError::TokenId`].
+    pub fn check_ids(&self, ids: &[u32]) -> Result<(), EngineError> {
+        let rows = self.words.rows();
+        match ids.iter().find(|&&id| id as usize >= rows) {
+            Some(&id) => Err(EngineError::TokenId { id, rows }),
+            None => Ok(()),
+        }
+    }
+
     /// Which row each token takes of the position table, counted from the lowest that any token takes; none where there is no table.
-    /// `cu_seqlens` as in [`Batch::cu_seqlens`](crate::Batch::cu_seqlens).
-    pub fn places(&self, ids: &[u32], cu_seqlens: &[u32]) -> Vec<u32> {
+    /// `cu_seqlens` as in [`Batch::cu_seqlens`](crate::Batch::cu_seqlens); `starts` are the positions of the sequences' first tokens, none
+    /// where all are 0.
+    pub fn places(&self, ids: &[u32], cu_seqlens: &[u32], starts: &[u32]) -> Vec<u32> {
         let Some(positions) = &self.positions else { return Vec::new() };
         let mut places = Vec::with_capacity(ids.len());
-        for ends in cu_seqlens.windows(2) {
+        for (sequence, ends) in cu_seqlens.windows(2).enumerate() {
+            let start = starts.get(sequence).copied().unwrap_or(0);
             match positions.uncounted {
-                None => places.extend(0..ends[1] - ends[0]),
+                None => places.extend(start..start + ends[1] - ends[0]),
                 Some(uncounted) => {
                     let mut counted = 0;
                     places.extend(ids[ends[0] as usize..ends[1] as usize].iter().map(|&id| {
@@ -102,7 +118,7 @@ impl Lookup {
         places
     }
 
-    /// Sums of rows, `[tokens, columns]`, before the norm. `cu_seqlens` as in [`Batch::cu_seqlens`](crate::Batch::cu_seqlens).
+    /// Sums of rows, `[tokens, columns]`, before the norm. `cu_seqlens` and `starts` as in [`Lookup::places`].
     ///
     /// # Errors
     /// An id or position beyond its table, or `out` of another length.
@@ -111,9 +127,10 @@ impl Lookup {
         kernels: &Kernels,
         ids: &[u32],
         cu_seqlens: &[u32],
+        starts: &[u32],
         out: &mut [f32],
     ) -> Result<(), ShapeError> {
-        let mut positions = self.places(ids, cu_seqlens);
+        let mut positions = self.places(ids, cu_seqlens, starts);
         let first = self.positions.as_ref().map_or(0, |positions| positions.first as u32);
         positions.iter_mut().for_each(|place| *place += first);
         let rows = grice_kernels::Embedding {

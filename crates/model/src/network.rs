@@ -1,6 +1,7 @@
 //! A detector's network as engines take it: a fused program, or the graph that did not fuse.
 
-use crate::stored::{ProgramOrigin, Source};
+use crate::safetensors::Source;
+use crate::stored::ProgramOrigin;
 use crate::{Error, FixedAxes, Precision, Program, Proof, Result, Unfused};
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -75,7 +75,7 @@ pub struct Attention {
 }
 
 /// Scaled dot-product attention in `heads` heads.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
     /// How many heads.
     pub heads: usize,
@@ -98,10 +98,14 @@ pub enum Sees {
     All,
     /// Those at most this far to either side.
     Window(usize),
+    /// Its own and those before it, at most this many with its own: what decoders have.
+    Earlier(Option<usize>),
+    /// All of the encoder's: cross-attention.
+    Source,
 }
 
 /// How scores depend on where tokens stand.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum ScorePositions {
     /// Not at all.
     None,
@@ -280,8 +284,9 @@ impl Scores {
     pub fn shape(&self, rounding: Rounding) -> AttentionShape {
         let Scores { heads, key_heads, head_dim, scale, .. } = *self;
         let window = match self.sees {
-            Sees::All => None,
+            Sees::All | Sees::Source => None,
             Sees::Window(window) => Some(window),
+            Sees::Earlier(window) => window,
         };
         AttentionShape { heads, key_heads, head_dim, scale, window, rounding }
     }
@@ -290,15 +295,12 @@ impl Scores {
 impl Program {
     /// Columns of a hidden state.
     pub fn hidden(&self) -> usize {
-        let embedding = &self.encoder.embedding;
-        embedding.projection.as_ref().map_or(embedding.columns(), Linear::outputs)
+        self.encoder.hidden()
     }
 
     /// The most tokens of a sequence, where each position has a row or an angle of its own.
     pub fn longest(&self) -> Option<usize> {
-        let rows = self.encoder.embedding.positions.as_ref().map(Positions::tokens_max);
-        let rotaries = self.encoder.attentions().filter_map(|attention| attention.scores.rotary());
-        rows.into_iter().chain(rotaries.map(|rotary| rotary.positions)).min()
+        self.encoder.longest()
     }
 
     /// How the weights of the encoder's dense layers are stored.
@@ -378,12 +380,24 @@ impl Embedding {
 }
 
 impl Stack {
+    /// Columns of a hidden state.
+    pub fn hidden(&self) -> usize {
+        self.embedding.projection.as_ref().map_or(self.embedding.columns(), Linear::outputs)
+    }
+
+    /// The most tokens of a sequence, where each position has a row or an angle of its own.
+    pub fn longest(&self) -> Option<usize> {
+        let rows = self.embedding.positions.as_ref().map(Positions::tokens_max);
+        let rotaries = self.attentions().filter_map(|attention| attention.scores.rotary());
+        rows.into_iter().chain(rotaries.map(|rotary| rotary.positions)).min()
+    }
+
     /// All dense layers: the embedding's projection, then block after block.
     pub fn linears(&self) -> impl Iterator<Item = &Linear> {
         self.embedding.projection.iter().chain(self.blocks().flat_map(|block| block.body.linears()))
     }
 
-    fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
+    pub(crate) fn linears_mut(&mut self) -> impl Iterator<Item = &mut Linear> {
         let blocks = self.layers.iter_mut().flatten();
         self.embedding.projection.iter_mut().chain(blocks.flat_map(|block| block.body.linears_mut()))
     }
@@ -393,11 +407,8 @@ impl Stack {
         self.layers.iter().flatten()
     }
 
-    fn attentions(&self) -> impl Iterator<Item = &Attention> {
-        self.blocks().filter_map(|block| match &block.body {
-            Body::Attention(attention) => Some(&**attention),
-            Body::FeedForward(_) => None,
-        })
+    pub(crate) fn attentions(&self) -> impl Iterator<Item = &Attention> {
+        self.blocks().filter_map(|block| block.body.attention())
     }
 
     fn feed_forwards(&self) -> impl Iterator<Item = &FeedForward> {
@@ -409,6 +420,14 @@ impl Stack {
 }
 
 impl Body {
+    /// It, if it is an attention.
+    pub(crate) fn attention(&self) -> Option<&Attention> {
+        match self {
+            Body::Attention(attention) => Some(attention),
+            Body::FeedForward(_) => None,
+        }
+    }
+
     fn linears(&self) -> Vec<&Linear> {
         match self {
             Body::Attention(attention) => {

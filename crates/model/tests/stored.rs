@@ -62,7 +62,8 @@ fn a_program_comes_out_as_it_went_in() {
 
 #[test]
 fn damage_is_told_wherever_it_is() {
-    for (name, program) in programs().into_iter().filter(|(name, _)| ["tiny-bert", "mixture"].contains(&name.as_str())) {
+    for (name, program) in programs().into_iter().filter(|(name, _)| ["tiny-bert", "mixture"].contains(&name.as_str()))
+    {
         let (bytes, origin) = (store(&program), origin_of(&program));
         for end in (0..bytes.len()).step_by(997) {
             assert!(restore(&bytes[..end]).is_err(), "{name}: cut at {end}");

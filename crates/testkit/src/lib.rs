@@ -7,6 +7,7 @@ pub mod conformance;
 pub mod encoders;
 pub mod files;
 pub mod fixtures;
+pub mod generators;
 pub mod mixture;
 pub mod operators;
 

@@ -88,7 +88,7 @@ impl Numbers {
 /// The program, in single precision.
 pub fn program() -> Program {
     let numbers = &mut Numbers(7);
-    let rotary = |columns: usize| ScorePositions::Rotary(Rotary { base: 10_000.0, columns, positions: TOKENS_MAX });
+    let rotary = |columns: usize| ScorePositions::Rotary(Rotary::plain(10_000.0, columns, TOKENS_MAX));
     let (near, all) = (Sees::Window(5), Sees::All);
     let embedding = numbers.embedding();
     let bias = numbers.bias();
@@ -217,6 +217,7 @@ fn attend(attention: &Attention, x: &Rows) -> Rows {
             let is_seen = |j: &usize| match sees {
                 Sees::All => true,
                 Sees::Window(window) => i.abs_diff(*j) <= window,
+                Sees::Earlier(_) | Sees::Source => unreachable!("encoders only"),
             };
             let power = |j: usize| {
                 let products = q[i][own.clone()].iter().zip(&k[j][keys.clone()]).map(|(a, b)| a * b);

@@ -1,12 +1,14 @@
-//! A turn → the model's text → token ids, within the model's length.
+//! A turn → the model's text → token ids, within the model's length; and token ids → text, as they come.
 
 mod excerpt;
 mod specials;
+mod stream;
 mod template;
 mod tokenizer;
 mod visible;
 mod window;
 
+pub use stream::{Speller, Stream};
 pub use template::{Rendered, Template};
 pub use tokenizer::Tokenizer;
 pub(crate) use visible::is_blank;

@@ -43,6 +43,11 @@ impl Renamed {
         }
         marked
     }
+
+    /// What the special tokens are called now.
+    pub(super) fn stand_ins(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|token| stand_in(token))
+    }
 }
 
 /// No text holds it.

@@ -1,8 +1,10 @@
-//! Text → token ids, by the `tokenizers` library with the same regex engine on every target.
+//! Text → token ids and back, by the `tokenizers` library with the same regex engine on every target.
 
 use super::specials::{Renamed, put_out_of_reach};
+use super::stream::Speller;
 use crate::{Error, Result};
 use serde::Deserialize;
+use std::sync::Arc;
 use tokenizers::models::ModelWrapper;
 
 /// A tokenizer read from `tokenizer.json`, with its own truncation and padding switched off.
@@ -10,6 +12,8 @@ use tokenizers::models::ModelWrapper;
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     specials: Renamed,
+    /// The ids of renamed special tokens, which the library no longer knows as such.
+    silent: Vec<u32>,
     unknown: Option<u32>,
 }
 
@@ -45,7 +49,8 @@ impl Tokenizer {
         inner.set_encode_special_tokens(true);
         inner.with_truncation(None).map_err(|error| Error::Tokenizer(error.to_string()))?;
         inner.with_padding(None);
-        Ok(Tokenizer { inner, specials, unknown })
+        let silent = specials.stand_ins().filter_map(|token| inner.token_to_id(&token)).collect();
+        Ok(Tokenizer { inner, specials, silent, unknown })
     }
 
     /// A template's text as it must be written for its special tokens to be read as such.
@@ -59,6 +64,26 @@ impl Tokenizer {
     /// [`Error::Tokenizer`] with what the library says.
     pub fn ids(&self, text: &str) -> Result<Vec<u32>> {
         Ok(self.encode(text)?.ids)
+    }
+
+    /// The text of ids. Special tokens and ids that are none are left out; bytes that are no characters become �.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] with what the library says.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        let spoken: Vec<u32> = ids.iter().copied().filter(|id| !self.silent.contains(id)).collect();
+        self.inner.decode(&spoken, true).map_err(|error| Error::Tokenizer(error.to_string()))
+    }
+
+    /// [`Tokenizer::decode`] for streams. What the library refuses to decode has no text.
+    pub fn speller(self: &Arc<Self>) -> Speller {
+        let tokenizer = self.clone();
+        let speller = Speller::new(move |ids| tokenizer.decode(ids).unwrap_or_default());
+        // In a vocabulary without byte tokens it is a token like any other, and changes no text before it.
+        match self.inner.token_to_id("<0xFF>") {
+            Some(probe) => speller.with_probe(probe),
+            None => speller,
+        }
     }
 
     /// One more than the highest id that the tokenizer can produce.

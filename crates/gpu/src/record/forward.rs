@@ -61,6 +61,10 @@ impl StepRun<'_> {
                     record_rotation(self.recording, label, rotary, plan.head_dim, self.geometry, x);
                 }
             }
+            Action::Keep { .. } | Action::AttendKept { .. } => {
+                let reason = "text is generated on the CPU only".to_owned();
+                return Err(GpuError::Lowering { step: label.op.to_owned(), reason });
+            }
             Action::Pick { x, to } => record_gather(self.recording, label, self.view(x), self.view(to)),
             Action::Attend { q, k, v, attention, to } => {
                 let first = q.rows == Rows::Sequences;

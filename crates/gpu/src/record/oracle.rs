@@ -234,7 +234,7 @@ fn rotate_is_the_references() {
         [(vec![0u32, 1], 1, 2, 2), (vec![0, 5, 6, 76], 3, 11, 8), (vec![0, 200, 233], 2, 64, 64)]
     {
         let geometry = Geometry::new(&offsets);
-        let rotary = Rotary { base: 10_000.0, columns, positions: 200 };
+        let rotary = Rotary::plain(10_000.0, columns, 200);
         let width = heads * head_dim;
         let whole = View::whole(arena(Arena::Slot(Slot::Wide)), geometry.tokens, width + 9);
         let x = View { offset: 4, columns: width, ..whole };

@@ -19,8 +19,7 @@ fn activate(x: vec4<f32>) -> vec4<f32> {
             return bounded_tanh(x);
         }
         case 5u: {
-            // Far below zero it is 0; without the bound the exponential would overflow there.
-            return select(x / (1.0 + exp(-max(x, vec4(-80.0)))), vec4(0.0), x < vec4(-80.0));
+            return silu(x);
         }
         default: {
             return x;
@@ -42,6 +41,14 @@ fn gelu_tanh(x: vec4<f32>) -> vec4<f32> {
     let inner = 0.7978845608 * (x + 0.044715 * x * x * x);
     // Far below zero it is 0; without the bound it would be ∞ · 0 there.
     return select(0.5 * x * (1.0 + bounded_tanh(inner)), vec4(0.0), x < vec4(-20.0));
+}
+
+/// x / (1 + e^-x). Beyond 80 the power would come near the end of f32, and the result is x or next to 0.
+fn silu(x: vec4<f32>) -> vec4<f32> {
+    let shared = x / (1.0 + exp(-clamp(x, vec4(-80.0), vec4(80.0))));
+    // Far below zero it is 0, where the bound would leave a share of it.
+    let bounded = select(shared, vec4(0.0), x < vec4(-80.0));
+    return select(bounded, x, x != x);
 }
 
 /// Some drivers compute tanh by exponentials that overflow; beyond 15 it is ±1 in f32.

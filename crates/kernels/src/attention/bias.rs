@@ -14,6 +14,12 @@ pub struct ScoreBias {
     lines: Aligned<f32>,
 }
 
+impl PartialEq for ScoreBias {
+    fn eq(&self, other: &ScoreBias) -> bool {
+        (self.heads, self.reach) == (other.heads, other.reach) && self.lines[..] == other.lines[..]
+    }
+}
+
 /// A head's numbers for one query.
 #[derive(Clone, Copy)]
 pub(super) struct BiasLine<'a> {

@@ -317,7 +317,7 @@ fn attend(
     let width = heads * head_dim;
     if let Some(rotary) = scores.rotary() {
         let table = rotary.table()?;
-        let turn = |rows: &mut [f32]| kernels.rotate(rows, width, 0, heads, head_dim, offsets, &table);
+        let turn = |rows: &mut [f32]| kernels.rotate(rows, width, 0, heads, head_dim, offsets, &[], &table);
         turn(&mut key)?;
         // Token 0 stands where nothing turns.
         if queries == Queries::All {

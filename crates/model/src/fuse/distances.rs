@@ -46,7 +46,7 @@ fn rotary_of(frequencies: &[f32]) -> Option<Rotary> {
     // Bases are whole numbers; the frequencies are rounded.
     let whole = base.round();
     let base = if (base - whole).abs() <= 1e-4 * base { whole } else { base };
-    Some(Rotary { base: base as f32, columns: 2 * count, positions: 0 })
+    Some(Rotary::plain(base as f32, 2 * count, 0))
 }
 
 /// What may be added to scores: values that no input changes, a number for each head and pair of tokens that hangs on their distance alone.

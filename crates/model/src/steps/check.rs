@@ -115,6 +115,7 @@ impl State<'_> {
                 let [_, _, head_dim] = self.attention(attention)?;
                 ensure(x.rows == Rows::Tokens && x.columns.is_multiple_of(head_dim), unlike)
             }
+            Action::Keep { .. } | Action::AttendKept { .. } => Err("an encoder keeps nothing"),
             Action::Attend { q, k, v, attention, to } => {
                 let [heads, key_heads, head_dim] = self.attention(attention)?;
                 let rows = [k.rows, v.rows] == [Rows::Tokens; 2] && q.rows == to.rows;

@@ -8,12 +8,14 @@
 //! asked for, the last attention picks it, and what follows has a row a sequence.
 
 mod check;
+mod generator;
 mod walk;
 
 pub use check::Unsound;
+pub use generator::{GeneratorParts, GeneratorSteps};
 
 use crate::Head;
-use crate::program::{Embedding, ScorePositions, Scores};
+use crate::program::{Embedding, ScorePositions, Scores, Sees};
 use crate::weights::Linear;
 use grice_kernels::{Activation, LayerNorm};
 use serde::{Deserialize, Serialize};
@@ -44,7 +46,8 @@ pub enum Slot {
     Odd,
 }
 
-/// How many rows a matrix has.
+/// How many rows a matrix has. In text generation `Sequences` stands for the tokens that are asked about, which are the last ones of
+/// each sequence: there may be several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rows {
@@ -52,6 +55,16 @@ pub enum Rows {
     Tokens,
     /// One a sequence.
     Sequences,
+}
+
+/// Whose keys and values attention reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Memory {
+    /// Those of the sequence itself, as far as it has got.
+    Own,
+    /// Those that the encoder made of its source.
+    Source,
 }
 
 /// Columns of a matrix in a buffer.
@@ -93,10 +106,13 @@ pub enum Op {
     Kv,
     Query,
     Rotate,
+    Keep,
     Attention,
+    CrossAttention,
     Output,
     FeedForward,
     Head,
+    Words,
 }
 
 /// What an engine is to do. Numbers name parts: [`Parts`] says which.
@@ -163,7 +179,7 @@ pub enum Action {
         /// Which attention's rotary positions.
         attention: usize,
     },
-    /// `to` = the rows of `x` of token 0 of each sequence.
+    /// `to` = the rows of `x` of token 0 of each sequence; in text generation, of the tokens that are asked about.
     Pick {
         /// `[tokens, columns]`.
         x: Operand,
@@ -180,6 +196,31 @@ pub enum Action {
         v: Operand,
         /// Which attention.
         attention: usize,
+        /// As `q`.
+        to: Operand,
+    },
+    /// Puts keys and values into the memory of their sequences.
+    Keep {
+        /// Keys, `[tokens, key_heads · head_dim]`.
+        k: Operand,
+        /// Values, as keys.
+        v: Operand,
+        /// Which attention.
+        attention: usize,
+        /// Where they go: the decoder's layer.
+        cache: usize,
+    },
+    /// `to = softmax(scores · scale) · v` in every sequence and head, with keys and values from memory: the sequence's own, or for
+    /// cross-attention those of its source.
+    AttendKept {
+        /// Queries, `[rows, heads · head_dim]`.
+        q: Operand,
+        /// Whose keys and values.
+        of: Memory,
+        /// Which attention.
+        attention: usize,
+        /// Where they are: the decoder's layer.
+        cache: usize,
         /// As `q`.
         to: Operand,
     },
@@ -250,8 +291,10 @@ pub struct Extent {
     pub tokens: usize,
     /// Sequences.
     pub sequences: usize,
-    /// Pairs of tokens of the same sequence.
+    /// Pairs of a token and a token that it sees, of the same sequence.
     pub pairs: u64,
+    /// Pairs of a token and a token of its source.
+    pub source_pairs: u64,
 }
 
 impl Slot {
@@ -266,6 +309,7 @@ impl Extent {
             tokens: cu_seqlens.last().map_or(0, |&end| end as usize),
             sequences: cu_seqlens.len().saturating_sub(1),
             pairs: cu_seqlens.windows(2).map(|pair| u64::from(pair[1] - pair[0]).pow(2)).sum(),
+            source_pairs: 0,
         }
     }
 
@@ -299,14 +343,15 @@ impl Action {
     /// What it writes, the result last. What is done in place writes nothing new: its buffer stays what it was.
     pub fn writes(&self) -> impl Iterator<Item = Operand> {
         let (room, to) = match *self {
-            Action::Rotate { .. } => (None, None),
+            Action::Rotate { .. } | Action::Keep { .. } => (None, None),
             Action::FeedForward { inner, to, .. } => (Some(inner), Some(to)),
             Action::Embed { to }
             | Action::Product { to, .. }
             | Action::Norm { to, .. }
             | Action::Gate { to, .. }
             | Action::Pick { to, .. }
-            | Action::Attend { to, .. } => (None, Some(to)),
+            | Action::Attend { to, .. }
+            | Action::AttendKept { to, .. } => (None, Some(to)),
         };
         room.into_iter().chain(to)
     }
@@ -320,6 +365,8 @@ impl Action {
                 [Some(x), None, None]
             }
             Action::Attend { q, k, v, .. } => [Some(q), Some(k), Some(v)],
+            Action::Keep { k, v, .. } => [Some(k), Some(v), None],
+            Action::AttendKept { q, .. } => [Some(q), None, None],
         };
         [first, second, third].into_iter().flatten()
     }
@@ -337,13 +384,21 @@ impl Parts {
             Action::Gate { .. } => "fused gate".to_owned(),
             Action::Rotate { .. } => "fused rotation".to_owned(),
             Action::Pick { .. } => "fused token 0".to_owned(),
-            Action::Attend { attention, .. } => match self.attentions[*attention].positions {
-                ScorePositions::Disentangled(_) => "fused attention (disentangled)".to_owned(),
-                ScorePositions::Rotary(_) => "fused attention (rotary)".to_owned(),
-                ScorePositions::Bias(_) => "fused attention (bias by distance)".to_owned(),
-                ScorePositions::None => "fused attention".to_owned(),
-            },
+            Action::Keep { .. } => "fused keeping of keys and values".to_owned(),
+            Action::Attend { attention, .. } | Action::AttendKept { attention, .. } => {
+                describe_attention(&self.attentions[*attention])
+            }
         }
+    }
+}
+
+fn describe_attention(scores: &Scores) -> String {
+    let name = if scores.sees == Sees::Source { "fused cross-attention" } else { "fused attention" };
+    match scores.positions {
+        ScorePositions::Disentangled(_) => format!("{name} (disentangled)"),
+        ScorePositions::Rotary(_) => format!("{name} (rotary)"),
+        ScorePositions::Bias(_) => format!("{name} (relative bias)"),
+        ScorePositions::None => name.to_owned(),
     }
 }
 
@@ -359,10 +414,13 @@ impl Op {
             Op::Kv => "kv",
             Op::Query => "query",
             Op::Rotate => "rotate",
+            Op::Keep => "keep",
             Op::Attention => "attention",
+            Op::CrossAttention => "cross_attention",
             Op::Output => "output",
             Op::FeedForward => "feed_forward",
             Op::Head => "head",
+            Op::Words => "words",
         }
     }
 }
@@ -383,7 +441,12 @@ impl Steps {
                 // Scores and their sum of values.
                 4 * pairs * q.columns as u64
             }
+            Action::AttendKept { q, of, .. } => {
+                let pairs = if of == Memory::Source { extent.source_pairs } else { extent.pairs };
+                4 * pairs * q.columns as u64
+            }
             Action::Embed { .. }
+            | Action::Keep { .. }
             | Action::Norm { .. }
             | Action::Gate { .. }
             | Action::Rotate { .. }

@@ -1,9 +1,8 @@
 //! From a program to its steps.
 
-use super::{Action, Op, Operand, Parts, Rows, Slot, Step, Steps, Then};
-use crate::program::numbers_of;
+use super::{Action, Memory, Op, Operand, Parts, Rows, Slot, Step, Steps, Then};
 use crate::program::{
-    Attention, Block, Body, Dense, FeedForward, Head, Place, Program, Relative, ScorePositions, Scores, Stack,
+    Attention, Block, Body, Dense, FeedForward, Head, Place, Program, Relative, ScorePositions, Scores, Sees, Stack,
 };
 use crate::weights::Linear;
 use grice_kernels::{Activation, LayerNorm};
@@ -29,51 +28,64 @@ impl Program {
         walk.layer = None;
         walk.finish(last);
         let head = walk.head(head, labels);
-        let Walk { list, x, linears, norms, attentions, .. } = walk;
-        let steps = Steps {
-            list,
-            answer: x,
-            embedding: columns,
-            hidden,
-            linears: linears.iter().map(|parts| size_of(parts)).collect(),
-            norms: norms.iter().map(|norm: &LayerNorm| norm.gamma.len()).collect(),
-            attentions: attentions
-                .iter()
-                .map(|scores: &Scores| [scores.heads, scores.key_heads, scores.head_dim])
-                .collect(),
-        };
+        let (list, answer) = walk.take_list();
+        let steps = walk.steps(list, answer, columns);
+        let Walk { linears, norms, attentions, .. } = walk;
         (steps, Parts { embedding, linears, norms, attentions, head })
     }
 }
 
 /// The list so far, and where the hidden states lie.
-struct Walk {
+pub(super) struct Walk {
     list: Vec<Step>,
-    layer: Option<usize>,
+    pub(super) layer: Option<usize>,
     /// Hidden states.
     x: Operand,
     hidden: usize,
     /// Blocks so far.
     blocks: usize,
-    /// The block from which on only token 0 is asked for.
-    picks_at: Option<usize>,
-    linears: Vec<Vec<Linear>>,
-    norms: Vec<LayerNorm>,
-    attentions: Vec<Scores>,
+    /// The block from which on only token 0 is asked for, or in text generation the last tokens.
+    pub(super) picks_at: Option<usize>,
+    /// The last attention that kept its keys and values.
+    pub(super) kept: Option<usize>,
+    pub(super) linears: Vec<Vec<Linear>>,
+    pub(super) norms: Vec<LayerNorm>,
+    pub(super) attentions: Vec<Scores>,
 }
 
 impl Walk {
-    fn new(hidden: usize, picks_at: Option<usize>) -> Walk {
+    pub(super) fn new(hidden: usize, picks_at: Option<usize>) -> Walk {
         let x = Operand::whole(Slot::Hidden, Rows::Tokens, hidden);
         let (list, linears, norms, attentions) = Default::default();
-        Walk { list, layer: None, x, hidden, blocks: 0, picks_at, linears, norms, attentions }
+        Walk { list, layer: None, x, hidden, blocks: 0, picks_at, kept: None, linears, norms, attentions }
+    }
+
+    /// The list and where its result is; the next list begins.
+    pub(super) fn take_list(&mut self) -> (Vec<Step>, Operand) {
+        let answer = std::mem::replace(&mut self.x, Operand::whole(Slot::Hidden, Rows::Tokens, self.hidden));
+        (self.layer, self.blocks) = (None, 0);
+        (std::mem::take(&mut self.list), answer)
+    }
+
+    /// A list with the sizes of what it names.
+    pub(super) fn steps(&self, list: Vec<Step>, answer: Operand, embedding: usize) -> Steps {
+        let heads = |scores: &Scores| [scores.heads, scores.key_heads, scores.head_dim];
+        Steps {
+            list,
+            answer,
+            embedding,
+            hidden: self.hidden,
+            linears: self.linears.iter().map(|parts| size_of(parts)).collect(),
+            norms: self.norms.iter().map(|norm| norm.gamma.len()).collect(),
+            attentions: self.attentions.iter().map(heads).collect(),
+        }
     }
 
     fn push(&mut self, op: Op, action: Action) {
         self.list.push(Step { layer: self.layer, op, action });
     }
 
-    fn embed(&mut self, columns: usize, projection: Option<Linear>) {
+    pub(super) fn embed(&mut self, columns: usize, projection: Option<Linear>) {
         let to = self.x;
         let Some(projection) = projection else { return self.push(Op::Embed, Action::Embed { to }) };
         let narrow = Operand::whole(Slot::Attended, Rows::Tokens, columns);
@@ -82,13 +94,10 @@ impl Walk {
     }
 
     /// `x = norm(x + body(x))` or `x + body(norm(x))`, into the other of the two buffers.
-    fn block(&mut self, block: Block) {
+    pub(super) fn block(&mut self, block: Block) {
         let Block { norm, place, body } = block;
         let norm = norm.map(|norm| self.norm(norm));
-        let (before, after) = match place {
-            Place::Before => (norm, None),
-            Place::After => (None, norm),
-        };
+        let (before, after) = if place == Place::Before { (norm, None) } else { (None, norm) };
         let input = before.map_or(self.x, |norm| self.normalise(norm, Slot::Normed));
         let then = |residual: Operand| Then { activation: Activation::Identity, residual: Some(residual), norm: after };
         match body {
@@ -124,13 +133,65 @@ impl Walk {
         self.product(Op::FeedForward, inner, vec![down], then, to);
     }
 
+    /// The encoder of a generator, and the keys and values that the decoder's layers read of what it makes.
+    pub(super) fn source(&mut self, encoder: Stack, decoder: &Stack) {
+        let Stack { embedding, layers, last } = encoder;
+        self.embed(embedding.columns(), embedding.projection);
+        for (number, layer) in layers.into_iter().enumerate() {
+            self.layer = Some(number);
+            layer.into_iter().for_each(|block| self.block(block));
+        }
+        self.layer = None;
+        if let Some(last) = last {
+            let norm = self.norm(last);
+            self.x = self.normalise(norm, Slot::Normed);
+        }
+        for (cache, layer) in decoder.layers.iter().enumerate() {
+            self.layer = Some(cache);
+            let bodies = layer.iter().filter_map(|block| block.body.attention());
+            for Attention { key, value, scores, .. } in bodies.filter(|body| body.scores.sees == Sees::Source) {
+                let (keys, values) = (key.outputs(), value.outputs());
+                let wide = Operand::whole(Slot::Wide, Rows::Tokens, keys + values);
+                self.product(Op::Kv, self.x, vec![key.clone(), value.clone()], Then::nothing(), wide);
+                let attention = number_of(&mut self.attentions, scores.clone());
+                let (k, v) = (wide.part(0, keys), wide.part(keys, values));
+                self.push(Op::Keep, Action::Keep { k, v, attention, cache });
+            }
+        }
+    }
+
+    /// The product with the vocabulary.
+    pub(super) fn words(&mut self, words: Linear) {
+        let to = Operand::whole(Slot::Even, Rows::Sequences, words.outputs());
+        self.product(Op::Words, self.x, vec![words], Then::nothing(), to);
+        self.x = to;
+    }
+
+    /// Cross-attention: only the queries are made of `input`.
+    fn cross(&mut self, query: Linear, attention: usize, input: Operand) -> Operand {
+        let q = Operand::whole(Slot::Query, input.rows, query.outputs());
+        self.product(Op::Query, input, vec![query], Then::nothing(), q);
+        self.attend_kept(Op::CrossAttention, q, attention, Memory::Source)
+    }
+
+    fn attend_kept(&mut self, op: Op, q: Operand, attention: usize, of: Memory) -> Operand {
+        let to = Operand::whole(Slot::Context, q.rows, q.columns);
+        let cache = self.layer.unwrap_or_default();
+        self.push(op, Action::AttendKept { q, of, attention, cache, to });
+        to
+    }
+
     /// What attention makes of `input`, which is `x`, or `x` normalised by `norm`. In the last attention only token 0 asks, and `x`
     /// becomes the rows of token 0.
     fn attend(&mut self, attention: Attention, input: Operand, norm: Option<usize>) -> Operand {
         let Attention { query, key, value, scores, .. } = attention;
         let [queries, keys, values] = [&query, &key, &value].map(Linear::outputs);
         let is_rotary = scores.rotary().is_some();
+        let memory = Memory::of(scores.sees);
         let attention = number_of(&mut self.attentions, scores);
+        if memory == Some(Memory::Source) {
+            return self.cross(query, attention, input);
+        }
         let (q, k, v, turned);
         if self.picks_at == Some(self.blocks) {
             let first = Operand { slot: Slot::First, rows: Rows::Sequences, ..self.x };
@@ -145,17 +206,23 @@ impl Walk {
             let wide = Operand::whole(Slot::Wide, Rows::Tokens, keys + values);
             self.product(Op::Kv, input, vec![key, value], Then::nothing(), wide);
             (k, v) = (wide.part(0, keys), wide.part(keys, values));
-            // Token 0 stands where nothing turns.
-            turned = k;
+            // Token 0 is where nothing turns.
+            turned = if memory.is_some() { vec![q, k] } else { vec![k] };
         } else {
             let wide = Operand::whole(Slot::Wide, self.x.rows, queries + keys + values);
             self.product(Op::Qkv, input, vec![query, key, value], Then::nothing(), wide);
             q = wide.part(0, queries);
             (k, v) = (wide.part(queries, keys), wide.part(queries + keys, values));
-            turned = wide.part(0, queries + keys);
+            turned = vec![wide.part(0, queries + keys)];
         }
-        if is_rotary {
-            self.push(Op::Rotate, Action::Rotate { x: turned, attention });
+        for x in turned.into_iter().filter(|_| is_rotary) {
+            self.push(Op::Rotate, Action::Rotate { x, attention });
+        }
+        if let Some(memory) = memory {
+            let cache = self.layer.unwrap_or_default();
+            self.kept = Some(attention);
+            self.push(Op::Keep, Action::Keep { k, v, attention, cache });
+            return self.attend_kept(Op::Attention, q, attention, memory);
         }
         let to = Operand::whole(Slot::Context, q.rows, queries);
         self.push(Op::Attention, Action::Attend { q, k, v, attention, to });
@@ -163,7 +230,7 @@ impl Walk {
     }
 
     /// The last norm, and token 0 where no attention picked it.
-    fn finish(&mut self, last: Option<LayerNorm>) {
+    pub(super) fn finish(&mut self, last: Option<LayerNorm>) {
         if self.x.rows == Rows::Tokens {
             let first = Operand { slot: Slot::First, rows: Rows::Sequences, ..self.x };
             self.push(Op::Gather, Action::Pick { x: self.x, to: first });
@@ -238,11 +305,8 @@ impl Shared for LayerNorm {
 impl Shared for Scores {
     fn is(&self, other: &Self) -> bool {
         let positions = match (&self.positions, &other.positions) {
-            (ScorePositions::None, ScorePositions::None) => true,
             (ScorePositions::Disentangled(a), ScorePositions::Disentangled(b)) => a.is(b),
-            (ScorePositions::Rotary(a), ScorePositions::Rotary(b)) => a == b,
-            (ScorePositions::Bias(a), ScorePositions::Bias(b)) => numbers_of(a) == numbers_of(b),
-            _ => false,
+            (a, b) => a == b,
         };
         let sizes = |scores: &Scores| (scores.heads, scores.key_heads, scores.head_dim, scores.scale.to_bits());
         positions && self.sees == other.sees && sizes(self) == sizes(other)

@@ -4,7 +4,7 @@ use super::container::{Tensor, Writer};
 use super::weights::{KeptLinear, Read, Reading};
 use crate::program::{Attention, Relative, ScorePositions, Scores, Sees, numbers_of};
 use crate::weights::Linear;
-use grice_kernels::{Rotary, ScoreBias};
+use grice_kernels::{Rotary, RotaryScaling, ScoreBias};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -48,6 +48,16 @@ struct KeptRotary {
     base: u32,
     columns: usize,
     positions: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scaling: Option<KeptScaling>,
+}
+
+/// As [`RotaryScaling`], in bits.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum KeptScaling {
+    Linear(u32),
+    Llama3([u32; 4]),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,11 +70,18 @@ struct KeptRelative {
 }
 
 impl KeptAttention {
-    pub(super) fn of<'p>(attention: &'p Attention, name: &str, writer: &mut Writer<'p>) -> KeptAttention {
+    pub(super) fn of<'p>(attention: &'p Attention, name: &str, writer: &mut Writer<'p>) -> Read<KeptAttention> {
         let Attention { query, key, value, output, scores } = attention;
         let Scores { heads, key_heads, head_dim, scale, sees, .. } = *scores;
+        let window = match sees {
+            Sees::All => None,
+            Sees::Window(window) => Some(window),
+            Sees::Earlier(_) | Sees::Source => {
+                return Err(format!("the attention of `{name}` is that of a model that writes text"));
+            }
+        };
         let mut linear = |linear: &'p Linear, part: &str| KeptLinear::of(linear, &format!("{name}.{part}"), writer);
-        KeptAttention {
+        Ok(KeptAttention {
             query: linear(query, "query"),
             key: linear(key, "key"),
             value: linear(value, "value"),
@@ -74,13 +91,10 @@ impl KeptAttention {
             scale: scale.to_bits(),
             relative: scores.relative().map(|relative| KeptRelative::of(relative, name, writer)),
             key_heads: (key_heads != heads).then_some(key_heads),
-            window: match sees {
-                Sees::All => None,
-                Sees::Window(window) => Some(window),
-            },
+            window,
             rotary: scores.rotary().map(KeptRotary::of),
             bias: scores.bias().map(|bias| KeptBias::of(bias, name, writer)),
-        }
+        })
     }
 
     pub(super) fn read(self, reading: &Reading<'_>) -> Read<Attention> {
@@ -111,16 +125,34 @@ impl KeptAttention {
 
 impl KeptRotary {
     fn of(rotary: &Rotary) -> KeptRotary {
-        KeptRotary { base: rotary.base.to_bits(), columns: rotary.columns, positions: rotary.positions }
+        let Rotary { base, columns, positions, scaling } = *rotary;
+        let scaling = match scaling {
+            RotaryScaling::None => None,
+            RotaryScaling::Linear { factor } => Some(KeptScaling::Linear(factor.to_bits())),
+            RotaryScaling::Llama3 { factor, low, high, positions } => {
+                Some(KeptScaling::Llama3([factor, low, high, positions].map(f32::to_bits)))
+            }
+        };
+        KeptRotary { base: base.to_bits(), columns, positions, scaling }
     }
 
     fn read(self, head_dim: usize) -> Read<Rotary> {
-        let KeptRotary { base, columns, positions } = self;
-        let base = f32::from_bits(base);
-        let turns = columns > 0 && columns.is_multiple_of(2) && columns <= head_dim && base.is_finite() && base > 0.0;
+        let KeptRotary { base, columns, positions, scaling } = self;
+        let (scaling, numbers) = match scaling {
+            None => (RotaryScaling::None, vec![base]),
+            Some(KeptScaling::Linear(factor)) => {
+                (RotaryScaling::Linear { factor: f32::from_bits(factor) }, vec![base, factor])
+            }
+            Some(KeptScaling::Llama3(bits)) => {
+                let [factor, low, high, positions] = bits.map(f32::from_bits);
+                (RotaryScaling::Llama3 { factor, low, high, positions }, [&[base], &bits[..]].concat())
+            }
+        };
+        let is_sound = |bits: u32| f32::from_bits(bits).is_finite() && f32::from_bits(bits) > 0.0;
+        let turns = columns > 0 && columns.is_multiple_of(2) && columns <= head_dim;
         let angles = positions.checked_mul(columns).unwrap_or(usize::MAX);
-        if turns && (1..=ANGLES_MAX).contains(&angles) {
-            return Ok(Rotary { base, columns, positions });
+        if turns && numbers.into_iter().all(is_sound) && (1..=ANGLES_MAX).contains(&angles) {
+            return Ok(Rotary { base: f32::from_bits(base), columns, positions, scaling });
         }
         Err(format!("it is damaged: {positions} rotary positions of {columns} columns do not fit heads of {head_dim}"))
     }

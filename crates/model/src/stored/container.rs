@@ -1,49 +1,13 @@
 //! The file itself: a length, a header in JSON, tensors one after another.
 
+use crate::safetensors::{Entry, Header, METADATA_KEY, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io;
-use std::ops::Range;
 
-/// More bytes than any header has.
-const HEADER_BYTES_MAX: u64 = 16 << 20;
-/// The name of the metadata among the tensors of a header.
-const METADATA_KEY: &str = "__metadata__";
 /// The name of the description's hash among the metadata.
 const HASH_KEY: &str = "blake3";
-
-/// Where the bytes of a file come from.
-pub trait Source {
-    /// How many there are.
-    fn length(&self) -> u64;
-
-    /// Some of them. `range` lies within the file.
-    ///
-    /// # Errors
-    /// Those of the file.
-    fn read(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>>;
-}
-
-impl Source for &[u8] {
-    fn length(&self) -> u64 {
-        self.len() as u64
-    }
-
-    fn read(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>> {
-        let part = self.get(range.start as usize..range.end as usize);
-        part.map(Cow::Borrowed).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-    }
-}
-
-/// A tensor in a header.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Entry {
-    dtype: String,
-    shape: Vec<usize>,
-    data_offsets: [u64; 2],
-}
 
 /// Elements that a tensor may have.
 pub(super) trait Element: bytemuck::Pod {
@@ -150,56 +114,32 @@ impl<'a> Writer<'a> {
 
 pub(super) struct Reader<'a> {
     source: &'a dyn Source,
-    entries: BTreeMap<String, Entry>,
-    /// Where the tensors begin.
-    start: u64,
+    header: Header,
     verify: bool,
 }
 
 impl<'a> Reader<'a> {
     /// Reads the header, and the metadata under `key`.
     pub(super) fn open(source: &'a dyn Source, key: &str, verify: bool) -> Result<(Reader<'a>, String), String> {
-        let unlike = || "it is no file of a compiled program".to_owned();
-        let told = |error: io::Error| format!("it cannot be read: {error}");
-        if source.length() < 8 {
-            return Err(unlike());
-        }
-        let length: [u8; 8] = source.read(0..8).map_err(told)?.as_ref().try_into().map_err(|_| unlike())?;
-        let start = u64::from_le_bytes(length).checked_add(8).ok_or_else(unlike)?;
-        if start > HEADER_BYTES_MAX || start > source.length() {
-            return Err(unlike());
-        }
-        let header = source.read(8..start).map_err(told)?;
-        let mut header: Map<String, Value> = serde_json::from_slice(&header).map_err(|_| unlike())?;
-        let metadata = header.remove(METADATA_KEY);
-        let value = |key: &str| metadata.as_ref().and_then(|metadata| metadata.get(key)?.as_str());
-        let text = value(key).ok_or_else(unlike)?;
-        if value(HASH_KEY) != Some(hash_of(text).as_str()) {
+        let header = Header::read(source)?;
+        let value = |key: &str| header.metadata.as_ref().and_then(|metadata| metadata.get(key)?.as_str());
+        let text = value(key).ok_or_else(|| "it is no file of a compiled program".to_owned())?.to_owned();
+        if value(HASH_KEY) != Some(hash_of(&text).as_str()) {
             return Err("it is damaged: its description is not the one that was written".to_owned());
         }
-        let read = |(name, entry)| match serde_json::from_value(entry) {
-            Ok(entry) => Ok((name, entry)),
-            Err(error) => Err(format!("the tensor `{name}` in its header: {error}")),
-        };
-        let entries = header.into_iter().map(read).collect::<Result<_, _>>()?;
-        Ok((Reader { source, entries, start, verify }, text.to_owned()))
+        Ok((Reader { source, header, verify }, text))
     }
 
     /// The elements of a tensor of this shape.
     pub(super) fn read<T: Element>(&self, tensor: &Tensor, shape: &[usize]) -> Result<Vec<T>, String> {
         let Tensor { name, blake3 } = tensor;
         let damaged = |what: &str| format!("it is damaged: its tensor `{name}` {what}");
-        let entry = self.entries.get(name).ok_or_else(|| damaged("is not there"))?;
-        let count = shape.iter().try_fold(size_of::<T>(), |bytes, size| bytes.checked_mul(*size));
-        let [start, end] = entry.data_offsets;
-        let length = end.checked_sub(start);
-        if entry.dtype != T::DTYPE || entry.shape != shape || length != count.map(|count| count as u64) {
+        let entry = self.header.entries.get(name).ok_or_else(|| damaged("is not there"))?;
+        if entry.dtype != T::DTYPE || entry.shape != shape {
             return Err(damaged(&format!("is not {} {shape:?}", T::DTYPE)));
         }
-        let range = self.start.checked_add(start).zip(self.start.checked_add(end));
-        let range = range.filter(|(_, end)| *end <= self.source.length());
-        let (start, end) = range.ok_or_else(|| damaged("ends beyond the file, which is cut short"))?;
-        let bytes = self.source.read(start..end).map_err(|error| damaged(&format!("cannot be read: {error}")))?;
+        let bytes =
+            self.source.read(self.header.range(entry)).map_err(|error| damaged(&format!("cannot be read: {error}")))?;
         if self.verify && blake3::hash(&bytes).to_hex().as_str() != blake3 {
             return Err(damaged("has other bytes than when it was written"));
         }
@@ -208,9 +148,7 @@ impl<'a> Reader<'a> {
 
     /// How many elements a tensor has, for those whose length nothing else tells.
     pub(super) fn elements(&self, tensor: &Tensor) -> usize {
-        self.entries
-            .get(&tensor.name)
-            .map_or(0, |entry| entry.shape.iter().try_fold(1_usize, |all, size| all.checked_mul(*size)).unwrap_or(0))
+        self.header.entries.get(&tensor.name).and_then(Entry::elements).unwrap_or(0)
     }
 }
 

@@ -13,7 +13,9 @@ mod container;
 mod parts;
 mod weights;
 
-pub use container::{Source, StoredFile};
+pub use container::StoredFile;
+
+use crate::safetensors::Source;
 
 use crate::steps::Unsound;
 use crate::{Error, Precision, Program, Result};

@@ -83,9 +83,8 @@ impl KeptProgram {
         let mut kept = Vec::with_capacity(layers.len());
         for (number, layer) in layers.iter().enumerate() {
             let blocks = layer.iter().enumerate();
-            kept.push(
-                blocks.map(|(at, block)| KeptBlock::of(block, &format!("layer.{number}.{at}"), writer)).collect(),
-            );
+            let blocks = blocks.map(|(at, block)| KeptBlock::of(block, &format!("layer.{number}.{at}"), writer));
+            kept.push(blocks.collect::<Read<_>>()?);
         }
         let head = dense.iter().enumerate().map(|(number, Dense { linear, activation, norm })| {
             let name = format!("head.{number}");
@@ -180,9 +179,9 @@ impl KeptEmbedding {
 }
 
 impl KeptBlock {
-    fn of<'p>(block: &'p Block, name: &str, writer: &mut Writer<'p>) -> KeptBlock {
+    fn of<'p>(block: &'p Block, name: &str, writer: &mut Writer<'p>) -> Read<KeptBlock> {
         let body = match &block.body {
-            Body::Attention(attention) => KeptBody::Attention(Box::new(KeptAttention::of(attention, name, writer))),
+            Body::Attention(attention) => KeptBody::Attention(Box::new(KeptAttention::of(attention, name, writer)?)),
             Body::FeedForward(FeedForward { gate, up, activation, down }) => {
                 let mut linear = |linear, part| KeptLinear::of(linear, &format!("{name}.{part}"), writer);
                 KeptBody::FeedForward(KeptFeedForward {
@@ -197,7 +196,7 @@ impl KeptBlock {
             Place::Before => KeptPlace::Before,
             Place::After => KeptPlace::After,
         };
-        KeptBlock { norm: block.norm.as_ref().map(|norm| KeptNorm::of(norm, name, writer)), place, body }
+        Ok(KeptBlock { norm: block.norm.as_ref().map(|norm| KeptNorm::of(norm, name, writer)), place, body })
     }
 
     fn read(self, reading: &Reading<'_>) -> Read<Block> {

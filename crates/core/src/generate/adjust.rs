@@ -1,0 +1,68 @@
+//! What a sequence may not say, or should say less often, as changes to the scores of its next token.
+//!
+//! Greedy search and sampling adjust logits, beams adjust log-probabilities: so does Hugging Face's library, whose order this is.
+
+use super::options::DecodeOptions;
+
+/// Which tokens were met: one bit a token of the vocabulary. Its memory is used again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen(Vec<u64>);
+
+impl Seen {
+    /// Whether it meets the token for the first time.
+    fn meet(&mut self, token: usize) -> bool {
+        let (word, bit) = (&mut self.0[token / 64], 1 << (token % 64));
+        let new = *word & bit == 0;
+        *word |= bit;
+        new
+    }
+}
+
+/// Adjusts a row of scores for a sequence that has `made` new tokens at the end of its `history`.
+pub(super) fn adjust(scores: &mut [f32], history: &[u32], made: usize, options: &DecodeOptions, seen: &mut Seen) {
+    penalise_repeats(scores, history, options.repetition_penalty, seen);
+    ban_repeated_ngrams(scores, history, options.no_repeat_ngram);
+    if history.len() < options.min_length || made < options.min_new_tokens {
+        ban(scores, &options.stop_tokens);
+    }
+    ban(scores, &options.banned);
+}
+
+/// Makes each token of the history less probable, once however often it comes.
+pub(super) fn penalise_repeats(scores: &mut [f32], history: &[u32], penalty: f32, seen: &mut Seen) {
+    if penalty == 1.0 {
+        return;
+    }
+    seen.0.clear();
+    seen.0.resize(scores.len().div_ceil(64), 0);
+    for &token in history {
+        let token = token as usize;
+        if let Some(score) = scores.get_mut(token)
+            && seen.meet(token)
+        {
+            *score = if *score < 0.0 { *score * penalty } else { *score / penalty };
+        }
+    }
+}
+
+/// Forbids what would make the last `n` tokens a sequence that was there before.
+pub(super) fn ban_repeated_ngrams(scores: &mut [f32], history: &[u32], n: usize) {
+    if n == 0 || history.len() < n {
+        return;
+    }
+    let (_, begun) = history.split_at(history.len() + 1 - n);
+    for ngram in history.windows(n) {
+        if ngram.starts_with(begun) {
+            ban(scores, &ngram[n - 1..]);
+        }
+    }
+}
+
+/// Forbids tokens.
+pub(super) fn ban(scores: &mut [f32], tokens: &[u32]) {
+    for &token in tokens {
+        if let Some(score) = scores.get_mut(token as usize) {
+            *score = f32::NEG_INFINITY;
+        }
+    }
+}
