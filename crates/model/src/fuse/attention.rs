@@ -59,8 +59,9 @@ pub(super) fn fuse_attention<'p>(
         Some(recipe) => recipe,
         None => {
             let trial = Trial { encoder, region, projections: &ordered, constants: &constants, tables: &tables, width };
-            let recipe = trial.find()?;
-            let text = format!("attention {} {signature}", recipe.text());
+            let text_of = |recipe: &Recipe| format!("attention {} {signature}", recipe.text());
+            let recipe = trial.find(|recipe| encoder.glue.ladder.knows(&text_of(recipe)))?;
+            let text = text_of(&recipe);
             let kernels = Kernels::new(1);
             encoder.glue.ladder.check(&text, region.value, false, |sample| trial.holds(&kernels, &recipe, sample))?;
             known.borrow_mut().insert(signature, recipe.clone());
@@ -111,14 +112,27 @@ struct Run {
 }
 
 impl<'p> Trial<'_, 'p> {
-    fn find(&self) -> Fused<Recipe> {
-        let unknown = |detail: &str| {
-            Unfused::new(format!("attention `{}` is of a kind unknown to grice{detail}", self.region.value))
-        };
+    /// The recipe. How far a query sees is measured, unless the recipe by which it sees all is known to be right.
+    fn find(&self, is_known: impl Fn(&Recipe) -> bool) -> Fused<Recipe> {
+        let recipe = self.find_where(Sees::All);
+        if recipe.as_ref().is_ok_and(is_known) {
+            return recipe;
+        }
+        match self.sees().map_err(|error| self.unknown(&format!(" ({error:#})")))? {
+            Sees::All => recipe,
+            sees => self.find_where(sees),
+        }
+    }
+
+    fn unknown(&self, detail: &str) -> Unfused {
+        Unfused::new(format!("attention `{}` is of a kind unknown to grice{detail}", self.region.value))
+    }
+
+    fn find_where(&self, sees: Sees) -> Fused<Recipe> {
+        let unknown = |detail: &str| self.unknown(detail);
         let failed = |error: TractError| unknown(&format!(" ({error:#})"));
         let small = |tokens| self.run(Sample { tokens, kept: tokens - MASKED, ..Sample::SMALL });
         let run = small(TOKENS).map_err(failed)?;
-        let sees = self.sees().map_err(failed)?;
         let kernels = Kernels::new(1);
         let kinds = self.kinds();
         let mut recipe = recipes(self.width, sees, &kinds)
@@ -153,7 +167,8 @@ impl<'p> Trial<'_, 'p> {
     /// How far a query sees. With zeros for queries and keys, the mean of all values that it sees comes out; the value of token 0 alone is not
     /// zero.
     fn sees(&self) -> TractResult<Sees> {
-        if !compares(self.encoder.glue, self.region) {
+        // Where positions are projected, comparisons are theirs.
+        if !self.constants.is_empty() || !compares(self.encoder.glue, self.region) {
             return Ok(Sees::All);
         }
         let tokens = self.encoder.glue.ladder.up_to().clamp(TOKENS, FAR + 1);

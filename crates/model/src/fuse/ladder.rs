@@ -32,6 +32,11 @@ impl<'a> Ladder<'a> {
         self.up_to.set(self.up_to.get().min(positions));
     }
 
+    /// Whether a piece was found equal before: it was proven, or compared in this process.
+    pub(super) fn knows(&self, text: &str) -> bool {
+        self.lengths.covers(Fingerprint::of(text), self.up_to.get())
+    }
+
     /// The numbers of all pieces that were equal.
     pub(super) fn pieces(&self) -> BTreeSet<u64> {
         self.equal.borrow().clone()
