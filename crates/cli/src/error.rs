@@ -139,6 +139,17 @@ pub(crate) enum CliError {
         /// Of how many.
         rows: usize,
     },
+    /// `generate` without a model: none that writes is compiled in.
+    #[error(
+        "name a model that writes text with --model PATH: a Hugging Face folder of a T5, GPT-2 or LLaMA-style model"
+    )]
+    NoWriter,
+    /// An option of `generate` breaks a rule.
+    #[error("{0}")]
+    GenerateOption(String),
+    /// A text cannot be generated.
+    #[error("the text cannot be generated: {0}")]
+    Generate(String),
     /// `eval` has nothing to evaluate.
     #[error("{0}: holds no labelled row")]
     NoRows(String),
@@ -228,6 +239,8 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             CliError::NoModel
+            | CliError::NoWriter
+            | CliError::GenerateOption(_)
             | CliError::CompileDevice
             | CliError::UnknownFormat(_)
             | CliError::Encoding { .. }
@@ -255,6 +268,7 @@ impl CliError {
             | CliError::Strict { .. }
             | CliError::BadRows { .. }
             | CliError::NoRows(_)
+            | CliError::Generate(_)
             | CliError::NoMemoryBooks
             | CliError::BadRequest { .. }
             | CliError::ConfigFile { .. }

@@ -14,6 +14,7 @@ mod detect;
 mod doctor;
 mod error;
 mod eval;
+mod generate;
 mod inspect;
 mod manual;
 mod model;
@@ -92,6 +93,7 @@ fn run(args: &Args) -> Result<(), CliError> {
     let on = |on: &On| Common { device: on.device, ..common.clone() };
     match &args.command {
         Command::Detect(detect) => detect::run(detect, &on(&detect.on)),
+        Command::Generate(generate) => generate::run(generate, common),
         Command::Eval(eval) => eval::run(eval, &on(&eval.on)),
         Command::Quantize(quantize) => quantize::run(quantize, common),
         Command::Compile(compile) => compile::run(compile, &Common { device: compile.device, ..common.clone() }),

@@ -26,6 +26,8 @@ pub mod session;
 pub mod task;
 pub mod text;
 mod verdict;
+#[cfg(not(target_arch = "wasm32"))]
+mod writer;
 
 pub use bundle::{Bundle, Bytes, file_digest};
 #[cfg(feature = "onnx")]
@@ -56,3 +58,5 @@ pub use planner::Planner;
 pub use readout::merge_thresholds;
 pub use runtime::{Next, Runtime, retry_after};
 pub use verdict::{Reading, Verdict};
+#[cfg(not(target_arch = "wasm32"))]
+pub use writer::{Memory, Writer};

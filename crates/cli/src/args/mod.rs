@@ -6,6 +6,7 @@ mod compile;
 mod detect;
 mod doctor;
 mod eval;
+mod generate;
 mod inspect;
 mod profile;
 mod quantize;
@@ -19,6 +20,7 @@ pub(crate) use compile::Compile;
 pub(crate) use detect::{Detect, DetectFiles};
 pub(crate) use doctor::Doctor;
 pub(crate) use eval::Eval;
+pub(crate) use generate::{Generate, How};
 pub(crate) use inspect::Inspect;
 pub(crate) use profile::{Profile, ProfileLatency, ProfileMemory, ProfileOps, ProfileWhat};
 pub(crate) use quantize::{Quantize, QuantizeMethod, QuantizeMode};
@@ -56,6 +58,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Judge one turn, or every row of a file
     Detect(Detect),
+    /// Go on with a text, by a model that writes
+    Generate(Generate),
     /// Compare verdicts with labels
     Eval(Eval),
     /// Make a smaller model of an fp32 one, within a floor of quality

@@ -3,6 +3,7 @@
 #[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "files of weights beside an ONNX file use the rest"))]
 mod archive;
 mod bytes;
+mod disk;
 #[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "files of weights beside an ONNX file use the rest"))]
 mod files;
 mod names;
@@ -13,6 +14,7 @@ mod weights;
 use crate::{Error, Result};
 use archive::Archive;
 pub use bytes::Bytes;
+pub(crate) use disk::DiskFolder;
 use files::Files;
 pub use files::file_digest;
 use grice_model::{Lengths, Manifest, Network, Precision};

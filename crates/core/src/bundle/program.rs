@@ -1,15 +1,12 @@
 //! The compiled program of a model: the file beside its ONNX file, or in place of it, that `grice compile` writes.
 
 use super::Bundle;
+use super::disk::FileSource;
 use super::files::Files;
 use crate::{Error, Result};
 #[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
 use grice_model::Program;
-use grice_model::{Network, Precision, ProgramOrigin, Source};
-use std::borrow::Cow;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Range;
+use grice_model::{Network, Precision, ProgramOrigin};
 #[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
 use std::path::PathBuf;
 
@@ -108,34 +105,5 @@ impl Bundle {
         }
         let cause = "it was compiled from another model than the bundle's; run `grice compile` again, or remove it";
         Err(Error::BundleFile { path: place.to_owned(), cause: cause.to_owned() })
-    }
-}
-
-/// A file that is read piece by piece.
-struct FileSource {
-    file: File,
-    length: u64,
-}
-
-impl FileSource {
-    fn open(path: &std::path::Path) -> io::Result<FileSource> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
-        Ok(FileSource { file, length })
-    }
-}
-
-impl Source for FileSource {
-    fn length(&self) -> u64 {
-        self.length
-    }
-
-    fn read(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>> {
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(range.start))?;
-        let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
-        let mut bytes = vec![0; length];
-        file.read_exact(&mut bytes)?;
-        Ok(Cow::Owned(bytes))
     }
 }
