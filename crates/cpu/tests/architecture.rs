@@ -3,7 +3,7 @@
 
 use grice_cpu::CpuPlan;
 use grice_kernels::Isa;
-use grice_model::{Batch, Engine, EngineError, Logits, Precision};
+use grice_model::{Batch, Engine, EngineError, Logits, Precision, Program, ProgramOrigin};
 use grice_testkit::mixture::{LABELS, TOKENS_MAX, logits, program, sequence};
 use grice_testkit::{FP32_TOLERANCE, INT8_TOLERANCE, assert_close};
 
@@ -54,6 +54,25 @@ fn int8_has_the_same_bits_everywhere() {
         for row in 0..sequences.len() {
             let bits = |logits: &Logits| logits.row(row).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&found), bits(&expected), "{}, row {row}", isa.name());
+        }
+    }
+}
+
+/// A program out of a file computes the same to the last bit.
+#[test]
+fn a_stored_program_has_the_same_bits() {
+    let sequences: Vec<Vec<u32>> = LENGTHS.map(sequence).into();
+    let origin = |precision| ProgramOrigin { digest: String::new(), precision, labels: LABELS, compared_up_to: None };
+    for precision in [Precision::Fp32, Precision::Fp16, Precision::Int8] {
+        let stored = program().to_precision(precision).unwrap();
+        let file = stored.store(origin(precision)).unwrap().to_vec();
+        let (program, _) = Program::restore(&file.as_slice(), true).unwrap();
+        let plan = CpuPlan::of(program, LABELS, precision, Isa::best()).unwrap();
+        let found = plan.engine(2).unwrap().forward(&Batch::pack(&sequences).unwrap()).unwrap();
+        let expected = run(precision, Isa::best(), 2, &sequences);
+        for row in 0..sequences.len() {
+            let bits = |logits: &Logits| logits.row(row).iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&found), bits(&expected), "{precision}, row {row}");
         }
     }
 }

@@ -3,9 +3,9 @@
 use crate::error::GpuError;
 use crate::gemm::{PackedWeights, Weights};
 use crate::recording::{Arena, Buffer, View};
-use grice_kernels::{AttentionShape, LayerNorm, Rotary, Rounding, SlotMap};
+use grice_kernels::{AttentionShape, LayerNorm, Rotary, Rounding, ScoreBias, SlotMap};
 use grice_model::{
-    Action, Embedding, Extent, Linear, Operand, Parts, Precision, Relative, Scores, Step, Steps, Values,
+    Action, Embedding, Extent, Linear, Operand, Parts, Precision, Relative, Scores, Step, Steps, Values, numbers_of,
 };
 use serde::{Deserialize, Serialize};
 
@@ -34,9 +34,11 @@ pub(crate) struct EmbeddingPlan {
     pub(crate) columns: usize,
     pub(crate) form: Form,
     pub(crate) positions: Option<PositionsPlan>,
-    /// Gamma, beta, then the row that is added to every token, if there is one.
+    /// Gamma, beta (neither of which matters without a norm), then the row that is added to every token, if there is one.
     pub(crate) parameters: Buffer,
     pub(crate) constant: bool,
+    /// Whether there is a norm.
+    pub(crate) normed: bool,
     #[serde(with = "crate::bits")]
     pub(crate) epsilon: f32,
     /// Whether the norm subtracts the mean.
@@ -105,6 +107,16 @@ pub(crate) struct AttentionPlan {
     pub(crate) window: Option<u32>,
     pub(crate) relative: Option<RelativePlan>,
     pub(crate) rotary: Option<RotaryPlan>,
+    pub(crate) bias: Option<BiasPlan>,
+}
+
+/// What distances add to scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BiasPlan {
+    /// F32 `[heads, 2 · reach + 1]`, key minus query.
+    pub(crate) values: Buffer,
+    /// Beyond it, to either side, distances add what this one does.
+    pub(crate) reach: usize,
 }
 
 /// The angles of rotary positions.
@@ -206,7 +218,8 @@ impl Model {
             upload_linear(&names.linear(number), &parts, size, binding_bytes_max, upload)
         });
         let linears = linears.collect::<Result<_, _>>()?;
-        let embedding = Embedding { projection: None, ..embedding };
+        // The processor only gathers its rows.
+        let embedding = Embedding { norm: None, projection: None, ..embedding };
         Ok((Model { steps, embedding: plan, linears, norms, attentions }, embedding))
     }
 }
@@ -283,7 +296,14 @@ impl AttentionLowering<'_> {
         let window = window.map(|window| u32::try_from(window).unwrap_or(u32::MAX).min(WINDOW_MAX));
         let relative = scores.relative().map(|relative| self.relative(relative, heads * head_dim)).transpose()?;
         let rotary = scores.rotary().map(|rotary| self.rotary(rotary, head_dim)).transpose()?;
-        Ok(AttentionPlan { heads, key_heads, head_dim, scale, window, relative, rotary })
+        let bias = scores.bias().map(|bias| self.bias(bias)).transpose()?;
+        Ok(AttentionPlan { heads, key_heads, head_dim, scale, window, relative, rotary, bias })
+    }
+
+    fn bias(&mut self, bias: &ScoreBias) -> Result<BiasPlan, GpuError> {
+        let (reach, numbers) = numbers_of(bias);
+        let words = numbers.iter().map(|number| number.to_bits()).collect();
+        Ok(BiasPlan { values: (self.upload)(format!("{}, bias", self.name), words)?, reach })
     }
 
     fn rotary(&mut self, rotary: &Rotary, head_dim: usize) -> Result<RotaryPlan, GpuError> {
@@ -339,7 +359,13 @@ fn unable(step: &str, reason: &str) -> GpuError {
 fn lower_embedding(embedding: &Embedding, upload: Upload<'_>) -> Result<EmbeddingPlan, GpuError> {
     let Embedding { words, positions, constant, norm, .. } = embedding;
     let (name, columns) = ("the embedding", embedding.columns());
-    let norm = norm.as_ref().ok_or_else(|| unable(name, "it has no norm"))?;
+    let (normed, plain) = (norm.is_some(), || LayerNorm {
+        gamma: vec![1.0; columns],
+        beta: vec![0.0; columns],
+        epsilon: 0.0,
+        centred: true,
+    });
+    let norm = norm.clone().unwrap_or_else(plain);
     let lengths = [norm.gamma.len(), norm.beta.len(), constant.as_ref().map_or(columns, Vec::len)];
     if lengths.iter().any(|length| *length != columns) {
         return Err(unable(name, "its rows are not as long as its norm"));
@@ -356,8 +382,8 @@ fn lower_embedding(embedding: &Embedding, upload: Upload<'_>) -> Result<Embeddin
     let numbers = norm.gamma.iter().chain(&norm.beta).chain(constant.iter().flatten());
     let parameters = upload(name.to_owned(), numbers.map(|number| number.to_bits()).collect())?;
     let (form, constant) = (Form::of(words.values()), constant.is_some());
-    let LayerNorm { epsilon, centred, .. } = *norm;
-    Ok(EmbeddingPlan { columns, form, positions, parameters, constant, epsilon, centred })
+    let LayerNorm { epsilon, centred, .. } = norm;
+    Ok(EmbeddingPlan { columns, form, positions, parameters, constant, normed, epsilon, centred })
 }
 
 fn upload_linear(

@@ -28,12 +28,15 @@ mod logits;
 mod lookup;
 mod manifest;
 mod maxim;
+#[cfg(feature = "onnx")]
+mod names;
 mod network;
 #[cfg(feature = "onnx")]
 mod observe;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod pass;
+mod precision;
 #[cfg(feature = "onnx")]
 mod prepare;
 mod program;
@@ -62,17 +65,18 @@ pub use head::{HeadGraph, HeadPlan, HeadRunner};
 pub use lengths::{Lengths, Proof};
 pub use logits::Logits;
 pub use lookup::Lookup;
-pub use manifest::{Manifest, Precision, Task};
+pub use manifest::{Manifest, Task};
 pub use maxim::{Maxim, PerMaxim};
 pub use network::{Network, NodeSummary};
 #[cfg(feature = "onnx")]
 pub use observe::Observed;
 pub use pass::{GeneratorEngine, NewSource, Page, Pass, Past, SourcePast, pages_of};
+pub use precision::Precision;
 #[cfg(feature = "onnx")]
 pub use prepare::{ReadBeside, embed_external, external_files};
 pub use program::{
     Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Place, Positions, Program, Relative,
-    ScorePositions, Scores, Sees, Stack, Unfused,
+    ScorePositions, Scores, Sees, Stack, Unfused, numbers_of,
 };
 pub use safetensors::Source;
 pub use steps::{

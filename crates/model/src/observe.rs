@@ -1,7 +1,8 @@
 //! A graph whose inner values are read while it runs: what calibration needs.
 
 use crate::framework::framework;
-use crate::onnx::{self, LOGITS, causes};
+use crate::names::LOGITS;
+use crate::onnx::{self, causes};
 use crate::{Error, Result};
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::*;

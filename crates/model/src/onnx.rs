@@ -4,6 +4,7 @@
 
 use crate::framework::framework;
 use crate::fuse::FusedForm;
+use crate::names::{ATTENTION_MASK, INPUT_IDS, LOGITS, TOKEN_TYPE_IDS};
 use crate::network::{Compared, Form, Inputs, Network};
 use crate::prepare::{ReadBeside, nothing_beside, prepare};
 use crate::{Error, Lengths, Result, Unfused};
@@ -15,11 +16,6 @@ use tract_onnx::prelude::*;
 use tract_onnx::tract_core::ops::array::Gather;
 use tract_onnx::tract_core::ops::cast::Cast;
 use tract_onnx::tract_hir::internal::DimLike;
-
-pub(crate) const INPUT_IDS: &str = "input_ids";
-pub(crate) const ATTENTION_MASK: &str = "attention_mask";
-pub(crate) const TOKEN_TYPE_IDS: &str = "token_type_ids";
-pub(crate) const LOGITS: &str = "logits";
 
 impl Network {
     /// Reads an ONNX file of a detector with `labels` output columns, fused where that is possible. Bytes handed over by value

@@ -146,13 +146,15 @@ pub struct Unfused {
     pub reason: String,
 }
 
-/// `y = activation(x · weights + bias)`.
+/// `y = norm(activation(x · weights + bias))`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dense {
     /// In single precision.
     pub linear: Linear,
     /// What follows, element by element.
     pub activation: Activation,
+    /// What ends it, where there is one: ModernBERT's.
+    pub norm: Option<LayerNorm>,
 }
 
 /// `norm(words[id] + positions[offset + i] + constant)`, where there is a norm, projected to the width of the layers where that is another.
@@ -238,6 +240,21 @@ impl Relative {
     }
 }
 
+/// The farthest distance that has a number of its own in any model.
+const REACH_MAX: i64 = 1 << 16;
+
+/// The numbers of a bias of scores, `[heads, 2 · reach + 1]`, key minus query, with no more distances than differ from those beyond; and their
+/// reach.
+pub fn numbers_of(bias: &ScoreBias) -> (usize, Vec<f32>) {
+    let is_end = |distance: i64| {
+        (0..bias.heads())
+            .all(|head| [1, -1].iter().all(|side| bias.at(head, side * distance) == bias.at(head, side * REACH_MAX)))
+    };
+    let reach = (0..=REACH_MAX).rev().take_while(|distance| is_end(*distance)).last().unwrap_or(REACH_MAX);
+    let numbers = (0..bias.heads()).flat_map(|head| (-reach..=reach).map(move |distance| bias.at(head, distance)));
+    (reach as usize, numbers.collect())
+}
+
 impl Scores {
     /// DeBERTa's relative positions, where there are any.
     pub fn relative(&self) -> Option<&Relative> {
@@ -293,8 +310,18 @@ impl Program {
 
     /// The program with its dense layers and tables in another precision; `None` if they are stored in fewer bits already.
     pub fn to_precision(mut self, precision: Precision) -> Option<Program> {
-        let convert = |matrix: &mut Arc<Matrix>, along: Along| {
-            *matrix = Arc::new(matrix.to_precision(precision, along)?);
+        // What layers share they share afterwards, too.
+        let mut converted: Vec<(Arc<Matrix>, Arc<Matrix>)> = Vec::new();
+        let mut convert = |matrix: &mut Arc<Matrix>, along: Along| {
+            let known = converted.iter().find(|(from, _)| Arc::ptr_eq(from, matrix));
+            let to = match known {
+                Some((_, to)) => to.clone(),
+                None => Arc::new(matrix.to_precision(precision, along)?),
+            };
+            if known.is_none() && Arc::strong_count(matrix) > 1 {
+                converted.push((matrix.clone(), to.clone()));
+            }
+            *matrix = to;
             Some(())
         };
         for linear in self.encoder.linears_mut() {

@@ -1,6 +1,8 @@
 //! Weights as they stand in the file: which bytes an engine packs, uploads or gathers from.
 
 use crate::Precision;
+#[cfg(feature = "onnx")]
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A constant matrix, row-major `[rows, columns]`, in the precision it was stored in.
@@ -135,6 +137,32 @@ impl Matrix {
             }
         };
         Matrix { rows: self.columns, columns: self.rows, values }
+    }
+
+    /// Some of its columns; `None` if it does not have them, or they are none.
+    #[cfg(feature = "onnx")]
+    pub(crate) fn columns_of(&self, range: Range<usize>) -> Option<Matrix> {
+        fn cut<T: Copy>(values: &[T], columns: usize, range: &Range<usize>) -> Option<Vec<T>> {
+            let rows = values.chunks_exact(columns).map(|row| row.get(range.clone()));
+            Some(rows.collect::<Option<Vec<&[T]>>>()?.concat())
+        }
+        let cut_row = |row: &[f32]| row.get(range.clone()).map(<[f32]>::to_vec);
+        let values = match &self.values {
+            Values::F32(values) => Values::F32(cut(values, self.columns, &range)?),
+            Values::F16(values) => Values::F16(cut(values, self.columns, &range)?),
+            Values::Int8Columns { values, scales } => {
+                Values::Int8Columns { values: cut(values, self.columns, &range)?, scales: cut_row(scales)? }
+            }
+            Values::Int8Shifted { values, scales, zeros } => Values::Int8Shifted {
+                values: cut(values, self.columns, &range)?,
+                scales: cut_row(scales)?,
+                zeros: zeros.get(range.clone())?.to_vec(),
+            },
+            Values::Int8Rows { values, scales } => {
+                Values::Int8Rows { values: cut(values, self.columns, &range)?, scales: scales.clone() }
+            }
+        };
+        Matrix::new(self.rows, range.len(), values)
     }
 
     /// The matrix with its elements in another precision; int8 has one scale for each of `along`, so that the largest element

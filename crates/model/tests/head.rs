@@ -11,7 +11,7 @@ use tract_onnx::pb::{AttributeProto, ModelProto, NodeProto, TensorProto};
 const FIRST_TOKEN: &str = "first";
 
 fn apply(layers: &[Dense], first: &[f32]) -> Vec<f32> {
-    layers.iter().fold(first.to_vec(), |x, Dense { linear, activation }| {
+    layers.iter().fold(first.to_vec(), |x, Dense { linear, activation, .. }| {
         let weights = linear.weights.to_f32();
         let rows = x.chunks_exact(linear.inputs());
         let mut y: Vec<f32> = rows.flat_map(|row| product(row, &weights, linear.bias.as_deref().unwrap())).collect();

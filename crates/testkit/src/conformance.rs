@@ -65,14 +65,16 @@ pub fn check_exports<E: Engine>(build: impl Fn(&Export, Network) -> E) {
     }
 }
 
-/// Compares an engine's logits of an export with ONNX Runtime's.
+/// Compares an engine's logits of an export with ONNX Runtime's, and with PyTorch's where they are known.
 pub fn check_export(export: &Export, engine: &mut impl Engine) {
     for (number, case) in export.cases.iter().enumerate() {
         let logits = engine.forward(&Batch::pack(&case.sequences()).unwrap()).unwrap();
         assert_eq!(logits.rows(), case.logits_onnxruntime.len());
-        for (row, expected) in case.logits_onnxruntime.iter().enumerate() {
-            let what = format!("{} case {number} row {row}", export.name);
-            assert_close(&what, logits.row(row), expected, export.tolerance);
+        for (peer, expected) in [("PyTorch", &case.logits_pytorch), ("ONNX Runtime", &case.logits_onnxruntime)] {
+            for (row, expected) in expected.iter().enumerate() {
+                let what = format!("{} case {number} row {row}, {peer}", export.name);
+                assert_close(&what, logits.row(row), expected, export.tolerance);
+            }
         }
     }
 }

@@ -1,9 +1,9 @@
-//! A program of a made-up architecture: pre-norm and post-norm, RMS and layer norms, rotary positions, windows, grouped heads and
-//! gates, mixed. And a forward pass over programs, written plainly in f64, that says what engines must make of it.
+//! A program of a made-up architecture: pre-norm, post-norm and no norm, RMS and layer norms, rotary positions, a bias by distance, windows,
+//! grouped heads and gates, mixed. And a forward pass over programs, written plainly in f64, that says what engines must make of it.
 
-use grice_kernels::{Activation, LayerNorm, Rotary};
+use grice_kernels::{Activation, LayerNorm, Rotary, ScoreBias};
 use grice_model::{
-    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Linear, Matrix, Place, Program, ScorePositions,
+    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Linear, Matrix, Place, Program, ScorePositions,
     Scores, Sees, Stack, Values,
 };
 use std::sync::Arc;
@@ -59,11 +59,16 @@ impl Numbers {
         }))
     }
 
-    fn feed_forward(&mut self, gated: bool) -> Body {
+    /// A number for each head and for distances of up to 9.
+    fn bias(&mut self) -> ScorePositions {
+        ScorePositions::Bias(ScoreBias::new(HEADS, 9, &self.take(HEADS * 19, 0.0, 1.0)).unwrap())
+    }
+
+    fn feed_forward(&mut self, gate: Option<Activation>) -> Body {
         Body::FeedForward(FeedForward {
-            gate: gated.then(|| self.linear(HIDDEN, INNER, false)),
-            up: self.linear(HIDDEN, INNER, !gated),
-            activation: if gated { Activation::Gelu } else { Activation::Relu },
+            gate: gate.map(|_| self.linear(HIDDEN, INNER, false)),
+            up: self.linear(HIDDEN, INNER, gate.is_none()),
+            activation: gate.unwrap_or(Activation::Relu),
             down: self.linear(INNER, HIDDEN, true),
         })
     }
@@ -86,11 +91,13 @@ pub fn program() -> Program {
     let rotary = |columns: usize| ScorePositions::Rotary(Rotary::plain(10_000.0, columns, TOKENS_MAX));
     let (near, all) = (Sees::Window(5), Sees::All);
     let embedding = numbers.embedding();
+    let bias = numbers.bias();
+    let gates = [Activation::Gelu, Activation::Silu].map(Some);
     let bodies = [
-        [numbers.attention(KEY_HEADS, near, rotary(HEAD_DIM)), numbers.feed_forward(true)],
-        [numbers.attention(HEADS, all, ScorePositions::None), numbers.feed_forward(false)],
-        [numbers.attention(1, Sees::Window(40), rotary(8)), numbers.feed_forward(true)],
-        [numbers.attention(KEY_HEADS, all, rotary(HEAD_DIM)), numbers.feed_forward(true)],
+        [numbers.attention(KEY_HEADS, near, rotary(HEAD_DIM)), numbers.feed_forward(gates[0])],
+        [numbers.attention(HEADS, all, bias), numbers.feed_forward(None)],
+        [numbers.attention(1, Sees::Window(40), rotary(8)), numbers.feed_forward(gates[1])],
+        [numbers.attention(KEY_HEADS, all, rotary(HEAD_DIM)), numbers.feed_forward(gates[0])],
     ];
     // Pre-norm with RMS norms, but post-norm with layer norms in the second layer.
     let layers = bodies.into_iter().enumerate().map(|(number, bodies)| {
@@ -98,11 +105,17 @@ pub fn program() -> Program {
         let place = if is_post { Place::After } else { Place::Before };
         bodies.map(|body| Block { norm: Some(numbers.norm(HIDDEN, is_post)), place, body }).into()
     });
-    let layers = layers.collect();
+    let mut layers: Vec<Layer> = layers.collect();
+    // What the embedding's norm made is not normalised again.
+    layers[0][0].norm = None;
     let last = Some(numbers.norm(HIDDEN, false));
     let head = vec![
-        Dense { linear: numbers.linear(HIDDEN, 20, true), activation: Activation::Tanh },
-        Dense { linear: numbers.linear(20, LABELS, true), activation: Activation::Identity },
+        Dense {
+            linear: numbers.linear(HIDDEN, 20, true),
+            activation: Activation::Tanh,
+            norm: Some(numbers.norm(20, true)),
+        },
+        Dense { linear: numbers.linear(20, LABELS, true), activation: Activation::Identity, norm: None },
     ];
     Program { encoder: Stack { embedding, layers, last }, head: Head { layers: Ok(head), graph: None } }
 }
@@ -122,16 +135,14 @@ pub fn logits(program: &Program, ids: &[u32]) -> Vec<f32> {
             Body::FeedForward(layer) => feed_forward(layer, x),
         };
         x = match place {
-            Place::Before => add(&x, &apply(&normalise_if(norm, &x))),
-            Place::After => normalise_if(norm, &add(&x, &apply(&x))),
+            Place::Before => add(&x, &apply(&normalise(norm.as_ref(), x.clone()))),
+            Place::After => normalise(norm.as_ref(), add(&x, &apply(&x))),
         };
     }
     x.truncate(1);
-    if let Some(last) = &encoder.last {
-        x = normalise(last, &x);
-    }
-    for Dense { linear, activation } in head.layers.as_ref().unwrap() {
-        x = each(multiply(linear, &x), |x| activate(*activation, x));
+    x = normalise(encoder.last.as_ref(), x);
+    for Dense { linear, activation, norm } in head.layers.as_ref().unwrap() {
+        x = normalise(norm.as_ref(), each(multiply(linear, &x), |x| activate(*activation, x)));
     }
     x[0].iter().map(|&x| x as f32).collect()
 }
@@ -147,14 +158,11 @@ fn embed(embedding: &Embedding, ids: &[u32]) -> Rows {
         word.iter().zip(constant).map(|(word, constant)| f64::from(*word) + f64::from(*constant)).collect()
     };
     assert!(embedding.positions.is_none(), "the plain pass has no rows for positions");
-    multiply(embedding.projection.as_ref().unwrap(), &normalise_if(&embedding.norm, &ids.iter().map(row).collect()))
+    multiply(embedding.projection.as_ref().unwrap(), &normalise(embedding.norm.as_ref(), ids.iter().map(row).collect()))
 }
 
-fn normalise_if(norm: &Option<LayerNorm>, x: &Rows) -> Rows {
-    norm.as_ref().map_or_else(|| x.clone(), |norm| normalise(norm, x))
-}
-
-fn normalise(norm: &LayerNorm, x: &Rows) -> Rows {
+fn normalise(norm: Option<&LayerNorm>, x: Rows) -> Rows {
+    let Some(norm) = norm else { return x };
     let row = |row: &Vec<f64>| {
         let count = row.len() as f64;
         let mean = if norm.centred { row.iter().sum::<f64>() / count } else { 0.0 };
@@ -199,6 +207,7 @@ fn attend(attention: &Attention, x: &Rows) -> Rows {
         turn(rotary, head_dim, &mut q);
         turn(rotary, head_dim, &mut k);
     }
+    let bias = attention.scores.bias();
     let mut context = vec![vec![0.0; heads * head_dim]; x.len()];
     for (i, context) in context.iter_mut().enumerate() {
         for head in 0..heads {
@@ -212,7 +221,8 @@ fn attend(attention: &Attention, x: &Rows) -> Rows {
             };
             let power = |j: usize| {
                 let products = q[i][own.clone()].iter().zip(&k[j][keys.clone()]).map(|(a, b)| a * b);
-                (products.sum::<f64>() * f64::from(scale)).exp()
+                let bias = bias.map_or(0.0, |bias| f64::from(bias.at(head, j as i64 - i as i64)));
+                (products.sum::<f64>() * f64::from(scale) + bias).exp()
             };
             let powers: Vec<(usize, f64)> = (0..x.len()).filter(is_seen).map(|j| (j, power(j))).collect();
             let sum: f64 = powers.iter().map(|(_, power)| power).sum();

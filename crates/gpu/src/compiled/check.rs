@@ -61,6 +61,10 @@ impl Checker<'_> {
         let AttentionPlan { heads, key_heads, head_dim, .. } = *attention;
         ensure([heads, key_heads, head_dim] == size && head_dim <= HEAD_DIM_MAX)?;
         attention.rotary.map_or(Some(()), |rotary| self.rotary(&rotary, head_dim))?;
+        if let Some(bias) = attention.bias {
+            ensure(bias.reach as i64 <= REACH_MAX && attention.relative.is_none())?;
+            self.holds(bias.values, heads as u64 * (2 * bias.reach as u64 + 1))?;
+        }
         let width = (heads * head_dim) as u64;
         let Some(relative) = &attention.relative else { return Some(()) };
         let tables = self.words_of(relative.tables)?;

@@ -1,7 +1,6 @@
 //! The embedding in a file: it stays with the processor, as it stood in the model.
 
 use super::container::{Blob, Draft, Opened};
-use grice_kernels::LayerNorm;
 use grice_model::{Embedding, Matrix, Positions, Values};
 use serde::{Deserialize, Serialize};
 use std::io;
@@ -12,11 +11,6 @@ pub(super) struct KeptEmbedding {
     words: KeptMatrix,
     positions: Option<KeptPositions>,
     constant: Option<Blob>,
-    gamma: Blob,
-    beta: Blob,
-    #[serde(with = "crate::bits")]
-    epsilon: f32,
-    centred: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,15 +44,9 @@ impl KeptEmbedding {
                 Some(KeptPositions { table: KeptMatrix::write(table, draft)?, offset: *offset, uncounted: *uncounted })
             }
         };
-        let none = || io::Error::other("its embedding has no norm");
-        let norm = embedding.norm.as_ref().ok_or_else(none)?;
         let mut numbers = |numbers: &[f32]| draft.push(bytemuck::cast_slice(numbers));
         Ok(KeptEmbedding {
             constant: embedding.constant.as_deref().map(&mut numbers).transpose()?,
-            gamma: numbers(&norm.gamma)?,
-            beta: numbers(&norm.beta)?,
-            epsilon: norm.epsilon,
-            centred: norm.centred,
             positions,
             words: KeptMatrix::write(&embedding.words, draft)?,
         })
@@ -74,19 +62,17 @@ impl KeptEmbedding {
             }
         };
         let constant: Option<Vec<f32>> = self.constant.as_ref().map(|blob| opened.read(blob)).transpose()?;
-        let [gamma, beta] = [&self.gamma, &self.beta].map(|blob| opened.read(blob));
-        let norm = LayerNorm { gamma: gamma?, beta: beta?, epsilon: self.epsilon, centred: self.centred };
         let words = self.words.read(opened)?;
         let columns = words.columns();
-        let lengths = [norm.gamma.len(), norm.beta.len(), constant.as_ref().map_or(columns, Vec::len)];
+        let constant_fits = constant.as_ref().is_none_or(|row| row.len() == columns);
         let table_fits = positions.as_ref().is_none_or(|positions| {
             positions.table.columns() == columns && u32::try_from(positions.table.rows()).is_ok()
         });
-        if lengths.iter().any(|length| *length != columns) || !table_fits {
+        if !constant_fits || !table_fits {
             return Err("it is damaged: the parts of its embedding do not fit each other".to_owned());
         }
-        // The projection runs on the device, from the weights that lie there.
-        Ok(Embedding { words: Arc::new(words), positions, constant, norm: Some(norm), projection: None })
+        // The norm and the projection run on the device, from what lies there.
+        Ok(Embedding { words: Arc::new(words), positions, constant, norm: None, projection: None })
     }
 }
 

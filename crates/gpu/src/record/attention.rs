@@ -24,7 +24,7 @@ pub(super) fn record_attention(
     out: View,
 ) {
     let Operands { q, k, v, first } = *operands;
-    let AttentionPlan { heads, key_heads, head_dim, scale, window, relative, .. } = plan;
+    let AttentionPlan { heads, key_heads, head_dim, scale, window, relative, bias, .. } = plan;
     let blocks = geometry.query_blocks();
     let (first_block, blocks) = if first { (blocks, geometry.rows()) } else { (0, blocks) };
     let head4 = head_dim.div_ceil(4) as u32;
@@ -38,9 +38,13 @@ pub(super) fn record_attention(
         constants.push(("GROUP", (heads / key_heads) as u32));
     }
     constants.extend(window.map(|window| ("SIGHT", window)));
-    let (tables, slots, reach, queries_start) = match relative {
-        None => (Buffer::Nothing, Buffer::Nothing, 0, 0),
-        Some(relative) => {
+    let (tables, slots, reach, queries_start) = match (relative, bias) {
+        (None, None) => (Buffer::Nothing, Buffer::Nothing, 0, 0),
+        (None, Some(bias)) => {
+            constants.push(("BIAS", 1));
+            (bias.values, Buffer::Nothing, bias.reach, 0)
+        }
+        (Some(relative), _) => {
             let sides = [("KEYS", relative.keys), ("QUERIES", relative.queries), ("HALF", relative.half)];
             constants.extend(sides.map(|(name, is)| (name, u32::from(is))));
             (relative.tables, relative.slots, relative.reach, relative.queries_start)

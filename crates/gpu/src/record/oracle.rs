@@ -10,13 +10,13 @@ use crate::gather::row_of;
 use crate::gemm::tests::device::gpu;
 use crate::geometry::Geometry;
 use crate::model::{
-    AttentionPlan, EmbeddingPlan, Form, NormPlan, PositionsPlan, RelativePlan, RotaryPlan, pack_halves,
+    AttentionPlan, BiasPlan, EmbeddingPlan, Form, NormPlan, PositionsPlan, RelativePlan, RotaryPlan, pack_halves,
 };
 use crate::recording::{Arena, Buffer, Label, Recording, View};
 use crate::tune::stand::Stand;
 use grice_kernels::{
-    Activation, AttentionShape, Embedding, EmbeddingTable, LayerNorm, Queries, Rotary, Rounding, Rows, SlotMap, Table,
-    reference,
+    Activation, AttentionShape, Embedding, EmbeddingTable, LayerNorm, Queries, Rotary, Rounding, Rows, ScoreBias,
+    SlotMap, Table, reference,
 };
 use grice_model::Slot;
 
@@ -105,7 +105,7 @@ fn layer_norm_is_the_references() {
 }
 
 /// Words of a few ids in every form, with positions and a row for all and without.
-fn check_embedding(gpu: &Gpu, columns: usize, table: Table, positions: bool, constant: bool) {
+fn check_embedding(gpu: &Gpu, columns: usize, table: Table, positions: bool, constant: bool, normed: bool) {
     let (ids, places, vocabulary) = ([3u32, 0, 4, 3, 1], [0u32, 1, 2, 0, 6], 5);
     let table = EmbeddingTable::new(vocabulary, columns, table).unwrap();
     let centred = !(positions && constant);
@@ -115,7 +115,7 @@ fn check_embedding(gpu: &Gpu, columns: usize, table: Table, positions: bool, con
     let embedding =
         Embedding { words: &table, positions: positions.then_some(&position_rows), constant: constant.then_some(&row) };
     let sums = reference::embed(&ids, &places, &embedding);
-    let expected = reference::layer_norm(&sums, &norm);
+    let expected = if normed { reference::layer_norm(&sums, &norm) } else { sums };
 
     let form = match table.table() {
         Table::F32(_) => Form::F32,
@@ -145,6 +145,7 @@ fn check_embedding(gpu: &Gpu, columns: usize, table: Table, positions: bool, con
         positions: positions.then_some(PositionsPlan { table: Buffer::Weight(0), rows: 7 }),
         parameters: Buffer::Weight(1),
         constant,
+        normed,
         epsilon: norm.epsilon,
         centred,
     };
@@ -168,7 +169,8 @@ fn embed_adds_up_rows_and_normalises() {
             [Table::F32(words), Table::F16(halves), Table::Int8 { values, scales: vec![0.01, 0.02, 0.03, 0.04, 0.05] }];
         for table in tables {
             for (positions, constant) in [(false, false), (true, false), (false, true), (true, true)] {
-                check_embedding(&gpu, columns, table.clone(), positions, constant);
+                check_embedding(&gpu, columns, table.clone(), positions, constant, true);
+                check_embedding(&gpu, columns, table.clone(), positions, constant, false);
             }
         }
     }
@@ -197,8 +199,14 @@ fn gather_rows_takes_the_rows() {
 #[test]
 fn gate_is_the_references() {
     let Some(gpu) = gpu("gate") else { return };
-    let activations =
-        [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Tanh];
+    let activations = [
+        Activation::Identity,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Relu,
+        Activation::Tanh,
+        Activation::Silu,
+    ];
     for (rows, columns) in [(1, 1), (3, 7), (2, 256), (5, 257), (70, 30)] {
         for activation in activations {
             let from = View::whole(arena(Arena::Slot(Slot::Wide)), rows, 2 * columns);
@@ -260,6 +268,8 @@ struct Case {
     /// Heads of queries that share a head of keys.
     group: usize,
     window: Option<u32>,
+    /// How far distances have a number of their own that is added to scores.
+    bias: Option<usize>,
 }
 
 const PLAIN: Case = Case {
@@ -272,6 +282,7 @@ const PLAIN: Case = Case {
     first: false,
     group: 1,
     window: None,
+    bias: None,
 };
 
 /// What attention reads of a case, and where on a device it lies.
@@ -287,6 +298,7 @@ struct Asked {
     map: SlotMap,
     /// Relative keys and relative queries; empty where there are none.
     tables: [Vec<f32>; 2],
+    bias: Option<ScoreBias>,
     scale: f32,
 }
 
@@ -294,7 +306,7 @@ impl Asked {
     /// Keys and values side by side, queries beside them or in a matrix of their own; rows at fours, and after each what must not
     /// matter.
     fn of(case: Case) -> Asked {
-        let Case { lengths, heads, head_dim, sides, slots, first, group, .. } = case;
+        let Case { lengths, heads, head_dim, sides, slots, first, group, bias, .. } = case;
         let (width, key_width) = (heads * head_dim, heads / group * head_dim);
         let mut offsets = vec![0u32];
         offsets.extend(lengths.iter().scan(0, |end, length| {
@@ -315,6 +327,7 @@ impl Asked {
             v: View { offset: key_width, ..kv },
             out: whole(Arena::Slot(Slot::Context), asking),
             tables: [table(sides.0), table(sides.1)],
+            bias: bias.map(|reach| ScoreBias::new(heads, reach, &numbers(heads * (2 * reach + 1), 6)).unwrap()),
             scale: 1.0 / (head_dim as f32).sqrt(),
             offsets,
             geometry,
@@ -346,6 +359,11 @@ impl Asked {
             stand.put(places, 0, bytemuck::cast_slice(&slots)).unwrap();
             RelativePlan { half, ..plan }
         });
+        let bias = self.bias.as_ref().map(|bias| {
+            let (reach, numbers) = grice_model::numbers_of(bias);
+            put(&mut stand, Buffer::Weight(0), &numbers);
+            BiasPlan { values: Buffer::Weight(0), reach }
+        });
         let plan = AttentionPlan {
             heads,
             key_heads: heads / group,
@@ -354,6 +372,7 @@ impl Asked {
             window,
             relative,
             rotary: None,
+            bias,
         };
         let mut recording = Recording::default();
         record_attention(&mut recording, LABEL, &plan, &Operands { q, k: kv, v, first }, &self.geometry, out);
@@ -382,7 +401,7 @@ impl Asked {
             if first { Queries::First } else { Queries::All },
             &AttentionShape { key_heads: heads / group, window, ..shape },
             Some(&relative),
-            None,
+            self.bias.as_ref(),
         )
     }
 }
@@ -436,6 +455,11 @@ fn attention_is_the_references() {
         Case { lengths: &[300, 40], window: Some(64), heads: 4, group: 2, ..PLAIN },
         Case { lengths: &[100, 2], window: Some(31), ..relative },
         Case { lengths: &[64, 1, 100], window: Some(33), first: true, ..PLAIN },
+        Case { lengths: &[1, 70, 33, 2], bias: Some(0), ..PLAIN },
+        Case { lengths: &[1, 70, 33, 2], bias: Some(20), heads: 3, head_dim: 10, ..PLAIN },
+        Case { lengths: &[300, 5], bias: Some(128), heads: 4, group: 2, ..PLAIN },
+        Case { lengths: &[100, 40], bias: Some(9), window: Some(31), ..PLAIN },
+        Case { lengths: &[5, 40, 1], bias: Some(16), first: true, ..PLAIN },
     ];
     for case in cases {
         check_attention(&gpu, case);

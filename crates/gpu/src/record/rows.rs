@@ -10,13 +10,14 @@ use grice_model::Slot;
 /// Records the sum of rows and its norm. `Wide` holds the rows of the tokens' words as [`Form`](crate::model::Form) says, `Scales` the
 /// factors of those in 8 bits, `Places` the position of each token if there are positions.
 pub(super) fn record_sum(recording: &mut Recording, plan: &EmbeddingPlan, y: View) {
-    let EmbeddingPlan { form, positions, parameters, constant, epsilon, centred, .. } = plan;
+    let EmbeddingPlan { form, positions, parameters, constant, normed, epsilon, centred, .. } = plan;
     let arena_if = |is: bool, arena: Arena| if is { Buffer::Arena(arena) } else { Buffer::Nothing };
     let (table, rows) = positions.map_or((Buffer::Nothing, 1), |positions| (positions.table, positions.rows));
     let sides = [("POSITIONS", positions.is_some()), ("CONSTANT", *constant)];
     let mut constants = vec![("FORM", form.code())];
     constants.extend(sides.map(|(name, is)| (name, u32::from(is))));
     constants.extend(not_centred(*centred));
+    constants.extend((!normed).then_some(("NORMED", 0)));
     let sizes = [y.rows, y.columns, form.row_bytes(y.columns) / 4, y.stride, rows];
     let mut uniforms: Vec<u32> = sizes.iter().map(|&size| size as u32).collect();
     uniforms.push(epsilon.to_bits());

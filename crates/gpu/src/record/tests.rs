@@ -123,6 +123,7 @@ impl Sizes {
         let dense = |pair: &[usize]| Dense {
             linear: Sizes { values: f32_zeros, ..*self }.linear(pair[0], pair[1]),
             activation: if pair[1] == 4 { Activation::Identity } else { Activation::Gelu },
+            norm: None,
         };
         widths.windows(2).map(dense).collect()
     }

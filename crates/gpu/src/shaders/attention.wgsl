@@ -1,6 +1,6 @@
 // softmax(scores · scale) · v for each sequence and head, with a softmax that goes along with the keys ("Online normalizer
 // calculation for softmax", Milakov and Gimelshein 2018), and DeBERTa's relative positions: query i scores key j by Q_i·K_j +
-// Q_i·keys[slot(i - j)] + K_j·queries[slot(i - j)].
+// Q_i·keys[slot(i - j)] + K_j·queries[slot(i - j)]. Or T5's: a number for each head and distance, which is not scaled.
 //
 // A workgroup takes 32 queries of a head and goes over the keys of their sequence, 32 at a time. Its 64 invocations stand in a
 // square of 8 by 8; each makes the scores of 4 queries with 4 keys, 8 numbers of the heads at a time by way of workgroup
@@ -20,7 +20,7 @@ struct Shape {
     k_offset: u32,
     v_offset: u32,
     out_stride: u32,
-    /// Beyond it, to either side, distances share the slot of this one.
+    /// Beyond it, to either side, distances share the slot of this one, or its bias.
     reach: i32,
     /// Numbers in a table before those of relative queries.
     queries_start: u32,
@@ -31,6 +31,8 @@ struct Shape {
 /// Whether there are relative keys, and relative queries.
 override KEYS: bool = false;
 override QUERIES: bool = false;
+/// Whether the tables hold a number for each head and distance, which is added to scores.
+override BIAS: bool = false;
 /// Whether the tables hold f16, two to a word.
 override HALF: bool = false;
 /// Whether only the first token of a sequence asks; its row is then that of the sequence.
@@ -52,7 +54,7 @@ override VALUE_KEYS: u32 = 32u;
 @group(0) @binding(3) var<storage, read_write> out: array<f32>;
 /// First token of the sequence, its length, first query of the block, row of the sequence's first query.
 @group(0) @binding(4) var<storage, read> blocks: array<vec4<u32>>;
-/// Relative keys, then relative queries: [slots, heads · head_dim].
+/// Relative keys, then relative queries: [slots, heads · head_dim]. Or the bias, [heads, 2 · reach + 1], key minus query.
 @group(0) @binding(5) var<storage, read> tables: array<u32>;
 /// The slot of each distance from -reach to reach.
 @group(0) @binding(6) var<storage, read> slots: array<u32>;
@@ -102,7 +104,14 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     }
     for (var first_key = start_key; first_key < end_key; first_key += 32u) {
         // From here on a column for each key, and in it a number for each query.
-        let scores = transpose(score(block, asking, head_column, key_column, first_key, query4, key4, thread)) * shape.scale;
+        var scores = transpose(score(block, asking, head_column, key_column, first_key, query4, key4, thread)) * shape.scale;
+        if BIAS {
+            let start = i32(workgroup.y) * (2 * shape.reach + 1) + shape.reach;
+            let distance = i32(first_key + key4 * 4u) - i32(block.z + query4 * 4u);
+            for (var i = 0; i < 4; i++) {
+                scores[i] += bias(start, vec4(distance + i) - vec4(0, 1, 2, 3));
+            }
+        }
         let keys = block.y - first_key;
         var score0 = select(scores[0], vec4(HIDDEN), key4 * 4u >= keys);
         var score1 = select(scores[1], vec4(HIDDEN), key4 * 4u + 1u >= keys);
@@ -178,6 +187,12 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
     if FOURS > 3u {
         write(scaled(mix3, share), block.w, first_query, asking, head_column, key4 + 24u);
     }
+}
+
+/// What four distances add, of a head whose number for distance 0 is at `start`.
+fn bias(start: i32, distance: vec4<i32>) -> vec4<f32> {
+    let place = vec4<u32>(start + clamp(distance, vec4(-shape.reach), vec4(shape.reach)));
+    return bitcast<vec4<f32>>(vec4(tables[place.x], tables[place.y], tables[place.z], tables[place.w]));
 }
 
 /// Which of four queries see a key.

@@ -1,10 +1,12 @@
 // The embedding of each token: the row of its word, as the model's file has it, plus the row of its position, plus a row that is the
-// same for all; then a layer norm, (x - mean) / sqrt(variance + epsilon) · gamma + beta. A workgroup takes a token.
+// same for all; then, where there is one, a layer norm, (x - mean) / sqrt(variance + epsilon) · gamma + beta. A workgroup takes a token.
 
 /// How words are stored: 0 in f32, 1 in f16, 2 in 8 bits with a factor for each row.
 override FORM: u32 = 0u;
 override POSITIONS: u32 = 0u;
 override CONSTANT: u32 = 0u;
+/// Whether there is a norm.
+override NORMED: bool = true;
 /// Whether the norm subtracts the mean; if not, it counts as 0.
 override CENTRED: bool = true;
 
@@ -52,16 +54,24 @@ fn main(@builtin(workgroup_id) workgroup: vec3<u32>, @builtin(local_invocation_i
         y[first + column] = x;
         part += x;
     }
+    if NORMED {
+        normalise(first, part, thread);
+    }
+}
+
+/// The row from `first` on, of which an invocation adds up to `part`.
+fn normalise(first: u32, part: f32, thread: u32) {
+    let columns = shape.columns;
     var mean = 0.0;
     if CENTRED {
         mean = sum_of(part, thread) / f32(columns);
     }
-    part = 0.0;
+    var squares = 0.0;
     for (var column = thread; column < columns; column += 64u) {
         let distance = y[first + column] - mean;
-        part += distance * distance;
+        squares += distance * distance;
     }
-    let factor = inverseSqrt(sum_of(part, thread) / f32(columns) + shape.epsilon);
+    let factor = inverseSqrt(sum_of(squares, thread) / f32(columns) + shape.epsilon);
     for (var column = thread; column < columns; column += 64u) {
         y[first + column] = (y[first + column] - mean) * factor * parameters[column] + parameters[columns + column];
     }

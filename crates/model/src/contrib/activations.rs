@@ -1,7 +1,7 @@
 //! Activations, with or without a bias before them.
 
+use super::source::{Expanded, Source, input, integer, number, required};
 use super::writer::Writer;
-use super::{Expanded, Source, input, integer, number, required};
 use crate::proto::integer_attribute;
 use tract_onnx::pb::NodeProto;
 

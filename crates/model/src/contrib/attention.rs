@@ -1,8 +1,8 @@
 //! Attention as one operator, with or without its projections.
 
 use super::products::{before_quantization, write_product};
+use super::source::{Expanded, Source, input, integer, number, refuse_flags, refuse_inputs, refuse_outputs, required};
 use super::writer::Writer;
-use super::{Expanded, Source, input, integer, number, refuse_flags, refuse_inputs, refuse_outputs, required};
 use crate::fuse::constants::{FLOAT, FLOAT16, INT8, UINT8, count};
 use crate::proto::integer_attribute;
 use tract_onnx::pb::{AttributeProto, NodeProto, TensorProto};

@@ -2,8 +2,8 @@
 
 use super::attention::raw_bytes;
 use super::products::write_product;
+use super::source::{Expanded, Source, input, integer, refuse_inputs, required};
 use super::writer::Writer;
-use super::{Expanded, Source, input, integer, refuse_inputs, required};
 use crate::fuse::constants::{FLOAT, FLOAT16, UINT8, count};
 use crate::proto::float_tensor;
 use half::f16;

@@ -1,8 +1,8 @@
 //! The embedding as one operator.
 
 use super::norms::write_norm;
+use super::source::{Expanded, Source, input, number, refuse_outputs, required};
 use super::writer::Writer;
-use super::{Expanded, Source, input, number, refuse_outputs, required};
 use crate::fuse::constants::{float, integers};
 use crate::proto::{float_tensor, integer_attribute};
 use tract_onnx::pb::{NodeProto, TensorProto};

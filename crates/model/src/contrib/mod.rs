@@ -13,20 +13,16 @@ mod embedding;
 mod norms;
 mod products;
 mod ranks;
+mod source;
 mod writer;
 
-use crate::fuse::constants::{FLOAT, FLOAT16};
 use crate::{Error, Result};
-use ranks::Ranks;
-use std::collections::HashMap;
-use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
+use source::{Expanded, Source};
+use tract_onnx::pb::{GraphProto, ModelProto, NodeProto};
 use writer::Writer;
 
 /// The domain of the operators.
 const DOMAIN: &str = "com.microsoft";
-
-/// Why a node has no standard spelling here.
-type Expanded<T> = std::result::Result<T, String>;
 
 /// Replaces every node of the domain that is known. Leaves a graph without such nodes as it is.
 ///
@@ -108,94 +104,5 @@ fn drop_unread(graph: &mut GraphProto) {
         graph
             .initializer
             .retain(|tensor| read.contains(tensor.name.as_str()) || outputs.contains(&tensor.name.as_str()));
-    }
-}
-
-/// The graph as it was, by name.
-struct Source<'g> {
-    constants: HashMap<&'g str, &'g TensorProto>,
-    producers: HashMap<&'g str, &'g NodeProto>,
-    ranks: Ranks<'g>,
-    /// The element type of most weights, in which factors are written where a node does not tell.
-    float: i32,
-}
-
-impl<'g> Source<'g> {
-    fn new(graph: &'g GraphProto, nodes: &'g [NodeProto]) -> Source<'g> {
-        let mut constants: HashMap<&str, &TensorProto> =
-            graph.initializer.iter().map(|tensor| (tensor.name.as_str(), tensor)).collect();
-        let mut producers = HashMap::new();
-        for node in nodes {
-            let value = node.attribute.iter().find(|attribute| attribute.name == "value");
-            let value = value.and_then(|attribute| attribute.t.as_ref()).filter(|_| node.op_type == "Constant");
-            if let (Some(value), Some(output)) = (value, node.output.first()) {
-                constants.insert(output, value);
-            }
-            producers.extend(node.output.iter().filter(|name| !name.is_empty()).map(|name| (name.as_str(), node)));
-        }
-        let weight = |kind: i32| -> i64 {
-            let tensors = graph.initializer.iter().filter(|tensor| tensor.data_type == kind);
-            tensors.map(|tensor| tensor.dims.iter().fold(1, |count: i64, dim| count.saturating_mul(*dim))).sum()
-        };
-        let float = if weight(FLOAT16) > weight(FLOAT) { FLOAT16 } else { FLOAT };
-        Source { constants, producers, ranks: Ranks::new(graph, nodes), float }
-    }
-
-    /// The constant at input `slot`.
-    fn constant(&self, node: &NodeProto, slot: usize) -> Option<&'g TensorProto> {
-        self.constants.get(input(node, slot)?).copied()
-    }
-
-    /// The constant at input `slot`, or a sentence that says what is missing.
-    fn weights(&self, node: &NodeProto, slot: usize, what: &str) -> Expanded<&'g TensorProto> {
-        self.constant(node, slot).ok_or_else(|| format!("needs its {what} (input {slot}) as a constant"))
-    }
-
-    /// The node that makes input `slot`.
-    fn producer(&self, node: &NodeProto, slot: usize) -> Option<&'g NodeProto> {
-        self.producers.get(input(node, slot)?).copied()
-    }
-}
-
-/// The name of an input that is there.
-fn input(node: &NodeProto, slot: usize) -> Option<&str> {
-    node.input.get(slot).map(String::as_str).filter(|name| !name.is_empty())
-}
-
-/// The name of an input that has to be there.
-fn required<'n>(node: &'n NodeProto, slot: usize, what: &str) -> Expanded<&'n str> {
-    input(node, slot).ok_or_else(|| format!("has no {what} (input {slot})"))
-}
-
-/// Refuses inputs from `slot` on that would change what the node computes.
-fn refuse_inputs(node: &NodeProto, slots: &[(usize, &str)]) -> Expanded<()> {
-    match slots.iter().find(|(slot, _)| input(node, *slot).is_some()) {
-        Some((slot, what)) => Err(format!("has {what} (input {slot}), which grice does not support")),
-        None => Ok(()),
-    }
-}
-
-/// Refuses outputs other than those that are made.
-fn refuse_outputs(node: &NodeProto, made: &[usize]) -> Expanded<()> {
-    let other = (0..node.output.len()).find(|slot| !node.output[*slot].is_empty() && !made.contains(slot));
-    match other {
-        Some(slot) => Err(format!("makes its output {slot} (`{}`), which grice does not support", node.output[slot])),
-        None => Ok(()),
-    }
-}
-
-fn integer(node: &NodeProto, name: &str) -> Option<i64> {
-    node.attribute.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.i)
-}
-
-fn number(node: &NodeProto, name: &str) -> Option<f32> {
-    node.attribute.iter().find(|attribute| attribute.name == name).map(|attribute| attribute.f)
-}
-
-/// Refuses a flag that is set.
-fn refuse_flags(node: &NodeProto, names: &[&str]) -> Expanded<()> {
-    match names.iter().find(|name| integer(node, name).unwrap_or(0) != 0) {
-        Some(name) => Err(format!("sets `{name}`, which grice does not support")),
-        None => Ok(()),
     }
 }

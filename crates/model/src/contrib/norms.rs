@@ -1,7 +1,7 @@
 //! Layer norms that also add what they normalise.
 
+use super::source::{Expanded, Source, input, number, refuse_outputs, required};
 use super::writer::Writer;
-use super::{Expanded, Source, input, number, refuse_outputs, required};
 use crate::proto::{float_attribute, integer_attribute};
 use tract_onnx::pb::NodeProto;
 

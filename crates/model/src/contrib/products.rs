@@ -1,7 +1,7 @@
 //! Products with something fused to them: transposition, a factor, an activation, quantization.
 
+use super::source::{Expanded, Source, input, integer, number, refuse_flags, required};
 use super::writer::Writer;
-use super::{Expanded, Source, input, integer, number, refuse_flags, required};
 use crate::proto::{integer_attribute, integers_attribute};
 use tract_onnx::pb::{AttributeProto, NodeProto};
 

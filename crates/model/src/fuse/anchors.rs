@@ -2,10 +2,11 @@
 //! them. What lies between two anchors is the glue that `probe` identifies by running it.
 
 use super::constants::{
-    INT32, Quantization, count, dims, float, float_matrix, floats, integers, matrix_dims, quantized_matrix, spread,
+    INT32, Quantization, count, dims, float_matrix, floats, integers, matrix_dims, quantized_matrix, spread,
     take_quantized, take_shifted,
 };
 use super::graph::{Graph, attribute, float_attribute, integer_attribute, is};
+use super::norms::{self, Normed};
 use crate::weights::Matrix;
 use grice_kernels::LayerNorm;
 use std::collections::HashMap;
@@ -83,6 +84,10 @@ impl<'p> Weights<'p> {
     /// The tensor's name: what is shared between anchors has the same.
     pub(super) fn name(&self) -> &'p str {
         &self.tensor.name
+    }
+
+    pub(super) fn is_transposed(&self) -> bool {
+        self.transposed
     }
 
     pub(super) fn read(&self) -> Option<Matrix> {
@@ -165,11 +170,15 @@ fn match_anchor<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, 
         "Gemm" => gemm(graph, node),
         "MatMulInteger" => integer_product(graph, node),
         "Gather" => gather(graph, node),
-        "Mul" => scaled_gather(graph, node),
-        "LayerNormalization" => layer_norm(graph, node),
-        "Add" => spelled_out_norm(graph, node),
+        "Mul" => scaled_gather(graph, node).or_else(|| norm(norms::spelled_out_without_beta(graph, node)?)),
+        "LayerNormalization" => norm(norms::layer_norm(graph, node)?),
+        "Add" => norm(norms::spelled_out(graph, node)?),
         _ => None,
     }
+}
+
+fn norm(Normed { output, input, norm }: Normed<'_>) -> Option<(&str, Anchor<'_>)> {
+    Some((output, Anchor::Norm { input, norm }))
 }
 
 /// A constant 2-D matrix: fp32, fp16 behind a `Cast`, or int8 behind a `DequantizeLinear` or behind `Cast` and `Mul`.
@@ -337,69 +346,4 @@ fn scaled_gather<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str,
     }
     let table = Weights { tensor, quantization: Some((scales_tensor, None, 0)), transposed: false };
     Some((node.output.first()?, Anchor::Embedding { indices, table }))
-}
-
-fn layer_norm<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, Anchor<'p>)> {
-    let gamma = floats(graph.constant_input(node, 1)?)?;
-    let beta = match node.input.get(2).filter(|name| !name.is_empty()) {
-        Some(name) => floats(graph.constant(name)?)?,
-        None => vec![0.0; gamma.len()],
-    };
-    if integer_attribute(node, "axis").unwrap_or(-1) != -1 || gamma.len() != beta.len() {
-        return None;
-    }
-    let epsilon = float_attribute(node, "epsilon").unwrap_or(1e-5);
-    Some((
-        node.output.first()?,
-        Anchor::Norm { input: node.input.first()?, norm: LayerNorm { gamma, beta, epsilon, centred: true } },
-    ))
-}
-
-/// What exporters before opset 17 write: `(x − mean) / sqrt(mean((x − mean)²) + ε) · γ + β`, matched from the last `Add`.
-fn spelled_out_norm<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> Option<(&'p str, Anchor<'p>)> {
-    let (beta, scaled) = constant_and_other(graph, node, "Add")?;
-    let (gamma, divided) = constant_and_other(graph, graph.producer(scaled)?, "Mul")?;
-    let divide = graph.producer(divided).filter(|node| is(node, "Div"))?;
-    let centred = graph.input_of(divide, 0, "Sub")?;
-    let deviation = graph.input_of(divide, 1, "Sqrt")?;
-    let (epsilon, variance) = constant_and_other(graph, graph.input_of(deviation, 0, "Add")?, "Add")?;
-    let variance = graph.producer(variance).filter(|node| is_mean(graph, node))?;
-    let square = graph.producer(variance.input.first()?)?;
-    let input = graph.resolve(centred.input.first()?);
-    let mean = graph.producer(centred.input.get(1)?).filter(|node| is_mean(graph, node))?;
-    if graph.resolve(mean.input.first()?) != input || !is_square_of(graph, square, input) {
-        return None;
-    }
-    let (gamma, beta) = (floats(gamma)?, floats(beta)?);
-    let epsilon = float(epsilon)?;
-    (gamma.len() == beta.len() && gamma.len() > 1).then_some(())?;
-    Some((node.output.first()?, Anchor::Norm { input, norm: LayerNorm { gamma, beta, epsilon, centred: true } }))
-}
-
-fn constant_and_other<'p>(graph: &Graph<'p>, node: &'p NodeProto, op: &str) -> Option<(&'p TensorProto, &'p str)> {
-    let slot = (0..2).find(|&slot| is(node, op) && graph.constant_input(node, slot).is_some())?;
-    Some((graph.constant_input(node, slot)?, node.input.get(1 - slot)?))
-}
-
-/// `ReduceMean` over the last axis, kept.
-fn is_mean<'p>(graph: &Graph<'p>, node: &'p NodeProto) -> bool {
-    let axes = attribute(node, "axes").map(|axes| axes.ints.clone());
-    let axes = axes.or_else(|| integers(graph.constant_input(node, 1)?));
-    is(node, "ReduceMean") && integer_attribute(node, "keepdims").unwrap_or(1) == 1 && axes == Some(vec![-1])
-}
-
-/// `Pow(x − mean, 2)` or `(x − mean) · (x − mean)`, whichever `Sub` it is of.
-fn is_square_of<'p>(graph: &Graph<'p>, square: &'p NodeProto, input: &str) -> bool {
-    let centred = |slot: usize| {
-        graph.input_of(square, slot, "Sub").is_some_and(|node| {
-            let from = node.input.first().map(|name| graph.resolve(name));
-            let mean = node.input.get(1).and_then(|name| graph.producer(name));
-            from == Some(input) && mean.is_some_and(|node| is_mean(graph, node))
-        })
-    };
-    match square.op_type.as_str() {
-        "Pow" => centred(0) && graph.constant_input(square, 1).and_then(float) == Some(2.0),
-        "Mul" => centred(0) && centred(1),
-        _ => false,
-    }
 }

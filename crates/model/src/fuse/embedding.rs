@@ -2,12 +2,13 @@
 
 use super::anchors::{Anchor, Stored, Weights};
 use super::constants::integers;
-use super::glue::{Feeds, Glue, IDS, MASK, ROWS, TOKENS, TYPES, elements, random, tensor};
+use super::glue::{Feeds, Glue, IDS, MASK, TYPES, elements, random, tensor};
 use super::graph::is;
-use super::ladder::Sample;
+use super::norms::Normed;
 use super::region::{Region, Step};
-use super::{Fused, Unfused};
-use crate::program::{Embedding, Positions};
+use super::sample::{ROWS, Sample, TOKENS};
+use super::unfused::Fused;
+use crate::program::{Embedding, Positions, Unfused};
 use crate::weights::Linear;
 use grice_kernels::LayerNorm;
 use std::cell::LazyCell;
@@ -26,7 +27,7 @@ pub(super) struct Draft {
     words: Stored,
     positions: Option<Positions>,
     constant: Option<Vec<f32>>,
-    pub(super) norm: LayerNorm,
+    pub(super) norm: Option<LayerNorm>,
     pub(super) projection: Option<Linear>,
 }
 
@@ -40,12 +41,12 @@ impl Draft {
             let constant = constant.get_or_insert_with(|| vec![0.0; words.columns()]);
             constant.iter_mut().for_each(|element| *element += shift);
         }
-        Ok(Embedding { words: Arc::new(words), positions, constant, norm: Some(norm), projection })
+        Ok(Embedding { words: Arc::new(words), positions, constant, norm, projection })
     }
 }
 
-/// The embedding, and the value it makes.
-pub(super) fn fuse_embedding<'p>(glue: &Glue<'_, 'p>) -> Fused<(Draft, &'p str)> {
+/// The embedding, and the first layer norm: what it makes, and what it normalises.
+pub(super) fn fuse_embedding<'p>(glue: &Glue<'_, 'p>) -> Fused<(Draft, Normed<'p>)> {
     let mut norms =
         glue.regions.anchors.order.iter().copied().filter_map(|output| match glue.regions.anchors.get(output) {
             Some(Anchor::Norm { input, norm }) if glue.regions.varies(output) => Some((output, *input, norm)),
@@ -67,7 +68,8 @@ pub(super) fn fuse_embedding<'p>(glue: &Glue<'_, 'p>) -> Fused<(Draft, &'p str)>
     };
     sum.check_lengths(positions.as_ref(), constant.as_deref(), counted.as_ref(), &zeros)?;
     let words = table.stored().ok_or_else(|| Unfused::new(format!("the table of `{word_rows}` cannot be read")))?;
-    Ok((Draft { words, positions, constant, norm: norm.clone(), projection: None }, output))
+    let draft = Draft { words, positions, constant, norm: None, projection: None };
+    Ok((draft, Normed { output, input: region.value, norm: norm.clone() }))
 }
 
 /// What the sum gathers by the token ids.

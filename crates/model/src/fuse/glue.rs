@@ -1,19 +1,18 @@
 //! What a piece of the graph between anchors computes, found by running it.
 
 use super::anchors::Anchor;
-use super::ladder::{Ladder, Sample};
+use super::ladder::Ladder;
 use super::probe::Probe;
 use super::region::{Region, Regions};
-use super::{Fused, Unfused};
+use super::sample::{Sample, TOKENS};
+use super::unfused::Fused;
 use crate::lengths::Lengths;
+use crate::program::Unfused;
 use grice_kernels::LayerNorm;
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use tract_onnx::prelude::*;
 
-/// Rows and tokens of the small inputs.
-pub(super) const ROWS: usize = 2;
-pub(super) const TOKENS: usize = 5;
 /// Between a piece run by tract and the step it is taken for: both in single precision, on inputs of order one.
 const TOLERANCE: f32 = 2e-4;
 

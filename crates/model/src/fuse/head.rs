@@ -5,9 +5,11 @@
 //! with a block for each head and zeros elsewhere, which is little work beside an encoder and a fraction of the calls.
 
 use super::encoder::{Encoder, Site};
-use super::glue::{ROWS, elements, random, tensor};
-use super::{Fused, Unfused};
-use crate::program::Dense;
+use super::glue::{elements, random, tensor};
+use super::norms::Normed;
+use super::sample::ROWS;
+use super::unfused::Fused;
+use crate::program::{Dense, Unfused};
 use crate::weights::{Linear, Matrix, Values};
 use grice_kernels::Activation;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -32,31 +34,36 @@ struct Block {
     start: usize,
 }
 
-impl<'p> Encoder<'_, 'p> {
-    /// What makes `output` out of token 0 of `hidden`.
-    pub(super) fn fuse_head(&self, hidden: &'p str, output: &'p str) -> Fused<Draft> {
-        let first = self.first_token(hidden)?;
-        let region = self.glue.regions.between(first, output);
-        if region.sources != [first] {
-            let others: Vec<&str> = region.sources.iter().copied().filter(|source| *source != first).collect();
-            return Err(Unfused::new(format!("the head reads more than token 0: {}", others.join(", "))));
-        }
-        let graph = self.glue.probe.typed(&region, self.columns);
-        let graph = graph.map_err(|error| Unfused::new(format!("the head cannot be imported: {error:#}")))?;
-        Ok(Draft { graph, layers: self.head_layers(hidden, output) })
+/// What makes `output` out of token 0 of `hidden`.
+pub(super) fn fuse_head<'p>(encoder: &Encoder<'_, 'p>, hidden: &'p str, output: &'p str) -> Fused<Draft> {
+    let finder = Finder { encoder };
+    let first = finder.first_token(hidden)?;
+    let region = encoder.glue.regions.between(first, output);
+    if region.sources != [first] {
+        let others: Vec<&str> = region.sources.iter().copied().filter(|source| *source != first).collect();
+        return Err(Unfused::new(format!("the head reads more than token 0: {}", others.join(", "))));
     }
+    let graph = encoder.glue.probe.typed(&region, encoder.columns);
+    let graph = graph.map_err(|error| Unfused::new(format!("the head cannot be imported: {error:#}")))?;
+    Ok(Draft { graph, layers: finder.layers(hidden, output) })
+}
 
+struct Finder<'e, 'p> {
+    encoder: &'e Encoder<'e, 'p>,
+}
+
+impl<'p> Finder<'_, 'p> {
     /// The value that is token 0 of `hidden`.
     fn first_token(&self, hidden: &'p str) -> Fused<&'p str> {
-        let graph = self.glue.regions.graph;
+        let graph = self.encoder.glue.regions.graph;
         let mut waiting = VecDeque::from([hidden]);
         let mut seen = HashSet::new();
         while let Some(value) = waiting.pop_front() {
-            let region = self.glue.regions.back_from(value);
-            if !self.glue.reads_only(&region, &[hidden]) {
+            let region = self.encoder.glue.regions.back_from(value);
+            if !self.encoder.glue.reads_only(&region, &[hidden]) {
                 continue;
             }
-            if value != hidden && self.glue.is_first_token(&region, hidden, self.columns, false) {
+            if value != hidden && self.encoder.glue.is_first_token(&region, hidden, self.encoder.columns, false) {
                 return Ok(value);
             }
             for &node in graph.consumers(value) {
@@ -67,21 +74,31 @@ impl<'p> Encoder<'_, 'p> {
         Err(Unfused::new(format!("the head does not read token 0 of `{hidden}`, or not it alone")))
     }
 
-    fn head_layers(&self, hidden: &'p str, output: &'p str) -> Fused<Vec<Dense>> {
-        let is_entry = |site: &&Site<'p>| self.glue.is_first_token(&site.input, hidden, self.columns, false);
-        let mut level: Vec<&'p str> = self.linears.iter().filter(is_entry).map(|site| site.output).collect();
+    fn layers(&self, hidden: &'p str, output: &'p str) -> Fused<Vec<Dense>> {
+        let Encoder { glue, columns, linears, .. } = self.encoder;
+        let is_entry = |site: &&Site<'p>| glue.is_first_token(&site.input, hidden, *columns, false);
+        let mut level: Vec<&'p str> = linears.iter().filter(is_entry).map(|site| site.output).collect();
         let mut blocks = level.iter().map(|output| self.block(output, 0)).collect::<Fused<Vec<Block>>>()?;
         if blocks.is_empty() {
             return Err(Unfused::new(format!("no dense layer of the head reads token 0 of `{hidden}`")));
         }
-        let (mut inputs, mut layers) = (self.columns, Vec::new());
+        let (mut inputs, mut layers) = (*columns, Vec::new());
         loop {
-            let readers = self.readers(&level)?;
-            let Some(activation) = self.common_activation(&level, &readers)? else { break };
+            let normed = self.normed(&level)?;
+            let read = normed.as_ref().map_or_else(|| level.clone(), |(_, normed)| vec![normed.output]);
+            let readers = self.readers(&read)?;
+            let Some(between) = self.common_activation(&read, &readers)? else { break };
+            let (activation, norm) = match normed {
+                None => (between, None),
+                Some((activation, normed)) if between == Activation::Identity => (activation, Some(normed.norm)),
+                Some((_, normed)) => {
+                    return Err(Unfused::new(format!("{between:?} follows the norm `{}` of the head", normed.output)));
+                }
+            };
             let starts = starts_of(&blocks);
             let dense = stack(&blocks, inputs)?;
             inputs = dense.linear.outputs();
-            layers.push(Dense { activation, ..dense });
+            layers.push(Dense { activation, norm, ..dense });
             let next = readers.iter().map(|(parent, site)| self.block(site.output, starts[*parent]));
             blocks = next.collect::<Fused<Vec<Block>>>()?;
             level = readers.iter().map(|(_, site)| site.output).collect();
@@ -92,14 +109,23 @@ impl<'p> Encoder<'_, 'p> {
         Ok(layers)
     }
 
+    /// The norm of what an activation makes of the only dense layer of a level: ModernBERT's.
+    fn normed(&self, level: &[&'p str]) -> Fused<Option<(Activation, Normed<'p>)>> {
+        let (&[only], Encoder { glue, norms, activations, .. }) = (level, self.encoder) else { return Ok(None) };
+        let Some(site) = norms.iter().find(|site| glue.reads_only(&site.input, &[only])) else { return Ok(None) };
+        let activation = activations.plain(&site.input, only)?;
+        Ok(self.encoder.normed(site).map(|normed| (activation, normed)))
+    }
+
     fn block(&self, output: &'p str, start: usize) -> Fused<Block> {
-        Ok(Block { output: output.to_owned(), linear: self.linear(output)?, start })
+        Ok(Block { output: output.to_owned(), linear: self.encoder.linear(output)?, start })
     }
 
     /// The dense layers that read nothing but one of `level`, with the number of that one. Either each of them is read, or none.
     fn readers(&self, level: &[&'p str]) -> Fused<Vec<(usize, &Site<'p>)>> {
-        let parent = |site: &Site<'p>| level.iter().position(|output| self.glue.reads_only(&site.input, &[output]));
-        let readers: Vec<_> = self.linears.iter().filter_map(|site| Some((parent(site)?, site))).collect();
+        let parent =
+            |site: &Site<'p>| level.iter().position(|output| self.encoder.glue.reads_only(&site.input, &[output]));
+        let readers: Vec<_> = self.encoder.linears.iter().filter_map(|site| Some((parent(site)?, site))).collect();
         let unread = (0..level.len()).find(|number| readers.iter().all(|(parent, _)| parent != number));
         match unread {
             Some(number) if !readers.is_empty() => {
@@ -114,7 +140,7 @@ impl<'p> Encoder<'_, 'p> {
     fn common_activation(&self, level: &[&'p str], readers: &[(usize, &Site<'p>)]) -> Fused<Option<Activation>> {
         let mut common = None;
         for (parent, site) in readers {
-            let activation = self.activation(&site.input, level[*parent])?;
+            let activation = self.encoder.activations.plain(&site.input, level[*parent])?;
             if *common.get_or_insert(activation) != activation {
                 return Err(Unfused::new(format!("the heads have {common:?} and {activation:?} at the same depth")));
             }
@@ -125,7 +151,7 @@ impl<'p> Encoder<'_, 'p> {
     /// Which column of the blocks side by side each column of `output` is.
     fn columns_of(&self, output: &'p str, blocks: &[Block]) -> Fused<Vec<usize>> {
         let unlike = || Unfused::new(format!("`{output}` is not the last dense layers of the head side by side"));
-        let region = self.glue.regions.back_from(output);
+        let region = self.encoder.glue.regions.back_from(output);
         let mut feeds = HashMap::new();
         let mut columns: Vec<Vec<f32>> = Vec::new();
         for (seed, block) in blocks.iter().enumerate() {
@@ -138,7 +164,7 @@ impl<'p> Encoder<'_, 'p> {
         if region.sources.len() != feeds.len() {
             return Err(unlike());
         }
-        let found = self.glue.probe.run(&region, &feeds).map_err(|_| unlike())?;
+        let found = self.encoder.glue.probe.run(&region, &feeds).map_err(|_| unlike())?;
         let &[ROWS, labels] = found.shape() else { return Err(unlike()) };
         let found = elements(&found).map_err(|_| unlike())?;
         let place = |label: usize| {
@@ -183,7 +209,7 @@ fn stack(blocks: &[Block], inputs: usize) -> Fused<Dense> {
     let weights = Matrix::new(inputs, columns, Values::F32(values));
     let weights = weights.ok_or_else(|| Unfused::new("a dense layer of the head is empty"))?;
     let linear = Linear { weights: Arc::new(weights), bias: Some(bias) };
-    Ok(Dense { linear, activation: Activation::Identity })
+    Ok(Dense { linear, activation: Activation::Identity, norm: None })
 }
 
 fn pick_columns(linear: &Linear, order: &[usize]) -> Fused<Linear> {

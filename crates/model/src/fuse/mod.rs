@@ -1,7 +1,7 @@
 //! ONNX graph → [`Program`]: what the exporter spelled out in a thousand nodes, as the dozen layers it means.
 //!
 //! ```text
-//! graph ─► anchors ─► regions ─► probe ─► encoder ─► Program
+//! graph ─► anchors ─► regions ─► probe ─► blocks ─► Program
 //!          weights     glue       run      what it
 //!          in any      between    on a     must be
 //!          form        them       small
@@ -13,30 +13,36 @@
 //! else is not fused, and the reason names it. Equal pieces of different layers are run once. What a few tokens tell must hold in
 //! sequences of every length that the model takes: `ladder` compares each piece again, up to the longest one.
 
+mod activation;
 mod anchors;
 mod attention;
+mod blocks;
 pub(crate) mod constants;
+mod distances;
 mod embedding;
 mod encoder;
 mod glue;
 mod graph;
 mod head;
 mod ladder;
+mod norms;
 mod positions;
 mod probe;
+mod recipe;
 mod region;
+mod sample;
+mod unfused;
 
+use crate::head::HeadGraph;
 use crate::lengths::Lengths;
-use crate::program::{Program, Unfused};
+use crate::program::{Head, Program, Stack, Unfused};
+use blocks::{Chain, Stream, fuse_blocks};
+use encoder::Encoder;
 pub(crate) use positions::positions_of;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tract_onnx::pb::{GraphProto, ModelProto};
-
-impl Unfused {
-    fn new(reason: impl Into<String>) -> Unfused {
-        Unfused { reason: reason.into() }
-    }
-}
+use unfused::Fused;
 
 /// A dense layer or embedding whose weights are stored in fewer bits, with its weights in single precision.
 pub(crate) struct Stored {
@@ -71,8 +77,6 @@ pub(crate) fn stored_in_fewer_bits(proto: &GraphProto) -> Vec<Stored> {
     stored.collect()
 }
 
-type Fused<T> = std::result::Result<T, Unfused>;
-
 /// A program, and the pieces of its graph that were compared with its steps in sequences of up to so many tokens.
 pub(crate) struct FusedForm {
     pub(crate) program: Program,
@@ -87,7 +91,24 @@ pub(crate) fn fuse(model: &mut ModelProto, output: &str, lengths: &Lengths) -> F
     Ok(FusedForm { program: draft.finish(model.graph.get_or_insert_default())?, up_to, pieces })
 }
 
-fn draft(model: &ModelProto, output: &str, lengths: &Lengths) -> Fused<(encoder::Draft, usize, BTreeSet<u64>)> {
+/// A program whose word table is still in the file.
+struct Draft {
+    embedding: embedding::Draft,
+    layers: Vec<crate::program::Layer>,
+    last: Option<grice_kernels::LayerNorm>,
+    head: head::Draft,
+}
+
+impl Draft {
+    /// Moves the word table out of the file.
+    fn finish(self, graph: &mut GraphProto) -> Fused<Program> {
+        let Draft { embedding, layers, last, head: head::Draft { graph: head, layers: head_layers } } = self;
+        let encoder = Stack { embedding: embedding.finish(graph)?, layers, last };
+        Ok(Program { encoder, head: Head { layers: head_layers, graph: Some(HeadGraph(Arc::new(head))) } })
+    }
+}
+
+fn draft(model: &ModelProto, output: &str, lengths: &Lengths) -> Fused<(Draft, usize, BTreeSet<u64>)> {
     let proto = model.graph.as_ref().ok_or_else(|| Unfused::new("it holds no graph"))?;
     let graph = graph::Graph::new(proto);
     let anchors = anchors::Anchors::find(&graph);
@@ -96,6 +117,23 @@ fn draft(model: &ModelProto, output: &str, lengths: &Lengths) -> Fused<(encoder:
     let output = proto.output.iter().map(|value| value.name.as_str()).find(|name| *name == output);
     let output = output.ok_or_else(|| Unfused::new("it has no such output"))?;
     let glue = glue::Glue::new(&regions, &probe, lengths);
-    let draft = encoder::fuse_encoder(&glue, output).map_err(|unfused| glue.ladder.explain(unfused))?;
+    let draft = fuse_all(&glue, output).map_err(|unfused| glue.ladder.explain(unfused))?;
     Ok((draft, glue.ladder.up_to(), glue.ladder.pieces()))
+}
+
+/// The whole program that makes `output`.
+fn fuse_all<'p>(glue: &glue::Glue<'_, 'p>, output: &'p str) -> Fused<Draft> {
+    let (mut embedding, normed) = embedding::fuse_embedding(glue)?;
+    let mut encoder = Encoder::new(glue, normed.norm.gamma.len());
+    let stream = match encoder.projection_of(normed.output)? {
+        None => normed.into(),
+        Some((projection, value)) => {
+            encoder = Encoder::new(glue, projection.outputs());
+            (embedding.norm, embedding.projection) = (Some(normed.norm), Some(projection));
+            Stream { value, normed: None }
+        }
+    };
+    let Chain { first, layers, last, output: hidden } = fuse_blocks(&encoder, stream)?;
+    embedding.norm = embedding.norm.or(first);
+    Ok(Draft { embedding, layers, last, head: head::fuse_head(&encoder, hidden, output)? })
 }

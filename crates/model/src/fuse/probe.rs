@@ -3,7 +3,7 @@
 //! What the piece computes is thereby known without knowing how an exporter spelled it.
 
 use super::anchors::{Anchor, Anchors};
-use super::graph::{Graph, is};
+use super::graph::Graph;
 use super::region::{Region, Step};
 use crate::framework::framework;
 use crate::proto::{float_tensor, node_of};
@@ -108,18 +108,4 @@ impl<'a, 'p> Probe<'a, 'p> {
         graph.node.push(node_of("Add", vec![product, bias_name], output.to_owned()));
         Ok(())
     }
-}
-
-/// Forward from the graph's inputs: values that depend on them by more than a shape.
-pub(super) fn varying_values<'p>(graph: &Graph<'p>) -> HashSet<&'p str> {
-    let mut varying: HashSet<&str> = graph.proto.input.iter().map(|value| value.name.as_str()).collect();
-    varying.retain(|name| graph.is_input(name));
-    // Nodes of an ONNX graph are sorted, so one pass is enough.
-    for node in &graph.proto.node {
-        let reads = node.input.iter().any(|input| varying.contains(graph.resolve(input)));
-        if reads && !is(node, "Shape") {
-            varying.extend(node.output.iter().map(String::as_str));
-        }
-    }
-    varying
 }

@@ -72,7 +72,7 @@ impl<'p> Region<'p> {
 
 impl<'a, 'p> Regions<'a, 'p> {
     pub(super) fn new(graph: &'a Graph<'p>, anchors: &'a Anchors<'p>) -> Self {
-        Regions { graph, anchors, varying: super::probe::varying_values(graph) }
+        Regions { graph, anchors, varying: varying_values(graph) }
     }
 
     /// Whether the value changes with the elements of an input.
@@ -82,11 +82,15 @@ impl<'a, 'p> Regions<'a, 'p> {
 
     /// What `value` is made of, back to anchors. Anchors that do not vary are looked through, but for dense layers.
     pub(super) fn back_from(&self, value: &'p str) -> Region<'p> {
-        self.walk(value, |name| match self.anchors.get(name) {
+        self.walk(value, |name| self.is_source(name))
+    }
+
+    fn is_source(&self, name: &'p str) -> bool {
+        match self.anchors.get(name) {
             Some(Anchor::Linear { .. }) => true,
             Some(_) => self.varies(name),
             None => false,
-        })
+        }
     }
 
     /// As [`Self::back_from`], without looking through norms.
@@ -96,6 +100,11 @@ impl<'a, 'p> Regions<'a, 'p> {
             Some(_) => self.varies(name),
             None => false,
         })
+    }
+
+    /// As [`Self::back_from`], and no farther than `stop`.
+    pub(super) fn back_to(&self, stop: &'p str, value: &'p str) -> Region<'p> {
+        self.walk(value, |name| name == stop || self.is_source(name))
     }
 
     /// What `value` is made of, back to `stop` and through all anchors.
@@ -206,6 +215,20 @@ impl<'a, 'p> Regions<'a, 'p> {
         _ = write!(text, "{:?}", made.get(region.value));
         text
     }
+}
+
+/// Forward from the graph's inputs: values that depend on them by more than a shape.
+fn varying_values<'p>(graph: &Graph<'p>) -> HashSet<&'p str> {
+    let mut varying: HashSet<&str> = graph.proto.input.iter().map(|value| value.name.as_str()).collect();
+    varying.retain(|name| graph.is_input(name));
+    // Nodes of an ONNX graph are sorted, so one pass is enough.
+    for node in &graph.proto.node {
+        let reads = node.input.iter().any(|input| varying.contains(graph.resolve(input)));
+        if reads && !is(node, "Shape") {
+            varying.extend(node.output.iter().map(String::as_str));
+        }
+    }
+    varying
 }
 
 /// A number for what a constant holds.

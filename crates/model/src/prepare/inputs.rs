@@ -2,8 +2,8 @@
 
 use super::half::cast;
 use super::types::{elem_type, set_elem_type};
+use crate::names::{ATTENTION_MASK, INPUT_IDS, LOGITS, TOKEN_TYPE_IDS};
 use crate::network::Inputs;
-use crate::onnx::{ATTENTION_MASK, INPUT_IDS, LOGITS, TOKEN_TYPE_IDS};
 use crate::proto::node_of;
 use crate::{Error, FixedAxes, Result};
 use std::collections::HashSet;

@@ -4,7 +4,7 @@
 //! `Gather(Flatten(mask), range(batch)[b] * sequence + range(sequence)[j])`, reshaped to `[batch, 1, 1, sequence]`. That is
 //! `Unsqueeze(mask, [1, 2])`, without the products of symbolic sizes that no type checker likes.
 
-use super::{Producers, integer_attribute};
+use super::nodes::{Producers, integer_attribute};
 use crate::proto::integers_attribute;
 use tract_onnx::pb::{GraphProto, NodeProto, TensorProto};
 

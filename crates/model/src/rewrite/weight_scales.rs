@@ -25,7 +25,7 @@ pub(super) fn rewrite(graph: &mut GraphProto) {
 
 /// The fp32 tensor of a node that dequantizes int8 initializers without a zero point.
 fn fold(graph: &GraphProto, position: &HashMap<&str, usize>, node: &NodeProto) -> Option<TensorProto> {
-    if node.op_type != "DequantizeLinear" || super::integer_attribute(node, "block_size").unwrap_or(0) != 0 {
+    if node.op_type != "DequantizeLinear" || super::nodes::integer_attribute(node, "block_size").unwrap_or(0) != 0 {
         return None;
     }
     let initializer = |slot: usize| -> Option<&TensorProto> {
@@ -43,7 +43,7 @@ fn fold(graph: &GraphProto, position: &HashMap<&str, usize>, node: &NodeProto) -
     if weights.raw_data.len() != count || count == 0 {
         return None;
     }
-    let axis = super::integer_attribute(node, "axis").unwrap_or(1);
+    let axis = super::nodes::integer_attribute(node, "axis").unwrap_or(1);
     let axis = usize::try_from(if axis < 0 { axis + dims.len() as i64 } else { axis }).ok()?;
     // How many weights in a row share a scale, and how many scales there are before they start again.
     let (run, period) = match scales.len() {

@@ -248,10 +248,11 @@ impl Walk {
         if !head.layers.as_ref().is_ok_and(fits) {
             return Some(head);
         }
-        for (number, Dense { linear, activation }) in head.layers.into_iter().flatten().enumerate() {
+        for (number, Dense { linear, activation, norm }) in head.layers.into_iter().flatten().enumerate() {
             let slot = if number.is_multiple_of(2) { Slot::Even } else { Slot::Odd };
             let to = Operand::whole(slot, Rows::Sequences, linear.outputs());
-            self.product(Op::Head, self.x, vec![linear], Then { activation, ..Then::nothing() }, to);
+            let norm = norm.map(|norm| self.norm(norm));
+            self.product(Op::Head, self.x, vec![linear], Then { activation, norm, ..Then::nothing() }, to);
             self.x = to;
         }
         None

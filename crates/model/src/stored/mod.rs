@@ -7,9 +7,11 @@
 //! The file is a safetensors file (<https://huggingface.co/docs/safetensors>), so other tools can list its tensors. Its metadata hold, under
 //! `grice_program`, what the tensors are to each other. Each tensor has a BLAKE3 hash, so damage is an error and never a wrong number.
 
+mod attention;
 mod compact;
 mod container;
 mod parts;
+mod weights;
 
 pub use container::StoredFile;
 
@@ -34,8 +36,9 @@ pub struct ProgramOrigin {
     pub compared_up_to: Option<usize>,
 }
 
-/// Which form of description this release writes and reads.
-const VERSION: u32 = 1;
+/// The latest form of description that this release reads. It writes the oldest that can say a program, so that earlier releases read what
+/// they can run: the second form added to the first all but post-norm layers with layer norms, of as many key heads as heads, that see all.
+const VERSION: u32 = 2;
 /// The metadata that hold it.
 const METADATA: &str = "grice_program";
 
@@ -60,7 +63,8 @@ impl Program {
     pub fn store(&self, origin: ProgramOrigin) -> Result<StoredFile<'_>> {
         let mut writer = Writer::default();
         let program = KeptProgram::of(self, &mut writer).map_err(Error::Program)?;
-        let description = Description { version: VERSION, origin, program };
+        let version = if self.is_of_first_form() { 1 } else { VERSION };
+        let description = Description { version, origin, program };
         let text = serde_json::to_string(&description).map_err(|error| Error::Program(error.to_string()))?;
         writer.finish(METADATA, &text).map_err(|error| Error::Program(error.to_string()))
     }
@@ -84,9 +88,9 @@ fn restore(source: &dyn Source, verify: bool) -> std::result::Result<(Program, P
     let (reader, text) = Reader::open(source, METADATA, verify)?;
     let unreadable = |error: serde_json::Error| format!("its description cannot be read: {error}");
     let Version { version } = serde_json::from_str(&text).map_err(unreadable)?;
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(format!(
-            "its description has version {version}, and this grice reads {VERSION}; compile the model again"
+            "its description has version {version}, and this grice reads 1 to {VERSION}; compile the model again"
         ));
     }
     let Description { origin, program, .. } = serde_json::from_str(&text).map_err(unreadable)?;

@@ -161,8 +161,14 @@ fn check_methods(gpu: &Gpu, abilities: &Abilities, wanted: impl Fn(&Method) -> b
             Some(rows) => FEW.iter().map(|&(k, n)| (rows.max(2) - k % 2, k, n)).collect(),
             None => SIZES.to_vec(),
         };
-        let activations =
-            [Activation::Identity, Activation::Gelu, Activation::GeluTanh, Activation::Relu, Activation::Tanh];
+        let activations = [
+            Activation::Identity,
+            Activation::Gelu,
+            Activation::GeluTanh,
+            Activation::Relu,
+            Activation::Tanh,
+            Activation::Silu,
+        ];
         for (turn, (m, k, n)) in sizes.into_iter().enumerate() {
             let shares = 1 + (turn + number) as u32 % 2 * 3;
             let choice = Choice { method, shares };
