@@ -6,6 +6,7 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::fetch_ahead;
 use super::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
 use crate::quantize_rows;
 
@@ -66,6 +67,7 @@ unsafe fn int8_step<const ROWS: usize>(tile: &Int8Tile, group: usize, sums: &mut
     // SAFETY: `group` is below `k / 2`, so panel and rows reach that far.
     unsafe {
         let panel = tile.panel.add(group * 2 * COLUMNS);
+        fetch_ahead::<{ 2 * COLUMNS }, _>(panel);
         let low = _mm256_cvtepi8_epi16(_mm_loadu_si128(panel.cast()));
         let high = _mm256_cvtepi8_epi16(_mm_loadu_si128(panel.add(16).cast()));
         for (row, sums) in sums.iter_mut().enumerate() {
@@ -150,6 +152,7 @@ unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(tile: &F32Tile, i: usiz
     // SAFETY: `i` is below `k`, so panel and rows reach that far.
     unsafe {
         let panel = tile.panel.add(i * COLUMNS);
+        fetch_ahead::<{ 4 * COLUMNS }, _>(panel);
         let (low, high) = (_mm256_loadu_ps(panel), _mm256_loadu_ps(panel.add(8)));
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = _mm256_set1_ps(*tile.x.add(row * tile.x_stride + i));

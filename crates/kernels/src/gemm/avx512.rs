@@ -5,6 +5,7 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::fetch_ahead;
 use super::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
 use crate::quantize_rows;
 
@@ -74,6 +75,7 @@ unsafe fn int8_step<const ROWS: usize>(tile: &Int8Tile, group: usize, sums: &mut
     // SAFETY: `group` is below `k / 4`, so panel and rows reach that far.
     unsafe {
         let panel = tile.panel.add(group * 4 * COLUMNS);
+        fetch_ahead::<{ 4 * COLUMNS }, _>(panel);
         let low = _mm512_loadu_si512(panel.cast());
         let high = _mm512_loadu_si512(panel.add(64).cast());
         for (row, sums) in sums.iter_mut().enumerate() {
@@ -148,7 +150,9 @@ unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize, const FUSED: bool>(ti
 unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(tile: &F32Tile, i: usize, sums: &mut [[__m512; 2]; ROWS]) {
     // SAFETY: `i` is below `k`, so panel and rows reach that far.
     unsafe {
-        let weights = load(tile.panel.add(i * COLUMNS));
+        let panel = tile.panel.add(i * COLUMNS);
+        fetch_ahead::<{ 4 * COLUMNS }, _>(panel);
+        let weights = load(panel);
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = _mm512_set1_ps(*tile.x.add(row * tile.x_stride + i));
             for (sum, weights) in sums.iter_mut().zip(weights) {

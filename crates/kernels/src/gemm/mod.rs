@@ -8,6 +8,8 @@
 //! multiplication and additions, each rounded by itself, never a fused one, for the same reason. Sums of f32 products come both ways
 //! ([`Rounding`]).
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

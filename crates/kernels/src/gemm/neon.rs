@@ -6,6 +6,7 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
+use super::ahead::fetch_ahead;
 use super::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
 use crate::quantize_rows;
 
@@ -42,6 +43,7 @@ unsafe fn int8_rows<const ROWS: usize, const UNROLL: usize>(tile: &Int8Tile) {
                 *x = vld1q_s8(tile.x.add(row * tile.x_stride + block * 16).cast());
             }
             let panel = tile.panel.add(block * 16 * COLUMNS);
+            fetch_ahead::<{ 16 * COLUMNS }, _>(panel);
             four_k::<0, ROWS>(panel, &x, &mut sums[0]);
             four_k::<1, ROWS>(panel, &x, &mut sums[1 % UNROLL]);
             four_k::<2, ROWS>(panel, &x, &mut sums[0]);
@@ -162,6 +164,7 @@ unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(
     // SAFETY: `i` is below `k`, so panel and rows reach that far.
     unsafe {
         let panel = tile.panel.add(i * COLUMNS);
+        fetch_ahead::<{ 4 * COLUMNS }, _>(panel);
         let (low, high) = (vld1q_f32(panel), vld1q_f32(panel.add(4)));
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = *tile.x.add(row * tile.x_stride + i);
