@@ -5,8 +5,8 @@
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use grice_kernels::{
-    Activation, AttentionShape, Epilogue, Kernels, PAGE_TOKENS, PackedLinear, PagedSequence, Pool, Rounding, Rows,
-    Seen, ShapeError, WeightData, WeightPart, page_len,
+    Activation, AttentionShape, Epilogue, GroupScales, Int4Groups, Kernels, PAGE_TOKENS, PackedLinear, PagedSequence,
+    Pool, Rounding, Rows, Seen, ShapeError, WeightData, WeightPart, page_len,
 };
 use std::hint::black_box;
 use std::time::Duration;
@@ -14,11 +14,14 @@ use std::time::Duration;
 /// `[k, n]`: up and down of GPT-2-medium, the vocabularies of T5-base and GPT-2-medium.
 const SHAPES: [(usize, usize); 4] = [(1024, 4096), (4096, 1024), (768, 32_128), (1024, 50_257)];
 const ROWS: [usize; 4] = [1, 2, 4, 8];
+/// Numbers of a group of 4-bit weights.
+const GROUP: usize = 128;
 /// Bytes that are read in turns: more than a cache holds.
 const COLD: usize = 256 << 20;
 
 #[derive(Clone, Copy)]
 enum Form {
+    Int4,
     Int8,
     F32,
     F16,
@@ -27,6 +30,7 @@ enum Form {
 impl Form {
     fn name(self) -> &'static str {
         match self {
+            Self::Int4 => "int4",
             Self::Int8 => "int8",
             Self::F32 => "f32",
             Self::F16 => "f16",
@@ -37,9 +41,15 @@ impl Form {
         let bytes: Vec<i8> = (0..k * n).map(|index| (index * 7919 % 255) as u8 as i8).collect();
         let floats: Vec<f32>;
         let halves: Vec<u16>;
-        let scales = vec![1.0 / 128.0; n];
+        let scales = vec![1.0 / 128.0; k * n / GROUP];
+        let nibbles: Vec<u8>;
         let data = match self {
-            Self::Int8 => WeightData::Int8 { values: &bytes, scales: &scales },
+            Self::Int4 => {
+                nibbles = bytes.iter().map(|&byte| byte as u8 >> 4).collect();
+                let scales = GroupScales::F32(&scales);
+                WeightData::Int4Groups(Int4Groups { values: &nibbles, scales, zeros: None, group: GROUP })
+            }
+            Self::Int8 => WeightData::Int8 { values: &bytes, scales: &scales[..n] },
             Self::F32 => {
                 floats = bytes.iter().map(|&byte| f32::from(byte) / 128.0).collect();
                 WeightData::F32(&floats)
@@ -82,7 +92,7 @@ fn bench_few_rows(criterion: &mut Criterion) {
     }
     for threads in thread_counts() {
         let kernels = Kernels::new(threads);
-        for form in [Form::Int8, Form::F32, Form::F16] {
+        for form in [Form::Int4, Form::Int8, Form::F32, Form::F16] {
             for (k, n) in SHAPES {
                 let Ok(first) = form.pack(&kernels, k, n) else { continue };
                 let (bytes, mut all) = (first.bytes(), vec![first]);

@@ -8,10 +8,10 @@ const AHEAD: usize = 4096;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Asks for the lines that lie ahead of `BYTES` bytes of a panel.
+/// Asks for the lines that lie ahead of so many bytes of a panel.
 #[inline(always)]
-pub(super) fn fetch_ahead<const BYTES: usize, T>(panel: *const T) {
-    for line in 0..BYTES.div_ceil(LINE) {
+pub(super) fn fetch_ahead<T>(panel: *const T, bytes: usize) {
+    for line in 0..bytes.div_ceil(LINE) {
         fetch(panel.cast::<u8>().wrapping_add(AHEAD + line * LINE));
     }
 }
@@ -31,6 +31,13 @@ fn fetch(line: *const u8) {
 fn fetch(line: *const u8) {
     // SAFETY: a hint; no address makes it fail.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{line}]", line = in(reg) line, options(readonly, nostack, preserves_flags))
-    };
+        std::arch::asm!("prfm pldl1keep, [{line}]", line = in(reg) line, options(readonly, nostack, preserves_flags));
+    }
+}
+
+/// Other processors are not asked.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[inline(always)]
+fn fetch(line: *const u8) {
+    let _ = line;
 }
