@@ -2,19 +2,6 @@
 
 /// Crate and files.
 pub(super) const KNOWN: &[(&str, &[&str])] = &[
-    (
-        "crates/kernels",
-        &[
-            "gemm/avx2.rs",
-            "gemm/avx2_vnni.rs",
-            "gemm/avx512.rs",
-            "gemm/mod.rs",
-            "gemm/neon.rs",
-            "gemm/relaxed_simd.rs",
-            "gemm/scalar.rs",
-            "gemm/simd128.rs",
-        ],
-    ),
     ("crates/kernels", &["pool.rs", "pool/threads.rs"]),
     (
         "crates/kernels",
