@@ -1,4 +1,4 @@
-"""grice and ONNX Runtime side by side on this machine, taking turns.
+"""Compares grice with ONNX Runtime on this machine, in alternation.
 
     pip install onnxruntime numpy
     cargo build --release
@@ -6,12 +6,12 @@
     python benches/peers.py MODELS --write docs/benchmarks.md
     python benches/peers.py MODELS --quick          # a sanity run of two minutes
 
-Both are loaded and stay loaded: ONNX Runtime in this process, grice as `grice profile latency --stdin`. For each case they alternate, each
-doing a block of runs of about --block seconds after one that does not count (unless runs are long); who goes first changes every round. A ratio is ours / theirs
-of one round, so that the load of the moment falls on both; what is printed is the median of the rounds' ratios and their quartiles.
+Both stay loaded: ONNX Runtime in this process, grice as `grice profile latency --stdin`. For each case they alternate. Each
+runs a block of about --block seconds, after one warm-up run (unless runs are long); the order changes every round. A ratio is ours / theirs
+in one round, so that the current load affects both. The table shows the median of the rounds' ratios and their quartiles.
 
-ONNX Runtime is at its best: all its graph optimizations, as many threads as grice, inputs laid out beforehand, and of its own two dynamic int8
-files (7-bit and 8-bit weights) the one that is faster in that case. Both engines get tokens spread over the vocabulary.
+ONNX Runtime runs at its best: all graph optimizations, as many threads as grice, prepared inputs, and the faster one of its two dynamic int8
+files (7-bit and 8-bit weights) in each case. Both engines get tokens spread over the vocabulary.
 
 Cases: latency (batches of equal lengths), mixed (64 turns of real lengths in one call), load (start to first answer), memory, start (process
 start to printed verdict with the model that is compiled in). With --write each case replaces its own section of that file.
@@ -33,7 +33,7 @@ CASES = ["latency", "mixed", "load", "memory", "start"]
 PEER_FILES = {"fp32": ["model.onnx"], "int8": ["model_int8.onnx", "model_int8_full_range.onnx"]}
 OUR_FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
 BITS = {"model_int8.onnx": "7-bit", "model_int8_full_range.onnx": "8-bit", "model.onnx": ""}
-# What this project holds itself to, on two threads: ours / theirs, at most.
+# The limits that this project sets itself, on two threads: ours / theirs, at most.
 BOUNDS = {
     ("detector", "int8", 2): {"1x32": 0.60, "1x128": 0.60, "8x128": 0.60},
     ("detector", "fp32", 2): {"1x32": 0.90, "1x128": 0.90, "8x128": 0.90},
@@ -224,8 +224,8 @@ def measure_mixed(settings):
             rows.append([model, precision, threads, way, *speed, BITS[best[1]] or precision,
                          f"**{gain.median:.2f}** ({gain.low:.2f} – {gain.high:.2f})", gain.count, verdict(gain.median, bound, higher=True)])
             say("  ".join(map(str, rows[-1])))
-    note = (f"{len(lengths)} turns of {min(lengths)} to {max(lengths)} tokens, {sum(lengths) / len(lengths):.0f} on the mean, in one call to grice; padded to the longest "
-            f"they are {len(lengths) * max(lengths) / sum(lengths):.2f} times as many tokens. `benches/turn_lengths.json`: {written['source']} "
+    note = (f"{len(lengths)} turns of {min(lengths)} to {max(lengths)} tokens, {sum(lengths) / len(lengths):.0f} on average, in one call to grice; padding to the longest "
+            f"would multiply the tokens by {len(lengths) * max(lengths) / sum(lengths):.2f}. `benches/turn_lengths.json`: {written['source']} "
             "A ratio above 1 means that grice is faster.")
     return table(rows), note
 
@@ -292,7 +292,7 @@ def measure_load(settings):
                 bound = f"≤ {LOAD_BOUND_S * 1e3:.0f} ms {'met' if median <= LOAD_BOUND_S * 1e3 else '**missed**'}"
             rows.append([model, precision, threads, f"{median:.0f}", milliseconds(theirs), ratio.text(), ratio.count, bound])
             say("  ".join(map(str, rows[-1])))
-    note = ("From the file, in the system's cache, to the answer for 1×32 tokens. grice's time is that of its whole process, from start to end; ONNX Runtime's "
+    note = ("From the file, in the system's cache, to the answer for 1×32 tokens. grice's time is for its whole process, from start to end; ONNX Runtime's "
             "is without starting Python and importing the library.")
     return table(rows), note
 
@@ -317,8 +317,8 @@ def measure_memory(settings):
                 cells = [f"{bytes_ / 2**20:.0f} (×{bytes_ / size:.2f})" for bytes_ in sizes]
                 rows.append([model, precision, engine, f"{size / 2**20:.0f}", *cells, bound])
                 say("  ".join(map(str, rows[-1])))
-    note = ("Resident MiB, and in brackets times the file, each engine in a process of its own. grice's figures are those of the whole process; from ONNX Runtime's what "
-            "Python and the library hold before loading is taken off.")
+    note = ("Resident MiB, in brackets as a multiple of the file, each engine in its own process. grice's figures are for the whole process; ONNX Runtime's exclude what "
+            "Python and the library hold before loading.")
     return table(rows), note
 
 
@@ -328,7 +328,7 @@ def measure_start(settings):
     times = [run_grice(settings, ["detect", *turn])[0] * 1e3 for _ in range(settings.starts)]
     rows = [["median (quartiles), ms", "fastest", "slowest", "runs"], [Spread.of(times).text(0), f"{min(times):.0f}", f"{max(times):.0f}", len(times)]]
     say("  ".join(map(str, rows[-1])))
-    return table(rows), '`grice detect --context "What did you think of the film?" --response "Yes."` with the model that is compiled in, on all threads.'
+    return table(rows), '`grice detect --context "What did you think of the film?" --response "Yes."` with the default model, on all threads.'
 
 
 def table(rows):
@@ -367,7 +367,7 @@ def versions(settings):
 
 
 def section(case, settings, when, where, body, note):
-    """A case as a piece of Markdown. Where somebody's files lie is nobody's business."""
+    """A case as Markdown, without local paths."""
     words = [word for word in settings.words if not word.startswith("--write")]
     command = f"python benches/peers.py MODELS --cases {case}" + "".join(f" {word}" for word in words)
     return f"```sh\n{command}\n```\n\n{when}. {where}. {versions(settings)}.\n\n{body}\n\n{note}\n"
