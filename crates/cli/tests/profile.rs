@@ -243,7 +243,7 @@ fn bench_writes_the_optimum_into_the_configuration() {
     let written = "# ours\n[serve]\nreplicas = 2 # one each\nbatch-rows-max = 5\n";
     assert_eq!(fs::read_to_string(&file).unwrap(), written);
     let two = format!("{0},{0}", tiny_int8().display());
-    assert!(bench(&["--models", &two]).expect(2).err.contains("one batch size, and there are 2 models"));
+    assert!(bench(&["--models", &two]).expect(2).err.contains("one batch size, but there are 2 models"));
     fs::write(&file, "serve = 1\n").unwrap();
     assert!(bench(&[]).expect(1).err.contains("grice.toml: cannot be changed"));
     assert_eq!(fs::read_to_string(&file).unwrap(), "serve = 1\n");
