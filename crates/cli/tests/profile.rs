@@ -319,7 +319,7 @@ fn models_that_cannot_be_run_are_refused() {
         (file("cut.onnx", &whole[..whole.len() / 2]), "cut.onnx: "),
         (
             file("notes.md", b"# notes that are long enough to be taken for a header, if one is not careful"),
-            "a bundle is a folder or a .tar of one",
+            "a bundle is a folder or its .tar file",
         ),
         (work.path().to_owned(), "grice.json"),
         (fixture("broken/unsupported_op.onnx"), "Frobnicate"),
@@ -362,7 +362,7 @@ fn shapes_that_cannot_be_run_are_refused() {
         check_refused(&tiny_bert(), &["profile", command, option], 2, "invalid value");
     }
     check_refused(&tiny_bert(), &["bench", "--batch-sizes", "1,0"], 2, "it must be a whole number, at least 1");
-    check_refused(&tiny_bert(), &["profile", "latency", "--device", "gpu0"], 2, "no device");
+    check_refused(&tiny_bert(), &["profile", "latency", "--device", "gpu0"], 2, "not a device");
     check_refused(&tiny_bert(), &["profile", "latency", "--stdin", "--json"], 2, "cannot be used with");
 }
 

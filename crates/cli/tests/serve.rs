@@ -325,7 +325,7 @@ fn options_that_make_no_sense_are_refused() {
         assert!(ran.err.contains(words), "{}", ran.err);
     };
     let bundle = format!("a={}", tiny_bert().display());
-    check(&mut serve(&["--device", "tpu"]), 2, "no device");
+    check(&mut serve(&["--device", "tpu"]), 2, "not a device");
     check(&mut serve(&["--device", "gpu:99"]), 1, "no GPU can be used");
     check(&mut serve(&["--device", "cpu,cpu", "--replicas", "3"]), 2, "do not fit");
     check(&mut serve(&["--bundle", &bundle]), 2, "not both");

@@ -261,7 +261,7 @@ mod tests {
         for (text, words) in [
             ("replica = 3", "unknown field `replica`"),
             ("replicas = 0", "nonzero"),
-            ("device = [\"tpu\"]", "no device"),
+            ("device = [\"tpu\"]", "not a device"),
             ("bundle = [\"=x\"]", "name=path"),
             ("batch-wait = \"sometimes\"", "sometimes"),
         ] {
