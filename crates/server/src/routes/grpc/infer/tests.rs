@@ -60,7 +60,7 @@ fn what_does_not_fit_is_named() {
         assert!(problem.status.as_u16() < 500 && problem.detail.contains(words), "{}", problem.detail);
     };
     let ints = || Contents { ints: vec![1, 2], ..Contents::default() };
-    check(parse(&[numbers("INT64", ints())], &[]), "whose values stand in int64_contents, not in int_contents");
+    check(parse(&[numbers("INT64", ints())], &[]), "whose values belong in int64_contents, not in int_contents");
     check(parse(&[numbers("FP32", ints())], &[]), "datatype `FP32`");
     check(parse(&[numbers("INT32", ints())], &[b"\x01\0\0\0\x02\0\0\0"]), "both `contents` and raw_input_contents");
     check(parse(&[numbers("INT32", ints())], &[b"", b""]), "2 raw_input_contents are given for 1 inputs");
