@@ -293,9 +293,9 @@ fn text_that_the_tokenizer_does_not_know_is_said_to_be() {
     let ran = detect(&path, &[]).expect(0);
     assert_eq!(ran.rows()[2]["unknown_share"], 1.0);
     let warned: Vec<&str> =
-        ran.err.lines().filter(|line| line.contains("tokenizer") || line.contains("rows in all")).collect();
+        ran.err.lines().filter(|line| line.contains("tokenizer") || line.contains("rows in total")).collect();
     assert!(
-        warned.len() == 2 && warned[0].contains("a.jsonl:2: ") && warned[1].contains("of 2 rows in all"),
+        warned.len() == 2 && warned[0].contains("a.jsonl:2: ") && warned[1].contains("to 2 rows in total"),
         "{}",
         ran.err
     );

@@ -198,10 +198,10 @@ fn idle_connections_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn sighup_reads_the_models_anew() {
+fn sighup_reloads_the_models() {
     let serving = Serving::start(&mut serve(&[]));
     serving.signal("HUP");
-    serving.wait_for("the new models are in place");
+    serving.wait_for("the new models are in use");
     assert!(ask(&mut connect(serving.address), "a", "").unwrap().starts_with("HTTP/1.1 200"));
 }
 
