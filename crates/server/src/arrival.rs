@@ -8,7 +8,7 @@ use std::time::Instant;
 pub(crate) struct Arrival {
     /// When its head arrived.
     pub(crate) start: Instant,
-    /// When the client gives up.
+    /// The client's deadline.
     pub(crate) deadline: Instant,
 }
 

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn without_keys_everybody_may_ask_but_not_for_admin_work() {
+    fn without_keys_everyone_may_send_requests_except_to_admin_routes() {
         let guard = Guard::new(&Access::default()).unwrap();
         check(&guard, Entry::Key, &HeaderMap::new(), None);
         check(&guard, Entry::Admin, &with("x-api-key", "anything-at-all"), Some(404));

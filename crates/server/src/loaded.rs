@@ -113,7 +113,7 @@ impl Plans {
         let _one_at_a_time = slot.renewal.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = slot.plan();
         let (true, Some(bundle)) = (plan.is_lost(), &self.bundle) else { return Ok(plan) };
-        let renewed = self.make_anew(bundle, &slot.options)?;
+        let renewed = self.replace_plan(bundle, &slot.options)?;
         tracing::info!(device = renewed.device(), "the lost device was opened again");
         log_device(&renewed);
         *slot.plan.lock().unwrap_or_else(PoisonError::into_inner) = renewed.clone();
@@ -121,7 +121,7 @@ impl Plans {
     }
 
     /// Reads the bundle again: this is rare, and until then the weights are only on the device.
-    fn make_anew(&self, bundle: &Bundle, options: &Options) -> Result<Plan> {
+    fn replace_plan(&self, bundle: &Bundle, options: &Options) -> Result<Plan> {
         let found = bundle.model_digest(self.precision)?;
         if found != self.digest {
             let path = bundle.model_path(self.precision)?.to_owned();

@@ -44,8 +44,8 @@ pub fn compile(bundle: &Bundle, options: &Options, clock: fn() -> Duration) -> R
 async fn compile_for(bundle: &Bundle, options: &Options, clock: fn() -> Duration) -> Result<Compilation> {
     let precision = options.precision_of(bundle);
     let Some(path) = bundle.compiled_path(precision, options.gpu_cache.as_deref())? else {
-        let reason = "a compiled engine lies beside its bundle, and this bundle is neither a folder nor a .tar file; for the model \
-                      compiled in it lies in the cache folder: set GRICE_CACHE_DIR";
+        let reason = "a compiled engine is stored next to its bundle, but this bundle is neither a folder nor a .tar file; for the built-in \
+                      model it is stored in the cache folder: set GRICE_CACHE_DIR";
         return Err(Error::Gpu(reason.to_owned()));
     };
     let start = clock();
