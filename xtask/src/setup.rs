@@ -121,8 +121,7 @@ fn install_target() -> Result<()> {
     }
     step(format_args!("adding the {WASM_TARGET} target"));
     if find(&["rustup"]).is_none() {
-        let remedy =
-            format!("rustup is not installed: install the standard library for {WASM_TARGET} another way");
+        let remedy = format!("rustup is not installed: install the standard library for {WASM_TARGET} another way");
         return Err(Error::Missing { what: vec!["the wasm32-unknown-unknown target"], remedy });
     }
     run(Command::new("rustup").args(["target", "add", WASM_TARGET]))

@@ -18,7 +18,9 @@ pub(crate) enum CliError {
     #[error("{0}")]
     Core(#[from] grice_core::Error),
     /// `compile` without a specific device.
-    #[error("name the device to compile for: --device cpu, --device gpu, or --device gpu:N (adapter N of `grice doctor`)")]
+    #[error(
+        "name the device to compile for: --device cpu, --device gpu, or --device gpu:N (adapter N of `grice doctor`)"
+    )]
     CompileDevice,
     /// The model made the importer panic.
     #[error("the model cannot be loaded; loading it panicked: {0}")]
@@ -51,9 +53,7 @@ pub(crate) enum CliError {
         source: io::Error,
     },
     /// Neither the name nor an option gives the format.
-    #[error(
-        "{0}: unknown file extension (known: .jsonl, .ndjson, .json, .csv, .tsv); add --format jsonl, csv or tsv"
-    )]
+    #[error("{0}: unknown file extension (known: .jsonl, .ndjson, .json, .csv, .tsv); add --format jsonl, csv or tsv")]
     UnknownFormat(String),
     /// A CSV file without the one column that is needed.
     #[error("{place}: no column `response` in the header; found: {}", found.join(", "))]
@@ -177,7 +177,9 @@ pub(crate) enum CliError {
     #[error("--mode static needs --calibration FILE: rows to measure the range of the activations")]
     NoCalibration,
     /// `quantize` has no rows to measure the quality.
-    #[error("the quality cannot be measured: add --data FILE (or --calibration FILE), or --force to write without a check")]
+    #[error(
+        "the quality cannot be measured: add --data FILE (or --calibration FILE), or --force to write without a check"
+    )]
     NoQualityData,
     /// The output already exists.
     #[error("{0}: already exists; add --overwrite to replace it, or choose another --output")]

@@ -55,7 +55,9 @@ impl Exporter {
     pub(crate) fn start(endpoint: &str, metrics: Arc<Metrics>) -> Result<Exporter, ServeError> {
         let collector = Collector::parse(endpoint).ok_or_else(|| ServeError::Setting {
             what: "--otlp-endpoint".to_owned(),
-            cause: format!("`{endpoint}` is not of the form http://host:port; to use HTTPS, run a local collector that forwards"),
+            cause: format!(
+                "`{endpoint}` is not of the form http://host:port; to use HTTPS, run a local collector that forwards"
+            ),
         })?;
         let (spans, inbox) = sync_channel(WAITING_MAX);
         let counted = Arc::clone(&metrics);

@@ -89,7 +89,11 @@ impl Problem {
 
     /// 404 for a model.
     pub(crate) fn no_model(name: &str, known: &str) -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "no-such-model", format!("no model is called `{name}`; the models are: {known}"))
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "no-such-model",
+            format!("no model is called `{name}`; the models are: {known}"),
+        )
     }
 
     /// 503: it cannot run now.
@@ -113,7 +117,11 @@ impl Problem {
     /// 500: a bug in grice. The cause goes to the log, not to the client.
     pub(crate) fn internal(cause: impl std::fmt::Display) -> Problem {
         tracing::error!(%cause, "a request failed");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "grice failed to answer; the server's log has the cause")
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "grice failed to answer; the server's log has the cause",
+        )
     }
 
     /// The problem for a rejection by the schedule.

@@ -156,7 +156,8 @@ impl Run {
             if ended? {
                 if self.unknown > 1 && !self.quiet {
                     let unknown = self.unknown;
-                    self.progress.report(&format!("warning: this applies to {unknown} rows in total; see `unknown_share`"));
+                    self.progress
+                        .report(&format!("warning: this applies to {unknown} rows in total; see `unknown_share`"));
                 }
                 return if self.bad == 0 { Ok(()) } else { Err(CliError::BadRows { bad: self.bad, rows: self.done }) };
             }
@@ -212,7 +213,9 @@ impl Run {
     fn warn_of_replaced<'f>(&mut self, names: impl Iterator<Item = &'f str>) {
         for name in names {
             if self.replaced.insert(name.to_owned()) {
-                self.progress.report(&format!("warning: the input's field `{name}` is left out, because grice writes a field of this name"));
+                self.progress.report(&format!(
+                    "warning: the input's field `{name}` is left out, because grice writes a field of this name"
+                ));
             }
         }
     }

@@ -26,7 +26,8 @@ pub(crate) fn admin_key(file: Option<&Path>) -> Result<Option<String>> {
     match keys.len() {
         0 | 1 => Ok(keys.pop()),
         count => {
-            let cause = "GRICE_ADMIN_KEY and --admin-key-file together may have only one; commas and line ends separate keys";
+            let cause =
+                "GRICE_ADMIN_KEY and --admin-key-file together may have only one; commas and line ends separate keys";
             Err(CliError::ServeOption(format!("{count} admin keys are given: {cause}")))
         }
     }

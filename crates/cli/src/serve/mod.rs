@@ -149,8 +149,9 @@ fn replicas(options: &ServeOptions) -> Result<usize> {
     let devices = options.device.as_ref().map_or(1, Vec::len).max(1);
     match options.replicas.map(NonZeroUsize::get) {
         Some(replicas) if devices > 1 && replicas != devices => {
-            let cause =
-                format!("--replicas {replicas} and --device with {devices} devices contradict each other; use only one of them");
+            let cause = format!(
+                "--replicas {replicas} and --device with {devices} devices contradict each other; use only one of them"
+            );
             Err(CliError::ServeOption(cause))
         }
         Some(replicas) => Ok(replicas),

@@ -40,7 +40,10 @@ impl Archive {
                 let (start, size) = (entry.raw_file_position(), entry.size());
                 members.file(&name, start, size, bytes.len())?;
             } else if kind.is_gnu_sparse() {
-                return Err(refused(&name, "a sparse file, which does not contain all of its bytes; pack it without --sparse"));
+                return Err(refused(
+                    &name,
+                    "a sparse file, which does not contain all of its bytes; pack it without --sparse",
+                ));
             }
         }
         let files = strip_top_folder(members.resolve()?);

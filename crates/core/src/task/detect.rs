@@ -82,7 +82,7 @@ impl Task for Detect {
         self.prepare_above(turn, &PerMaxim::from_fn(|_| None))
     }
 
-    /// The verdict for one row of logits, in the order of the manifest's labels. [`crate::Error::NotFinite`] names the maxim of a value that is not finite.
+    /// The verdict for one row of logits, in the order of the manifest's labels. [`crate::Error::NotFinite`] names the maxim of an infinite or NaN value.
     fn read(&self, notes: &DetectNotes, logits: &[f32]) -> Result<Verdict> {
         read_verdict(&self.manifest, &notes.thresholds, logits, notes.reading)
     }
@@ -110,7 +110,7 @@ pub(crate) fn note_of_length(manifest: &Manifest, bounds: Bounds) -> Option<Stri
     Some(text)
 }
 
-/// A model with one row per position cannot read past its last row. The limit comes from its table if that was found, otherwise from its configuration.
+/// A model with one row per position cannot read past its last row. The limit comes from its table if known, otherwise from its configuration.
 fn check_positions(bundle: &Bundle, longest: Option<usize>) -> Result<()> {
     let manifest = bundle.manifest();
     // Read even if the graph has the limit: a bundle with a damaged configuration is refused.

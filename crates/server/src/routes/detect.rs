@@ -77,8 +77,7 @@ pub(crate) async fn pipeline() -> Problem {
 }
 
 pub(super) fn absent(task: &str) -> Problem {
-    let detail =
-        format!("no model here has the task `{task}`; all models detect violations, see /v1/models");
+    let detail = format!("no model here has the task `{task}`; all models detect violations, see /v1/models");
     Problem::new(StatusCode::NOT_IMPLEMENTED, "no-such-task", detail)
 }
 

@@ -66,8 +66,7 @@ impl Items {
             Some(b'[') => {
                 let items: Vec<Box<RawValue>> = parse_json(body)?;
                 if items.len() > items_max {
-                    let detail =
-                        format!("{} turns are more than the {items_max} allowed in one request", items.len());
+                    let detail = format!("{} turns are more than the {items_max} allowed in one request", items.len());
                     return Err(Problem::too_large(detail));
                 }
                 Ok(Items::Many(items.iter().map(|item| parse_json(item.get().as_bytes())).collect()))

@@ -41,7 +41,13 @@ pub(crate) fn read_request(given: &Given, as_json: bool) -> Result<OfRequest, Pr
                 return Err(unsupported("request", name, "requests are independent"));
             }
             "priority" => return Err(unsupported("request", name, "all requests have the same priority")),
-            _ => return Err(unsupported("request", name, "the parameters are timeout and, with JSON, binary_data_output")),
+            _ => {
+                return Err(unsupported(
+                    "request",
+                    name,
+                    "the parameters are timeout and, with JSON, binary_data_output",
+                ));
+            }
         }
     }
     Ok(read)
@@ -85,11 +91,7 @@ fn of(what: &str, name: &str) -> String {
 }
 
 fn instead(name: &str, known: &'static str) -> &'static str {
-    if name.starts_with("shared_memory") {
-        "this server has no shared memory; send the data"
-    } else {
-        known
-    }
+    if name.starts_with("shared_memory") { "this server has no shared memory; send the data" } else { known }
 }
 
 fn unsupported(place: &str, name: &str, why: &str) -> Problem {

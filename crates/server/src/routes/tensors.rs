@@ -149,7 +149,10 @@ impl Inputs {
                 }
                 _ => {
                     let known = "context, evidence and response, or input_ids and attention_mask";
-                    return Err(Problem::unusable(format!("no input `{}`; the inputs are {known}", name.escape_default())));
+                    return Err(Problem::unusable(format!(
+                        "no input `{}`; the inputs are {known}",
+                        name.escape_default()
+                    )));
                 }
             };
             if again {
