@@ -1,4 +1,4 @@
-//! `profile`, `bench` and `eval --compare` on the real binary: what they report, what they write, and what they refuse.
+//! `profile`, `bench` and `eval --compare` on the real binary: reports, files and errors.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -344,7 +344,7 @@ fn precisions_that_are_not_there_are_refused() {
     check_refused(&tiny_bert(), &["profile", "ops", "--precision", "fp8"], 2, "choose fp32, fp16 or int8");
 }
 
-/// Beyond the rows of the position table it is the engine that speaks.
+/// Beyond the rows of the position table, the engine reports the error.
 #[test]
 fn shapes_that_cannot_be_run_are_refused() {
     for bad in ["", "8", "0x8", "8x0", "1x-1", "8X128", "1x2x3", "1048577x1", "1x99999999999999999999"] {

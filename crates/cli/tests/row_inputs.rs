@@ -1,4 +1,4 @@
-//! Rows in every form that people have, and bad ones among them.
+//! Rows in all input formats, with bad ones among them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

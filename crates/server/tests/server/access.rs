@@ -1,4 +1,4 @@
-//! Keys, rates, CORS, and what is answered before the models are there.
+//! Keys, rates, CORS, and answers before the models are loaded.
 
 use crate::fake::Plan;
 use crate::started::{Started, faked, settings, tiny};
