@@ -46,20 +46,6 @@ export type Context = string | Array<Utterance>;
 
 /**
  * A response to judge, with its context and optional evidence.
- *
- * ```
- * use grice_core::{Context, Error, Turn};
- *
- * let turn = Turn { evidence: Some("The bridge opened in 1937.".to_owned()), ..Turn::new("When was it built?", "In 1937.") };
- * assert!(turn.check().is_ok());
- * assert!(matches!(Turn::new("Hello", " ").check(), Err(Error::EmptyField { field: "response" })));
- *
- * // From JSON, the context may be one text, or a list of earlier turns.
- * let json = r#"{"context": ["Hi!", {"speaker": "Ann", "text": "How are you?"}], "response": "Fine."}"#;
- * let turn: Turn = serde_json::from_str(json)?;
- * assert!(matches!(turn.context, Context::Utterances(earlier) if earlier.len() == 2));
- * # Ok::<(), serde_json::Error>(())
- * ```
  */
 export type Turn = {
 /**

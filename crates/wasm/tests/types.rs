@@ -33,5 +33,10 @@ fn the_package_s_types_are_those_of_rust() {
 fn declare<T: TS>() -> String {
     let text = format!("\n{}export {}\n", T::docs().unwrap_or_default(), T::decl(&Config::default()));
     // Links of Rust's documentation lead nowhere in TypeScript's; and no line ends in a space.
-    text.replace("[`", "`").replace("`]", "`").replace(" \n", "\n")
+    let text = text.replace("[`", "`").replace("`]", "`").replace(" \n", "\n");
+    // Rust's examples do not belong in TypeScript's documentation.
+    match text.split_once(" *\n * ```\n") {
+        Some((before, example)) => before.to_owned() + example.split_once(" * ```\n").unwrap().1,
+        None => text,
+    }
 }
