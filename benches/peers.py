@@ -42,10 +42,10 @@ BOUNDS = {
 THROUGHPUT_BOUNDS = {"padded to the longest": 2.5, "sorted, batches of 8": 1.3}
 LOADED_BOUND, PEAK_BOUND, LOAD_BOUND_S = 1.3, 2.2, 1.5
 SORTED_BATCH = 8
-# Threads that wait for work by spinning do so for a moment after a run; the other engine starts when they sleep.
+# Idle threads spin for a moment after a run; the other engine starts when they sleep.
 PAUSE_S = 0.02
 WARMUP_BELOW_MS = 500
-# Load average above which a machine is not quiet.
+# Load average above which a machine counts as busy.
 BUSY = 0.7
 
 
@@ -108,7 +108,7 @@ def feeds_of_shape(shape):
 
 
 def alternate(jobs, settings):
-    """Medians of blocks in milliseconds, one list a job, for `jobs` {name: runs -> times}. All lists have one entry a round."""
+    """Medians of blocks in milliseconds, one list per job, for `jobs` {name: runs -> times}. All lists have one entry per round."""
     first = {name: min(job(2)) for name, job in jobs.items()}
     runs = {name: max(1, min(100, round(settings.block * 1e3 / max(ms, 1e-3)))) for name, ms in first.items()}
     # A long run warms up by itself.
@@ -167,7 +167,7 @@ def verdict(ratio, bound, higher=False):
 
 
 def each_subject(settings):
-    """(model, precision, threads, grice, {file: peer}) for all that was asked for, loaded."""
+    """(model, precision, threads, grice, {file: peer}) for all selected cases, loaded."""
     for model in settings.models:
         for precision in settings.precisions:
             folder = settings.folder / model
@@ -231,13 +231,13 @@ def measure_mixed(settings):
 
 
 def child(settings, what, model, threads):
-    """Figures of ONNX Runtime from a process of its own."""
+    """Figures of ONNX Runtime from a separate process."""
     command = [sys.executable, __file__, str(model), "--child", what, "--threads", str(threads)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def peer_load(model, threads):
-    """Milliseconds from a file to the first answer; starting Python and importing the library do not count."""
+    """Milliseconds from a file to the first answer, without starting Python and importing the library."""
     import onnxruntime  # noqa: F401
 
     feeds = feeds_of_shape("1x32")
@@ -261,14 +261,14 @@ def peer_memory(model, threads, shapes):
 
 
 def books():
-    """Bytes that this process holds (VmRSS), and has held at most (VmHWM)."""
+    """Resident bytes of this process (VmRSS), and their peak (VmHWM)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in lines if line.startswith(("VmRSS", "VmHWM")))
     return {name: int(value.split()[0]) * 1024 for name, value in fields.items()}
 
 
 def run_grice(settings, arguments):
-    """Seconds from the start of a process to its end, and what it printed."""
+    """Seconds from the start of a process to its end, and its output."""
     start = time.perf_counter()
     done = subprocess.run([settings.program, *map(str, arguments)], check=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     return time.perf_counter() - start, done.stdout
@@ -332,7 +332,7 @@ def measure_start(settings):
 
 
 def table(rows):
-    """Markdown; numbers to the right."""
+    """A Markdown table with right-aligned numbers."""
     numeric = {"threads", "rounds", "runs"}
     head, *body = rows
     line = lambda cells: "| " + " | ".join(map(str, cells)) + " |"
@@ -341,7 +341,7 @@ def table(rows):
 
 
 def machine():
-    """Processor, instruction sets, cores, system and load of the moment."""
+    """Processor, instruction sets, cores, system and current load."""
     cpu = Path("/proc/cpuinfo")
     fields = dict(line.split(":", 1) for line in cpu.read_text().split("\n\n")[0].splitlines()) if cpu.exists() else {}
     fields = {name.strip(): value.strip() for name, value in fields.items()}
@@ -374,7 +374,7 @@ def section(case, settings, when, where, body, note):
 
 
 def write_section(path, case, text, script="peers.py"):
-    """Replaces what stands between a case's two markers."""
+    """Replaces the text between a case's two markers."""
     begin, end = f"<!-- {script}: {case} -->", f"<!-- {script}: end of {case} -->"
     whole = path.read_text(encoding="utf-8")
     if whole.count(begin) != 1 or whole.count(end) != 1 or whole.index(begin) > whole.index(end):
@@ -389,21 +389,21 @@ def options():
     parser.add_argument("folder", type=Path, metavar="MODELS", help="the folder that make_models.py filled")
     parser.add_argument("--program", default=str(ROOT / "target/release/grice"), metavar="PATH", help="the binary (default: target/release/grice)")
     parser.add_argument("--cases", type=listed, default=CASES, metavar="CASE,…", help=f"of {', '.join(CASES)} (default: all)")
-    parser.add_argument("--models", type=listed, metavar="NAME,…", help="folders in MODELS (default: detector and mini, where there)")
+    parser.add_argument("--models", type=listed, metavar="NAME,…", help="folders in MODELS (default: detector and mini, if they exist)")
     parser.add_argument("--precisions", type=listed, metavar="P,…", help="int8, fp32 (default: both; for mixed int8)")
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], metavar="N,…", help="default 2,1; for mixed 2")
     parser.add_argument("--shapes", type=listed, default=["1x32", "1x128", "8x128"], metavar="ROWSxTOKENS,…", help="batches of latency")
-    parser.add_argument("--seconds", type=float, default=20, help="of a case, about (default 20)")
-    parser.add_argument("--block", type=float, default=0.15, help="seconds of a block of runs, about (default 0.15)")
-    parser.add_argument("--quick", action="store_true", help="a few rounds of the small model: shows that all works, not how fast")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this Markdown file")
+    parser.add_argument("--seconds", type=float, default=20, help="approximate time per case (default 20)")
+    parser.add_argument("--block", type=float, default=0.15, help="approximate seconds per block of runs (default 0.15)")
+    parser.add_argument("--quick", action="store_true", help="a few rounds of the small model, to test the script")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the tables to this Markdown file")
     parser.add_argument("--child", choices=["load", "memory"], help=argparse.SUPPRESS)
     return parser, parser.parse_args()
 
 
 def settle(parser, args):
-    """Checks what was asked for and fills in the rest."""
-    # What shapes the figures, to be written beside them; where programs and files lie does not.
+    """Checks the options and fills in defaults."""
+    # The options that affect the figures, for the written command; paths do not.
     names = ["models", "precisions", "threads", "shapes", "seconds", "block"]
     given = {name: getattr(args, name) for name in names if getattr(args, name) != parser.get_default(name)}
     flat = lambda value: ",".join(map(str, value)) if isinstance(value, list) else f"{value:g}"

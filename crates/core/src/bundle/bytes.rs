@@ -8,7 +8,7 @@ use std::sync::Arc;
 pub enum Bytes {
     /// Freed with the bundle.
     Owned(Vec<u8>),
-    /// Freed with the last owner.
+    /// Freed with the last reference.
     Shared(Arc<[u8]>),
     /// Never freed.
     Static(&'static [u8]),
