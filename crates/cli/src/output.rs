@@ -138,7 +138,7 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|source| CliError::Write { place: path.display().to_string(), source })
 }
 
-/// Checks that a file can be written, before its contents are computed. Does not change or create it.
+/// Checks that a file can be written, before its contents are computed. Leaves an existing file unchanged, and removes a new one.
 ///
 /// # Errors
 /// [`CliError::Write`].

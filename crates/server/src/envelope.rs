@@ -66,7 +66,7 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, mut request: Request, next
     headers.insert("x-request-id", id);
     headers.insert("traceparent", trace.header());
     if version < Version::HTTP_2 && app.is_draining.load(Ordering::Relaxed) {
-        // The client sends its next request to another server.
+        // So that the client sends its next request to another server.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response

@@ -79,7 +79,7 @@ pub(crate) fn is_ready(app: &App, served: &Served) -> bool {
     served.is_ready() && !app.is_draining()
 }
 
-/// The models in the repository; with `ready`, only the ready ones.
+/// The models in the repository; with `only_ready`, only the ready ones.
 pub(crate) fn index(app: &App, only_ready: bool) -> Vec<(Arc<Served>, &'static str)> {
     let models = app.catalog.models();
     let states = models.iter().map(|served| {
