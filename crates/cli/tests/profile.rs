@@ -112,7 +112,7 @@ fn batches_are_asked_for_line_by_line() {
         assert!(times.as_f64().unwrap() > 0.0);
     }
     for (lines, message) in [
-        ("1x8\nmany\n", "standard input:2: `many` is no request; write 8x128 5"),
+        ("1x8\nmany\n", "standard input:2: `many` is not a request; write 8x128 5"),
         ("1x8 0\n", "standard input:1: "),
         ("2097152x1\n", "from 1 to 1048576 tokens"),
         ("1x100000\n", "standard input:1: a sequence of 100000 tokens is longer than the"),

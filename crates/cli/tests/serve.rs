@@ -327,7 +327,7 @@ fn options_that_make_no_sense_are_refused() {
     let bundle = format!("a={}", tiny_bert().display());
     check(&mut serve(&["--device", "tpu"]), 2, "not a device");
     check(&mut serve(&["--device", "gpu:99"]), 1, "no GPU can be used");
-    check(&mut serve(&["--device", "cpu,cpu", "--replicas", "3"]), 2, "do not fit");
+    check(&mut serve(&["--device", "cpu,cpu", "--replicas", "3"]), 2, "contradict each other");
     check(&mut serve(&["--bundle", &bundle]), 2, "not both");
     check(&mut serve(&["--log", "a=b=c"]), 2, "--log");
     check(&mut serve(&["--config", "/no/such/file.toml"]), 2, "/no/such/file.toml");
