@@ -250,7 +250,7 @@ impl World {
         assert!(self.schedule.complete(batch, Ok(Logits::zeros(rows, LABELS)), self.now));
         for ids in &ran.sequences {
             let job = self.jobs.remove(ids).expect("what runs is a job");
-            let text = format!("answered {rows} rows for a batch of {}", ran.sequences.len());
+            let text = format!("returned {rows} rows for a batch of {}", ran.sequences.len());
             self.expect(&job.owners, &Expected::Failed(text));
         }
         self.check();
