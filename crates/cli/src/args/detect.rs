@@ -50,16 +50,16 @@ pub(crate) struct Detect {
     #[arg(long, conflicts_with = "input", help_heading = "One turn")]
     pub(crate) json: bool,
 
-    /// Options for files.
-    #[command(flatten)]
-    pub(crate) files: DetectFiles,
-
     /// Thresholds that replace the model's, from 0 to 1: quantity=0.6,manner=0.4
     #[arg(long, value_name = "MAXIM=P,…", value_delimiter = ',')]
     pub(crate) thresholds: Vec<Threshold>,
     /// Where to run.
     #[command(flatten)]
     pub(crate) on: On,
+
+    /// Options for files. They come last, because their heading also applies to later options.
+    #[command(flatten)]
+    pub(crate) files: DetectFiles,
 }
 
 /// Arguments of `detect` that concern files.

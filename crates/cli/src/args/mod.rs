@@ -79,10 +79,16 @@ pub(crate) enum Command {
     Man,
 }
 
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  source <(grice completions bash)
+  grice completions fish > ~/.config/fish/completions/grice.fish";
+
 /// Arguments of `completions`.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
 pub(crate) struct Completions {
-    /// The shell
+    /// The shell to print the script for
     pub(crate) shell: Shell,
 }
 

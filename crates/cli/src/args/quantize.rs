@@ -11,7 +11,7 @@ Examples:
     grice quantize --model bundle --mode dynamic --data turns.jsonl --output smaller
 
   int8 with activation ranges from 500 samples:
-    grice quantize --model bundle --mode static --calibration turns.jsonl --method entropy --output smaller
+    grice quantize --model bundle --mode static --calibration turns.jsonl --method entropy -o small
 
   fp16 weights, added to the same bundle:
     grice quantize --model bundle --mode fp16 --data turns.jsonl --output bundle
