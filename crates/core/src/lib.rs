@@ -4,7 +4,9 @@
 //! turn ─► text ─► tokens ─► engine ─► logits ─► verdict
 //! ```
 //!
-//! Owns no file format but the bundle, no clock and no thread; the command line, the server and the browser are thin faces of it.
+//! This crate owns the bundle format, but no clock and no thread. The command line, the server and the browser are thin layers on it.
+//!
+//! Start with [`Bundle`], [`Detector`] and [`Turn`]; [`Runtime`] is for callers that run batches themselves.
 
 mod bundle;
 mod detector;

@@ -1,4 +1,4 @@
-//! The compiled program of a model: the file beside its ONNX file, or in place of it, that `grice compile` writes.
+//! The compiled program of a model: the file that `grice compile` writes next to the ONNX file. It can replace the ONNX file.
 
 use super::Bundle;
 use super::disk::FileSource;
@@ -10,11 +10,11 @@ use grice_model::{Network, Precision, ProgramOrigin};
 #[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
 use std::path::PathBuf;
 
-/// How the names of such files end.
+/// The extension of these files.
 const EXTENSION: &str = "grice";
 
 impl Bundle {
-    /// The path inside the bundle of the compiled program of a precision, whether it is there or not: `onnx/model_int8.grice`, say.
+    /// The path of the compiled program of a precision inside the bundle, for example `onnx/model_int8.grice`. The file need not exist.
     ///
     /// # Errors
     /// [`Error::NoPrecision`].
@@ -33,7 +33,7 @@ impl Bundle {
         Ok(self.files.has(&self.program_path(precision)?))
     }
 
-    /// Bytes of the compiled program of a precision; `None` if there is none.
+    /// Size in bytes of the compiled program of a precision; `None` if there is none.
     ///
     /// # Errors
     /// [`Error::NoPrecision`].
@@ -41,7 +41,7 @@ impl Bundle {
         Ok(self.files.size(&self.program_path(precision)?))
     }
 
-    /// Where a compiled program is written; `None` if the bundle is no folder.
+    /// The path to write a compiled program to; `None` if the bundle is not a folder.
     ///
     /// # Errors
     /// [`Error::NoPrecision`].
@@ -54,7 +54,7 @@ impl Bundle {
         })
     }
 
-    /// Whether a file has the name of the compiled program of a precision and is something else.
+    /// Whether a file with the name of the compiled program has other contents.
     ///
     /// # Errors
     /// [`Error::NoPrecision`], [`Error::BundleFile`].
@@ -65,10 +65,10 @@ impl Bundle {
         Ok(!Program::is_stored(&file))
     }
 
-    /// The network in the compiled program of a precision; `None` if the bundle holds none.
+    /// The network in the compiled program of a precision; `None` if there is none.
     ///
     /// # Errors
-    /// [`Error::Model`] for a program that is damaged; [`Error::BundleFile`] for one of another model than the bundle's.
+    /// [`Error::Model`] for a damaged program; [`Error::BundleFile`] for a program of another model.
     pub(super) fn restored(&self, precision: Precision) -> Result<Option<Network>> {
         let path = self.program_path(precision)?;
         if !self.files.has(&path) {
@@ -76,7 +76,7 @@ impl Bundle {
         }
         let place = self.files.place(&path);
         let unusable = |source: grice_model::Error| Error::Model { path: place.clone(), source: source.into() };
-        // What is compiled in was compared with its hashes by the tests.
+        // The tests check the hashes of the built-in model.
         let verify = !self.is_embedded();
         let (network, origin) = match &self.files {
             Files::Folder(folder) => {
@@ -95,7 +95,7 @@ impl Bundle {
 
     fn check_origin(&self, origin: &ProgramOrigin, precision: Precision, place: &str) -> Result<()> {
         let path = self.model_path(precision)?;
-        // Without the ONNX file and without the manifest's word on it there is nothing to compare with.
+        // Without the ONNX file and without its digest in the manifest, there is nothing to compare with.
         let is_known = self.manifest.digests.contains_key(path) || self.files.has(path);
         let is_own = origin.precision == precision
             && origin.labels == self.manifest.labels.len()

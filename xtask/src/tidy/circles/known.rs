@@ -1,4 +1,4 @@
-//! The circles that are left. No row is added; a circle that is cleared takes its row with it, and one that shrinks shortens its row.
+//! The remaining circles. Add no row; remove the row of a resolved circle, and shorten the row of a smaller one.
 
 /// Crate and files.
 pub(super) const KNOWN: &[(&str, &[&str])] = &[
