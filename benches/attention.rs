@@ -1,8 +1,8 @@
-//! Attention in the shapes of the two detectors, and what goes with it a row at a time. Throughput of attention in "elem/s" is operations
-//! a second as the formula needs them, two for each product of two numbers: scores by distance count once for each pair of tokens.
+//! Attention in the shapes of the two detectors, and the row-wise operations around it. The throughput of attention in "elem/s" is operations
+//! per second of the formula, two for each product of two numbers; scores by distance count once for each pair of tokens.
 //!
-//! `cargo bench -p grice-benches --bench attention -- 'deberta'` runs some of them. `reference` is the oracle, which is what a formula
-//! written down plainly costs; `scalar` the same algorithm without vectors.
+//! `cargo bench -p grice-benches --bench attention -- 'deberta'` runs some of them. `reference` is the oracle, a direct implementation of
+//! the formula; `scalar` is the same algorithm without vectors.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use grice_kernels::{
@@ -19,13 +19,13 @@ fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|index| (index * 7919 % 1009) as f32 / 504.5 - 1.0).collect()
 }
 
-/// 1 thread, and all that the machine has.
+/// 1 thread, and all threads of the machine.
 fn thread_counts() -> Vec<usize> {
     let all = std::thread::available_parallelism().map_or(1, usize::from);
     if all > 1 { vec![1, all] } else { vec![1] }
 }
 
-/// One layer's attention over a batch; with relative positions if 64 wide, as in DeBERTa, without if 32, as in the small detector.
+/// One layer's attention over a batch; with relative positions for heads of 64, as in DeBERTa, without for heads of 32, as in the small detector.
 struct Layer {
     qkv: Vec<f32>,
     cu_seqlens: Vec<u32>,
@@ -116,7 +116,7 @@ fn bench_attention(criterion: &mut Criterion) {
     }
 }
 
-/// Throughput is numbers a second.
+/// Throughput is numbers per second.
 fn bench_rows(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("rows");
     group.sample_size(20).measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(200));

@@ -1,5 +1,5 @@
-//! Text to verdict with the model that is compiled in: rendering, tokenizing, the engine and the readout; and loading it. Throughput is
-//! turns a second.
+//! Text to verdict with the built-in model: rendering, tokenizing, the engine and the readout; and loading the model. Throughput is
+//! turns per second.
 //!
 //! `cargo bench -p grice-benches --bench end_to_end`
 
@@ -7,7 +7,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use grice_core::{Bundle, Detector, Options, Result, Turn};
 use std::time::Duration;
 
-/// Turns of the lengths that people write, one after the other.
+/// Turns of typical lengths.
 const TURNS: [(&str, &str); 4] = [
     ("What did you think of the film?", "Yes."),
     (
@@ -22,7 +22,7 @@ const TURNS: [(&str, &str); 4] = [
     ("", "Hello there! Do you like dogs?"),
 ];
 
-/// 1 thread, and all that the machine has.
+/// 1 thread, and all threads of the machine.
 fn thread_counts() -> Vec<usize> {
     let all = std::thread::available_parallelism().map_or(1, usize::from);
     if all > 1 { vec![1, all] } else { vec![1] }
@@ -36,7 +36,7 @@ fn bench_detect(criterion: &mut Criterion) -> Result<()> {
         let options = Options { threads: Some(threads), ..Options::default() };
         let mut detector = Detector::load(&bundle, &options)?;
         for count in [1, 64] {
-            // From the second one on, so that a single turn is one of middling length.
+            // Starts with the second one, so that a single turn has medium length.
             let turn = |index: usize| TURNS[(index + 1) % TURNS.len()];
             let turns: Vec<Turn> =
                 (0..count).map(turn).map(|(context, response)| Turn::new(context, response)).collect();

@@ -1,8 +1,8 @@
-//! The engine: kernels (`fused`) beside the same graph run by tract (`graph`), from packed tokens to logits. Throughput is sequences a
-//! second. A fusion or a kernel that loses here has no business in the tree.
+//! The engine: kernels (`fused`) against the same graph in tract (`graph`), from packed tokens to logits. Throughput is sequences per
+//! second. A fusion or a kernel that is slower here should be removed.
 //!
-//! `cargo bench -p grice-benches --bench engine -- 'detector-mini/2t'` runs some of them. `GRICE_BENCH_MODEL=model.onnx` takes another model in
-//! place of detector-mini: one of `make_models.py`, say. tract expands an int8 file of ONNX Runtime's in each run, which takes minutes.
+//! `cargo bench -p grice-benches --bench engine -- 'detector-mini/2t'` runs some of them. `GRICE_BENCH_MODEL=model.onnx` takes another model
+//! instead of detector-mini, for example one of `make_models.py`. tract expands an int8 file of ONNX Runtime in each run, which takes minutes.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use grice_core::{Batch, Bundle, CpuPlan, Engine, Error, Network, Precision, Result};
@@ -10,11 +10,11 @@ use grice_testkit::fixtures::Fixture;
 use std::time::Duration;
 
 const LABELS: usize = 4;
-/// Sequences, and tokens in each.
+/// Number of sequences, and tokens per sequence.
 const SHAPES: [(usize, usize); 3] = [(1, 32), (1, 128), (8, 128)];
 const MODEL_VARIABLE: &str = "GRICE_BENCH_MODEL";
 
-/// 1 thread, and all that the machine has.
+/// 1 thread, and all threads of the machine.
 fn thread_counts() -> Vec<usize> {
     let all = std::thread::available_parallelism().map_or(1, usize::from);
     if all > 1 { vec![1, all] } else { vec![1] }
@@ -38,7 +38,7 @@ fn bench_model(criterion: &mut Criterion, name: &str, onnx: &[u8]) -> Result<()>
             let mut engine = plan.engine(threads)?;
             for (rows, tokens) in SHAPES {
                 let batch = batch_of(rows, tokens, plan.embedding_rows().unwrap_or(1))?;
-                // A batch that is too long for a tiny model is no case; one that fails otherwise is seen here and not timed.
+                // Skip a batch that is too long for a tiny model; report other failures without timing them.
                 if let Err(error) = engine.forward(&batch) {
                     eprintln!("{name} {way} {rows}x{tokens}: left out: {error}");
                     continue;

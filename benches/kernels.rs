@@ -1,4 +1,4 @@
-//! Linear layers and feed-forward pairs in the shapes of the two detectors. Throughput in "elem/s" is operations a second: two for
+//! Linear layers and feed-forward pairs in the shapes of the two detectors. Throughput in "elem/s" is operations per second: two for
 //! each product of two numbers.
 //!
 //! `cargo bench -p grice-benches --bench kernels -- 'linear int8/2t/768x768'` runs some of them.
@@ -8,7 +8,7 @@ use grice_kernels::{
     Activation, Epilogue, Isa, Kernels, LayerNorm, PackedLinear, Rounding, ShapeError, WeightData, WeightPart,
 };
 
-/// `[k, n]` of the layers: Q, K and V together, the projection after attention, up and down; 768 wide and 384 wide.
+/// `[k, n]` of the layers: Q, K and V together, the projection after attention, up and down; hidden sizes 768 and 384.
 const SHAPES: [(usize, usize); 8] =
     [(768, 2304), (768, 768), (768, 3072), (3072, 768), (384, 1152), (384, 384), (384, 1536), (1536, 384)];
 const ROWS: [usize; 3] = [32, 128, 1024];
@@ -45,7 +45,7 @@ fn rows_of(rows: usize, k: usize) -> Vec<f32> {
     (0..rows * k).map(|index| (index * 31 % 1000) as f32 / 500.0 - 1.0).collect()
 }
 
-/// 1 thread, and all that the machine has.
+/// 1 thread, and all threads of the machine.
 fn thread_counts() -> Vec<usize> {
     let all = std::thread::available_parallelism().map_or(1, usize::from);
     if all > 1 { vec![1, all] } else { vec![1] }

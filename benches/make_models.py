@@ -1,4 +1,4 @@
-"""Makes the models that benches/peers.py measures: the two detectors' shapes, with random weights, since speed does not depend on them.
+"""Makes the models that benches/peers.py measures: the two detectors' shapes, with random weights, because speed does not depend on them.
 
     pip install torch transformers onnx onnxruntime
     python benches/make_models.py OUT_FOLDER [detector mini]
@@ -70,7 +70,7 @@ def export_fp32(name, path):
     ids = torch.randint(1, model.encoder.config.vocab_size, TRACED)
     both, rows = {0: "batch", 1: "sequence"}, {0: "batch"}
     axes = {"input_ids": both, "attention_mask": both, "logits": rows, "probs": rows}
-    # By way of another name, so that an interrupted export is not taken for a finished one.
+    # First under another name, so that an interrupted export does not look finished.
     unfinished = path.with_suffix(".part")
     with torch.no_grad():
         torch.onnx.export(model, (ids, torch.ones_like(ids)), str(unfinished), opset_version=OPSET, dynamo=False,

@@ -1,4 +1,4 @@
-"""grice and ONNX Runtime side by side on this machine, taking turns.
+"""Compares grice with ONNX Runtime on this machine, in alternation.
 
     pip install onnxruntime numpy
     cargo build --release
@@ -6,12 +6,12 @@
     python benches/peers.py MODELS --write docs/benchmarks.md
     python benches/peers.py MODELS --quick          # a sanity run of two minutes
 
-Both are loaded and stay loaded: ONNX Runtime in this process, grice as `grice profile latency --stdin`. For each case they alternate, each
-doing a block of runs of about --block seconds after one that does not count (unless runs are long); who goes first changes every round. A ratio is ours / theirs
-of one round, so that the load of the moment falls on both; what is printed is the median of the rounds' ratios and their quartiles.
+Both stay loaded: ONNX Runtime in this process, grice as `grice profile latency --stdin`. For each case they alternate. Each
+runs a block of about --block seconds, after one warm-up run (unless runs are long); the order changes every round. A ratio is ours / theirs
+in one round, so that the current load affects both. The table shows the median of the rounds' ratios and their quartiles.
 
-ONNX Runtime is at its best: all its graph optimizations, as many threads as grice, inputs laid out beforehand, and of its own two dynamic int8
-files (7-bit and 8-bit weights) the one that is faster in that case. Both engines get tokens spread over the vocabulary.
+ONNX Runtime runs at its best: all graph optimizations, as many threads as grice, prepared inputs, and the faster one of its two dynamic int8
+files (7-bit and 8-bit weights) in each case. Both engines get tokens spread over the vocabulary.
 
 Cases: latency (batches of equal lengths), mixed (64 turns of real lengths in one call), load (start to first answer), memory, start (process
 start to printed verdict with the model that is compiled in). With --write each case replaces its own section of that file.
@@ -33,7 +33,7 @@ CASES = ["latency", "mixed", "load", "memory", "start"]
 PEER_FILES = {"fp32": ["model.onnx"], "int8": ["model_int8.onnx", "model_int8_full_range.onnx"]}
 OUR_FILES = {"fp32": "model.onnx", "int8": "model_int8.onnx"}
 BITS = {"model_int8.onnx": "7-bit", "model_int8_full_range.onnx": "8-bit", "model.onnx": ""}
-# What this project holds itself to, on two threads: ours / theirs, at most.
+# The limits that this project sets itself, on two threads: ours / theirs, at most.
 BOUNDS = {
     ("detector", "int8", 2): {"1x32": 0.60, "1x128": 0.60, "8x128": 0.60},
     ("detector", "fp32", 2): {"1x32": 0.90, "1x128": 0.90, "8x128": 0.90},
@@ -42,10 +42,10 @@ BOUNDS = {
 THROUGHPUT_BOUNDS = {"padded to the longest": 2.5, "sorted, batches of 8": 1.3}
 LOADED_BOUND, PEAK_BOUND, LOAD_BOUND_S = 1.3, 2.2, 1.5
 SORTED_BATCH = 8
-# Threads that wait for work by spinning do so for a moment after a run; the other engine starts when they sleep.
+# Idle threads spin for a moment after a run; the other engine starts when they sleep.
 PAUSE_S = 0.02
 WARMUP_BELOW_MS = 500
-# Load average above which a machine is not quiet.
+# Load average above which a machine counts as busy.
 BUSY = 0.7
 
 
@@ -108,7 +108,7 @@ def feeds_of_shape(shape):
 
 
 def alternate(jobs, settings):
-    """Medians of blocks in milliseconds, one list a job, for `jobs` {name: runs -> times}. All lists have one entry a round."""
+    """Medians of blocks in milliseconds, one list per job, for `jobs` {name: runs -> times}. All lists have one entry per round."""
     first = {name: min(job(2)) for name, job in jobs.items()}
     runs = {name: max(1, min(100, round(settings.block * 1e3 / max(ms, 1e-3)))) for name, ms in first.items()}
     # A long run warms up by itself.
@@ -167,7 +167,7 @@ def verdict(ratio, bound, higher=False):
 
 
 def each_subject(settings):
-    """(model, precision, threads, grice, {file: peer}) for all that was asked for, loaded."""
+    """(model, precision, threads, grice, {file: peer}) for all selected cases, loaded."""
     for model in settings.models:
         for precision in settings.precisions:
             folder = settings.folder / model
@@ -224,20 +224,20 @@ def measure_mixed(settings):
             rows.append([model, precision, threads, way, *speed, BITS[best[1]] or precision,
                          f"**{gain.median:.2f}** ({gain.low:.2f} – {gain.high:.2f})", gain.count, verdict(gain.median, bound, higher=True)])
             say("  ".join(map(str, rows[-1])))
-    note = (f"{len(lengths)} turns of {min(lengths)} to {max(lengths)} tokens, {sum(lengths) / len(lengths):.0f} on the mean, in one call to grice; padded to the longest "
-            f"they are {len(lengths) * max(lengths) / sum(lengths):.2f} times as many tokens. `benches/turn_lengths.json`: {written['source']} "
+    note = (f"{len(lengths)} turns of {min(lengths)} to {max(lengths)} tokens, {sum(lengths) / len(lengths):.0f} on average, in one call to grice; padding to the longest "
+            f"would multiply the tokens by {len(lengths) * max(lengths) / sum(lengths):.2f}. `benches/turn_lengths.json`: {written['source']} "
             "A ratio above 1 means that grice is faster.")
     return table(rows), note
 
 
 def child(settings, what, model, threads):
-    """Figures of ONNX Runtime from a process of its own."""
+    """Figures of ONNX Runtime from a separate process."""
     command = [sys.executable, __file__, str(model), "--child", what, "--threads", str(threads)]
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def peer_load(model, threads):
-    """Milliseconds from a file to the first answer; starting Python and importing the library do not count."""
+    """Milliseconds from a file to the first answer, without starting Python and importing the library."""
     import onnxruntime  # noqa: F401
 
     feeds = feeds_of_shape("1x32")
@@ -261,14 +261,14 @@ def peer_memory(model, threads, shapes):
 
 
 def books():
-    """Bytes that this process holds (VmRSS), and has held at most (VmHWM)."""
+    """Resident bytes of this process (VmRSS), and their peak (VmHWM)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in lines if line.startswith(("VmRSS", "VmHWM")))
     return {name: int(value.split()[0]) * 1024 for name, value in fields.items()}
 
 
 def run_grice(settings, arguments):
-    """Seconds from the start of a process to its end, and what it printed."""
+    """Seconds from the start of a process to its end, and its output."""
     start = time.perf_counter()
     done = subprocess.run([settings.program, *map(str, arguments)], check=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL)
     return time.perf_counter() - start, done.stdout
@@ -292,7 +292,7 @@ def measure_load(settings):
                 bound = f"≤ {LOAD_BOUND_S * 1e3:.0f} ms {'met' if median <= LOAD_BOUND_S * 1e3 else '**missed**'}"
             rows.append([model, precision, threads, f"{median:.0f}", milliseconds(theirs), ratio.text(), ratio.count, bound])
             say("  ".join(map(str, rows[-1])))
-    note = ("From the file, in the system's cache, to the answer for 1×32 tokens. grice's time is that of its whole process, from start to end; ONNX Runtime's "
+    note = ("From the file, in the system's cache, to the answer for 1×32 tokens. grice's time is for its whole process, from start to end; ONNX Runtime's "
             "is without starting Python and importing the library.")
     return table(rows), note
 
@@ -317,8 +317,8 @@ def measure_memory(settings):
                 cells = [f"{bytes_ / 2**20:.0f} (×{bytes_ / size:.2f})" for bytes_ in sizes]
                 rows.append([model, precision, engine, f"{size / 2**20:.0f}", *cells, bound])
                 say("  ".join(map(str, rows[-1])))
-    note = ("Resident MiB, and in brackets times the file, each engine in a process of its own. grice's figures are those of the whole process; from ONNX Runtime's what "
-            "Python and the library hold before loading is taken off.")
+    note = ("Resident MiB, in brackets as a multiple of the file, each engine in its own process. grice's figures are for the whole process; ONNX Runtime's exclude what "
+            "Python and the library hold before loading.")
     return table(rows), note
 
 
@@ -328,11 +328,11 @@ def measure_start(settings):
     times = [run_grice(settings, ["detect", *turn])[0] * 1e3 for _ in range(settings.starts)]
     rows = [["median (quartiles), ms", "fastest", "slowest", "runs"], [Spread.of(times).text(0), f"{min(times):.0f}", f"{max(times):.0f}", len(times)]]
     say("  ".join(map(str, rows[-1])))
-    return table(rows), '`grice detect --context "What did you think of the film?" --response "Yes."` with the model that is compiled in, on all threads.'
+    return table(rows), '`grice detect --context "What did you think of the film?" --response "Yes."` with the default model, on all threads.'
 
 
 def table(rows):
-    """Markdown; numbers to the right."""
+    """A Markdown table with right-aligned numbers."""
     numeric = {"threads", "rounds", "runs"}
     head, *body = rows
     line = lambda cells: "| " + " | ".join(map(str, cells)) + " |"
@@ -341,7 +341,7 @@ def table(rows):
 
 
 def machine():
-    """Processor, instruction sets, cores, system and load of the moment."""
+    """Processor, instruction sets, cores, system and current load."""
     cpu = Path("/proc/cpuinfo")
     fields = dict(line.split(":", 1) for line in cpu.read_text().split("\n\n")[0].splitlines()) if cpu.exists() else {}
     fields = {name.strip(): value.strip() for name, value in fields.items()}
@@ -367,14 +367,14 @@ def versions(settings):
 
 
 def section(case, settings, when, where, body, note):
-    """A case as a piece of Markdown. Where somebody's files lie is nobody's business."""
+    """A case as Markdown, without local paths."""
     words = [word for word in settings.words if not word.startswith("--write")]
     command = f"python benches/peers.py MODELS --cases {case}" + "".join(f" {word}" for word in words)
     return f"```sh\n{command}\n```\n\n{when}. {where}. {versions(settings)}.\n\n{body}\n\n{note}\n"
 
 
 def write_section(path, case, text, script="peers.py"):
-    """Replaces what stands between a case's two markers."""
+    """Replaces the text between a case's two markers."""
     begin, end = f"<!-- {script}: {case} -->", f"<!-- {script}: end of {case} -->"
     whole = path.read_text(encoding="utf-8")
     if whole.count(begin) != 1 or whole.count(end) != 1 or whole.index(begin) > whole.index(end):
@@ -389,21 +389,21 @@ def options():
     parser.add_argument("folder", type=Path, metavar="MODELS", help="the folder that make_models.py filled")
     parser.add_argument("--program", default=str(ROOT / "target/release/grice"), metavar="PATH", help="the binary (default: target/release/grice)")
     parser.add_argument("--cases", type=listed, default=CASES, metavar="CASE,…", help=f"of {', '.join(CASES)} (default: all)")
-    parser.add_argument("--models", type=listed, metavar="NAME,…", help="folders in MODELS (default: detector and mini, where there)")
+    parser.add_argument("--models", type=listed, metavar="NAME,…", help="folders in MODELS (default: detector and mini, if they exist)")
     parser.add_argument("--precisions", type=listed, metavar="P,…", help="int8, fp32 (default: both; for mixed int8)")
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], metavar="N,…", help="default 2,1; for mixed 2")
     parser.add_argument("--shapes", type=listed, default=["1x32", "1x128", "8x128"], metavar="ROWSxTOKENS,…", help="batches of latency")
-    parser.add_argument("--seconds", type=float, default=20, help="of a case, about (default 20)")
-    parser.add_argument("--block", type=float, default=0.15, help="seconds of a block of runs, about (default 0.15)")
-    parser.add_argument("--quick", action="store_true", help="a few rounds of the small model: shows that all works, not how fast")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the tables into this Markdown file")
+    parser.add_argument("--seconds", type=float, default=20, help="approximate time per case (default 20)")
+    parser.add_argument("--block", type=float, default=0.15, help="approximate seconds per block of runs (default 0.15)")
+    parser.add_argument("--quick", action="store_true", help="a few rounds of the small model, to test the script")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the tables to this Markdown file")
     parser.add_argument("--child", choices=["load", "memory"], help=argparse.SUPPRESS)
     return parser, parser.parse_args()
 
 
 def settle(parser, args):
-    """Checks what was asked for and fills in the rest."""
-    # What shapes the figures, to be written beside them; where programs and files lie does not.
+    """Checks the options and fills in defaults."""
+    # The options that affect the figures, for the written command; paths do not.
     names = ["models", "precisions", "threads", "shapes", "seconds", "block"]
     given = {name: getattr(args, name) for name in names if getattr(args, name) != parser.get_default(name)}
     flat = lambda value: ",".join(map(str, value)) if isinstance(value, list) else f"{value:g}"

@@ -1,5 +1,5 @@
-//! What the schedule costs beside the engine: requests a second from push to answer, with an engine that takes no time. An engine
-//! answers some thousand short sequences a second at best, so this must stay well above.
+//! The cost of the schedule alone: requests per second from push to answer, with an engine that takes no time. An engine
+//! answers at most a few thousand short sequences per second, so this must stay well above.
 //!
 //! `cargo bench -p grice-benches --bench schedule`
 
@@ -25,7 +25,7 @@ fn empty() -> Schedule {
     Schedule::new(Config::default(), "sha256:0", Precision::Int8)
 }
 
-/// Pushes all, and drives the schedule until it has nothing left to do. How many answers came, those of the cache included.
+/// Pushes all requests, and drives the schedule until it is idle. Returns the number of answers, including those from the cache.
 fn serve(schedule: &mut Schedule, requests: &[Request]) -> usize {
     let mut now = Time::START;
     let mut answered = 0;
@@ -47,7 +47,7 @@ fn serve(schedule: &mut Schedule, requests: &[Request]) -> usize {
 }
 
 fn bench_case(criterion: &mut Criterion, name: &str, requests: &[Request], prepare: impl Fn() -> Schedule) {
-    assert_eq!(serve(&mut prepare(), requests), requests.len(), "{name}: everyone gets an answer");
+    assert_eq!(serve(&mut prepare(), requests), requests.len(), "{name}: every request gets an answer");
     let mut group = criterion.benchmark_group("schedule");
     group.sample_size(20).measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(200));
     group.throughput(Throughput::Elements(requests.len() as u64));

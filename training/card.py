@@ -27,16 +27,16 @@ PUBLISHED = {
 }
 HEAD = """# detector-mini
 
-Reads one turn of a conversation (context, evidence if there is any, response) and gives for each of Grice's four maxims
-(quantity, quality, relation, manner) the probability that the response violates it. An encoder of 6 layers with one small head
-per maxim on its first token; the shipped file holds int8 weights, which grice multiplies by activations rounded to int8 token by token.
+This model reads one turn of a conversation (context, optional evidence, response). For each of Grice's four maxims
+(quantity, quality, relation, manner) it returns the probability that the response violates the maxim. It is an encoder of 6 layers with one small head
+per maxim on its first token. The shipped file holds int8 weights; grice multiplies them by activations rounded to int8 for each token.
 
-## What it is for
-Checking and comparing replies of dialogue systems in English, filtering training data, and trying out `grice` without a download. It
-looks at form and fit far more than at facts: it has no knowledge base. It is not a fact checker, not a judge of people, and
-not fit for decisions about them.
+## Intended use
+Use it to check and compare replies of dialogue systems in English, to filter training data, and to try `grice` without a download. It
+judges form and relevance far more than facts: it has no knowledge base. It is not a fact checker. Do not use it to judge people or to make
+decisions about them.
 
-## What it was made from
+## Sources
 | part | source | licence |
 |---|---|---|
 | initial weights | `sentence-transformers/all-MiniLM-L6-v2`, vocabulary cut to {vocabulary} tokens, {positions} positions | Apache-2.0 |
@@ -48,32 +48,32 @@ not fit for decisions about them.
 | judgements: spans of answers | QA-Feedback of Fine-Grained RLHF (allenai/FineGrainedRLHF) | Apache-2.0 |
 | judgements: evasive and general answers | CLARITY (political interviews, QEvasion) | MIT |
 | judgements: breakdowns, overall impression | DBDC3 (dialogue breakdown detection challenge); ConTurE (alexa/conture) | MIT; CC-BY-4.0 |
-| soft labels for real and exchanged replies | likeness by all-MiniLM-L6-v2, log-probabilities by SmolLM2-135M-Instruct | Apache-2.0 |
+| soft labels for real and exchanged replies | similarity by all-MiniLM-L6-v2, log-probabilities by SmolLM2-135M-Instruct | Apache-2.0 |
 | everyday questions and phrase banks | written for this project, `training/generators` | as the repository |
 
-This model is derived from Topical-Chat: whoever passes on data derived from it keeps the CDLA-Sharing terms in mind. Violations are made
-afresh for every batch by named generators, about two in three in GriceBench's manner, the others in other words. `training/README.md` says how to
+This model is derived from Topical-Chat: if you share data derived from it, follow the CDLA-Sharing terms. Named generators make new violations
+for every batch, about two in three in GriceBench's style, the others in other words. `training/README.md` explains how to
 train it again with one command.
 
 {people}
 ## How the other sets were measured
-Split by dialogue, never by row. The labelled rows of about a third of the GriceBench dialogues were held out, with every preference
-and repair pair that shares an utterance with them. Generated sets use Topical-Chat dialogues that training never saw. Every fifth phrase of
-each bank is held out for the third set. The hand-written set (`training/handwritten.jsonl`) was written by the author of the generators and never
-trained on, so it is less independent than a stranger's would be. Temperatures and biases were fitted on yet other Topical-Chat dialogues, GriceBench rows kept for choosing, and rows that people found fine.
-No held-out row was trained on, but the last choice, between two means of weights, was made with the hand-written rows in view, earlier ones with the GriceBench rows of this table, and errors on the held-out and hand-written rows were looked at between attempts, and the mix of training examples and the
-rule for the biases were chosen with them in view: the figures lean a little to the good side.
+Splits are by dialogue, never by row. The labelled rows of about a third of the GriceBench dialogues were held out, with every preference
+and repair pair that shares an utterance with them. Generated sets use Topical-Chat dialogues that were not used in training. Every fifth phrase of
+each bank is held out for the third set. The author of the generators wrote the hand-written set (`training/handwritten.jsonl`); it was not used in
+training, but it is less independent than a set by someone else. Temperatures and biases were fitted on other Topical-Chat dialogues, on GriceBench rows reserved for model selection, and on rows that people judged fine.
+No held-out row was used in training. However, the last selection, between two means of weights, used the hand-written rows, and earlier selections used the GriceBench rows of this table. Errors on the held-out and hand-written rows were inspected between attempts, and influenced the mix of training examples and the
+rule for the biases. The figures are therefore slightly optimistic.
 {protocol}
-Intervals are 95 % bootstrap intervals over rows. All figures of these sets are of the shipped int8 file by ONNX Runtime unless they say fp32.
+Intervals are 95 % bootstrap intervals over rows. All figures of these sets are for the shipped int8 file in ONNX Runtime, unless marked fp32.
 """
 
 
-PEOPLE = """Raters were asked one question about one reply; the detector's probability of the maxim that the question is about should be higher where they
-saw a violation. AUC: how often it is, for a violated and a fine reply drawn at random; 0.5 is a coin. {rows} rows of dialogues kept out of training and out of the samples
-for choosing (their figures were seen for an earlier attempt, and two of them prompted the generator of long answers, so they are not quite untouched), at most 80 violated and 80 fine ones a question, judged by grice with the shipped file; intervals by drawing whole dialogues again. `length` and `absent words` (the share of the response's words that the
-evidence, or without one the context, lacks) are scores without a model, larger for likelier violations; where they do better, a model is hardly needed. `found` and `flagged`: shares of the
-violated and of the fine replies over the threshold of 0.5. Only BEGIN, the knowledge audit, Q², QA-Feedback, CLARITY, DBDC3 and ConTurE were trained on (other dialogues of theirs); all
-others are new to it. What others published is for all rows of a set, not for these.
+PEOPLE = """Raters answered one question about one reply. The detector's probability for the maxim of that question should be higher if they
+saw a violation. AUC is how often it is higher, for a random violated and a random fine reply; 0.5 is chance level. The table uses {rows} rows from dialogues that were excluded from training and from the samples
+for model selection (an earlier attempt was measured on them, and two of them led to the generator of long answers, so they are not fully untouched). Each question has at most 80 violated and 80 fine rows, judged by grice with the shipped file; intervals come from resampling whole dialogues. `length` and `absent words` (the share of the response's words that are not in
+the evidence, or without evidence in the context) are scores without a model, larger for likelier violations; where they do better, a model is hardly needed. `found` and `flagged` are the shares of
+violated and of fine replies above the threshold of 0.5. Training used only BEGIN, the knowledge audit, Q², QA-Feedback, CLARITY, DBDC3 and ConTurE (other dialogues of these sets); all
+other sets are new to the model. Published figures are for all rows of a set, not for these rows.
 """
 
 
@@ -119,7 +119,7 @@ def failures(entry, most=5):
 
 def people(entry):
     """The table of what people judged, and what the figures mean."""
-    lines = ["## How far it agrees with people", PEOPLE.format(rows=entry["rows"]), f"| maxim | mean AUC, 1.0.0 | mean AUC now | fp32, {entry['fp32']['rows']} of the rows | the shipped file, same rows |", "|---|---|---|---|---|"]
+    lines = ["## Agreement with people", PEOPLE.format(rows=entry["rows"]), f"| maxim | mean AUC, 1.0.0 | mean AUC now | fp32, {entry['fp32']['rows']} of the rows | the shipped file, same rows |", "|---|---|---|---|---|"]
     before = entry.get("before", {"means": {}, "questions": {}})
     for maxim in MAXIMS:
         lines.append(f"| {maxim} | {number(before['means'].get(maxim))} | {number(entry['means'][maxim])} | {number(entry['fp32']['means'][maxim])} | {number(entry['fp32']['int8_means'][maxim])} |")
@@ -140,7 +140,7 @@ def people(entry):
 
 
 def steady(entry):
-    lines = [f"## How steady it is\n{entry['rows']} cooperative rows that nothing was trained on; the share of them with the same four decisions after a change.\n", "| change | rows | same | changed |", "|---|---|---|---|"]
+    lines = [f"## Robustness\n{entry['rows']} cooperative rows that were not used in training; the share with the same four decisions after a change.\n", "| change | rows | same | changed |", "|---|---|---|---|"]
     for name, row in entry.items():
         if isinstance(row, dict) and "same" in row:
             lines.append(f"| {name} | {row['rows']} | {row['same']:.1%} | {', '.join(f'{m} {n}' for m, n in row['changed'].items()) or '–'} |")
@@ -157,7 +157,7 @@ def card(metrics, notes=""):
         text += "\n\n" + steady(metrics["stability"])
     text += "\n\n## Calibration\n| maxim | temperature | bias folded into the head |\n|---|---|---|\n"
     text += "\n".join(f"| {m} | {metrics['temperatures'][m]:.3f} | {metrics['biases_folded'][m]:+.2f} |" for m in MAXIMS)
-    text += "\n\nThe threshold is 0.5 for every maxim.\n\n## Failures seen\nReal rows of the sets above that it gets wrong:\n\n"
+    text += "\n\nThe threshold is 0.5 for every maxim.\n\n## Known failures\nReal rows of the sets above with wrong verdicts:\n\n"
     text += "\n".join(failures(entry) for entry in sets.values() if entry.get("failures"))
     text += "\n\n## Limits\n" + (notes or "") + "\n"
     return text

@@ -1,4 +1,4 @@
-// Makes dist/: the TypeScript compiled, and the WebAssembly modules that `cargo xtask wasm` put into target/web beside it.
+// Builds dist/: the compiled TypeScript, and the WebAssembly modules that `cargo xtask wasm` put into target/web.
 
 import { spawnSync } from "node:child_process";
 import { cp, mkdir, rm, stat } from "node:fs/promises";

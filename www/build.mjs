@@ -1,6 +1,6 @@
-// The page as a static folder that works wherever it is put: `node build.mjs --package ../web --model ../models/detector-mini --out ../target/www`.
+// Builds the page as a static folder that works at any path: `node build.mjs --package ../web --model ../models/detector-mini --out ../target/www`.
 //
-// What names its content in its file name never changes and may be cached for ever: script, styles, package and models. Only
+// Files with a digest in their names never change and may be cached forever: script, styles, package and models. Only
 // index.html and sw.js keep their names.
 
 import { createHash } from "node:crypto";
@@ -12,13 +12,13 @@ import { brotliCompress, constants } from "node:zlib";
 import { build as bundle } from "esbuild";
 import { pack } from "tar-stream";
 
-/** What the page may do: nothing but itself, and WebAssembly. Said in the page as well, for hosts that set no headers. */
+/** The page's content policy: only its own files, and WebAssembly. It is also in the page, for hosts that set no headers. */
 export const POLICY =
   "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; object-src 'none'; base-uri 'none'; form-action 'none'";
 
 const HERE = fileURLToPath(new URL(".", import.meta.url));
 const SOURCES = join(HERE, "src");
-/** The package's entry that takes a GPU where there is one. */
+/** The package's entry that uses a GPU if there is one. */
 const ENTRY = "webgpu.js";
 /** Files of a bundle besides its networks. */
 const BUNDLE_FILES = ["grice.json", "config.json", "tokenizer.json"];
@@ -41,7 +41,7 @@ export async function buildPage({ packageFolder, models, out, compresses = true 
   return { models: files };
 }
 
-/** The package's files as they are, in a folder named after them: its worker and its modules find each other by relative names. */
+/** Copies the package's files to a folder named by their digest; they refer to each other by relative names. */
 async function copyPackage(packageFolder, out) {
   const dist = join(packageFolder, "dist");
   const names = (await list(dist)).filter((name) => /\.(js|wasm)$/u.test(name) && basename(name) !== "node.js");
@@ -56,7 +56,7 @@ async function copyPackage(packageFolder, out) {
   return { folder, scripts, module_bytes: Object.fromEntries(sizes) };
 }
 
-/** One archive for each precision of a bundle, so that nobody fetches weights that are not used. */
+/** One archive per precision of a bundle, so that no unused weights are fetched. */
 async function packModels(folder, out) {
   const manifest = JSON.parse(await readFile(join(folder, "grice.json"), "utf8"));
   const packed = [];
@@ -64,7 +64,7 @@ async function packModels(folder, out) {
     const digests = Object.fromEntries(Object.entries(manifest.digests ?? {}).filter(([name]) => name === path || !Object.values(manifest.models).includes(name)));
     const own = JSON.stringify({ ...manifest, models: { [precision]: path }, digests }, null, 2);
     const entries = [["grice.json", Buffer.from(own)]];
-    // A compiled program opens sooner than the ONNX file beside it, and without its importer.
+    // A compiled program opens faster than the ONNX file, and needs no importer.
     const compiled = path.replace(/\.onnx$/u, ".grice");
     const model = (await stat(join(folder, compiled)).catch(() => undefined)) ? compiled : path;
     for (const name of [...BUNDLE_FILES.slice(1), model]) entries.push([name, await readFile(join(folder, name))]);
@@ -77,7 +77,7 @@ async function packModels(folder, out) {
   return packed;
 }
 
-/** The same bytes every time: no owner, no date. */
+/** Reproducible: no owner, no date. */
 async function archive(entries) {
   const tar = pack();
   for (const [name, bytes] of entries) tar.entry({ name, mtime: new Date(0), mode: 0o644 }, bytes);
@@ -87,7 +87,7 @@ async function archive(entries) {
   return Buffer.concat(parts);
 }
 
-/** Script and styles, each under a name with a digest; which name each has. */
+/** Writes script and styles under names with a digest; returns the names. */
 async function bundleAssets(out, runtime, models) {
   const { metafile } = await bundle({
     entryPoints: ["app.ts", "theme.ts", "styles.css"].map((name) => join(SOURCES, name)),
@@ -106,7 +106,7 @@ async function bundleAssets(out, runtime, models) {
   return Object.fromEntries(named);
 }
 
-/** Leaves a package out of the bundle, to be loaded from where it lies. */
+/** Leaves a package out of the bundle; it is loaded from its own folder. */
 function byName(name, path) {
   return { name, setup: (build) => build.onResolve({ filter: new RegExp(`^${name}$`) }, () => ({ path, external: true })) };
 }
@@ -141,12 +141,12 @@ async function writeServiceWorker(out, shell) {
   });
 }
 
-/** Brotli beside each file that gains by it. Models do not: weights are close to noise, and progress counts plain bytes. */
+/** Writes a Brotli version of each file that becomes smaller. Models do not: weights are close to noise, and progress counts plain bytes. */
 async function compressFiles(out) {
   const names = (await list(out)).filter((name) => /\.(js|css|html|svg|wasm|webmanifest)$/u.test(name));
   for (const name of names) {
     const bytes = await readFile(join(out, name));
-    // The last step of quality costs half a minute for each module and saves a twentieth.
+    // The highest quality takes half a minute more per module and saves only 5 %.
     const quality = bytes.length > 1 << 20 ? 9 : 11;
     const params = { [constants.BROTLI_PARAM_QUALITY]: quality, [constants.BROTLI_PARAM_LGWIN]: 24, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length };
     const small = await promisify(brotliCompress)(bytes, { params });
@@ -154,7 +154,7 @@ async function compressFiles(out) {
   }
 }
 
-/** Files below a folder, by relative name, in order. */
+/** The files below a folder, by relative name, sorted. */
 async function list(folder) {
   const names = await readdir(folder, { recursive: true });
   const files = [];

@@ -1,4 +1,4 @@
-// Serves a built page as a careful host would: content policy, precompressed files, files with a digest in their name for ever.
+// Serves a built page like a careful host: content policy, precompressed files, files with a digest in their name cached forever.
 // `node serve.mjs --folder ../target/www --port 8000`
 
 import { createServer } from "node:http";
@@ -12,10 +12,10 @@ const HERE = fileURLToPath(new URL(".", import.meta.url));
 const FOREVER = /\/(assets|models|grice-[0-9a-f]+)\//u;
 
 /**
- * Starts serving; the server and the address of the page.
+ * Starts serving; returns the server and the address of the page.
  * @param {{ folder: string, port?: number, host?: string, base?: string, setsHeaders?: boolean,
  *   intercept?: (request: import("node:http").IncomingMessage, response: import("node:http").ServerResponse) => boolean }} options
- *   `base`: the path that the page lies under, `/` or `/…/`. `setsHeaders`: `false` for a host that knows types and nothing else. `intercept` may answer a
+ *   `base`: the path of the page, `/` or `/…/`. `setsHeaders`: `false` for a host that only sets types. `intercept` may answer a
  *   request itself, and then returns true.
  */
 export async function servePage({ folder, port = 0, host = "localhost", base = "/", setsHeaders = true, intercept }) {

@@ -1,4 +1,4 @@
-// Measures grice's browser artifacts against onnxruntime-web: one browser, one worker, one thread, short blocks in turn.
+// Measures grice's browser artifacts against onnxruntime-web: one browser, one worker, one thread, short alternating blocks.
 //
 //   node run.mjs --model model_int8.onnx [--peer-model FILE] [--artifacts simd128,relaxed-simd] [--shapes 1x32,1x128,8x128]
 //                [--seconds 20] [--labels 4] [--out results.json] [--artifact-folder FOLDER] [--chromium FILE] [--limit RATIO]
@@ -99,7 +99,7 @@ function report(results) {
       const times = `median ${shown(median_ms)} ms, fastest ${shown(minimum_ms)} ms`;
       const against = ratio && `, ratio ${shown(ratio.median)} [${shown(ratio.lower)}, ${shown(ratio.upper)}]`;
       console.log(`${shape.padEnd(7)} ${name.padEnd(14)} ${times}${against ?? ""}`);
-      // Both round rows to 8 bits, one scale a token here and one a tensor there.
+      // Both round rows to 8 bits, with one scale per token here and one per tensor there.
       if (largest_difference > 0.1) fail(`${shape} ${name}: logits differ by ${largest_difference}`);
       if (ratio && options.limit && ratio.median > Number(options.limit)) {
         fail(`${shape} ${name}: ratio ${shown(ratio.median)} is above ${options.limit}`);
@@ -117,7 +117,7 @@ async function peerVersion() {
   return JSON.parse(await readFile(path.join(peerFolder, "../package.json"), "utf8")).version;
 }
 
-/// What a page fetches before the model: JavaScript and WebAssembly.
+/// The files that a page fetches before the model: JavaScript and WebAssembly.
 async function weighAll() {
   const sizes = { "onnxruntime-web": await weigh(peerFolder, ["ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm"]) };
   for (const name of artifacts) {

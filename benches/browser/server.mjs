@@ -1,4 +1,4 @@
-// Files of a few folders on localhost, isolated from other origins so that the browser's clock is a fine one.
+// Serves a few folders on localhost, cross-origin isolated so that the browser's clock is precise.
 
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
@@ -29,7 +29,7 @@ export async function serve({ folders, files }) {
     close: () =>
       new Promise((closed) => {
         server.close(closed);
-        // A browser that is gone may leave connections that nobody ends.
+        // A closed browser may leave connections open.
         server.closeAllConnections();
       }),
   };

@@ -1,7 +1,7 @@
-// From blocks' times to medians and ratios.
+// Medians and ratios from the times of blocks.
 
-/// `{shape, blocks: name → [ms a run], differences}` → what is reported. Block `i` of each contender ran side by side, so ratios are
-/// taken block by block: what slows the machine slows both.
+/// `{shape, blocks: name → [ms per run], differences}` → the report. Block `i` of each engine ran at about the same time, so ratios are
+/// taken block by block: other load affects both.
 export function compare({ shape, blocks, differences }, artifacts) {
   const contenders = {};
   for (const [name, times] of Object.entries(blocks)) {
@@ -15,7 +15,7 @@ export function compare({ shape, blocks, differences }, artifacts) {
   return { shape: shape.join("x"), contenders };
 }
 
-/// The value below which a share of the numbers lies, between two of them in proportion.
+/// The quantile of the numbers, linearly interpolated.
 export function quantile(numbers, share) {
   const sorted = [...numbers].sort((a, b) => a - b);
   const place = (sorted.length - 1) * share;

@@ -1,4 +1,4 @@
-//! Any bytes as a bundle: opened, loaded and asked, or refused; never a panic.
+//! Any bytes as a bundle: it opens, loads and answers, or it is refused; it never panics.
 #![no_main]
 
 use grice_core::{Bundle, Detector, Options, Turn};

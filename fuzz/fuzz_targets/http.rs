@@ -1,4 +1,4 @@
-//! Any bytes as the body of a request: read or refused with a status that blames the client.
+//! Any bytes as the body of a request: it is read, or refused with a 4xx status.
 #![no_main]
 
 use grice_server::fuzz::{parse_message, parse_tensors, parse_turns, unpack};

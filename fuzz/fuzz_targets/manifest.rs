@@ -1,4 +1,4 @@
-//! Any bytes as `grice.json`: what is accepted holds what the rest relies on.
+//! Any bytes as `grice.json`: an accepted manifest satisfies the assumptions of the code.
 #![no_main]
 
 use grice_core::Manifest;

@@ -1,4 +1,4 @@
-//! Any bytes as a JSON line: a turn that passes its check is safe to render, and survives being written and read again.
+//! Any bytes as a JSON line: a turn that passes its check can be rendered, and is equal after writing and reading.
 #![no_main]
 
 use grice_core::Turn;
@@ -11,5 +11,5 @@ fuzz_target!(|bytes: &[u8]| {
     }
     assert!(!turn.response.trim().is_empty());
     let written = serde_json::to_vec(&turn).expect("a turn is plain text");
-    assert_eq!(serde_json::from_slice::<Turn>(&written).expect("what was written is read"), turn);
+    assert_eq!(serde_json::from_slice::<Turn>(&written).expect("a written turn can be read"), turn);
 });

@@ -1,4 +1,4 @@
-// How long a returning visitor waits: from `createDetector`, with the model in the cache, to the first verdict.
+// The wait of a returning visitor: from `createDetector`, with the model in the cache, to the first verdict.
 //
 //   npm run build && node bench/warm-start.mjs [--rounds 10]
 //

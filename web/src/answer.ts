@@ -1,16 +1,16 @@
-// What a server, or a cache, gave in place of what was asked for, in words.
+// Descriptions of a response that was not the requested file.
 
-/** Where bytes came from. */
+/** The source of bytes. */
 export interface Answer {
-  /** The URL that was asked. */
+  /** The requested URL. */
   url: string;
-  /** The URL that answered, where it is another. */
+  /** The URL that answered, if it is different. */
   redirectedTo?: string;
   status: number;
   type: string | undefined;
 }
 
-/** How many of the first bytes are shown. */
+/** The number of first bytes to show. */
 const SHOWN_MAX = 64;
 
 export function answerOf(url: string, response: Response): Answer {
@@ -23,22 +23,22 @@ export function answerOf(url: string, response: Response): Answer {
   };
 }
 
-/** Whether bytes begin as a `.tar` of this century does. */
+/** Whether bytes begin like a modern `.tar`. */
 export function isTar(bytes: Uint8Array): boolean {
   return startsWith(bytes.subarray(257), [0x75, 0x73, 0x74, 0x61, 0x72]);
 }
 
-/** Whether bytes begin as a WebAssembly module does. */
+/** Whether bytes begin like a WebAssembly module. */
 export function isWasm(bytes: Uint8Array): boolean {
   return startsWith(bytes, [0, 0x61, 0x73, 0x6d]);
 }
 
-/** Status, type and first bytes of an answer, of which `length` bytes came, and what they look like. */
+/** Status, type and first bytes of a response of `length` bytes, and a guess of what they are. */
 export function tellAnswer(answer: Answer | undefined, head: Uint8Array, length = head.length): string {
   const from = answer?.redirectedTo === undefined ? "" : ` from ${answer.redirectedTo}, where it was redirected to`;
   const said = answer ? `status ${answer.status}, ${answer.type ?? "no content type"}, ` : "";
   const guess = guessOf(head);
-  return `what came${from}: ${said}${shown(head, length)}${guess ? `; ${guess}` : ""}`;
+  return `the response${from}: ${said}${shown(head, length)}${guess ? `; ${guess}` : ""}`;
 }
 
 function shown(head: Uint8Array, length: number): string {
@@ -53,10 +53,10 @@ function shown(head: Uint8Array, length: number): string {
 
 function guessOf(bytes: Uint8Array): string | undefined {
   const text = new TextDecoder().decode(bytes.subarray(0, SHOWN_MAX)).trimStart().toLowerCase();
-  if (text.startsWith("<")) return "that is a page: is the file at this URL, does the host answer unknown paths with a page, or does it ask to sign in?";
-  if (text.startsWith("version https://git-lfs")) return "that is a pointer of Git LFS: serve the file that it stands for";
-  if (startsWith(bytes, [0x1f, 0x8b])) return "that is gzip: serve the file uncompressed, or compressed once with `Content-Encoding: gzip`";
-  if (startsWith(bytes, [0x50, 0x4b, 3, 4])) return "that is a .zip";
+  if (text.startsWith("<")) return "this is a web page: check that the file is at this URL, that the host does not answer unknown paths with a page, and that it does not ask to sign in";
+  if (text.startsWith("version https://git-lfs")) return "this is a Git LFS pointer: serve the actual file";
+  if (startsWith(bytes, [0x1f, 0x8b])) return "this is gzip: serve the file uncompressed, or compressed once with `Content-Encoding: gzip`";
+  if (startsWith(bytes, [0x50, 0x4b, 3, 4])) return "this is a .zip";
   return undefined;
 }
 

@@ -1,4 +1,4 @@
-// A bundle's bytes on their way to the model: from the caller, the model cache or the network. None is kept before it opened.
+// Loads a bundle's bytes from the caller, the model cache or the network. A bundle is cached only after it opened.
 
 import { type Answer, isTar, tellAnswer } from "./answer.js";
 import { download } from "./download.js";
@@ -10,15 +10,15 @@ import { throwIfAborted } from "./signals.js";
 
 interface Fetched {
   bytes: Uint8Array<ArrayBuffer>;
-  /** What the server said of them; nothing for bytes of the caller's and of the cache. */
+  /** The server's response; `undefined` for bytes from the caller or the cache. */
   answer: Answer | undefined;
-  /** Whether they come from the model cache. */
+  /** Whether they are from the model cache. */
   isKept: boolean;
-  /** Whether they were put together of several responses. */
+  /** Whether they were assembled from several responses. */
   isResumed: boolean;
 }
 
-/** Makes a model of a bundle's bytes. */
+/** Makes a model from a bundle's bytes. */
 export type Load<T> = (bytes: Uint8Array<ArrayBuffer>, isKept: boolean) => Promise<T>;
 
 export class BundleSource {
@@ -47,8 +47,8 @@ export class BundleSource {
   }
 
   /**
-   * Opens what was fetched, and keeps it once it opened. What does not open is fetched once more from the server itself: a cache of
-   * ours or the browser's, or a network that was in between, may have given something else.
+   * Opens a bundle, and caches it after it opened. If it does not open, it is fetched once more from the server, because our cache,
+   * the browser's cache or the network may have returned something else.
    */
   async open<T>(first: Fetched, load: Load<T>): Promise<{ opened: T; modelCache: ModelCacheOutcome }> {
     try {
@@ -56,7 +56,7 @@ export class BundleSource {
     } catch (error) {
       const { model } = this.#plan;
       const problem = asGriceError(error);
-      // A module that ended cannot try again; whoever does must not meet the same bytes.
+      // A module that ended cannot try again, and a later attempt must not get the same bytes.
       if (first.isKept && (problem.code === "bad_model" || problem.code === "crashed") && "url" in model) await this.#cache?.drop(model.url);
       if (problem.code !== "bad_model" && problem.code !== "integrity") throw problem;
       if (!("url" in model)) throw this.#tell(problem, first);
@@ -76,7 +76,7 @@ export class BundleSource {
       const opened = await load(fetched.bytes, fetched.isKept);
       return { opened, modelCache: fetched.isKept ? "hit" : await this.#keep(fetched) };
     } catch (error) {
-      // No fault of the bundle's: another device may run it.
+      // The bundle is not at fault: another device may run it.
       if (asGriceError(error).code === "unsupported" && !fetched.isKept) await this.#keep(fetched);
       throw error;
     }
@@ -88,9 +88,9 @@ export class BundleSource {
     return this.#cache ? await this.#cache.store(model.url, bytes) : "unavailable";
   }
 
-  /** @throws GriceError `problem`, if nothing else is to be had. */
+  /** @throws GriceError `problem`, if there are no other bytes. */
   async #fetchAgain(url: string, first: Fetched, problem: GriceError): Promise<Fetched> {
-    // One whole archive that a server sent: let the server say whether it is still the same. Anything else is not to be trusted.
+    // For one complete archive from a server, let the server check whether it is still current. Do not trust anything else.
     const isWhole = !first.isKept && !first.isResumed && isTar(first.bytes);
     let again: Fetched;
     try {
@@ -98,7 +98,7 @@ export class BundleSource {
     } catch (error) {
       throwIfAborted(this.#signal);
       if (!first.isKept) throw this.#tell(problem, first);
-      const dropped = `the bundle that was kept did not open and was dropped (${problem.message})`;
+      const dropped = `the cached bundle did not open and was deleted (${problem.message})`;
       throw new GriceError("download", `${asGriceError(error).message}; ${dropped}`, { cause: error });
     }
     if (isSame(first.bytes, again.bytes)) throw this.#tell(problem, again);
@@ -111,7 +111,7 @@ export class BundleSource {
     return { bytes, answer, isKept: false, isResumed };
   }
 
-  /** The problem with the URL, and with what came in place of a bundle. */
+  /** Adds the URL, and a description of a response that is not a bundle. */
   #tell(problem: GriceError, { bytes, answer }: Fetched): GriceError {
     const { model } = this.#plan;
     if (problem.code !== "bad_model" && problem.code !== "integrity") return problem;
@@ -121,7 +121,7 @@ export class BundleSource {
     return new GriceError(problem.code, message + came, { cause: problem });
   }
 
-  /** What has no server behind it needs no keeping, and the Cache API takes none of it. */
+  /** Only HTTP URLs are cached: others need no cache, and the Cache API does not accept them. */
   #usesCache(url: string): boolean {
     return this.#plan.useModelCache && /^https?:/.test(url);
   }

@@ -1,4 +1,4 @@
-// What a page holds in its hands, whichever thread the model runs on.
+// The detector for pages, independent of the model's thread.
 
 import { type Answer, answerOf } from "./answer.js";
 import { readAll } from "./download.js";
@@ -9,16 +9,16 @@ import type { DetectOptions, DetectorInfo, DetectorOptions, LoadPlan, ModelSourc
 import { onAbort, throwIfAborted } from "./signals.js";
 import type { Detection, Turn } from "./wire.js";
 
-/** Makes a backend of a plan on this thread. */
+/** Makes a backend from a plan on this thread. */
 export type OpenHere = (plan: LoadPlan, signal: AbortSignal | undefined, onProgress: (progress: Progress) => void) => Promise<Backend>;
 
-/** Makes a backend of a plan; where it runs is the entry point's business, and what `worker` asks for. */
+/** Makes a backend from a plan; the entry point and `worker` decide where it runs. */
 export type Open = (worker: boolean | (() => Worker), ...parts: Parameters<OpenHere>) => Promise<Backend>;
 
-/** Finds what stands for a model; entries may know more forms than others. */
+/** Resolves the `model` option; entries accept different forms. */
 export type ReadSource = (model: ModelSource, signal: AbortSignal | undefined) => Promise<ModelSource>;
 
-/** A loaded model. Concurrent calls run together; identical ones run once. */
+/** A loaded model. Concurrent calls run as one batch; identical turns run once. */
 export class Detector {
   readonly #backend: Backend;
   #isDisposed = false;
@@ -28,7 +28,7 @@ export class Detector {
     this.#backend = backend;
   }
 
-  /** What was loaded and what it runs on. */
+  /** The loaded model and its device. */
   get info(): DetectorInfo {
     return this.#backend.info;
   }
@@ -45,8 +45,8 @@ export class Detector {
   }
 
   /**
-   * The verdicts on several turns, in their order. One that cannot be judged rejects them all, with its `index`; to have each fail for
-   * itself, call `detect` for each: they run together all the same.
+   * The verdicts on several turns, in order. A turn that cannot be judged rejects the call, with its `index`. To get single errors,
+   * use `detectSettled`.
    *
    * @throws GriceError; the signal's reason if it is aborted.
    */
@@ -57,7 +57,7 @@ export class Detector {
       throwIfAborted(signal);
       if (this.#isDisposed) throw new GriceError("disposed", "the detector was disposed of");
       if (!Array.isArray(turns)) throw new GriceError("bad_input", "`detectBatch` takes a list of turns");
-      // `from`, since `map` leaves holes be.
+      // `from`, because `map` skips holes.
       const texts = Array.from(turns as readonly Turn[], (turn, index) => stringify(turn, turns.length > 1 ? index : undefined));
       if (texts.length === 0) return [];
       const { thresholds, timeoutMs, cache } = given;
@@ -66,7 +66,7 @@ export class Detector {
     });
   }
 
-  /** Ends the worker and frees the model. Calls that wait reject with `disposed`; a second call does nothing. */
+  /** Ends the worker and frees the model. Waiting calls reject with `disposed`; a second call does nothing. */
   async dispose(): Promise<void> {
     if (this.#isDisposed) return;
     this.#isDisposed = true;
@@ -74,8 +74,8 @@ export class Detector {
   }
 
   /**
-   * What came of several turns, in their order, each for itself: one that cannot be judged costs no other. They run together, as those
-   * of `detectBatch` do. A reason is what `detect` throws, with the `index` of its turn.
+   * The results of several turns, in order. A turn that cannot be judged does not affect the others. They run as one batch, like those
+   * of `detectBatch`. A reason is the error that `detect` would throw, with the `index` of its turn.
    */
   async detectSettled(turns: readonly Turn[], options: DetectOptions = {}): Promise<PromiseSettledResult<Detection>[]> {
     const withIndex = (error: unknown, index: number): unknown =>
@@ -89,7 +89,7 @@ export class Detector {
   }
 }
 
-/** Reads the options, gets hold of the model's bytes where that is this thread's business, and opens. */
+/** Reads the options, loads the model's bytes if that happens on this thread, and opens the model. */
 export async function open(options: DetectorOptions, backend: Open, readSource?: ReadSource): Promise<Detector> {
   return await settled(options?.signal, async () => {
     const given = record("the options", options);
@@ -108,7 +108,7 @@ export async function open(options: DetectorOptions, backend: Open, readSource?:
     };
     const opened = backend(worker, plan, signal, onProgress);
     const loaded = await abortable(opened, signal).catch((error: unknown) => {
-      // One that opens all the same is for nobody.
+      // If it still opens, nobody uses it.
       opened.then((late) => late.dispose()).catch(() => {});
       throw error;
     });
@@ -116,20 +116,20 @@ export async function open(options: DetectorOptions, backend: Open, readSource?:
   });
 }
 
-/** What an `import()` gives. A script that cannot be had, or where none can be imported, is an error of ours. */
+/** The result of an `import()`. Failures become errors of this package. */
 export async function imported<T>(scripts: Promise<T>): Promise<T> {
   try {
     return await scripts;
   } catch (error) {
     const said = messageOf(error);
     if (/disallowed|not allowed|ServiceWorker/i.test(said)) {
-      throw new GriceError("unsupported", `nothing can be imported here (${said}): the entry \`grice/thread\` has all that it needs`, { cause: error });
+      throw new GriceError("unsupported", `\`import()\` does not work here (${said}): use the entry \`grice/thread\`, which needs no imports`, { cause: error });
     }
-    throw new GriceError("download", `a script of the package could not be had: ${said}; is all of dist/ served?`, { cause: error });
+    throw new GriceError("download", `a script of the package could not be loaded: ${said}; is all of dist/ served?`, { cause: error });
   }
 }
 
-/** A listener that throws is the page's fault, and must not be what loading fails of. */
+/** A listener that throws is the page's fault, and must not make loading fail. */
 function progressOf({ onProgress }: DetectorOptions): (progress: Progress) => void {
   if (onProgress === undefined || onProgress === null) return () => {};
   if (typeof onProgress !== "function") throw new GriceError("bad_input", "`onProgress` must be a function");
@@ -182,7 +182,7 @@ async function readModel(model: ModelSource, signal: AbortSignal | undefined, on
     }
   }
   try {
-    // Copied: what is given to a worker is gone here.
+    // Copied, because bytes are moved to a worker.
     if (isA(model, "ArrayBuffer")) return { bytes: new Uint8Array((model as ArrayBuffer).slice(0)), answer: undefined };
     if (isA(model, "Uint8Array")) return { bytes: new Uint8Array(model as Uint8Array), answer: undefined };
   } catch (error) {
@@ -207,7 +207,7 @@ function responseOf(model: Response | ReadableStream<Uint8Array>): Response {
   }
 }
 
-/** Whether something is of a kind that browsers have, also if it comes from another window. */
+/** Whether a value is of a browser type, also if it comes from another window. */
 function isA(value: unknown, kind: string): boolean {
   const named = (globalThis as Record<string, unknown>)[kind];
   if (typeof named === "function" && value instanceof (named as new () => unknown)) return true;
@@ -222,10 +222,10 @@ function shown(value: unknown): string {
   }
 }
 
-/** JSON in which what it has no form for (NaN, a function) stays something that is refused, where plain JSON would leave it out. */
+/** JSON in which unsupported values (NaN, a function) stay and are refused; plain JSON would drop them. */
 function toJson(what: string, value: unknown): string {
   let json: string | undefined;
-  let problem = "it is not an object that JSON can hold";
+  let problem = "it is not an object that JSON can represent";
   try {
     json = JSON.stringify(value, (_key, each: unknown) => (isUnspeakable(each) ? String(each) : each));
   } catch (error) {
@@ -247,7 +247,7 @@ function stringify(turn: Turn, index: number | undefined): string {
   }
 }
 
-/** Rejects at once when the signal is aborted, whatever still goes on behind. */
+/** Rejects at once when the signal is aborted, even if the work continues. */
 function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;
   return new Promise((resolve, reject) => {

@@ -1,31 +1,31 @@
-// Bytes over a network that may be slow, break off, or lie about its length.
+// Downloads over a network that may be slow, break off, or report a wrong length.
 
 import { type Answer, answerOf } from "./answer.js";
 import { asGriceError, GriceError, messageOf } from "./errors.js";
 import { onAbort, reasonOf, throwIfAborted } from "./signals.js";
 
-/** How often a download that broke off is taken up again before it fails. */
+/** How often a broken download is resumed before it fails. */
 const TRIES_MAX = 5;
-/** Waits between tries: this, twice this, and so on. */
+/** Wait before the next try: this, twice this, and so on. */
 const PAUSE_MS = 250;
-/** With no byte for so long, the connection is taken to be dead. */
+/** After this time without a byte, the connection counts as dead. */
 const STALL_MS = 30_000;
 
 export interface Download {
   bytes: Uint8Array<ArrayBuffer>;
-  /** What the last response said of itself. */
+  /** The description of the last response. */
   answer: Answer;
-  /** Whether the bytes are of several responses. */
+  /** Whether the bytes are from several responses. */
   isResumed: boolean;
 }
 
 export type OnBytes = (loaded: number, total: number | undefined) => void;
 
 /**
- * Fetches a file whole. One that breaks off is taken up where it broke (`Range`, if the server names a version of the file by a
- * strong `ETag` or `Last-Modified`, and sends it uncompressed), else from the start.
+ * Fetches a whole file. A broken download is resumed at the same position (with `Range`, if the server names the version by a
+ * strong `ETag` or `Last-Modified`, and sends the file uncompressed), otherwise from the start.
  *
- * @throws GriceError `download`, saying what the server said and how far it came; the signal's reason if it is aborted.
+ * @throws GriceError `download`, with the server's response and the progress; the signal's reason if it is aborted.
  */
 export async function download(
   url: string,
@@ -54,15 +54,15 @@ export async function download(
   throw new GriceError("download", `${url}: broke off after ${far}, ${tries} tries: ${said}`, { cause: problem });
 }
 
-/** Reads a response that somebody else fetched; one that breaks off cannot be taken up again. */
+/** Reads a response that the caller fetched; if it breaks off, it cannot be resumed. */
 export async function readAll(response: Response, signal: AbortSignal | undefined, onBytes: OnBytes): Promise<Uint8Array<ArrayBuffer>> {
   const name = response.url || "the response";
   if (response.type === "opaque" || response.type === "opaqueredirect") {
     const remedy = "fetch it with `mode: \"cors\"`, from a server that allows this origin, and follow redirects";
-    throw new GriceError("download", `${name}: the response is ${response.type}, so that no script may read it; ${remedy}`);
+    throw new GriceError("download", `${name}: the response is ${response.type}, so scripts may not read it; ${remedy}`);
   }
   if (!response.ok) throw new GriceError("download", `${name}: ${response.status} ${response.statusText}`.trim());
-  if (response.bodyUsed || response.body?.locked) throw new GriceError("bad_input", `${name}: its body was read before; give a clone or its bytes`);
+  if (response.bodyUsed || response.body?.locked) throw new GriceError("bad_input", `${name}: its body has already been read; pass a clone or its bytes`);
   const file = new Partial(onBytes);
   file.begin(response);
   try {
@@ -75,14 +75,14 @@ export async function readAll(response: Response, signal: AbortSignal | undefine
   return file.join();
 }
 
-/** An answer that no retry will change. */
+/** An error that a retry would not change. */
 class Refused extends Error {}
 
-/** What has come of a file so far. */
+/** The received part of a file. */
 class Partial {
   loaded = 0;
   total: number | undefined;
-  /** Names the version of the file that the bytes are of, if a rest of it can be asked for. */
+  /** The version of the received bytes, if the rest can be requested. */
   version: string | undefined;
   isResumed = false;
   readonly #onBytes: OnBytes;
@@ -93,7 +93,7 @@ class Partial {
     this.#onBytes = onBytes;
   }
 
-  /** Forgets what came, for a response that has the whole file. */
+  /** Drops the received bytes, for a response with the whole file. */
   begin(response: Response): void {
     const { headers } = response;
     const isEncoded = (headers.get("Content-Encoding") ?? "identity") !== "identity";
@@ -107,13 +107,13 @@ class Partial {
     this.#onBytes(0, this.total);
   }
 
-  /** Whether a response is the rest of the very file of which the beginning is here. */
+  /** Whether a response is the rest of the same file. */
   isContinuedBy({ status, headers }: Response): boolean {
     const range = /^bytes (\d+)-\d+\/(\d+|\*)$/.exec(headers.get("Content-Range") ?? "");
     if (status !== 206 || Number(range?.[1]) !== this.loaded || this.version === undefined) return false;
     const total = Number(range?.[2]);
     if (this.total !== undefined && !Number.isNaN(total) && total !== this.total) return false;
-    // Other origins may hide these headers; what is there must be the same.
+    // Other origins may hide these headers; the visible ones must be equal.
     const isSame = (told: string | null | undefined, known: string | null | undefined) => told == null || known == null || told === known;
     return isSame(versionOf(headers), this.version) && isSame(headers.get("Content-Type"), this.#type);
   }
@@ -141,7 +141,7 @@ class Partial {
   }
 }
 
-/** What names the version of a file: a strong `ETag`, else when it was changed. */
+/** The version of a file: a strong `ETag`, otherwise its modification time. */
 function versionOf(headers: Headers): string | undefined {
   const etag = headers.get("ETag");
   return etag?.startsWith('"') ? etag : (headers.get("Last-Modified") ?? undefined);
@@ -159,19 +159,19 @@ async function fetchRest(url: string, file: Partial, signal: AbortSignal | undef
   let timer: ReturnType<typeof setTimeout> | undefined;
   const isAlive = () => {
     clearTimeout(timer);
-    timer = setTimeout(() => stop.abort(new Error(`no byte came for ${STALL_MS / 1000} s`)), STALL_MS);
+    timer = setTimeout(() => stop.abort(new Error(`no data arrived for ${STALL_MS / 1000} s`)), STALL_MS);
   };
   try {
     isAlive();
     const response = await fetch(url, { headers, signal: stop.signal, cache });
-    // The file became shorter than what came of it: from the start, the next time.
+    // The file became shorter than the received part: start again next time.
     if (response.status === 416) file.version = undefined;
     checkStatus(url, response);
     file.isResumed = resumes && file.isContinuedBy(response);
     if (!file.isResumed) file.begin(response);
     if (response.status === 206 && !file.isResumed) {
       file.version = undefined;
-      throw new Error("the server sent another part of the file than was asked for");
+      throw new Error("the server sent another part of the file than the requested one");
     }
     await readBody(response.body, file, stop.signal, isAlive);
     return answerOf(url, response);
@@ -185,7 +185,7 @@ function checkStatus(url: string, response: Response): void {
   const { ok, status, statusText } = response;
   if (ok) return;
   const said = `${url}: ${status} ${statusText}`.trim();
-  // A server that is busy or broken may be well again; one that has no such file will not.
+  // A busy or broken server may recover; a missing file will not appear.
   if (status >= 500 || status === 408 || status === 416 || status === 425 || status === 429) throw new Error(said);
   throw new Refused(said);
 }

@@ -1,8 +1,8 @@
 import { throwIfAborted } from "./signals.js";
 
-/** What a program can branch on. */
+/** The kind of an error, for programs. */
 export type ErrorCode =
-  /** The turn, or an option, makes no sense; change it. */
+  /** The turn or an option is invalid; change it. */
   | "bad_input"
   /** The bundle cannot be used; the message names the file or node at fault. */
   | "bad_model"
@@ -12,22 +12,22 @@ export type ErrorCode =
   | "timeout"
   /** A file could not be fetched, after every retry. */
   | "download"
-  /** The bundle's bytes are not those that `integrity` names. */
+  /** The bundle's bytes do not match `integrity`. */
   | "integrity"
-  /** This browser lacks something that was asked for. */
+  /** This browser lacks a required feature. */
   | "unsupported"
   /** The detector was disposed of. */
   | "disposed"
   /** The worker or the WebAssembly module ended, or memory ran out; make a new detector. */
   | "crashed"
-  /** A fault in grice itself. */
+  /** A bug in grice. */
   | "bug";
 
-/** Every failure of this package, but for an abort: that rejects with the signal's own reason. */
+/** Every failure of this package, except an abort, which rejects with the signal's own reason. */
 export class GriceError extends Error {
   override readonly name = "GriceError";
   readonly code: ErrorCode;
-  /** In `detectBatch` and `detectSettled`: which of the items it is about, from 0. */
+  /** In `detectBatch` and `detectSettled`: the index of the item, from 0. */
   readonly index: number | undefined;
 
   constructor(code: ErrorCode, message: string, options: { cause?: unknown; index?: number } = {}) {
@@ -37,7 +37,7 @@ export class GriceError extends Error {
   }
 }
 
-/** What crosses from a worker instead of an error. */
+/** An error as it crosses from a worker. */
 export interface Fault {
   code: ErrorCode;
   message: string;
@@ -54,7 +54,7 @@ export function errorOf(fault: Fault): GriceError {
   return new GriceError(fault.code, fault.message, fault.index === undefined ? {} : { index: fault.index });
 }
 
-/** An error of ours, whatever it was. */
+/** Converts any error to one of this package. */
 export function asGriceError(error: unknown): GriceError {
   if (error instanceof GriceError) return error;
   const code = (error as { code?: unknown } | null | undefined)?.code;
@@ -65,22 +65,22 @@ export function asGriceError(error: unknown): GriceError {
   return new GriceError("bug", message, { cause: error });
 }
 
-/** What WebAssembly threw: without a code it is a trap, or an exception that ran through it; the module is not to be called again. */
+/** Converts an error from WebAssembly: without a code it is a trap or another exception, and the module must not be called again. */
 export function moduleError(error: unknown): GriceError {
   const known = asGriceError(error);
   return known.code === "bug" && !isCode((error as { code?: unknown } | null | undefined)?.code) ? crashOf(error) : known;
 }
 
-/** What an error says, whatever was thrown. */
+/** The message of any thrown value. */
 export function messageOf(error: unknown): string {
   try {
     return error instanceof Error ? error.message : String((error as { message?: unknown } | null | undefined)?.message ?? error);
   } catch {
-    return "an error without words";
+    return "an error without a message";
   }
 }
 
-/** Runs a task of the page's: what it throws is the reason of its own signal, or an error of ours. */
+/** Runs a task of the page: it throws the reason of its own signal, or an error of this package. */
 export async function settled<T>(signal: AbortSignal | undefined, task: () => Promise<T>): Promise<T> {
   try {
     return await task();
@@ -99,7 +99,7 @@ function isTrap(error: unknown): boolean {
   return typeof WebAssembly === "object" && error instanceof WebAssembly.RuntimeError;
 }
 
-/** Browsers have no error of its own for it; these are what Chrome, Firefox and Safari say. */
+/** Browsers have no special error for it; these are the messages of Chrome, Firefox and Safari. */
 function isOutOfMemory(error: unknown): boolean {
   return error instanceof RangeError && /alloc|memory|array (buffer )?(length|size)|typed array length/i.test(error.message);
 }

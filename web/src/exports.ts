@@ -1,4 +1,4 @@
-// What every entry gives beside its own `createDetector`.
+// The exports of every entry besides its own `createDetector`.
 
 export { Detector } from "./detector.js";
 export { type ErrorCode, GriceError } from "./errors.js";

@@ -1,4 +1,4 @@
-// Drives one detector on the thread it is on: a worker's, or the page's own.
+// Drives one detector on this thread: a worker's, or the page's own.
 
 import { BundleSource } from "./bundle.js";
 import { asGriceError, GriceError } from "./errors.js";
@@ -8,11 +8,11 @@ import { type FetchModule, fetchModule, type Start, type WasmDetector } from "./
 import { onAbort } from "./signals.js";
 import type { Detection, ModelInfo } from "./wire.js";
 
-/** A detector, wherever it runs. Turns and options are JSON: they were checked for that, and text crosses to a worker cheaply. */
+/** A detector on any thread. Turns and options are JSON: they were checked for that, and text crosses to a worker cheaply. */
 export interface Backend {
-  /** What was loaded; changes when a GPU goes away. */
+  /** The loaded model; changes when a GPU is lost. */
   readonly info: DetectorInfo;
-  /** One promise for all turns: they enter the queue together. `signal` takes those out that do not run yet. */
+  /** One promise for all turns: they enter the queue together. `signal` removes those that do not run yet. */
   detect(turns: string[], ask: string, signal: AbortSignal | undefined): Promise<Detection[]>;
   dispose(): void;
 }
@@ -28,7 +28,7 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-/** What a host says of itself beside what WebAssembly knows. */
+/** The host's part of `info`. */
 type Surroundings = Pick<DetectorInfo, "artifact" | "worker" | "modelCache" | "fallbackReason">;
 
 /** Loads a model on this thread. */
@@ -39,12 +39,12 @@ export async function openHost(
   onProgress: (progress: Progress) => void,
   getModule: FetchModule = fetchModule,
 ): Promise<Host> {
-  // What fails ends what still comes.
+  // A failure ends the other downloads.
   const stop = new AbortController();
   const forget = onAbort(signal, (reason) => stop.abort(reason));
   try {
     const source = new BundleSource(plan, stop.signal, onProgress);
-    // The one waits for the network while the other does.
+    // Both wait for the network at the same time.
     const [runtime, fetched] = await Promise.all([
       start(plan.device, (url) => getModule(url, stop.signal), onProgress),
       source.fetch(),
@@ -65,7 +65,7 @@ export async function openHost(
 
 export class Host implements Backend {
   info: DetectorInfo;
-  /** Hears when `info` changed, because a GPU went away. */
+  /** Called when `info` changes because a GPU was lost. */
   onInfo: (() => void) | undefined;
   readonly #surroundings: Surroundings;
   readonly #detector: WasmDetector;
@@ -82,7 +82,7 @@ export class Host implements Backend {
     this.#module = module;
     this.#surroundings = surroundings;
     this.info = { ...module.call(() => detector.info as ModelInfo), ...surroundings };
-    // Its end is the end of all who wait, whoever made the call. Weak, so that a detector which is dropped can be collected.
+    // When it ends, all waiting calls end. Weak, so that an unused detector can be collected.
     const weak = new WeakRef(this);
     this.#forgetModule = module.onEnd((end) => {
       const host = weak.deref();
@@ -99,7 +99,7 @@ export class Host implements Backend {
     signal?.addEventListener("abort", leave, { once: true });
     this.#wake();
     const all = Promise.all(answers);
-    // One that fails fails them all, so the others need not run.
+    // One failure rejects the call, so the others need not run.
     return all.catch((error: unknown) => { leave(); throw error; }).finally(() => signal?.removeEventListener("abort", leave));
   }
 
@@ -128,7 +128,7 @@ export class Host implements Backend {
     const waiting = this.#waiting.get(request);
     if (this.#end || !waiting) return;
     this.#waiting.delete(request);
-    waiting.reject(new DOMException("the turn was given up", "AbortError"));
+    waiting.reject(new DOMException("the turn was cancelled", "AbortError"));
     try {
       this.#module.call(() => this.#detector.cancel(request));
     } catch (error) {
@@ -137,7 +137,7 @@ export class Host implements Backend {
     this.#wake();
   }
 
-  /** One step, then the event loop has its turn: what was pushed or cancelled meanwhile is known before the next batch. */
+  /** Runs one step, then returns to the event loop, so that new and cancelled turns are known before the next batch. */
   #pump(): void {
     this.#isPumping = false;
     this.#keepsAlive(false);
@@ -194,7 +194,7 @@ export class Host implements Backend {
     this.#tick.port2.postMessage(undefined);
   }
 
-  /** In Node an open port keeps the process from ending; an idle detector is no reason for that. */
+  /** In Node an open port keeps the process alive; an idle detector must not do that. */
   #keepsAlive(does: boolean): void {
     const port = this.#tick.port1 as MessagePort & { ref?(): void; unref?(): void };
     if (does) port.ref?.();

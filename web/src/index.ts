@@ -1,5 +1,5 @@
 /**
- * Says which Gricean maxims a dialogue turn violates, in the browser.
+ * Detects which Gricean maxims a dialogue turn violates, in the browser.
  *
  * @module
  */
@@ -23,13 +23,13 @@ export async function createDetector(options: DetectorOptions): Promise<Detector
   });
 }
 
-/** Fetched only by pages that want no worker. */
+/** Fetched only by pages that use no worker. */
 async function openHere(...[plan, signal, onProgress]: Parameters<OpenHere>): Promise<Backend> {
   const [{ openHost }, { startCpu }] = await imported(Promise.all([import("./host.js"), import("./runtime.js")]));
   return await openHost(startCpu, plan, signal, onProgress);
 }
 
-/** In the very form that bundlers look for. */
+/** In the form that bundlers recognise. */
 function startWorker(): Worker {
   return new Worker(new URL("./worker.js", import.meta.url), { type: "module", name: "grice" });
 }

@@ -1,13 +1,13 @@
 import { GriceError } from "./errors.js";
 
-/** The SHA-256 of some bytes, in hexadecimal digits; `undefined` where the page is no secure context and has no digests. */
+/** The SHA-256 of some bytes in hexadecimal digits; `undefined` if the page is not a secure context and has no digests. */
 export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string | undefined> {
   const subtle = globalThis.crypto?.subtle as SubtleCrypto | undefined;
   if (!subtle) return undefined;
   return [...new Uint8Array(await subtle.digest("SHA-256", bytes))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** What a caller writes, 64 hexadecimal digits or `sha256-` and base64, as hexadecimal digits. */
+/** Converts a caller's digest, 64 hexadecimal digits or `sha256-` and base64, to hexadecimal digits. */
 export function parseIntegrity(integrity: unknown): string {
   if (typeof integrity !== "string") throw new GriceError("bad_input", "`integrity` must be text");
   const hex = integrity.replace(/^sha256:/, "").toLowerCase();
@@ -17,7 +17,7 @@ export function parseIntegrity(integrity: unknown): string {
   throw new GriceError("bad_input", "`integrity` must be 64 hexadecimal digits of SHA-256, or `sha256-` and base64");
 }
 
-/** @throws GriceError `integrity`, `unsupported` where there are no digests. */
+/** @throws GriceError `integrity`; `unsupported` without digests. */
 export async function checkIntegrity(what: string, bytes: Uint8Array<ArrayBuffer>, expected: string): Promise<void> {
   const found = await sha256(bytes);
   if (found === undefined) {

@@ -7,14 +7,14 @@ import type { Start } from "./runtime.js";
 
 const page = globalThis as unknown as {
   postMessage(message: FromWorker): void;
-  /** Not there where a server imports this. */
+  /** Missing if a server imports this file. */
   addEventListener?(type: "message" | "messageerror", listener: (event: MessageEvent<ToWorker>) => void): void;
 };
 
 const asking = new Map<number, AbortController>();
 let host: Host | undefined;
 
-/** Listens to the page, with the modules that `start` has. */
+/** Listens to the page, with the modules of `start`. */
 export function listen(start: Start): void {
   page.addEventListener?.("message", ({ data }) => hear(data, start));
   page.addEventListener?.("messageerror", () => {
@@ -48,7 +48,7 @@ async function detect({ id, turns, ask }: ToWorker & { type: "detect" }): Promis
   const controller = new AbortController();
   asking.set(id, controller);
   try {
-    // The page speaks of detecting only once it has heard `ready`.
+    // The page sends `detect` only after `ready`.
     const detections = await (host as Host).detect(turns, ask, controller.signal);
     page.postMessage({ type: "detections", id, detections });
   } catch (error) {

@@ -1,4 +1,4 @@
-// Bundles in the browser's Cache API, each with its digest: what comes out is what went in, or it does not come out.
+// Bundles in the browser's Cache API, each with its digest: damaged entries are not returned.
 
 import { GriceError, messageOf } from "./errors.js";
 import { sha256 } from "./integrity.js";
@@ -7,7 +7,7 @@ import type { ModelCacheOutcome } from "./options.js";
 const NAME = "grice-models-1";
 const DIGEST = "X-Grice-Sha256";
 
-/** The cache, or `undefined` where there is none: pages that are no secure context or of no origin, blocked cookies, Node. */
+/** The cache, or `undefined` if there is none: pages without a secure context or an origin, blocked cookies, Node. */
 export async function openModelCache(): Promise<ModelCache | undefined> {
   try {
     return globalThis.caches && globalThis.crypto?.subtle ? new ModelCache(await caches.open(NAME)) : undefined;
@@ -17,9 +17,9 @@ export async function openModelCache(): Promise<ModelCache | undefined> {
 }
 
 /**
- * Forgets every bundle that was kept.
+ * Deletes every cached bundle.
  *
- * @throws GriceError `unsupported` where the browser denies this page its storage.
+ * @throws GriceError `unsupported` if the browser denies this page its storage.
  */
 export async function clearModelCache(): Promise<void> {
   try {
@@ -37,7 +37,7 @@ export class ModelCache {
   }
 
   /**
-   * The bytes under a URL, if they are whole and, where `expected` is given, have that SHA-256. An entry that is damaged, or another
+   * The bytes of a URL, if they are complete and have the SHA-256 `expected`, if given. A damaged entry, or another
    * version, is deleted.
    */
   async find(url: string, expected: string | undefined): Promise<Uint8Array<ArrayBuffer> | undefined> {
@@ -50,17 +50,17 @@ export class ModelCache {
       if (isWhole && (expected === undefined || digest === expected)) return bytes;
       await this.#cache.delete(url);
     } catch {
-      // A cache that cannot be read is as good as none.
+      // Treat a cache that cannot be read as empty.
     }
     return undefined;
   }
 
-  /** Forgets one bundle. */
+  /** Deletes one bundle. */
   async drop(url: string): Promise<void> {
     await this.#cache.delete(url).catch(() => false);
   }
 
-  /** Keeps a bundle. Where there is no room, the other bundles make it; they can be fetched again. */
+  /** Stores a bundle. If there is no space, deletes the other bundles, which can be fetched again. */
   async store(url: string, bytes: Uint8Array<ArrayBuffer>): Promise<ModelCacheOutcome> {
     try {
       const headers = { "Content-Type": "application/x-tar", [DIGEST]: (await sha256(bytes)) ?? "" };
@@ -79,7 +79,7 @@ export class ModelCache {
   }
 }
 
-/** Whether there is no room; any other refusal will not be helped by room. */
+/** Whether there is no space; deleting bundles does not help with other errors. */
 function isFull(error: unknown): boolean {
   return (error as { name?: unknown } | null)?.name === "QuotaExceededError";
 }

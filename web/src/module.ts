@@ -1,14 +1,14 @@
-// A WebAssembly module on this thread, which all detectors here share, and what goes on in it.
+// A WebAssembly module on this thread, shared by all detectors here, and its tasks.
 
 import { type GriceError, moduleError } from "./errors.js";
 
-/** Work in WebAssembly that goes on while the event loop runs. */
+/** Work in WebAssembly that runs while the event loop runs. */
 export interface WasmTask {
   poll(wake: () => void): unknown;
   free(): void;
 }
 
-/** A module that ended is not to be called again: what it holds may be half done. */
+/** A module that ended must not be called again, because its state may be inconsistent. */
 export class Module {
   #end: GriceError | undefined;
   readonly #listeners = new Set<(end: GriceError) => void>();
@@ -18,7 +18,7 @@ export class Module {
     return this.#end;
   }
 
-  /** Calls into the module. What it throws without a code is its end, for everyone who has a part in it. */
+  /** Calls into the module. An error without a code ends it, for all detectors that use it. */
   call<T>(work: () => T): T {
     if (this.#end) throw this.#end;
     try {
@@ -28,7 +28,7 @@ export class Module {
     }
   }
 
-  /** An error that came out of the module, as one of ours. */
+  /** Converts an error of the module to one of this package. */
   hear(error: unknown): GriceError {
     const known = moduleError(error);
     if (known.code === "crashed" && !this.#end) {
@@ -38,13 +38,13 @@ export class Module {
     return known;
   }
 
-  /** Calls back when the module ends; gives what ends the waiting. */
+  /** Calls back when the module ends; returns a function that stops waiting. */
   onEnd(listener: (end: GriceError) => void): () => void {
     this.#listeners.add(listener);
     return () => void this.#listeners.delete(listener);
   }
 
-  /** What comes of a task. */
+  /** The result of a task. */
   finish(task: WasmTask): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const end = (settle: () => void) => {
@@ -72,7 +72,7 @@ export class Module {
 const polls = new Set<() => void>();
 let isWoken = false;
 
-/** Polls all tasks, of which there is seldom more than one, but never inside WebAssembly, which calls this. */
+/** Polls all tasks (seldom more than one), but never inside WebAssembly, which calls this. */
 function wake(): void {
   if (isWoken) return;
   isWoken = true;

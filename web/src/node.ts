@@ -1,5 +1,5 @@
 /**
- * Says which Gricean maxims a dialogue turn violates, in Node: on the thread that asks, with models from files too.
+ * Detects which Gricean maxims a dialogue turn violates, in Node: on the calling thread, also with models from files.
  *
  * @module
  */
@@ -26,7 +26,7 @@ export async function createDetector(options: DetectorOptions): Promise<Detector
   }, readSource);
 }
 
-/** The WebAssembly module, from where it lies beside this script. */
+/** The WebAssembly module, from the folder of this script. */
 async function readModule(url: URL): Promise<Uint8Array> {
   try {
     return new Uint8Array(await readFile(url));
@@ -36,7 +36,7 @@ async function readModule(url: URL): Promise<Uint8Array> {
   }
 }
 
-/** The bytes of a path or `file:` URL; anything else is what it is elsewhere. */
+/** The bytes of a path or `file:` URL; other values as in browsers. */
 async function readSource(model: ModelSource, signal: AbortSignal | undefined): Promise<ModelSource> {
   if (typeof model !== "string" && !(model instanceof URL)) return model;
   const isWeb = /^(https?|data|blob):/i.test(String(model));

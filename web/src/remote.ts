@@ -1,4 +1,4 @@
-// The page's end of a detector that runs in a worker.
+// The page's side of a detector that runs in a worker.
 
 import { errorOf, GriceError, messageOf } from "./errors.js";
 import type { Backend } from "./host.js";
@@ -12,7 +12,7 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-/** Loads a model in a worker, which ends if that fails. */
+/** Loads a model in a worker; ends the worker if that fails. */
 export async function openRemote(
   makeWorker: () => Worker,
   plan: LoadPlan,
@@ -26,7 +26,7 @@ export async function openRemote(
     const started = makeChecked(makeWorker);
     worker = started;
     const info = await new Promise<DetectorInfo>((resolve, reject) => {
-      // The worker ends with it, and whatever it was fetching.
+      // This ends the worker and its downloads.
       forget = onAbort(signal, reject);
       let hasSpoken = false;
       started.onmessage = ({ data }: MessageEvent<FromWorker>) => {
@@ -38,7 +38,7 @@ export async function openRemote(
       started.onerror = (event) => reject(hasSpoken ? crashError(event) : startError(event, policy.refused));
       // Chrome has the event, but no `onmessageerror`.
       started.addEventListener?.("messageerror", () => reject(garbled()));
-      // Bytes are moved, not copied: the caller's view of them was copied before.
+      // Bytes are moved, not copied; the caller's bytes were copied before.
       const moved = "bytes" in plan.model ? [plan.model.bytes.buffer as ArrayBuffer] : [];
       started.postMessage({ type: "load", plan } satisfies ToWorker, moved);
     });
@@ -52,7 +52,7 @@ export async function openRemote(
   }
 }
 
-/** @throws GriceError `unsupported` where there are no workers, or none of this script; `bad_input` for a function that makes none. */
+/** @throws GriceError `unsupported` without workers, or if this script is not allowed; `bad_input` if the function returns no worker. */
 function makeChecked(makeWorker: () => Worker): Worker {
   let worker: Worker | undefined;
   try {
@@ -65,16 +65,16 @@ function makeChecked(makeWorker: () => Worker): Worker {
     }
     // Another origin's script, a page without an origin, a policy of trusted types.
     if ((error as { name?: unknown } | null)?.name === "SecurityError" || /trusted ?script/i.test(said)) {
-      const remedy = "its script must come from the page's own origin: serve dist/ there, or give `worker` a function that makes the worker, or `worker: false`";
+      const remedy = "its script must come from the page's own origin: serve dist/ there, or pass `worker` a function that creates the worker, or `worker: false`";
       throw new GriceError("unsupported", `the browser refuses to start the worker: ${said}; ${remedy}`, { cause: error });
     }
-    throw new GriceError("bad_input", `the worker could not be made: ${said}`, { cause: error });
+    throw new GriceError("bad_input", `the worker could not be created: ${said}`, { cause: error });
   }
   if (typeof worker?.postMessage === "function" && typeof worker.terminate === "function") return worker;
-  throw new GriceError("bad_input", "the function given as `worker` made no `Worker`");
+  throw new GriceError("bad_input", "the function in `worker` returned no `Worker`");
 }
 
-/** Hears what the page's policy refuses: a worker that it refuses says only that it failed. */
+/** Watches for violations of the page's policy, because a refused worker only reports that it failed. */
 function watchPolicy(): { refused: string | undefined; forget(): void } {
   const page = globalThis as { document?: Document };
   const watch = {
@@ -149,19 +149,19 @@ export class Remote implements Backend {
 }
 
 function crashError(event: ErrorEvent): GriceError {
-  return new GriceError("crashed", `the worker failed: ${event.message ?? "it does not say why"}; make a new detector`);
+  return new GriceError("crashed", `the worker failed: ${event.message ?? "no cause given"}; make a new detector`);
 }
 
 function garbled(): GriceError {
-  return new GriceError("crashed", "a message of the worker's could not be read; make a new detector");
+  return new GriceError("crashed", "a message from the worker could not be read; make a new detector");
 }
 
-/** Before a worker has said anything: its script or one of those that it imports could not be had, or a policy forbids it. */
+/** The error before a worker's first message: its script or an imported one could not be loaded, or a policy forbids it. */
 function startError(event: ErrorEvent, refused: string | undefined): GriceError {
   const said = event.message ? `: ${event.message}` : "";
   if (refused !== undefined) {
-    const remedy = `the page's Content-Security-Policy must allow the worker's script in \`${refused}\`, or \`worker: false\` goes without`;
+    const remedy = `the page's Content-Security-Policy must allow the worker's script in \`${refused}\`; or use \`worker: false\``;
     return new GriceError("unsupported", `the worker was not allowed to start${said}; ${remedy}`);
   }
-  return new GriceError("download", `the worker did not start${said}; is worker.js, and what lies beside it, served from this origin, as JavaScript?`);
+  return new GriceError("download", `the worker did not start${said}; are worker.js and the files next to it served from this origin, as JavaScript?`);
 }

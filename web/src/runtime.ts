@@ -1,4 +1,4 @@
-// The WebAssembly modules that need no GPU: which of them this browser can run, fetched and started.
+// The WebAssembly modules without a GPU engine: selects one that this browser can run, fetches and starts it.
 
 import { type Answer, answerOf, isWasm, tellAnswer } from "./answer.js";
 import { asGriceError, GriceError, messageOf } from "./errors.js";
@@ -11,20 +11,20 @@ import * as lean from "./lean-simd128/grice.js";
 import * as relaxed from "./relaxed-simd/grice.js";
 import * as simd from "./simd128/grice.js";
 
-/** A detector in WebAssembly; all modules have the same. */
+/** A detector in WebAssembly; the same interface in all modules. */
 export type WasmDetector = ReturnType<typeof lean.Detector.load>;
 
 export interface Runtime {
   artifact: Artifact;
-  /** What the detector is in: another one after `load`, if the bundle asked for one that reads ONNX. */
+  /** The detector's module; another one after `load` if the bundle needs a module that reads ONNX. */
   module: Module;
-  /** Loads a bundle's bytes with settings in JSON. */
+  /** Loads a bundle from bytes, with settings in JSON. */
   load(bytes: Uint8Array, settings: string): Promise<WasmDetector>;
-  /** Why it is a module without a GPU engine, where one would have been welcome. */
+  /** Why the module has no GPU engine although a GPU was allowed. */
   fallbackReason: string | undefined;
 }
 
-/** The bytes of a module or a response with them. */
+/** The bytes of a module, or a response with them. */
 export type FetchModule = (url: URL, signal?: AbortSignal) => Promise<Response | Uint8Array>;
 
 export type OnProgress = (progress: Progress) => void;
@@ -52,8 +52,8 @@ interface Glue {
 }
 
 /**
- * The faster module that this browser can run: the lean one, which opens compiled programs, and in its place the one that reads ONNX where
- * a bundle has no compiled program. URLs are written out, since bundlers find files by this very form.
+ * The fastest module that this browser can run: the lean one, which opens compiled programs, or the one that reads ONNX if
+ * the bundle has no compiled program. URLs are written out, because bundlers recognise files in this form.
  */
 export async function startProcessor(reason: string | undefined, fetchModule: FetchModule, onProgress: OnProgress): Promise<Runtime> {
   const start = (glue: Glue, url: URL) => startModule(glue.default, url, fetchModule, onProgress);
@@ -86,7 +86,7 @@ function runtimeOf(
   }
 }
 
-/** What a lean module opens; `undefined` if the bundle has no compiled program, which is no fault of the bundle's. */
+/** Opens a bundle in a lean module; `undefined` if the bundle has no compiled program, which is not an error. */
 function unlessOnnx<T>(open: () => T): T | undefined {
   try {
     return open();
@@ -99,8 +99,8 @@ function unlessOnnx<T>(open: () => T): T | undefined {
 /**
  * Starts a module.
  *
- * @throws GriceError `unsupported` in a browser without SIMD or where a policy forbids WebAssembly, `download` if the module cannot be
- * had, `crashed` if it ended on this thread before or there is no memory for it.
+ * @throws GriceError `unsupported` in a browser without SIMD or if a policy forbids WebAssembly, `download` if the module cannot be
+ * loaded, `crashed` if it ended on this thread before or there is not enough memory.
  */
 export async function startModule(init: Init, url: URL, fetchModule: FetchModule, onProgress: OnProgress): Promise<Module> {
   if (!hasSimd()) {
@@ -123,7 +123,7 @@ export async function startModule(init: Init, url: URL, fetchModule: FetchModule
   return module;
 }
 
-/** A module on its way, and what of it was seen. */
+/** A module that is being loaded, and its progress. */
 class Arrival {
   readonly module: Response | Uint8Array;
   readonly #url: URL;
@@ -138,7 +138,7 @@ class Arrival {
     this.module = this.#watch(module, onProgress);
   }
 
-  /** Why it did not start, as an error of ours. */
+  /** Why it did not start, as an error of this package. */
   explain(error: unknown): GriceError {
     if (error instanceof GriceError) return error;
     const known = asGriceError(error);
@@ -151,12 +151,12 @@ class Arrival {
     const remedy = !this.#isWhole
       ? `it broke off after ${this.#loaded} bytes`
       : isWasm(this.#head)
-        ? "the file is damaged, or of another build than the script beside it: serve all of dist/ as one version has it"
+        ? "the file is damaged, or from another build than the script next to it: serve all of dist/ from one version"
         : tellAnswer(this.#answer, this.#head, this.#loaded);
     return new GriceError("download", `${said}; ${remedy}`, { cause: error });
   }
 
-  /** The same, telling how many bytes went through. */
+  /** The same, and reports the number of bytes. */
   #watch(module: Response | Uint8Array, onProgress: OnProgress): Response | Uint8Array {
     if (module instanceof Uint8Array) {
       this.#head = module.slice(0, HEAD_BYTES);
@@ -180,14 +180,14 @@ class Arrival {
       },
       flush: () => void (this.#isWhole = true),
     });
-    // The type is what lets it be compiled while it comes; servers that do not know it are forgiven.
+    // With this type the browser compiles while downloading; servers that send another type are accepted.
     return new Response(module.body.pipeThrough(count), { headers: { "Content-Type": "application/wasm" } });
   }
 }
 
 const HEAD_BYTES = 512;
 
-/** What Chrome, Firefox and Safari say when a policy forbids WebAssembly. */
+/** The messages of Chrome, Firefox and Safari if a policy forbids WebAssembly. */
 function isForbidden(message: string): boolean {
   return /unsafe-eval|content[ -]security[ -]policy|\bCSP\b/i.test(message);
 }

@@ -1,4 +1,4 @@
-// Abort signals, without what only recent browsers have (`AbortSignal.any`, `throwIfAborted`, `reason`).
+// Abort signals, without features of recent browsers (`AbortSignal.any`, `throwIfAborted`, `reason`).
 
 /** Why a signal was aborted. */
 export function reasonOf(signal: AbortSignal): unknown {
@@ -10,7 +10,7 @@ export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw reasonOf(signal);
 }
 
-/** Calls back once when a signal is aborted, at once if it is already; gives what ends the waiting. */
+/** Calls back once when a signal is aborted, or at once if it already is; returns a function that stops waiting. */
 export function onAbort(signal: AbortSignal | undefined, aborted: (reason: unknown) => void): () => void {
   if (!signal) return () => {};
   const listener = () => aborted(reasonOf(signal));

@@ -1,6 +1,6 @@
 /**
- * Says which Gricean maxims a dialogue turn violates, on the thread that asks, with nothing that is imported later: for service workers,
- * which have neither `Worker` nor `import()`, and for workers of a page's own.
+ * Detects which Gricean maxims a dialogue turn violates, on the calling thread, without dynamic imports: for service workers,
+ * which have neither `Worker` nor `import()`, and for a page's own workers.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export * from "./exports.js";
  */
 export async function createDetector(options: DetectorOptions): Promise<Detector> {
   return await open({ ...options, worker: options?.worker ?? false }, async (worker, plan, signal, onProgress) => {
-    if (worker !== false) throw new GriceError("unsupported", "the entry `grice/thread` makes no worker; `grice` does");
+    if (worker !== false) throw new GriceError("unsupported", "the entry `grice/thread` creates no worker; `grice` does");
     return await openHost(startCpu, plan, signal, onProgress);
   });
 }

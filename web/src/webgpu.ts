@@ -1,5 +1,5 @@
 /**
- * Says which Gricean maxims a dialogue turn violates, in the browser, on the GPU where there is one.
+ * Detects which Gricean maxims a dialogue turn violates, in the browser, on the GPU if there is one.
  *
  * @module
  */
@@ -23,13 +23,13 @@ export async function createDetector(options: DetectorOptions): Promise<Detector
   });
 }
 
-/** Fetched only by pages that want no worker. */
+/** Fetched only by pages that use no worker. */
 async function openHere(...[plan, signal, onProgress]: Parameters<OpenHere>): Promise<Backend> {
   const [{ openHost }, { startWebGpu }] = await imported(Promise.all([import("./host.js"), import("./runtime-webgpu.js")]));
   return await openHost(startWebGpu, plan, signal, onProgress);
 }
 
-/** In the very form that bundlers look for. */
+/** In the form that bundlers recognise. */
 function startWorker(): Worker {
   return new Worker(new URL("./worker-webgpu.js", import.meta.url), { type: "module", name: "grice" });
 }

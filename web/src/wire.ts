@@ -1,4 +1,4 @@
-// What crosses to WebAssembly and back. Written from the Rust types: `GRICE_BLESS=1 cargo test -p grice-wasm --test types`.
+// Types that cross to WebAssembly and back, generated from the Rust types: `GRICE_BLESS=1 cargo test -p grice-wasm --test types`.
 
 /**
  * A value for each maxim; serialises as an object with the four names.
@@ -31,29 +31,29 @@ export type Precision = "fp32" | "fp16" | "int8";
  */
 export type Utterance = string | {
 /**
- * Who said it.
+ * The speaker's name.
  */
 speaker: string,
 /**
- * What was said.
+ * The text.
  */
 text: string, };
 
 /**
- * What was said before the response.
+ * The conversation before the response.
  */
 export type Context = string | Array<Utterance>;
 
 /**
- * A response, what was said before it, and what it may rest on.
+ * A response to judge, with its context and optional evidence.
  */
 export type Turn = {
 /**
- * What was said before, oldest first.
+ * The conversation before the response, oldest first.
  */
 context?: Context | null,
 /**
- * Knowledge that the response may draw on.
+ * Facts that the response may use.
  */
 evidence?: string | null,
 /**
@@ -62,7 +62,7 @@ evidence?: string | null,
 response: string, };
 
 /**
- * What was found in one response.
+ * The verdict on one response.
  */
 export type Verdict = {
 /**
@@ -78,17 +78,17 @@ violations: PerMaxim<boolean>,
  */
 cooperative: boolean,
 /**
- * Whether the turn was longer than the model reads, so that part of it was left out.
+ * Whether the turn was longer than the model's limit, so that part of it was cut.
  */
 truncated: boolean,
 /**
- * The share of the response, 0 to 1, that the model's tokenizer does not know: of its characters, spaces apart, those that
- * reached the model as unknown tokens only. Left out if it is 0. Above one half, the verdict says little.
+ * The share of the response, 0 to 1, that the model's tokenizer does not know: the share of its characters (without spaces) that
+ * reached the model only as unknown tokens. Left out if it is 0. Above one half, the verdict means little.
  */
 unknown_share?: number, };
 
 /**
- * Where the time between a turn's arrival and its answer went.
+ * The parts of the time between a turn's arrival and its answer.
  */
 export type Timings = {
 /**
@@ -96,20 +96,20 @@ export type Timings = {
  */
 tokenizeMs: number,
 /**
- * Milliseconds of waiting for a run to begin.
+ * Milliseconds of waiting for the run.
  */
 queueMs: number,
 /**
- * Milliseconds that the run of its batch took, or what it saw of a shared one.
+ * Milliseconds of the run of its batch; for a shared run, the part after it joined.
  */
 inferMs: number, };
 
 /**
- * What was found in one response, and how long that took.
+ * The verdict on one response, with times.
  */
 export type Detection = {
 /**
- * Whether the logits were known from an earlier turn.
+ * Whether the logits came from the cache.
  */
 cached: boolean,
 /**
@@ -129,17 +129,17 @@ violations: PerMaxim<boolean>,
  */
 cooperative: boolean,
 /**
- * Whether the turn was longer than the model reads, so that part of it was left out.
+ * Whether the turn was longer than the model's limit, so that part of it was cut.
  */
 truncated: boolean,
 /**
- * The share of the response, 0 to 1, that the model's tokenizer does not know: of its characters, spaces apart, those that
- * reached the model as unknown tokens only. Left out if it is 0. Above one half, the verdict says little.
+ * The share of the response, 0 to 1, that the model's tokenizer does not know: the share of its characters (without spaces) that
+ * reached the model only as unknown tokens. Left out if it is 0. Above one half, the verdict means little.
  */
 unknown_share?: number, };
 
 /**
- * What was loaded, and what it runs on.
+ * The loaded model, and the device it runs on.
  */
 export type ModelInfo = {
 /**
@@ -151,7 +151,7 @@ name: string,
  */
 version: string,
 /**
- * What runs.
+ * The device.
  */
 device: "cpu" | "gpu",
 /**
@@ -159,7 +159,7 @@ device: "cpu" | "gpu",
  */
 precision: Precision,
 /**
- * What computes: the instruction set, or "tract" for a graph that did not fuse.
+ * The kernels: the instruction set, or "tract" for a graph that did not fuse.
  */
 kernels: string,
 /**
@@ -167,14 +167,14 @@ kernels: string,
  */
 threads: number,
 /**
- * Tokens that the model reads; longer turns are truncated.
+ * Maximum number of tokens; longer turns are truncated.
  */
 maxTokens: number,
 /**
- * The thresholds in force.
+ * The thresholds in use.
  */
 thresholds: PerMaxim<number>,
 /**
- * Why it runs on the CPU where a GPU would have been welcome.
+ * Why it runs on the CPU although a GPU was allowed.
  */
 fallbackReason?: string, };

@@ -41,16 +41,16 @@ const archive = execFileSync("tar", ["--create", "--directory", path.join(root, 
 
 /** What a host may answer for a model: name, answer, code, words of the message. */
 const answers = [
-  ["a page", send(page404, { "Content-Type": "text/html; charset=utf-8" }), /not a readable \.tar.*status 200, text\/html; charset=utf-8, \d+ bytes that begin with "<!doctype html> <html><title>Sign in – Réseau.*that is a page/],
-  ["a page without a type", send(page404), /status 200, no content type.*that is a page/],
-  ["a page that says it is a .tar", send(page404, { "Content-Type": "application/x-tar" }), /status 200, application\/x-tar.*that is a page/],
-  ["a page longer than a block of a .tar", send(page404.repeat(100), { "Content-Type": "text/html" }), /that is a page/],
+  ["a page", send(page404, { "Content-Type": "text/html; charset=utf-8" }), /not a readable \.tar.*status 200, text\/html; charset=utf-8, \d+ bytes that begin with "<!doctype html> <html><title>Sign in – Réseau.*this is a web page/],
+  ["a page without a type", send(page404), /status 200, no content type.*this is a web page/],
+  ["a page that says it is a .tar", send(page404, { "Content-Type": "application/x-tar" }), /status 200, application\/x-tar.*this is a web page/],
+  ["a page longer than a block of a .tar", send(page404.repeat(100), { "Content-Type": "text/html" }), /this is a web page/],
   ["words of an API", send('{"error":"no such file"}', { "Content-Type": "application/json" }), /application\/json, 24 bytes that begin with "\{\\"error\\":/],
   ["nothing", send(""), /an empty body/],
   ["no content", send(undefined, {}, 204), /status 204.*an empty body/],
   ["zeros", send(Buffer.alloc(4096)), /4096 bytes that begin with 00 00/],
-  ["a pointer of Git LFS", send("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), /pointer of Git LFS/],
-  ["gzip", send(gzipSync(bytes), { "Content-Type": "application/gzip" }), /begin with 1f 8b.*that is gzip/],
+  ["a pointer of Git LFS", send("version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), /Git LFS pointer/],
+  ["gzip", send(gzipSync(bytes), { "Content-Type": "application/gzip" }), /begin with 1f 8b.*this is gzip/],
   ["gzip in gzip", send(gzipSync(gzipSync(bytes)), { "Content-Type": "application/x-tar", "Content-Encoding": "gzip" }), /begin with 1f 8b.*compressed once/],
   ["the beginning of the bundle", send(bytes.subarray(0, bytes.length >> 1), { "Content-Type": "application/x-tar" }), /unreadable|not a readable|more than the archive holds/],
   ["a bundle without its manifest", send(archive, { "Content-Type": "application/x-tar" }), /grice\.json/],
@@ -85,7 +85,7 @@ for (const worker of [true, false]) {
     server.routes["/login"] = send(page404, { "Content-Type": "text/html" });
     const bad = await load(page, { model: "/redirected.tar", worker });
     assert.equal(bad.code, "bad_model");
-    assert.match(bad.message, /what came from http:\S+\/login, where it was redirected to: status 200, text\/html/);
+    assert.match(bad.message, /the response from http:\S+\/login, where it was redirected to: status 200, text\/html/);
     assert.equal(bad.kept, false);
     await page.close();
   });
@@ -120,7 +120,7 @@ for (const worker of [true, false]) {
     server.routes[model] = send(page404, { "Content-Type": "text/html" });
     const bad = await load(page, { model, worker, integrity });
     assert.equal(bad.code, "integrity");
-    assert.match(bad.message, /its SHA-256 is [0-9a-f]{64}, not .*status 200, text\/html.*that is a page/);
+    assert.match(bad.message, /its SHA-256 is [0-9a-f]{64}, not .*status 200, text\/html.*this is a web page/);
     assert.equal(bad.kept, false);
     await page.close();
   });
@@ -149,7 +149,7 @@ for (const worker of [true, false]) {
     server.routes[model] = send("gone", {}, 404);
     const gone = await load(page, { model, worker });
     assert.equal(gone.code, "download");
-    assert.match(gone.message, /404.*the bundle that was kept did not open and was dropped \(.*not a readable \.tar/);
+    assert.match(gone.message, /404.*the cached bundle did not open and was deleted \(.*not a readable \.tar/);
     assert.equal(gone.kept, false);
     await page.close();
   });

@@ -135,7 +135,7 @@ test("a connection without a byte for half a minute is dead", async () => {
     const found = fetchWith([silent, silent], { tries: 1 });
     const { error } = await found;
     assert.equal(error.code, "download");
-    assert.match(error.message, /no byte came for 30 s/);
+    assert.match(error.message, /no data arrived for 30 s/);
     assert.equal(asked.length, 1);
   } finally {
     mock.timers.reset();

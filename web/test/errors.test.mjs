@@ -57,9 +57,9 @@ const table = [
   ["no model", "bad_input", /`model` must be/, ({ grice }) => grice.createDetector({})],
   ["a signal that is none", "bad_input", /`signal`/, ({ create, given }) => create({ worker: given, signal: {} })],
   ["a worker that is none", "bad_input", /`worker` must be/, ({ create }) => create({ worker: "yes" })],
-  ["a function that makes no worker", "bad_input", /made no `Worker`/, ({ create }) => create({ worker: () => ({}) })],
-  ["a function that fails", "bad_input", /could not be made: oh/, ({ create }) => create({ worker: () => { throw new Error("oh"); } })],
-  ["a function that throws null", "bad_input", /could not be made/, ({ create }) => create({ worker: () => { throw null; } })],
+  ["a function that makes no worker", "bad_input", /returned no `Worker`/, ({ create }) => create({ worker: () => ({}) })],
+  ["a function that fails", "bad_input", /could not be created: oh/, ({ create }) => create({ worker: () => { throw new Error("oh"); } })],
+  ["a function that throws null", "bad_input", /could not be created/, ({ create }) => create({ worker: () => { throw null; } })],
   ["a model cache that is none", "bad_input", /`modelCache`/, ({ create, given }) => create({ worker: given, modelCache: "disk" })],
   ["a cache that is none", "bad_input", /`cache`/, ({ create, given }) => create({ worker: given, cache: 5 })],
   ["batching that is none", "bad_input", /`batching`/, ({ create, given }) => create({ worker: given, batching: 5 })],
@@ -73,7 +73,7 @@ const table = [
   ["bytes that are gone", "bad_input", /bytes of `model` cannot be read/, ({ create, given }) => { const model = new ArrayBuffer(8); structuredClone(model, { transfer: [model] }); return create({ worker: given, model }); }],
   ["a stream that somebody reads", "bad_input", /stream .* cannot be read/, ({ create, given }) => { const model = new ReadableStream(); model.getReader(); return create({ worker: given, model }); }],
   ["a stream of text", "bad_input", /gives strings, not bytes/, ({ create, given }) => create({ worker: given, model: new ReadableStream({ start: (controller) => (controller.enqueue("text"), controller.close()) }) })],
-  ["a response that was read", "bad_input", /read before/, async ({ create, given }) => { const model = await fetch("/models/tiny-bert.tar"); await model.arrayBuffer(); return create({ worker: given, model }); }],
+  ["a response that was read", "bad_input", /already been read/, async ({ create, given }) => { const model = await fetch("/models/tiny-bert.tar"); await model.arrayBuffer(); return create({ worker: given, model }); }],
   ["a response of 404", "download", /nowhere\.tar: 404/, async ({ create, given }) => create({ worker: given, model: await fetch("/nowhere.tar") })],
   ["an opaque response", "download", /opaque/, async ({ create, given }) => create({ worker: given, model: await fetch("/models/tiny-bert.tar".replace(/^/, location.origin.replace("127.0.0.1", "other.test")), { mode: "no-cors" }) })],
   ["an error response", "download", /the response: 0/, ({ create, given }) => create({ worker: given, model: Response.error() })],
@@ -123,9 +123,9 @@ for (const worker of [true, false]) {
     const typed = (type, bytes) => (request, response) => response.writeHead(200, { "Content-Type": type }).end(bytes);
     const answers = {
       "that is not there": [(request, response) => response.writeHead(404).end(), /grice_bg\.wasm: 404/],
-      "that is a page": [html("<!doctype html><title>Sign in</title>"), /status 200, text\/html, 37 bytes that begin with "<!doctype html><title>Sign in.*that is a page/],
+      "this is a web page": [html("<!doctype html><title>Sign in</title>"), /status 200, text\/html, 37 bytes that begin with "<!doctype html><title>Sign in.*this is a web page/],
       "that is empty": [typed("application/wasm", ""), /an empty body/],
-      "of another build": [typed("application/wasm", wasm), /of another build/],
+      "from another build": [typed("application/wasm", wasm), /from another build/],
       "that is damaged": [typed("application/wasm", Buffer.concat([wasm, Buffer.alloc(100, 7)])), /damaged/],
       "that breaks off": [(request, response) => (response.writeHead(200, { "Content-Type": "application/wasm", "Content-Length": 9000 }), response.write(wasm, () => setTimeout(() => response.destroy(), 50))), /broke off after 8 bytes/],
     };
@@ -288,7 +288,7 @@ test("scripts of the package that are not there", async (t) => {
   server.routes["/grice/host.js"] = (request, response) => response.writeHead(404).end();
   t.after(() => delete server.routes["/grice/host.js"]);
   const page = await shared.page();
-  check(await provoke(page, ({ create }) => create({ worker: false })), "download", /script of the package could not be had/);
+  check(await provoke(page, ({ create }) => create({ worker: false })), "download", /script of the package could not be loaded/);
   check(await provoke(page, ({ create }) => create({ worker: true })), "download", /the worker did not start/);
   await page.close();
 });

@@ -1,4 +1,4 @@
-// The page: chat, judge and cards put together.
+// The page: connects chat, judge and cards.
 
 import { type Detector, type Support, createDetector, supports } from "grice/webgpu";
 import { Chat, SPEAKERS, type Subject } from "./chat.js";
@@ -14,11 +14,11 @@ import { SAMPLES, type Sample } from "./samples.js";
 import { wireTheme } from "./scheme.js";
 import { VerdictCard } from "./verdict.js";
 
-/** Put in by the build: the models, and the bytes of each WebAssembly module. */
+/** Inserted by the build: the models, and the size of each WebAssembly module. */
 declare const MODELS: ModelFile[];
 declare const MODULE_BYTES: Record<string, number>;
 
-/** How long the first visit waits for the service worker before the model is fetched without it. */
+/** How long the first visit waits for the service worker before it fetches the model without it. */
 const SERVICE_WORKER_PATIENCE_MS = 4000;
 
 const chat = new Chat();
@@ -44,9 +44,9 @@ let keptOffline = Promise.resolve();
 function onJudged(about: Subject, judgement: Judgement | undefined): void {
   conversation.mark(about);
   if (judgement) latency.add(judgement.wait_ms, judgement.ruling.isCached);
-  // One failure is not the last word, as long as there are verdicts.
+  // A single failure does not matter as long as there are verdicts.
   if (judgement) verdict.recover();
-  // A GPU may go away at any time; the processor goes on, and the package says so.
+  // A GPU may be lost at any time; the processor takes over, and the package reports it.
   if (detector) engine.show(detector.info);
   if (about === shownSubject()) showVerdict();
 }
@@ -86,7 +86,7 @@ function onRemoved(): void {
   redraw();
 }
 
-/** Messages changed, and with them what the later ones and the draft are worth. */
+/** Messages changed, so later messages and the draft need new verdicts. */
 function redraw(): void {
   conversation.draw();
   select("draft");
@@ -100,7 +100,7 @@ function select(about: Subject): void {
   showVerdict();
 }
 
-/** An empty field has no verdict: the last message's shows meanwhile. */
+/** An empty field has no verdict, so the page shows that of the last message. */
 function shownSubject(): Subject {
   const isEmpty = subject === "draft" && chat.draft.text.trim() === "";
   return isEmpty ? (chat.messages.at(-1)?.id ?? "draft") : subject;
@@ -156,7 +156,7 @@ async function open(setup: Setup): Promise<void> {
   judge.use(detector);
   verdict.showReady(detector.info);
   engine.show(detector.info);
-  // What the service worker still fetches to keep would count.
+  // The service worker's own downloads would count.
   void keptOffline.then(() => {
     if (detector) proof.start();
   });
@@ -165,7 +165,7 @@ async function open(setup: Setup): Promise<void> {
   void judge.refresh();
 }
 
-/** Which module will most likely be fetched, to tell how much there is to come. */
+/** The module that will probably be fetched, to estimate the total size. */
 function expectModule({ device }: Setup, { compiled }: ModelFile): string {
   if (support.webgpu && device !== "cpu") return "webgpu";
   return `${compiled ? "lean-" : ""}${support.relaxedSimd ? "relaxed-simd" : "simd128"}`;
@@ -227,6 +227,6 @@ async function start(): Promise<void> {
 
 const UNSUPPORTED =
   "It lacks WebAssembly’s vector instructions (SIMD), which every browser has had since 2023: Chrome and Edge 96, Firefox 114, Safari 16.4. " +
-  "An update of the browser should do.";
+  "Please update your browser.";
 
 void start();

@@ -1,8 +1,8 @@
-// The conversation as data: messages, the one being written, and the turn that each makes for the model.
+// The conversation as data: messages, the draft, and the model's turn for each.
 
 export type Speaker = "ada" | "ben";
 export const SPEAKERS: Record<Speaker, { name: string; modelName: string }> = {
-  // The model met speakers under these names.
+  // The names of speakers in the training data.
   ada: { name: "Ada", modelName: "agent_1" },
   ben: { name: "Ben", modelName: "agent_2" },
 };
@@ -14,7 +14,7 @@ export interface Message {
   evidence: string;
 }
 
-/** What is judged: a message by its number, the one that is being written, or one that is being changed. */
+/** The subject of a verdict: a message by its number, the draft, or an edit. */
 export type Subject = number | "draft" | "edit";
 
 export interface Turn {
@@ -26,7 +26,7 @@ export interface Turn {
 export class Chat {
   messages: Message[] = [];
   draft: Omit<Message, "id"> = { speaker: "ben", text: "", evidence: "" };
-  /** The message that is being changed, and its text so far. */
+  /** The message that is being edited, and its current text. */
   edit: { id: number; text: string } | null = null;
   #next = 1;
 
@@ -37,7 +37,7 @@ export class Chat {
     this.edit = null;
   }
 
-  /** The draft becomes a message, and the other one speaks. */
+  /** The draft becomes a message, and the other speaker is next. */
   send(): Message {
     const message = { ...this.draft, text: this.draft.text.trim(), id: this.#next++ };
     this.messages.push(message);
@@ -45,7 +45,7 @@ export class Chat {
     return message;
   }
 
-  /** The edit becomes the message, unless nothing is left of it; its number. */
+  /** The edit replaces the message, unless it is empty; returns the number. */
   save(): number | undefined {
     const { edit } = this;
     const message = this.messages.find(({ id }) => id === edit?.id);
@@ -73,7 +73,7 @@ export class Chat {
     return 1 + this.messages.findIndex((message) => message.id === id);
   }
 
-  /** The turn of a subject, in the chat as it stands; none while there is no text to judge. */
+  /** The turn of a subject in the current chat; `undefined` without text. */
   turn(subject: Subject): Turn | undefined {
     const message = this.find(subject);
     const response = message?.text.trim();

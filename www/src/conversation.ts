@@ -1,4 +1,4 @@
-// The conversation's card: messages with their verdicts, editing, and the field for the next one.
+// The conversation card: messages with their verdicts, editing, and the field for the next message.
 
 import { type Chat, type Message, SPEAKERS, type Speaker, type Subject } from "./chat.js";
 import { find, make, makeIcon, write } from "./dom.js";
@@ -6,10 +6,10 @@ import type { Judgement } from "./judge.js";
 import { MAXIMS, PRIMER, sumUp } from "./maxims.js";
 
 export interface Actions {
-  /** The draft, or the message that is being edited, has another text. */
+  /** The text of the draft or of the edited message has changed. */
   typed(subject: "draft" | "edit"): void;
   sent(): void;
-  /** An edit is over: saved, or left as it was. */
+  /** An edit has ended: saved or cancelled. */
   edited(id: number, isSaved: boolean): void;
   removed(): void;
   selected(subject: Subject): void;
@@ -28,7 +28,7 @@ export class Conversation {
     this.#wireComposer();
   }
 
-  /** The whole card from the chat. */
+  /** Renders the whole card. */
   draw(): void {
     const { draft, messages } = this.#chat;
     find("messages").replaceChildren(...messages.map((message) => this.#makeMessage(message)));
@@ -40,7 +40,7 @@ export class Conversation {
     fit(find<HTMLTextAreaElement>("evidence"));
   }
 
-  /** Only the mark of one message. */
+  /** Renders only the mark of one message. */
   mark(subject: Subject): void {
     if (typeof subject !== "number") return;
     const mark = document.querySelector<HTMLElement>(`#messages [data-id="${subject}"] .mark-button`);
@@ -151,7 +151,7 @@ export class Conversation {
     const remove = make("button", { type: "button", className: "ghost small remove", "aria-label": `Delete “${hear}”` }, "Delete");
     edit.addEventListener("click", () => this.#edit(message.id));
     remove.addEventListener("click", () => this.#remove(message.id));
-    // The mark stands at the bubble's own side.
+    // The mark is on the bubble's side.
     const parts = message.speaker === "ada" ? [mark, edit, remove] : [edit, remove, mark];
     return make("div", { className: "foot" }, ...parts);
   }
@@ -220,13 +220,13 @@ export class Conversation {
     const place = this.#chat.messages.findIndex((message) => message.id === id);
     this.#chat.remove(id);
     this.#actions.removed();
-    // Where the eye already is: the message that took the place, or the field.
+    // Focus the message that took the place, or the field.
     const next = document.querySelectorAll<HTMLElement>("#messages .remove")[place];
     (next ?? find("draft")).focus();
   }
 }
 
-/** As high as its text. CSSOM is not held back by the content policy, as style attributes in markup are. */
+/** Sets the height of the text. The content policy allows CSSOM, but not style attributes in markup. */
 function fit(area: HTMLTextAreaElement): void {
   area.style.height = "auto";
   area.style.height = `${area.scrollHeight + area.offsetHeight - area.clientHeight}px`;

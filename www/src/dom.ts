@@ -1,15 +1,15 @@
-// Elements made and found, without a framework.
+// Creates and finds elements, without a framework.
 
 type Child = Node | string | null;
 
-/** An element of the page's own markup. */
+/** An element of the page's markup. */
 export function find<T extends Element = HTMLElement>(id: string): T {
   const element = document.getElementById(id);
   if (!element) throw new Error(`the page has no #${id}`);
   return element as unknown as T;
 }
 
-/** A new element; what is a property is set as one, all else as an attribute. */
+/** A new element; sets properties if they exist, otherwise attributes. */
 export function make<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   properties: Record<string, unknown> = {},
@@ -32,14 +32,14 @@ export function makeSvg(tag: string, attributes: Record<string, string | number>
   return element;
 }
 
-/** One of the symbols in index.html; decorative, since a word always stands beside it. */
+/** One of the symbols in index.html; decorative, because there is always a word next to it. */
 export function makeIcon(name: string): SVGElement {
   const icon = makeSvg("svg", { class: "icon", "aria-hidden": "true" });
   icon.append(makeSvg("use", { href: `#i-${name}` }));
   return icon;
 }
 
-/** Sets text only where it changes: assistive technology announces what is written. */
+/** Sets text only if it changes, because assistive technology announces changes. */
 export function write(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,18 +1,18 @@
-// What runs the model: the switches, what they chose, and why not something else.
+// The engine card: the switches, the selected engine, and the reason for a fallback.
 
 import type { Detector } from "grice/webgpu";
 import { find, make, write } from "./dom.js";
 
 export type Device = "auto" | "cpu" | "gpu";
 
-/** A model as the build put it beside the page. */
+/** A model file of the build. */
 export interface ModelFile {
   precision: string;
   url: string;
   bytes: number;
   /** `sha256-` and base64, as in a page's `integrity`. */
   integrity: string;
-  /** Whether it holds a compiled program, which the lean module opens. */
+  /** Whether it has a compiled program, which the lean module opens. */
   compiled: boolean;
 }
 

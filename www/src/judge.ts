@@ -1,24 +1,24 @@
-// Which turn is judged when: what is being typed first, after a pause and without its predecessors; the rest in between.
+// Decides when turns are judged: typed text first, after a pause, skipping older versions; other messages in between.
 
 import type { Detector } from "grice/webgpu";
 import type { Chat, Subject, Turn } from "./chat.js";
 import { type Ruling, rule } from "./ruling.js";
 
-/** Long enough that a word's letters make one judgement, short enough to feel immediate. */
+/** Long enough to judge once per word, short enough to feel immediate. */
 const PAUSE_MS = 120;
 
 export interface Judgement {
-  /** What was judged, to tell whether it still holds. */
+  /** The judged turn, to check whether the verdict is still valid. */
   turn: Turn;
   ruling: Ruling;
-  /** From the call to its answer, by the page's clock. */
+  /** Time from the call to its answer, by the page's clock. */
   wait_ms: number;
 }
 
 export interface Listener {
-  /** A subject has a new judgement, or lost its old one. */
+  /** The judgement of a subject changed or was removed. */
   judged(subject: Subject, judgement: Judgement | undefined): void;
-  /** What is typed waits for its verdict, or no longer does. */
+  /** Whether typed text waits for its verdict has changed. */
   busy(isBusy: boolean): void;
   failed(error: unknown): void;
 }
@@ -30,7 +30,7 @@ export class Judge {
   #detector: Detector | null = null;
   /** Ends with the detector. */
   #session = new AbortController();
-  /** The one judgement of what is being typed. */
+  /** The running judgement of typed text. */
   #live: { timer: ReturnType<typeof setTimeout>; abort: AbortController } | null = null;
   #isRefreshing = false;
 
@@ -39,7 +39,7 @@ export class Judge {
     this.#listener = listener;
   }
 
-  /** Judges with this detector from now on. */
+  /** Sets the detector. */
   use(detector: Detector): void {
     this.stop();
     this.#detector = detector;
@@ -47,26 +47,26 @@ export class Judge {
     this.#judgements.clear();
   }
 
-  /** Drops the detector and every judgement that waits for it. */
+  /** Removes the detector and all waiting judgements. */
   stop(): void {
     this.#session.abort();
     this.#dropLive();
     this.#detector = null;
   }
 
-  /** The judgement of a subject, if it is one of the text that now stands there. */
+  /** The judgement of a subject, if it is for the current text. */
   look(subject: Subject): Judgement | undefined {
     const judgement = this.#judgements.get(subject);
     const turn = this.#chat.turn(subject);
     return judgement && turn && sameTurn(judgement.turn, turn) ? judgement : undefined;
   }
 
-  /** The last judgement of a subject, be it of an older text: it stays in sight until the new one is there. */
+  /** The last judgement of a subject, also for an older text: it stays visible until the new one arrives. */
   lookBack(subject: Subject): Judgement | undefined {
     return this.#judgements.get(subject);
   }
 
-  /** Hands a judgement on: a draft that was sent keeps its verdict, an edit that was saved too. */
+  /** Moves a judgement: a sent draft and a saved edit keep their verdicts. */
   move(from: Subject, to: Subject): void {
     const judgement = this.#judgements.get(from);
     this.#judgements.delete(from);
@@ -77,7 +77,7 @@ export class Judge {
     this.#judgements.delete(subject);
   }
 
-  /** Judges what is being typed: after a pause, and instead of whatever was typed before. */
+  /** Judges typed text after a pause, and replaces a waiting older version. */
   type(subject: Subject): void {
     this.#dropLive();
     if (!this.#detector) return;
@@ -98,7 +98,7 @@ export class Judge {
     this.#listener.busy(true);
   }
 
-  /** Judges every message whose verdict is missing or of another chat than the present one. */
+  /** Judges every message whose verdict is missing or outdated. */
   async refresh(): Promise<void> {
     if (this.#isRefreshing) return;
     this.#isRefreshing = true;
@@ -130,7 +130,7 @@ export class Judge {
     if (!this.#detector) return;
     const started = performance.now();
     const detection = await this.#detector.detect(turn, { signal });
-    // An answer that was under way when its question was withdrawn is no answer any more.
+    // Ignore an answer that arrives after its call was cancelled.
     if (signal.aborted) return;
     const judgement = { turn, ruling: rule(turn, detection), wait_ms: performance.now() - started };
     this.#judgements.set(subject, judgement);

@@ -1,9 +1,9 @@
-// How long verdicts took: a figure, a line of the last ones, and which came from the cache.
+// The latency card: the last time, a line of recent times, and which verdicts came from the cache.
 
 import { find, makeSvg, write } from "./dom.js";
 
 const SHOWN = 40;
-/** As index.html has the picture's view box. */
+/** The view box in index.html. */
 const WIDTH = 320;
 const HEIGHT = 40;
 const EDGE = 4;
@@ -22,7 +22,7 @@ export class Latency {
     this.#draw();
   }
 
-  /** Another engine: its times are another story. */
+  /** Resets the times for another engine. */
   clear(): void {
     this.#samples = [];
     this.#draw();
@@ -56,7 +56,7 @@ export class Latency {
 function drawLine(samples: Sample[]): SVGElement[] {
   const top = Math.max(...samples.map((sample) => sample.wait_ms), 1);
   const step = (WIDTH - 2 * EDGE) / (SHOWN - 1);
-  // The newest stands at the right edge.
+  // The newest is at the right edge.
   const x = (index: number) => WIDTH - EDGE - (samples.length - 1 - index) * step;
   const y = (wait_ms: number) => HEIGHT - EDGE - (wait_ms / top) * (HEIGHT - 2 * EDGE);
   const points = samples.map((sample, index) => `${x(index).toFixed(1)},${y(sample.wait_ms).toFixed(1)}`);

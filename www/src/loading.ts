@@ -1,4 +1,4 @@
-// How far loading is, of all that is loaded: the model and the engine come side by side.
+// The total progress of loading: the model and the engine load at the same time.
 
 import type { Progress } from "grice/webgpu";
 
@@ -6,17 +6,17 @@ export interface Loaded {
   phase: "fetch" | "start";
   loaded: number;
   total: number;
-  /** The model comes from this browser's own cache. */
+  /** The model is from this browser's cache. */
   isKept: boolean;
 }
 
-/** Adds up what the package tells of each part. */
+/** Adds up the package's progress of each part. */
 export class Loading {
   #loaded = { runtime: 0, model: 0 };
   #total: { runtime: number; model: number };
   #isKept = false;
 
-  /** The bytes that the build knows, for servers that do not tell. */
+  /** The sizes from the build, for servers that do not send them. */
   constructor(expected: { runtime: number; model: number }) {
     this.#total = { ...expected };
   }

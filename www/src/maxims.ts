@@ -1,13 +1,13 @@
-// The four maxims: what they are called and what the page says of a probability.
+// The four maxims: their names, and the page's sentences for probabilities.
 
 export const MAXIMS = ["quantity", "quality", "relation", "manner"] as const;
 export type Maxim = (typeof MAXIMS)[number];
 export type PerMaxim<T> = Record<Maxim, T>;
 
-/** How sure the model is, seen from its threshold. */
+/** The model's certainty, relative to its threshold. */
 export type Level = "clear" | "unlikely" | "just-under" | "just-over" | "likely" | "strong";
 
-/** What bears on the wording beside the probability. */
+/** The inputs of the wording besides the probability. */
 export interface Occasion {
   response: string;
   hasEvidence: boolean;
@@ -30,7 +30,7 @@ export function gradeProbability(probability: number, threshold: number): Level 
   return over ? "strong" : "clear";
 }
 
-/** One plain sentence. The model does not say which way quantity errs: the length of the response does. */
+/** One plain sentence. The model does not say whether quantity is too low or too high, so this uses the length of the response. */
 export function giveReason(maxim: Maxim, level: Level, occasion: Occasion): string {
   if (level === "clear") return FINE[maxim].is;
   if (level === "unlikely") return FINE[maxim].isProbably;
@@ -55,7 +55,7 @@ export function sumUp(violations: PerMaxim<boolean>): string {
   return `Breaks ${broken.length === 1 ? last : `${broken.slice(0, -1).join(", ")} and ${last}`}`;
 }
 
-/** A probability as people read it: never 0 % or 100 %, which no model knows. */
+/** A readable probability: never 0 % or 100 %, because a model is never certain. */
 export function showPercent(probability: number): string {
   if (probability < 0.01) return "<1 %";
   if (probability > 0.99) return ">99 %";

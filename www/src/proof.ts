@@ -1,8 +1,8 @@
-// "Nothing leaves this page": what requests were made since the model was loaded, and whether a network is needed at all.
+// "Nothing leaves this page": the requests since the model was loaded, and whether the page needs a network.
 
 import { find, make, write } from "./dom.js";
 
-/** What sw.ts tells the pages about a worker's request. */
+/** A message of sw.ts about a worker's request. */
 export interface Sighting {
   kind: "worker-request";
   url: string;
@@ -18,7 +18,7 @@ export class Proof {
     new PerformanceObserver((list) => list.getEntries().forEach((entry) => this.#see(entry.name, entry.startTime))).observe({
       type: "resource",
     });
-    // Requests of workers are in no page's record; the service worker sees them.
+    // The page's record lacks the requests of workers; the service worker sees them.
     navigator.serviceWorker?.addEventListener("message", (event: MessageEvent<Sighting>) => {
       if (event.data?.kind === "worker-request") this.#see(event.data.url, performance.now());
     });
@@ -28,7 +28,7 @@ export class Proof {
 
   #since = 0;
 
-  /** The model is loaded: from here on nothing should be asked for. */
+  /** The model is loaded: from now on there should be no requests. */
   start(): void {
     this.#count = 0;
     this.#urls = [];
@@ -36,7 +36,7 @@ export class Proof {
     this.#show();
   }
 
-  /** Requests are being made, as they must be to load a model. */
+  /** Loading a model makes requests. */
   pause(): void {
     this.#count = null;
     this.#show();
@@ -65,15 +65,15 @@ export class Proof {
     write(find("counted"), `Counted from the browser’s record of requests, ${seen}.`);
   }
 
-  /** The service worker has come or gone. */
+  /** The service worker has started or ended. */
   refresh(): void {
     this.#showNetwork();
   }
 }
 
 /**
- * Puts the service worker in place, so that all that follows goes through it and is kept; ends when it is, and has fetched what it keeps.
- * Without one (plain HTTP, a private window) the page works, online.
+ * Installs the service worker, so that it handles and caches all later requests; resolves after it has fetched its files.
+ * Without one (plain HTTP, a private window) the page works only online.
  */
 export async function keepOffline(): Promise<void> {
   const container = navigator.serviceWorker;
@@ -84,10 +84,10 @@ export async function keepOffline(): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       container.addEventListener("controllerchange", () => resolve(), { once: true });
       installing?.addEventListener("statechange", () => {
-        if (installing.state === "redundant") reject(new Error("a file that the page is made of could not be kept"));
+        if (installing.state === "redundant") reject(new Error("a file of the page could not be cached"));
       });
     });
   } catch (error) {
-    console.warn("No service worker, so the page needs a network when it is opened again:", error);
+    console.warn("No service worker, so the page needs a network to open again:", error);
   }
 }

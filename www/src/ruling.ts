@@ -1,4 +1,4 @@
-// A verdict as the page shows it: what the model found, but for what cannot apply.
+// A verdict as the page shows it, without maxims that cannot apply.
 
 import type { Detection } from "grice/webgpu";
 import type { Turn } from "./chat.js";
@@ -9,10 +9,10 @@ export interface Ruling {
   violations: PerMaxim<boolean>;
   isCooperative: boolean;
   isTruncated: boolean;
-  /** The model's tokenizer knows less than half of the message, so that the verdict says little. */
+  /** The model's tokenizer knows less than half of the message, so the verdict means little. */
   isUnread: boolean;
   isCached: boolean;
-  /** Relation, in the message that opens a chat: there is nothing for it to relate to, whatever the model says. */
+  /** Relation in the first message of a chat, which has nothing to relate to. */
   inapplicable: Maxim | null;
 }
 

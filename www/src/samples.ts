@@ -1,4 +1,4 @@
-// Dialogues to start from. Each shows one thing on the default model: `tests/samples.test.mjs` holds them to it.
+// Sample dialogues. Each shows one property of the default model; `tests/samples.test.mjs` checks them.
 
 import type { Message, Speaker } from "./chat.js";
 import type { Maxim } from "./maxims.js";
@@ -6,7 +6,7 @@ import type { Maxim } from "./maxims.js";
 export interface Sample {
   id: string;
   title: string;
-  /** The maxim that the draft breaks, none for a cooperative one. */
+  /** The maxim that the draft violates; `null` for a cooperative draft. */
   breaks: Maxim | null;
   chat: { speaker: Speaker; text: string }[];
   draft: Omit<Message, "id">;

@@ -1,11 +1,11 @@
-// Light, dark, or as the system has it.
+// The colour scheme: light, dark, or the system's.
 
 import { find, write } from "./dom.js";
 
 const ORDER = ["system", "light", "dark"] as const;
 type Scheme = (typeof ORDER)[number];
 
-/** The button in the masthead goes through the three; the choice is kept where the browser lets us. */
+/** The button in the masthead cycles through the three; the choice is stored if the browser allows it. */
 export function wireTheme(): void {
   let scheme = (document.documentElement.dataset["theme"] ?? "system") as Scheme;
   const show = () => write(find("theme-name"), `Theme: ${scheme}`);
@@ -17,7 +17,7 @@ export function wireTheme(): void {
       if (scheme === "system") localStorage.removeItem("theme");
       else localStorage.setItem("theme", scheme);
     } catch {
-      // Storage is forbidden: the choice holds until the page is closed.
+      // Storage is forbidden: the choice lasts until the page is closed.
     }
     show();
   });

@@ -1,10 +1,10 @@
-// The service worker: keeps what the page is made of, so that it opens offline, and tells the pages what workers ask for.
+// The service worker: caches the page's files, so that it opens offline, and reports the requests of workers to the pages.
 //
-// Files whose names hold a digest never change: the cache answers for them. For the page itself the network is asked first,
-// so that a new version shows at the next visit. The model is not kept here: the `grice` package keeps it, and checks it.
+// Files with a digest in their names never change, so the cache answers for them. For the page itself the network comes first,
+// so that a new version shows at the next visit. The `grice` package caches and checks the model.
 
 declare const self: ServiceWorkerGlobalScope;
-/** Put in by the build: what the page needs to open, and a digest over it. */
+/** Inserted by the build: the files that the page needs, and a digest of them. */
 declare const SHELL: string[];
 declare const BUILD: string;
 declare const POLICY: string;
@@ -14,7 +14,7 @@ const CACHE = PREFIX + BUILD;
 const NETWORK_PATIENCE_MS = 3000;
 
 self.addEventListener("install", (event) => {
-  // `reload`: what an HTTP cache holds may be of an older version.
+  // `reload`, because an HTTP cache may have an older version.
   const shell = SHELL.map((path) => new Request(path, { cache: "reload" }));
   event.waitUntil(keepAll(shell));
 });
@@ -34,7 +34,7 @@ self.addEventListener("fetch", (event) => {
   else event.respondWith(answerFromCache(event));
 });
 
-/** Keeps all files or none: without one of them there is no service worker. */
+/** Caches all files or none: if one is missing, there is no service worker. */
 async function keepAll(shell: Request[]): Promise<void> {
   const responses = await Promise.all(shell.map(fetchItself));
   const cache = await caches.open(CACHE);
@@ -48,7 +48,7 @@ async function fetchItself(request: Request): Promise<Response> {
   throw new TypeError(`${request.url}: ${response.status}, ${response.headers.get("Content-Type")}`);
 }
 
-/** Networks that ask to sign in, and hosts that have no such file, answer with a page: it stands for none of the other files. */
+/** Networks that ask to sign in, and hosts without the file, answer with a web page, which must not replace another file. */
 function isPage(response: Response): boolean {
   return response.headers.get("Content-Type")?.startsWith("text/html") ?? false;
 }
@@ -76,12 +76,12 @@ async function answerFromCache(event: FetchEvent): Promise<Response> {
   const kept = await cache.match(request, { ignoreVary: true });
   if (kept) return withPolicy(kept);
   const response = await fetch(request);
-  // Quota may be spent; then the page needs a network next time, which is no reason to fail now.
+  // If the quota is used up, the page needs a network next time, but it works now.
   if (response.ok && !isPage(response)) event.waitUntil(cache.put(request, response.clone()).catch(() => undefined));
   return withPolicy(response);
 }
 
-/** A worker obeys the policy that its script came with, not the page's: here it gets one even from a host that sets no headers. */
+/** A worker uses the policy of its script's response, not the page's. This adds it, even if the host sets no headers. */
 function withPolicy(response: Response): Response {
   const { status, statusText, body } = response;
   const isScript = response.headers.get("Content-Type")?.includes("javascript");

@@ -1,4 +1,4 @@
-// The verdict's card: loading, trouble, or the ruling on one message, maxim by maxim.
+// The verdict card: loading, an error, or the verdict on one message, maxim by maxim.
 
 import type { Detector } from "grice/webgpu";
 import { find, make, makeIcon, write } from "./dom.js";
@@ -7,7 +7,7 @@ import type { Loaded } from "./loading.js";
 import { MAXIMS, type Maxim, type Occasion, type PerMaxim, PRIMER, giveReason, gradeProbability, showPercent, sumUp } from "./maxims.js";
 import type { Ruling } from "./ruling.js";
 
-/** A pause after which a verdict is read out: while somebody types, every key would be. */
+/** The pause before a verdict is read out, so that it is not read after every key. */
 const SPOKEN_AFTER_MS = 900;
 
 export interface Trouble {
@@ -44,7 +44,7 @@ export class VerdictCard {
       write(find("loading-bytes"), `${megabytes(Math.min(loaded, total))} of ${megabytes(total)} MB, ${where}`);
     } else {
       progress.removeAttribute("value");
-      write(find("loading-bytes"), "Unpacking it. A moment …");
+      write(find("loading-bytes"), "Unpacking the model …");
     }
     write(find("loading-what"), phase === "fetch" ? "Loading the model" : "Preparing the model");
   }
@@ -69,7 +69,7 @@ export class VerdictCard {
     if (find("verdict").dataset["state"] === "trouble") this.#setState("ready");
   }
 
-  /** Whose message it is about. */
+  /** Sets the message that the verdict is about. */
   showAbout(text: string): void {
     write(find("about"), text);
   }
@@ -78,7 +78,7 @@ export class VerdictCard {
     find("verdict").toggleAttribute("data-busy", isBusy);
   }
 
-  /** `isDraft`: its gist stands beside the field too, where the card is out of sight. */
+  /** `isDraft`: also shows the summary next to the field, for when the card is not visible. */
   show(judgement: Judgement | undefined, isDraft: boolean): void {
     const headline = find("headline");
     if (!judgement || !isDraft) this.#giveGist("", "none");
@@ -112,13 +112,13 @@ export class VerdictCard {
     find("verdict").dataset["state"] = state;
     find("loading").hidden = state !== "loading";
     find("trouble").hidden = state !== "trouble";
-    // While the model is on its way the maxims say what they ask for.
+    // While the model loads, the maxims show their descriptions.
     find("ruling").hidden = state === "trouble";
     find("headline").hidden = state !== "ready";
     if (state === "ready") return;
     for (const maxim of MAXIMS) this.#clearRow(maxim);
     find("gist").dataset["ruling"] = "none";
-    write(find("gist"), state === "loading" ? "The model is on its way" : "Not judged: see below");
+    write(find("gist"), state === "loading" ? "The model is loading" : "Not judged: see below");
   }
 
   #makeRow(maxim: Maxim): HTMLElement {
@@ -166,8 +166,8 @@ export class VerdictCard {
 }
 
 const FINE_PRINT = "The model’s guess, by wording and fit. It knows no facts beyond the chat and the evidence.";
-const TRUNCATED = "The chat is longer than the model reads: its oldest part was left out. As ever, this is a guess.";
-const UNREAD = "The model cannot read most of this message: it knows English. The verdict says little.";
+const TRUNCATED = "The chat is longer than the model reads: its oldest part was cut. This is a guess.";
+const UNREAD = "The model cannot read most of this message: it only knows English. The verdict means little.";
 
 function megabytes(bytes: number): string {
   return (bytes / 1e6).toFixed(1);

@@ -155,7 +155,7 @@ test("a GPU that is a program is told so, and taken by who insists", async (t) =
   t.after(() => own.close());
   const { page } = await openPage(t, own);
   const note = () => page.textContent("#engine-note");
-  assert.match(await note(), /on the CPU, int8.*Not on the GPU: .*program on the processor/);
+  assert.match(await note(), /on the CPU, int8.*Not on the GPU: .*software adapter/);
   const onCpu = await judge(page, "Yes.");
   await page.locator("#device input[value=gpu]").check();
   // A program compiles dozens of shaders as slowly as it runs them.

@@ -1,4 +1,4 @@
-//! What can stop a command.
+//! Errors of commands.
 
 use std::path::PathBuf;
 

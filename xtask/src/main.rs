@@ -1,10 +1,10 @@
-//! Every habit of the repository as one command: `cargo xtask <command>`.
+//! Development commands of the repository: `cargo xtask <command>`.
 //!
 //! ```text
-//! setup ─► test ─► ci        tidy (the arrows of the house)        wasm (the browser artifacts) ─► www (the demo page)
+//! setup ─► test ─► ci        tidy (dependencies and other rules)        wasm (the browser artifacts) ─► www (the demo page)
 //! ```
 //!
-//! It starts tools and judges what they say; it builds nothing itself.
+//! It starts tools and checks their results; it builds nothing itself.
 
 mod error;
 mod process;
@@ -24,18 +24,18 @@ use workspace::Workspace;
 const USAGE: &str = "\
 usage: cargo xtask <command>
 
-  setup   install what the tests need and is not there yet
-  test    setup, then the whole suite: tidy, native tests, wasm tests in a headless browser, the npm package, the demo page
-            --skip tidy|native|browser|web|www   leave a part out (said again in the summary)
-            --no-setup                   take the machine as it is
+  setup   install missing tools for the tests
+  test    setup, then all tests: tidy, native tests with doctests, wasm tests in a headless browser, the npm package, the demo page
+            --skip tidy|native|browser|web|www   skip a part (the summary shows it)
+            --no-setup                           do not install anything
   ci      formatting, clippy, licences, then `test`, then the npm package in Next.js
-  tidy    check who may know whom, and the house-keeping rules
-  wasm    build the browser artifacts that wasm-pack.toml describes, within their size budgets
+  tidy    check the dependencies between crates and the other rules of the repository
+  wasm    build the browser artifacts of wasm-pack.toml and check their size budgets
   www     build the demo page into target/www, and serve it on this machine
             --port N   on this port instead of 8000
             --build    only build
 
-exit codes: 0 all well, 1 a check failed, 2 the command line was not understood
+exit codes: 0 success, 1 a check failed, 2 wrong usage
 ";
 
 fn main() -> ExitCode {
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
 fn run(arguments: &[String]) -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let Some((&command, options)) = arguments.split_first() else {
-        return Err(Error::Usage("which command?".to_owned()));
+        return Err(Error::Usage("name a command".to_owned()));
     };
     if ["help", "--help", "-h"].contains(&command) || options.contains(&"--help") {
         print!("{USAGE}");

@@ -1,22 +1,22 @@
-//! Other programs: found, started, their failures told.
+//! Finds and starts other programs, and reports their failures.
 
 use crate::{Error, Result};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Says which step begins.
+/// Prints the next step.
 pub(crate) fn step(what: impl std::fmt::Display) {
     println!("==> {what}");
 }
 
-/// Runs to the end, output passed through.
+/// Runs a program to its end; its output is passed through.
 ///
 /// # Errors
 /// [`Error::Start`], [`Error::Failed`].
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let line = display(command);
-    // No tool here may wait for an answer: there may be nobody to give it.
+    // No tool may wait for input, because there may be no user.
     let status = command.stdin(Stdio::null()).status();
     match status.map_err(|source| Error::Start { command: line.clone(), source })? {
         status if status.success() => Ok(()),
@@ -24,7 +24,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
     }
 }
 
-/// Standard output of a run; what it says on standard error is passed through.
+/// Standard output of a run; standard error is passed through.
 ///
 /// # Errors
 /// [`Error::Start`], [`Error::Failed`].
@@ -39,7 +39,7 @@ pub(crate) fn capture(command: &mut Command) -> Result<Vec<u8>> {
     }
 }
 
-/// Whether a quick question to a program is answered with success; its output is dropped.
+/// Whether a short run of a program succeeds; its output is dropped.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command
         .stdin(Stdio::null())
@@ -49,14 +49,14 @@ pub(crate) fn succeeds(command: &mut Command) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// The first of these programs that PATH holds.
+/// The first of these programs on PATH.
 pub(crate) fn find(names: &[&str]) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     names.iter().find_map(|name| folders.iter().map(|folder| program_in(folder, name)).find(|file| file.is_file()))
 }
 
-/// Where a program of this name would stand in a folder.
+/// The path of a program in a folder.
 pub(crate) fn program_in(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
 }

@@ -1,12 +1,12 @@
-//! This program as cargo's wrapper around rustc for the crates of the workspace: flags for ours that the rest need not be built anew for.
+//! This program as cargo's wrapper around rustc for the crates of the workspace: adds flags to them without rebuilding the dependencies.
 
 use std::ffi::OsString;
 use std::process::{Command, ExitCode};
 
-/// Whoever sets `RUSTC_WORKSPACE_WRAPPER` to this program sets this to the target and the flags, separated by spaces.
+/// The target and the flags, separated by spaces; set together with `RUSTC_WORKSPACE_WRAPPER`.
 pub(crate) const VARIABLE: &str = "GRICE_CRATE_RUSTFLAGS";
 
-/// Runs rustc if cargo calls for it; `None` if this is a call like any other.
+/// Runs rustc if cargo called this program as a wrapper; otherwise `None`.
 pub(crate) fn wrap() -> Option<ExitCode> {
     let flags = std::env::var(VARIABLE).ok()?;
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -23,7 +23,7 @@ pub(crate) fn wrap() -> Option<ExitCode> {
     })
 }
 
-/// The flags are for one target: build scripts and the like are not.
+/// The flags are for one target, not for build scripts.
 fn with_flags(arguments: &[OsString], flags: &str) -> Vec<OsString> {
     let mut words = flags.split_whitespace();
     let target = words.next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What the tests need beyond a Rust toolchain: looked for, installed where that is possible, named where it is not.
+//! The tools that the tests need beyond a Rust toolchain: finds them, installs them if possible, and otherwise names them.
 
 use crate::process::{find, run, step, succeeds};
 use crate::workspace::{Workspace, cargo};
@@ -8,10 +8,10 @@ use std::process::Command;
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
-/// The names that distributions give the browser.
+/// The names of the browser in distributions.
 const BROWSERS: [&str; 5] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"];
 
-/// Something from the system's own packages.
+/// A tool from the system's packages.
 struct SystemPart {
     name: &'static str,
     /// Its packages in Debian and Ubuntu.
@@ -24,7 +24,7 @@ const PYTHON_PACKAGE: &str = "tritonclient[http,grpc]>=2.50";
 
 /// Folders with a `package-lock.json` that tests need installed.
 const NPM_FOLDERS: [&str; 2] = ["web", "www"];
-/// What the npm package promises to run on.
+/// The oldest Node.js that the npm package supports.
 const NODE_MAJOR_MIN: u32 = 20;
 
 const SYSTEM_PARTS: [SystemPart; 7] = [
@@ -38,7 +38,7 @@ const SYSTEM_PARTS: [SystemPart; 7] = [
         packages: &["chromium-driver"],
         is_there: || std::env::var_os("CHROMEDRIVER").is_some() || find(&["chromedriver"]).is_some(),
     },
-    // No test uses it yet; the GPU engine's will, and a set-up that changes later is one that surprises.
+    // For the tests of the GPU engine.
     SystemPart {
         name: "a Vulkan loader and Mesa's software driver (a GPU for machines without one)",
         packages: &["libvulkan1", "mesa-vulkan-drivers"],
@@ -47,7 +47,7 @@ const SYSTEM_PARTS: [SystemPart; 7] = [
     SystemPart {
         name: "NGINX (balances two servers in a test of deploy/)",
         packages: &["nginx-light"],
-        // Where Debian has it, which is in the PATH of root alone.
+        // Debian's path, which is only in the PATH of root.
         is_there: || find(&["nginx"]).is_some() || Path::new("/usr/sbin/nginx").is_file(),
     },
     SystemPart {
@@ -67,7 +67,7 @@ const SYSTEM_PARTS: [SystemPart; 7] = [
     },
 ];
 
-/// What tests use where it is there, and say that they skipped where it is not: not every system has a package of it.
+/// Optional tools: tests without them print that they are skipped, because not every system has a package.
 const OPTIONAL_PARTS: [SystemPart; 2] = [
     SystemPart {
         name: "Firefox (runs one test of the npm package)",
@@ -81,19 +81,19 @@ const OPTIONAL_PARTS: [SystemPart; 2] = [
     },
 ];
 
-/// Looks for everything and installs what is missing. Says nothing of what is already there.
+/// Looks for everything and installs what is missing. Prints only missing tools.
 ///
 /// # Errors
-/// [`Error::Missing`] naming what could not be installed and the command that would; errors of the installers.
+/// [`Error::Missing`] with the tools that could not be installed and the command for them; errors of the installers.
 pub(crate) fn install(workspace: &Workspace) -> Result<()> {
-    // Each is tried whatever became of the other, so that one round names all that is missing.
+    // Try all of them, so that one run names everything that is missing.
     let parts = [install_wasm_tools(workspace), install_system_parts(), install_npm_packages(workspace)];
     install_optional_parts();
     install_python(workspace);
     parts.into_iter().collect()
 }
 
-/// The part that building for the browser needs.
+/// Installs the tools for building for the browser.
 ///
 /// # Errors
 /// As [`install`].
@@ -102,7 +102,7 @@ pub(crate) fn install_wasm_tools(workspace: &Workspace) -> Result<()> {
     install_bindgen(workspace)
 }
 
-/// Whether the wasm tests can run, and if not, what they lack.
+/// The missing tools of the wasm tests.
 pub(crate) fn browser_lacks(workspace: &Workspace) -> Vec<&'static str> {
     let mut lacks = Vec::new();
     if !has_target() {
@@ -121,8 +121,7 @@ fn install_target() -> Result<()> {
     }
     step(format_args!("adding the {WASM_TARGET} target"));
     if find(&["rustup"]).is_none() {
-        let remedy =
-            format!("there is no rustup here: install the standard library for {WASM_TARGET} by your own means");
+        let remedy = format!("rustup is not installed: install the standard library for {WASM_TARGET} another way");
         return Err(Error::Missing { what: vec!["the wasm32-unknown-unknown target"], remedy });
     }
     run(Command::new("rustup").args(["target", "add", WASM_TARGET]))
@@ -134,7 +133,7 @@ fn has_target() -> bool {
     !sysroot.is_empty() && Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).join("lib").is_dir()
 }
 
-/// The command line and the crate speak a private protocol: only the same version will do.
+/// The command line and the crate use a private protocol, so their versions must be equal.
 fn install_bindgen(workspace: &Workspace) -> Result<()> {
     if has_bindgen(workspace)? {
         return Ok(());
@@ -144,13 +143,13 @@ fn install_bindgen(workspace: &Workspace) -> Result<()> {
     let install = |extra: &[&str]| {
         let mut command = cargo(&["install", "wasm-bindgen-cli", "--version", &version, "--root"]);
         command.arg(workspace.tools()).args(["--quiet", "--force"]).args(extra);
-        // A tool that runs for seconds is not worth minutes of optimising.
+        // Do not spend minutes optimising a tool that runs for seconds.
         command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
         run(&mut command)
     };
     install(&["--locked"]).or_else(|error| {
-        // A registry mirror may lag behind the tool's own lock file by a release of one of its dependencies.
-        step(format_args!("{error}; trying again with the newest dependencies that the registry has"));
+        // A registry mirror may lack the newest dependencies in the tool's own lock file.
+        step(format_args!("{error}; trying again with the newest dependencies in the registry"));
         install(&[])
     })
 }
@@ -178,7 +177,7 @@ fn install_system_parts() -> Result<()> {
     }
     let remedy = match find(&["apt-get"]) {
         Some(_) => format!("as root: {by_hand}"),
-        None => format!("install what your system calls {}", packages.join(", ")),
+        None => format!("install your system's packages for {}", packages.join(", ")),
     };
     Err(Error::Missing { what: missing, remedy })
 }
@@ -200,8 +199,8 @@ fn install_by_apt(packages: &[&str]) -> Result<()> {
     apt(&[&["-qq", "install", "-y", "--no-install-recommends"], packages].concat())
 }
 
-/// A virtual environment with what the tests that run Python import. Optional: without Python, or without a registry of its
-/// packages, those tests say that they skipped.
+/// A virtual environment with the packages that Python tests import. Optional: without Python or its package registry,
+/// those tests print that they are skipped.
 fn install_python(workspace: &Workspace) {
     let python = workspace.venv_python();
     let imports = ["-c", "import tritonclient.http, tritonclient.grpc"];
@@ -222,10 +221,10 @@ fn install_python(workspace: &Workspace) {
     }
 }
 
-/// What the lock files name, where it is not there yet.
+/// Installs the missing packages of the lock files.
 ///
 /// # Errors
-/// Those of npm.
+/// Errors of npm.
 pub(crate) fn install_npm_packages(workspace: &Workspace) -> Result<()> {
     let missing =
         NPM_FOLDERS.iter().map(|folder| workspace.root.join(folder)).filter(|folder| !has_npm_packages(folder));
@@ -236,7 +235,7 @@ pub(crate) fn install_npm_packages(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// npm keeps a copy of the lock file that it installed from, and dates it.
+/// npm keeps a dated copy of the lock file that it installed from.
 fn has_npm_packages(folder: &Path) -> bool {
     let changed = |file: &str| std::fs::metadata(folder.join(file)).and_then(|found| found.modified());
     match (changed("node_modules/.package-lock.json"), changed("package-lock.json")) {
@@ -245,21 +244,21 @@ fn has_npm_packages(folder: &Path) -> bool {
     }
 }
 
-/// What the tests of the npm package lack, if anything.
+/// The missing tools of the npm package's tests.
 pub(crate) fn web_lacks(workspace: &Workspace) -> Vec<&'static str> {
     let mut lacks = Vec::new();
     lacks.extend(browser_lacks(workspace).into_iter().filter(|name| !name.starts_with("chromedriver")));
     let node = SYSTEM_PARTS.iter().filter(|part| part.packages.contains(&"nodejs"));
     lacks.extend(node.filter(|part| !(part.is_there)()).map(|part| part.name));
     if !NPM_FOLDERS.iter().all(|folder| has_npm_packages(&workspace.root.join(folder))) {
-        lacks.push("the npm packages that package-lock.json names");
+        lacks.push("the npm packages of package-lock.json");
     }
     lacks
 }
 
 /// npm, with arguments.
 pub(crate) fn npm(arguments: &[&str]) -> Command {
-    // On Windows it is a script with an extension that has to be said.
+    // On Windows npm is a script, which needs its extension.
     let mut command = Command::new(if cfg!(windows) { "npm.cmd" } else { "npm" });
     command.args(arguments);
     command

@@ -1,4 +1,4 @@
-//! The test suite: its parts, in order, and what became of each.
+//! The test suite: its parts in order, and their results.
 
 use crate::process::{find, run, step, succeeds};
 use crate::workspace::{Workspace, cargo};
@@ -6,7 +6,7 @@ use crate::{Error, Result, setup, tidy, wasm, www};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Seconds a browser test may take: generous, since a shared machine may load the model at a tenth of its speed.
+/// Time limit of a browser test in seconds: generous, because a busy machine may load the model ten times slower.
 const BROWSER_SECONDS_MAX: &str = "900";
 
 /// A part of the suite.
@@ -19,11 +19,11 @@ pub(crate) enum Part {
     Www,
 }
 
-/// What `test` was asked for.
+/// Options of `test`.
 pub(crate) struct Choice {
-    /// Install what is missing first.
+    /// Install missing tools first.
     pub(crate) setup: bool,
-    /// Parts to leave out.
+    /// Parts to skip.
     pub(crate) skipped: Vec<Part>,
 }
 
@@ -61,20 +61,20 @@ impl Part {
     }
 }
 
-/// Runs the suite and sums it up. A part that cannot run has failed, unless it was asked to be skipped: green must mean
+/// Runs the suite and prints a summary. A part that cannot run has failed, unless it was skipped with an option: green must mean
 /// that everything ran.
 ///
 /// # Errors
-/// [`Error::Parts`] naming what failed.
+/// [`Error::Parts`] with the failed parts.
 pub(crate) fn test(workspace: &Workspace, choice: &Choice) -> Result<()> {
     let mut outcomes = Vec::new();
     if choice.setup {
-        // Not the end: native tests need none of it, and the browser's part says for itself what it lacks.
+        // Continue after a failure: native tests need none of these tools, and the other parts name what they lack.
         outcomes.push(("setup", timed(|| setup::install(workspace))));
     }
     for part in Part::ALL {
         let outcome = match choice.skipped.contains(&part) {
-            true => Outcome::Skipped("as asked by --skip"),
+            true => Outcome::Skipped("because of --skip"),
             false => timed(|| part.run(workspace)),
         };
         outcomes.push((part.name(), outcome));
@@ -85,7 +85,7 @@ pub(crate) fn test(workspace: &Workspace, choice: &Choice) -> Result<()> {
 /// Everything that a change must pass.
 ///
 /// # Errors
-/// [`Error::Parts`] naming what failed.
+/// [`Error::Parts`] with the failed parts.
 pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
     let mut outcomes = vec![
         ("fmt", timed(|| run(cargo(&["fmt", "--all", "--check"]).current_dir(&workspace.root)))),
@@ -95,7 +95,7 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
         "deny",
         match succeeds(&mut cargo(&["deny", "--version"])) {
             true => timed(|| {
-                // Advisories live in a git repository that a build machine may not reach; what is in the tree can be judged here.
+                // Advisories are in a git repository that a build machine may not reach, so check only the tree.
                 run(cargo(&["deny", "check", "bans", "licenses", "sources"]).current_dir(&workspace.root))
             }),
             false => Outcome::Skipped("cargo-deny is not installed: cargo install cargo-deny --locked"),
@@ -107,12 +107,13 @@ pub(crate) fn ci(workspace: &Workspace) -> Result<()> {
     sum_up(outcomes)
 }
 
-/// In the profile that the tests build anyway.
+/// Uses the profile of the tests.
 fn clippy(workspace: &Workspace) -> Result<()> {
     let arguments = ["clippy", "--release", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
     run(cargo(&arguments).current_dir(&workspace.root))
 }
 
+/// Includes the doctests, because no test target is named.
 fn test_native(workspace: &Workspace) -> Result<()> {
     step("native tests");
     run(cargo(&["test", "--release", "--workspace", "--no-fail-fast"]).current_dir(&workspace.root))
@@ -144,7 +145,7 @@ fn test_browser(workspace: &Workspace) -> Result<()> {
     run(&mut command)
 }
 
-/// The artifacts that ship, within their budgets, and the npm package made of them.
+/// The shipped artifacts with their size budgets, and the npm package made of them.
 fn test_web(workspace: &Workspace) -> Result<()> {
     refuse_without(setup::web_lacks(workspace), Part::Web)?;
     wasm::build_all(workspace)?;
@@ -155,14 +156,14 @@ fn test_web(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// The npm package in a Next.js project: of `ci` alone, since its packages are hundreds of megabytes. Takes what `test` built.
+/// The npm package in a Next.js project: only in `ci`, because its packages are hundreds of megabytes. Uses the build of `test`.
 fn test_next(workspace: &Workspace) -> Result<()> {
     refuse_without(setup::web_lacks(workspace), Part::Web)?;
     step("npm run test:next in web");
     run(setup::npm(&["run", "--silent", "test:next"]).current_dir(workspace.root.join("web")))
 }
 
-/// The demo page, built and tried out.
+/// Builds and tests the demo page.
 fn test_www(workspace: &Workspace) -> Result<()> {
     refuse_without(setup::web_lacks(workspace), Part::Www)?;
     www::build(workspace)?;
@@ -174,7 +175,7 @@ fn refuse_without(lacks: Vec<&'static str>, part: Part) -> Result<()> {
     if lacks.is_empty() {
         return Ok(());
     }
-    let remedy = format!("`cargo xtask setup` says how to get it, `--skip {}` goes without", part.name());
+    let remedy = format!("`cargo xtask setup` installs it or says how; `--skip {}` skips this part", part.name());
     Err(Error::Missing { what: lacks, remedy })
 }
 
@@ -187,7 +188,7 @@ fn timed(part: impl FnOnce() -> Result<()>) -> Outcome {
     match part() {
         Ok(()) => Outcome::Passed(started.elapsed()),
         Err(error) => {
-            // Said where it happened too, amid the part's own output.
+            // Print it here too, next to the part's own output.
             eprintln!("xtask: {error}");
             Outcome::Failed(error)
         }
@@ -217,7 +218,7 @@ mod tests {
     #[test]
     fn a_skipped_part_is_no_failure_and_a_failed_one_is() {
         let passed = || ("tidy", Outcome::Passed(Duration::ZERO));
-        assert!(sum_up(vec![passed(), ("browser", Outcome::Skipped("as asked"))]).is_ok());
+        assert!(sum_up(vec![passed(), ("browser", Outcome::Skipped("because of --skip"))]).is_ok());
         let failed = ("native", Outcome::Failed(Error::Untidy(1)));
         assert!(matches!(sum_up(vec![passed(), failed]), Err(Error::Parts(parts)) if parts == ["native"]));
     }

@@ -1,4 +1,4 @@
-//! The browser artifacts that `wasm-pack.toml` describes: built, bound, shrunk, weighed.
+//! Builds the browser artifacts of `wasm-pack.toml`: compiles, binds, shrinks and measures them.
 
 use crate::process::{find, program_in, run, step};
 use crate::workspace::{Workspace, cargo, read};
@@ -27,17 +27,17 @@ struct Artifact {
     name: String,
     features: Vec<String>,
     rustflags: Vec<String>,
-    /// For the crates of the workspace alone, so that those of others are built once for all artifacts.
+    /// Flags only for the crates of the workspace, so that the dependencies are built once for all artifacts.
     #[serde(default)]
     crate_rustflags: Vec<String>,
     bindgen: Vec<String>,
-    /// Beyond those of the whole plan.
+    /// In addition to those of the whole plan.
     #[serde(default)]
     wasm_opt: Vec<String>,
     budget: Size,
 }
 
-/// Bytes that a page fetches before a model: the `.wasm` file and the JavaScript around it.
+/// Bytes that a page fetches before the model: the `.wasm` file and its JavaScript.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 struct Size {
@@ -55,7 +55,7 @@ impl Plan {
         Plan::parse(&read(&workspace.root.join("wasm-pack.toml"))?)
     }
 
-    /// The flags of the artifact that tests and plain builds share.
+    /// The flags of the artifact that tests and plain builds use.
     pub(crate) fn default_rustflags(&self) -> &[String] {
         self.artifact.first().map_or(&[], |artifact| &artifact.rustflags)
     }
@@ -70,7 +70,7 @@ impl Plan {
     }
 }
 
-/// Builds every artifact and compares it with its budget.
+/// Builds every artifact and compares it with its size budget.
 ///
 /// # Errors
 /// [`Error::TooLarge`]; those of the tools.
@@ -89,10 +89,10 @@ pub(crate) fn build_all(workspace: &Workspace) -> Result<()> {
     if too_large == 0 { Ok(()) } else { Err(Error::TooLarge(too_large)) }
 }
 
-/// Builds every artifact, for what is made of them: to compress them, only to weigh them, takes longer than to build them anew.
+/// Builds every artifact without measuring: compressing them to measure their size takes longer than building them.
 ///
 /// # Errors
-/// Those of the tools.
+/// Errors of the tools.
 pub(crate) fn build_unweighed(workspace: &Workspace) -> Result<()> {
     build_each(workspace, &Plan::read(workspace)?).map(drop)
 }
@@ -107,7 +107,7 @@ fn build_each(workspace: &Workspace, plan: &Plan) -> Result<Vec<PathBuf>> {
     built.collect()
 }
 
-/// Builds and binds one artifact; its folder.
+/// Builds and binds one artifact; returns its folder.
 fn build(workspace: &Workspace, plan: &Plan, artifact: &Artifact, optimizer: Option<&Path>) -> Result<PathBuf> {
     let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", plan.target.to_uppercase().replace('-', "_"));
     let mut compile = cargo(&["build", "--package", &plan.package, "--lib", "--target", &plan.target]);
@@ -151,7 +151,7 @@ fn weigh_all(files: &[PathBuf]) -> Result<Size> {
     Ok(whole)
 }
 
-/// Compressed as a web server does it once, ahead of time: gzip's best, and brotli's with a window of 16 MiB.
+/// Compresses as a web server does ahead of time: best gzip, and best brotli with a window of 16 MiB.
 fn weigh(file: &Path) -> std::io::Result<Size> {
     let bytes = std::fs::read(file)?;
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -163,7 +163,7 @@ fn weigh(file: &Path) -> std::io::Result<Size> {
     Ok(Size { raw_bytes: bytes.len() as u64, gzip_bytes, brotli_bytes })
 }
 
-/// Name, bytes, and the most there may be.
+/// Name, bytes, and their limit.
 fn parts(size: Size, budget: Size) -> [(&'static str, u64, u64); 3] {
     [
         ("raw", size.raw_bytes, budget.raw_bytes),
@@ -193,7 +193,7 @@ mod tests {
         let plan = Plan::parse(include_str!("../../wasm-pack.toml")).unwrap();
         assert_eq!(plan.package, "grice-wasm");
         assert!(plan.default_rustflags().join(" ").contains("+simd128"));
-        // What a page may cost before its model.
+        // The limits before the model.
         assert!(plan.artifact.iter().all(|artifact| artifact.budget.brotli_bytes
             <= match artifact.features.join(" ").as_str() {
                 "" => 720_000,

@@ -1,11 +1,11 @@
-//! What cargo knows about the workspace.
+//! Cargo's data about the workspace.
 
 use crate::{Error, Result, process};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The workspace, as `cargo metadata` tells it; dependencies as written, not as resolved.
+/// The workspace from `cargo metadata`; dependencies as written, not as resolved.
 #[derive(Deserialize)]
 pub(crate) struct Workspace {
     pub(crate) packages: Vec<Package>,
@@ -23,7 +23,7 @@ pub(crate) struct Package {
     pub(crate) dependencies: Vec<Dependency>,
 }
 
-/// A dependency as a member's manifest writes it.
+/// A dependency in a member's manifest.
 #[derive(Deserialize)]
 pub(crate) struct Dependency {
     pub(crate) name: String,
@@ -31,7 +31,7 @@ pub(crate) struct Dependency {
     pub(crate) kind: Kind,
 }
 
-/// Which table a dependency stands in.
+/// The table of a dependency.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Kind {
     #[default]
@@ -41,7 +41,7 @@ pub(crate) enum Kind {
 }
 
 impl Workspace {
-    /// Asks cargo.
+    /// Runs cargo.
     ///
     /// # Errors
     /// [`Error::Failed`], [`Error::Unreadable`].
@@ -51,12 +51,12 @@ impl Workspace {
             .map_err(|error| Error::Unreadable { place: "cargo metadata".to_owned(), problem: error.to_string() })
     }
 
-    /// Where tools of exact versions are installed, out of the way of the user's own.
+    /// The folder for tools of exact versions, separate from the user's own.
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }
 
-    /// A tool installed there.
+    /// A tool in that folder.
     pub(crate) fn tool(&self, name: &str) -> PathBuf {
         process::program_in(&self.tools().join("bin"), name)
     }
@@ -74,7 +74,7 @@ impl Workspace {
     /// The version of a crate in Cargo.lock.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] if it is not there.
+    /// [`Error::Unreadable`] if it is missing.
     pub(crate) fn locked_version(&self, name: &str) -> Result<String> {
         let lock = read_toml(&self.root.join("Cargo.lock"))?;
         let packages = lock.get("package").and_then(toml::Value::as_array);
@@ -99,7 +99,7 @@ impl<'de> Deserialize<'de> for Kind {
     }
 }
 
-/// The cargo that started us, with arguments.
+/// The cargo that started this program, with arguments.
 pub(crate) fn cargo(arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.args(arguments);

@@ -1,13 +1,13 @@
-//! The demo page: the browser artifacts, the npm package around them, the page around that; then served.
+//! The demo page: builds the browser artifacts, the npm package and the page, and serves it.
 
 use crate::process::{run, step};
 use crate::workspace::Workspace;
 use crate::{Error, Result, setup, wasm};
 
-/// What `www` was asked for.
+/// Options of `www`.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Choice {
-    /// Serve what was built, on this port of the machine itself; `None` only builds.
+    /// Serve the page on this local port; `None` only builds.
     pub(crate) port: Option<u16>,
 }
 
@@ -23,7 +23,7 @@ impl Choice {
             [] => Ok(Choice { port: Some(Choice::PORT) }),
             ["--build"] => Ok(Choice { port: None }),
             ["--port", port] => {
-                let port = port.parse().map_err(|_| Error::Usage(format!("`{port}` is no port")))?;
+                let port = port.parse().map_err(|_| Error::Usage(format!("`{port}` is not a port")))?;
                 Ok(Choice { port: Some(port) })
             }
             _ => Err(Error::Usage(format!("`www` takes no `{}`", options.join(" ")))),
@@ -34,7 +34,7 @@ impl Choice {
 /// Builds the page into `target/www` and serves it until it is interrupted.
 ///
 /// # Errors
-/// Those of the tools.
+/// Errors of the tools.
 pub(crate) fn run_page(workspace: &Workspace, choice: &Choice) -> Result<()> {
     build(workspace)?;
     let Some(port) = choice.port else { return Ok(()) };
@@ -43,12 +43,12 @@ pub(crate) fn run_page(workspace: &Workspace, choice: &Choice) -> Result<()> {
     run(setup::npm(&arguments).current_dir(workspace.root.join("www")))
 }
 
-/// Builds the page into `target/www`, with all that it is made of.
+/// Builds the page and its parts into `target/www`.
 ///
 /// # Errors
-/// Those of the tools.
+/// Errors of the tools.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
-    // What takes seconds first: without npm there is no point in minutes of building.
+    // Check for npm first, because building takes minutes.
     setup::install_npm_packages(workspace)?;
     wasm::build_unweighed(workspace)?;
     for (folder, script) in [("web", "build"), ("www", "check"), ("www", "build")] {

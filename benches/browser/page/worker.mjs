@@ -1,4 +1,4 @@
-// Both engines in one worker; they take turns.
+// Both engines in one worker, in alternation.
 
 import * as ort from "/peer/ort.wasm.min.mjs";
 
@@ -55,7 +55,7 @@ async function measureShape(shape, runners, seconds) {
   const logits = {};
   for (const name of names) {
     logits[name] = Array.from(await runs[name]());
-    // V8 compiles a function anew, optimised, after it has run for a while.
+    // V8 compiles a function again, optimised, after it has run for a while.
     const until = performance.now() + 1500;
     while (performance.now() < until) await runs[name]();
     counts[name] = Math.max(1, Math.round(BLOCK_MS / (await block(runs[name], 3))));
@@ -76,7 +76,7 @@ async function measureShape(shape, runners, seconds) {
   return { shape, blocks, differences };
 }
 
-/// Milliseconds a run, over `count` runs.
+/// Milliseconds per run, over `count` runs.
 async function block(run, count) {
   const start = performance.now();
   for (let i = 0; i < count; i++) await run();

@@ -12,11 +12,11 @@ use serde::Serialize;
 use std::fmt::Write;
 
 const WARMUP: usize = 1;
-/// A smaller batch answers sooner; the last hundredths of throughput are noise in any case.
+/// A smaller batch answers sooner, and the last percents of throughput are noise.
 const OPTIMAL_SHARE: f64 = 0.97;
 const FILES: [&str; 3] = ["results.json", "throughput.svg", "report.md"];
 
-/// Everything measured, as results.json holds it.
+/// All measurements, as in results.json.
 #[derive(Serialize)]
 struct Results {
     version: &'static str,
@@ -35,14 +35,14 @@ struct ModelResult {
     workers: Workers,
     load_ms: f64,
     results: Vec<Measured>,
-    /// The smallest one within 3 % of the highest throughput.
+    /// The smallest batch size within 3 % of the highest throughput.
     optimal_batch_size: usize,
 }
 
 /// Measures every model at every batch size.
 ///
 /// # Errors
-/// What a model is at fault of; a folder that cannot be written.
+/// Errors of a model; a folder that cannot be written.
 pub(crate) fn run(args: &Bench, common: &Common) -> Result<()> {
     let named = args.models.iter().map(|path| Common { model: Some(path.clone()), ..common.clone() });
     let subjects: Vec<Common> = if args.models.is_empty() { vec![common.clone()] } else { named.collect() };
@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Bench, common: &Common) -> Result<()> {
             .map_err(|source| CliError::Write { place: folder.display().to_string(), source })?;
         FILES.iter().try_for_each(|file| check_writable(&folder.join(file)))?;
     }
-    // Read and checked before minutes are spent; written when they were.
+    // Read and checked before the measurements, written after them.
     let config = args.write_config.as_deref().map(|path| ConfigFile::open(path, subjects.len())).transpose()?;
     let models = subjects.iter().map(|common| measure(args, common)).collect::<Result<Vec<ModelResult>>>()?;
     let results = Results {
@@ -129,7 +129,7 @@ fn show(results: &Results, terminal: Terminal) -> String {
 
 fn report(results: &Results) -> String {
     let mut text = format!(
-        "# Benchmark\n\ngrice {} on {} {}, {}. Times in milliseconds, with whatever else the machine was doing.\n\n![Throughput by batch size](throughput.svg)\n",
+        "# Benchmark\n\ngrice {} on {} {}, {}. Times in milliseconds, including the effect of other load on the machine.\n\n![Throughput by batch size](throughput.svg)\n",
         results.version,
         results.os,
         results.arch,
@@ -174,7 +174,7 @@ fn plot(results: &Results) -> String {
     let highest = all().map(|result| result.throughput_per_s).fold(1.0, f64::max);
     let mut text = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-         <title>Sequences a second by batch size</title>\n\
+         <title>Sequences per second by batch size</title>\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n\
          <text x=\"{MARGIN}\" y=\"24\">sequences/s, up to {highest:.0}</text>\n"
     );

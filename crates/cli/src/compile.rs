@@ -1,4 +1,4 @@
-//! `compile`: a model made ready ahead of time, for any processor or for the GPU at hand.
+//! `compile`: prepares a model ahead of time, for any processor or for one GPU.
 
 use crate::args::{Common, Compile};
 use crate::error::{CliError, Result};
@@ -9,7 +9,7 @@ use grice_core::Device;
 /// Compiles, and reports sizes and times.
 ///
 /// # Errors
-/// [`CliError::CompileDevice`]; what the bundle is at fault of; why no GPU can be used.
+/// [`CliError::CompileDevice`]; errors of the bundle; why no GPU can be used.
 pub(crate) fn run(args: &Compile, common: &Common) -> Result<()> {
     let bundle = open_bundle(common)?;
     let text = match args.device {
@@ -20,7 +20,7 @@ pub(crate) fn run(args: &Compile, common: &Common) -> Result<()> {
     write_stdout(text.as_bytes())
 }
 
-/// For any processor: the file is the same on all of them.
+/// For any processor: the file is the same for all.
 fn compile_program(bundle: &grice_core::Bundle, json: bool, common: &Common) -> Result<String> {
     let options = grice_core::Options { precision: common.precision, ..Default::default() };
     let compiled = quietly(|| grice_core::compile_program(bundle, &options, clock))?.map_err(CliError::Core)?;
@@ -36,7 +36,7 @@ fn compile_program(bundle: &grice_core::Bundle, json: bool, common: &Common) -> 
         return Ok(serde_json::to_string_pretty(&report).unwrap_or_default() + "\n");
     }
     Ok(format!(
-        "wrote     {} ({})\nfor       any processor, {}\nread in   {} ms, the ONNX file in {} ms\n",
+        "wrote     {} ({})\nfor       any processor, {}\nloads in  {} ms (the ONNX file in {} ms)\n",
         compiled.path.display(),
         megabytes(compiled.bytes),
         compiled.precision,

@@ -1,4 +1,4 @@
-//! `doctor`: what this machine offers, whether this build works, and what would be used.
+//! `doctor`: shows the hardware, checks that this build works, and shows which device it would use.
 
 use crate::args::{Common, Doctor};
 use crate::error::{CliError, Result};
@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-/// How long a server may take to say that it is ready.
+/// Time limit for a server's answer to the health check.
 const HEALTH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// All findings, as `--json` prints them.
@@ -24,10 +24,10 @@ struct Findings {
     cpu_features: Vec<CpuFeature>,
     embedded_model: bool,
     gpus: Vec<Gpu>,
-    /// Why there is none.
+    /// Why there are none.
     no_gpu: Option<&'static str>,
     model: ModelHealth,
-    /// What would be used, and why.
+    /// The device that would be used, and why.
     choice: String,
 }
 
@@ -37,7 +37,7 @@ struct CpuFeature {
     present: bool,
 }
 
-/// An adapter, as `--device gpu:N` counts them.
+/// An adapter, numbered as in `--device gpu:N`.
 #[derive(Serialize)]
 struct Gpu {
     index: usize,
@@ -59,26 +59,26 @@ enum ModelHealth {
         name: String,
         precision: &'static str,
         device: &'static str,
-        /// What computes: the instruction set, or `tract`.
+        /// The kernels: the instruction set, or `tract`.
         kernels: &'static str,
         /// The GPU's name.
         adapter: Option<String>,
         load_ms: f64,
         detect_ms: f64,
         verdict: String,
-        /// Why not on a GPU, if `auto` was asked for.
+        /// Why `auto` selected the processor.
         fallback_reason: Option<String>,
     },
-    /// None was named and none is compiled in.
+    /// No model was named, and there is no built-in one.
     Absent { cause: String },
     /// Cannot be used.
     Broken { cause: String },
 }
 
-/// Looks around and reports.
+/// Checks everything and reports.
 ///
 /// # Errors
-/// [`CliError::Unhealthy`] if the model is there and does not work; [`CliError::NotReady`] of `--health`.
+/// [`CliError::Unhealthy`] if the model does not work; [`CliError::NotReady`] for `--health`.
 pub(crate) fn run(args: &Doctor, common: &Common) -> Result<()> {
     if let Some(url) = &args.health {
         return grice_server::check_health(url, HEALTH_PATIENCE).map_err(CliError::NotReady);
@@ -119,7 +119,7 @@ fn try_model(common: &Common) -> Result<ModelHealth> {
     let mut detector = load_detector(&open_bundle(common)?, common, &[])?;
     let load_ms = milliseconds(start);
     let turn = Turn::new("What did you think of the film?", "Yes.");
-    // The first verdict also fills caches; the second is what a turn takes.
+    // The first verdict also fills caches, so measure the second.
     detector.detect(&turn)?;
     let start = Instant::now();
     let verdict = detector.detect(&turn)?;
@@ -145,15 +145,15 @@ fn milliseconds(since: Instant) -> f64 {
 
 fn choice(common: &Common, model: &ModelHealth) -> String {
     let threads = threads(common);
-    let why = if common.threads.is_some() { "as asked for" } else { "one for each core available" };
+    let why = if common.threads.is_some() { "from --threads" } else { "one per available core" };
     let cpu = format!("the CPU engine with {threads} threads ({why})");
     let (adapter, fallback) = match model {
         ModelHealth::Works { adapter, fallback_reason, .. } => (adapter.as_deref(), fallback_reason.as_deref()),
         _ => (None, None),
     };
     match (common.device, adapter, fallback) {
-        (Device::Cpu, ..) => format!("{cpu}; --device auto or gpu would look for a GPU"),
-        (_, Some(adapter), _) => format!("the GPU engine on {adapter}: the GPU's answers agree with the CPU's"),
+        (Device::Cpu, ..) => format!("{cpu}; use --device auto or gpu for a GPU"),
+        (_, Some(adapter), _) => format!("the GPU engine on {adapter}; its answers agree with the CPU's"),
         (_, _, Some(reason)) => format!("{cpu}, because {reason}"),
         _ => cpu,
     }
@@ -172,7 +172,7 @@ fn list_gpus() -> (Vec<Gpu>, Option<&'static str>) {
         unfit: adapter.unfit,
     };
     let found: Vec<Gpu> = grice_core::find_adapters().into_iter().map(gpu).collect();
-    let none = found.is_empty().then_some("none found: it takes a driver for Vulkan, Metal or DirectX 12");
+    let none = found.is_empty().then_some("none found; a driver for Vulkan, Metal or DirectX 12 is needed");
     (found, none)
 }
 
@@ -181,7 +181,7 @@ fn list_gpus() -> (Vec<Gpu>, Option<&'static str>) {
     (Vec::new(), Some("this build has no GPU engine"))
 }
 
-/// Those that the kernels make use of or that explain a machine's speed.
+/// The features that the kernels use or that explain the speed.
 fn list_cpu_features() -> Vec<CpuFeature> {
     #[cfg(target_arch = "x86_64")]
     return vec![
@@ -202,7 +202,7 @@ fn list_cpu_features() -> Vec<CpuFeature> {
 }
 
 fn list_or_none(names: &[&str]) -> String {
-    if names.is_empty() { "nothing beyond what is needed".to_owned() } else { names.join(", ") }
+    if names.is_empty() { "no optional features".to_owned() } else { names.join(", ") }
 }
 
 fn show_findings(findings: &Findings, terminal: Terminal) -> String {
@@ -214,7 +214,7 @@ fn show_findings(findings: &Findings, terminal: Terminal) -> String {
         .iter()
         .map(|feature| if feature.present { good(feature.name) } else { format!("no {}", feature.name) })
         .collect();
-    let features = if features.is_empty() { "none looked for".to_owned() } else { features.join(", ") };
+    let features = if features.is_empty() { "no features checked".to_owned() } else { features.join(", ") };
     _ = writeln!(text, "cpu       {} cores; {features}", findings.cores);
     for (place, gpu) in findings.gpus.iter().enumerate() {
         let heading = if place == 0 { "gpu " } else { "    " };
@@ -228,7 +228,7 @@ fn show_findings(findings: &Findings, terminal: Terminal) -> String {
     if let Some(reason) = findings.no_gpu {
         _ = writeln!(text, "gpu       {reason}");
     }
-    _ = writeln!(text, "embedded  {}", if findings.embedded_model { "a model is compiled in" } else { "no model" });
+    _ = writeln!(text, "embedded  {}", if findings.embedded_model { "a model is built in" } else { "no model" });
     match &findings.model {
         ModelHealth::Works { name, precision, device, kernels, adapter, load_ms, detect_ms, verdict, .. } => {
             _ = writeln!(text, "model     {} {name} ({precision}): {verdict}", good("works:"));

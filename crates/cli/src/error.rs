@@ -10,18 +10,20 @@ pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 /// An error whose text names the file, field or line at fault and what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// Built without a model, and none was named.
-    #[error("this build has no model compiled in; name one with --model PATH (a bundle's folder, or a .tar of one)")]
+    /// There is no built-in model, and none was named.
+    #[error("this build has no built-in model; name one with --model PATH (a bundle's folder or .tar file)")]
     #[cfg_attr(feature = "embedded-model", allow(dead_code))]
     NoModel,
-    /// The model is at fault, or the turn given on the command line.
+    /// The model or the turn is at fault.
     #[error("{0}")]
     Core(#[from] grice_core::Error),
-    /// `compile` for a device that is not named.
-    #[error("name the device to compile for: --device cpu, --device gpu, or gpu:N for adapter N of `grice doctor`")]
+    /// `compile` without a specific device.
+    #[error(
+        "name the device to compile for: --device cpu, --device gpu, or --device gpu:N (adapter N of `grice doctor`)"
+    )]
     CompileDevice,
     /// The model made the importer panic.
-    #[error("the model cannot be loaded; loading it gave up: {0}")]
+    #[error("the model cannot be loaded; loading it panicked: {0}")]
     LoadPanic(String),
     /// A file cannot be read.
     #[error("{place}: cannot be read: {source}")]
@@ -39,8 +41,8 @@ pub(crate) enum CliError {
         /// What it is and how to convert it.
         hint: String,
     },
-    /// `eval` got a format that has no place for labels.
-    #[error("{0}: CSV has no place for the object `labels`; give a JSON file, one row a line or an array of rows")]
+    /// `eval` got a format that cannot hold labels.
+    #[error("{0}: CSV cannot hold the object `labels`; use a JSON file (one row per line, or an array of rows)")]
     LabelsInCsv(String),
     /// A file cannot be written.
     #[error("{place}: cannot be written: {source}")]
@@ -50,10 +52,8 @@ pub(crate) enum CliError {
         /// Why.
         source: io::Error,
     },
-    /// Neither the name nor an option tells the format.
-    #[error(
-        "{0}: its name ends neither in .jsonl, .ndjson or .json nor in .csv or .tsv; say --format jsonl, csv or tsv"
-    )]
+    /// Neither the name nor an option gives the format.
+    #[error("{0}: unknown file extension (known: .jsonl, .ndjson, .json, .csv, .tsv); add --format jsonl, csv or tsv")]
     UnknownFormat(String),
     /// A CSV file without the one column that is needed.
     #[error("{place}: no column `response` in the header; found: {}", found.join(", "))]
@@ -71,8 +71,8 @@ pub(crate) enum CliError {
         /// Why.
         cause: String,
     },
-    /// The system does not tell what memory a process holds.
-    #[error("this system does not tell what memory a process holds; measuring it needs Linux's /proc/self/status")]
+    /// The system does not report the memory of a process.
+    #[error("this system does not report the memory of a process; measuring it needs Linux's /proc/self/status")]
     NoMemoryBooks,
     /// A line that `profile latency --stdin` cannot answer.
     #[error("standard input:{line}: {cause}")]
@@ -82,8 +82,8 @@ pub(crate) enum CliError {
         /// Why.
         cause: String,
     },
-    /// `bench --write-config` has no one number to write.
-    #[error("--write-config writes one batch size, and there are {0} models; name one with --models or --model")]
+    /// `bench --write-config` with several models.
+    #[error("--write-config writes one batch size, but there are {0} models; name one with --models or --model")]
     ManyModels(usize),
     /// `bench --write-config` met a file that it cannot change.
     #[error("{place}: cannot be changed: {cause}")]
@@ -94,26 +94,26 @@ pub(crate) enum CliError {
         cause: String,
     },
     /// `eval --compare` reads its rows more than once.
-    #[error("--compare reads the rows once for each precision, and standard input can be read only once; give a file")]
+    #[error("--compare reads the rows once per precision, but standard input can be read only once; use a file")]
     CompareStdin,
-    /// A measurement in a process of its own failed.
-    #[error("`grice {what}` in a process of its own failed: {cause}")]
+    /// A measurement in a separate process failed.
+    #[error("`grice {what}` in a separate process failed: {cause}")]
     Child {
         /// The command.
         what: &'static str,
-        /// What it said.
+        /// Its error message.
         cause: String,
     },
-    /// The output file is there already.
-    #[error("{0}: exists already; add --resume to go on with it, or --overwrite to replace it")]
+    /// The output file already exists.
+    #[error("{0}: already exists; add --resume to continue it, or --overwrite to replace it")]
     OutputExists(String),
-    /// Input and output are one file.
+    /// Input and output are the same file.
     #[error("{0}: is both the input and the output; choose another output file")]
     SameFile(String),
     /// There is no file to resume.
-    #[error("--resume needs an --output FILE to go on with; standard output cannot be read back")]
+    #[error("--resume needs an --output FILE to continue; standard output cannot be read back")]
     ResumeStdout,
-    /// The output file is not that of the same run.
+    /// The output file is from another run.
     #[error("{place}: cannot be resumed: {cause}; nothing was changed")]
     Resume {
         /// The output file.
@@ -131,7 +131,7 @@ pub(crate) enum CliError {
         /// Why.
         cause: RowError,
     },
-    /// The run is through, but some rows could not be judged.
+    /// The run is complete, but some rows could not be judged.
     #[error("{bad} of {rows} rows could not be judged")]
     BadRows {
         /// How many.
@@ -139,8 +139,19 @@ pub(crate) enum CliError {
         /// Of how many.
         rows: usize,
     },
+    /// `generate` without a model: none that writes is compiled in.
+    #[error(
+        "name a model that writes text with --model PATH: a Hugging Face folder of a T5, GPT-2 or LLaMA-style model"
+    )]
+    NoWriter,
+    /// An option of `generate` breaks a rule.
+    #[error("{0}")]
+    GenerateOption(String),
+    /// A text cannot be generated.
+    #[error("the text cannot be generated: {0}")]
+    Generate(String),
     /// `eval` has nothing to evaluate.
-    #[error("{0}: holds no labelled row")]
+    #[error("{0}: has no labelled rows")]
     NoRows(String),
     /// The model cannot be quantized.
     #[error("{place}: {source}")]
@@ -150,7 +161,7 @@ pub(crate) enum CliError {
         /// Why.
         source: grice_quantize::Error,
     },
-    /// A row that `quantize` was to use.
+    /// A row that `quantize` cannot use.
     #[error("{place}:{line}: {cause}")]
     BadSample {
         /// The file.
@@ -160,7 +171,7 @@ pub(crate) enum CliError {
         /// Why.
         cause: RowError,
     },
-    /// Text, and nothing to read it with.
+    /// Text rows, but no tokenizer.
     #[error(
         "{place}:{line}: no field `input_ids`; an ONNX file without a bundle has no tokenizer, so its rows must be token ids"
     )]
@@ -171,16 +182,18 @@ pub(crate) enum CliError {
         line: u64,
     },
     /// `quantize` got a file without a row.
-    #[error("{0}: holds no row")]
+    #[error("{0}: has no rows")]
     NoSamples(String),
     /// `quantize` has nothing to calibrate with.
-    #[error("--mode static needs --calibration FILE: rows that show how large the activations get")]
+    #[error("--mode static needs --calibration FILE: rows to measure the range of the activations")]
     NoCalibration,
-    /// `quantize` has nothing to judge by.
-    #[error("the result cannot be judged: give --data FILE (or --calibration FILE), or --force to write it unjudged")]
+    /// `quantize` has no rows to measure the quality.
+    #[error(
+        "the quality cannot be measured: add --data FILE (or --calibration FILE), or --force to write without a check"
+    )]
     NoQualityData,
-    /// The output is taken.
-    #[error("{0}: exists already; add --overwrite to replace what is there, or choose another --output")]
+    /// The output already exists.
+    #[error("{0}: already exists; add --overwrite to replace it, or choose another --output")]
     TargetExists(String),
     /// An output of the wrong kind.
     #[error("{place}: --output must be {expected}")]
@@ -195,7 +208,7 @@ pub(crate) enum CliError {
         "{0}: --prove writes into a bundle's grice.json; name a bundle's folder with --model (unpack a .tar first)"
     )]
     ProofPlace(String),
-    /// The manifest to write cannot be made of the old one.
+    /// The new manifest cannot be made from the old one.
     #[error("grice.json: {0}")]
     Manifest(String),
     /// The quantized model is not good enough.
@@ -209,10 +222,10 @@ pub(crate) enum CliError {
         /// What is wrong in it.
         cause: String,
     },
-    /// Options of `serve` that make no sense, alone or together.
+    /// Invalid options of `serve`, alone or together.
     #[error("{0}")]
     ServeOption(String),
-    /// The server cannot start, or ended in a bad way.
+    /// The server cannot start, or ended with an error.
     #[error("{0}")]
     Serve(#[from] grice_server::ServeError),
     /// `doctor --health` found a server that is not ready.
@@ -224,10 +237,12 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// 1 for what failed, 2 for what was asked for in a wrong way.
+    /// 1 for a failure, 2 for wrong usage.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             CliError::NoModel
+            | CliError::NoWriter
+            | CliError::GenerateOption(_)
             | CliError::CompileDevice
             | CliError::UnknownFormat(_)
             | CliError::Encoding { .. }
@@ -255,6 +270,7 @@ impl CliError {
             | CliError::Strict { .. }
             | CliError::BadRows { .. }
             | CliError::NoRows(_)
+            | CliError::Generate(_)
             | CliError::NoMemoryBooks
             | CliError::BadRequest { .. }
             | CliError::ConfigFile { .. }

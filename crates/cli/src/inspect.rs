@@ -1,4 +1,4 @@
-//! `inspect`: what a model is made of.
+//! `inspect`: describes the parts of a model.
 
 use crate::args::{Common, Inspect};
 use crate::error::{CliError, Result};
@@ -10,7 +10,7 @@ use grice_core::{Bundle, Error, Maxim, PerMaxim, Precision, Task};
 use serde::Serialize;
 use std::fmt::Write;
 
-/// What is known of a model, as `--json` prints it.
+/// The description of a model, as `--json` prints it.
 #[derive(Serialize)]
 struct Description {
     name: String,
@@ -31,7 +31,7 @@ struct Description {
 struct ModelFile {
     precision: Precision,
     path: String,
-    /// `None` if the manifest names a file that is not there.
+    /// `None` if a file of the manifest does not exist.
     bytes: Option<u64>,
 }
 
@@ -39,13 +39,13 @@ struct ModelFile {
 struct Graph {
     precision: Precision,
     inputs: Vec<&'static str>,
-    /// `None` if the graph looks its ids up in a way of its own.
+    /// `None` if the embedding of the graph is unknown.
     vocabulary_rows: Option<usize>,
     constant_bytes: usize,
     fused: bool,
-    /// Where the graph turned out to be something that the fused kernels do not know.
+    /// Why the graph did not fuse.
     unfused_because: Option<String>,
-    /// Tokens of the longest sequence in which the fused program is known to equal the graph.
+    /// The longest sequence, in tokens, for which the fused program is proved to equal the graph.
     compared_up_to: Option<usize>,
     nodes: usize,
     operators: Vec<Operator>,
@@ -63,14 +63,14 @@ struct RunsOn {
     engine: &'static str,
     #[serde(flatten)]
     workers: Workers,
-    /// The compiled engine that it was loaded from, if it was.
+    /// The compiled engine that it was loaded from, if any.
     compiled: Option<String>,
 }
 
 /// Describes the model.
 ///
 /// # Errors
-/// What the bundle is at fault of.
+/// Errors of the bundle.
 pub(crate) fn run(args: &Inspect, common: &Common) -> Result<()> {
     if args.prove {
         crate::prove::prove(common)?;
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Inspect, common: &Common) -> Result<()> {
 
 fn describe(bundle: &Bundle, common: &Common) -> Result<Description> {
     let manifest = bundle.manifest();
-    // Loading checks that graph, tokenizer and manifest fit; a description of what does not fit would mislead.
+    // Loading checks that graph, tokenizer and manifest fit together; otherwise the description would mislead.
     let detector = load_detector(bundle, common, &[])?;
     let info = detector.engine_info();
     let workers = Workers::new(info.threads, detector.adapter());
@@ -112,7 +112,7 @@ fn describe(bundle: &Bundle, common: &Common) -> Result<Description> {
 fn list_files(bundle: &Bundle) -> Result<Vec<ModelFile>> {
     let list = |(&precision, path): (&Precision, &String)| match bundle.model(precision) {
         Ok(_) => Ok(ModelFile { precision, path: path.clone(), bytes: bundle.model_bytes(precision)? }),
-        // A bundle may be handed on with fewer files than its manifest names; a damaged file is an error.
+        // A bundle may lack files of its manifest; but a damaged file is an error.
         Err(Error::BundleFile { .. }) => Ok(ModelFile { precision, path: path.clone(), bytes: None }),
         Err(error) => Err(CliError::Core(error)),
     };
@@ -174,7 +174,7 @@ fn show_description(about: &Description, terminal: Terminal) -> String {
         (Some(reason), _) => writeln!(text, "fused       no: {reason}"),
         (None, None) => writeln!(text, "fused       yes"),
         (None, Some(tokens)) => {
-            writeln!(text, "fused       yes, equal to the graph in sequences of up to {tokens} tokens")
+            writeln!(text, "fused       yes, equal to the graph for sequences of up to {tokens} tokens")
         }
     };
     _ = writeln!(text, "steps       {}", graph.nodes);

@@ -5,7 +5,7 @@
 //!                └──► server
 //! ```
 //!
-//! Leaves out everything that is not about a command line; what a verdict is and how it comes about is `grice-core`'s.
+//! This crate holds only the command line; `grice-core` makes the verdicts.
 
 mod args;
 mod bench;
@@ -14,6 +14,7 @@ mod detect;
 mod doctor;
 mod error;
 mod eval;
+mod generate;
 mod inspect;
 mod manual;
 mod model;
@@ -43,19 +44,19 @@ fn main() -> ExitCode {
     let outcome = run(&args);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has had enough of it, as `head` does.
+        // The reader of our output has closed it, as `head` does.
         Err(error) if error.is_broken_pipe() => ExitCode::SUCCESS,
         Err(error) => {
             let style = Terminal::of_stderr(args.common.color);
-            // If even stderr is gone there is nobody left to tell.
+            // If stderr is closed too, the error cannot be shown.
             _ = writeln!(std::io::stderr(), "{} {error}", style.paint(style.bad(), "error:"));
             ExitCode::from(error.exit_code())
         }
     }
 }
 
-/// What was typed and set. A variable that is set to nothing counts as not set, as those are that a composition file or a unit passes
-/// on without a value. Files of keys are left out: somebody who names one wants keys.
+/// The arguments, with the environment. An empty variable counts as not set, because Compose files and systemd units can pass on variables
+/// without a value. Files of keys are an exception: an empty name must be an error, not a server without keys.
 fn parse() -> Args {
     let matches = without_empty_variables(Args::command()).get_matches();
     Args::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
@@ -72,14 +73,14 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_subcommands(without_empty_variables)
 }
 
-/// Where there is no desktop, Mesa's layer that lets a desktop choose the GPU complains on stderr, amid our logs. It is left out then, unless
-/// somebody chooses by it.
+/// Without a desktop, Mesa's device selection layer prints warnings to stderr, between our logs. Turns it off then, unless
+/// the user selects a device with it.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code)]
 fn quieten_vulkan() {
     let is_set = |name: &str| std::env::var_os(name).is_some();
     if !is_set("XDG_RUNTIME_DIR") && !is_set("MESA_VK_DEVICE_SELECT") {
-        // SAFETY: nobody reads the environment meanwhile: this is the first thing that `main` does, and no other thread runs yet.
+        // SAFETY: `main` calls this first, so no other thread exists that could read the environment.
         unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
     }
 }
@@ -92,6 +93,7 @@ fn run(args: &Args) -> Result<(), CliError> {
     let on = |on: &On| Common { device: on.device, ..common.clone() };
     match &args.command {
         Command::Detect(detect) => detect::run(detect, &on(&detect.on)),
+        Command::Generate(generate) => generate::run(generate, common),
         Command::Eval(eval) => eval::run(eval, &on(&eval.on)),
         Command::Quantize(quantize) => quantize::run(quantize, common),
         Command::Compile(compile) => compile::run(compile, &Common { device: compile.device, ..common.clone() }),

@@ -1,4 +1,4 @@
-//! What other programs print about grice: completion scripts and the manual page.
+//! Completion scripts and the manual page.
 
 use crate::args::Args;
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! The model that the options ask for, opened and loaded.
+//! Opens and loads the model in the options.
 
 use crate::args::{Common, Threshold};
 use crate::error::{CliError, Result};
@@ -8,10 +8,10 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::PathBuf;
 
-/// The bundle named by `--model`, or the one compiled in.
+/// The bundle of `--model`, or the built-in one.
 ///
 /// # Errors
-/// [`CliError::NoModel`], or what core says of the bundle.
+/// [`CliError::NoModel`], or core's error for the bundle.
 pub(crate) fn open_bundle(common: &Common) -> Result<Bundle> {
     match &common.model {
         Some(path) => Ok(Bundle::open(path)?),
@@ -19,10 +19,10 @@ pub(crate) fn open_bundle(common: &Common) -> Result<Bundle> {
     }
 }
 
-/// Loads a bundle as the options say, with the manifest's thresholds replaced where others are given.
+/// Loads a bundle with the options, and replaces thresholds of the manifest by the given ones.
 ///
 /// # Errors
-/// What core says of the bundle, or [`CliError::LoadPanic`].
+/// Core's error for the bundle, or [`CliError::LoadPanic`].
 pub(crate) fn load_detector(bundle: &Bundle, common: &Common, thresholds: &[Threshold]) -> Result<Detector> {
     let (precision, device) = (common.precision, common.device);
     let threads = Some(threads(common));
@@ -32,13 +32,13 @@ pub(crate) fn load_detector(bundle: &Bundle, common: &Common, thresholds: &[Thre
     Ok(detector)
 }
 
-/// What `--thresholds` gives; of a maxim that it names twice, the last.
+/// The values of `--thresholds`; for a repeated maxim, the last one.
 pub(crate) fn by_maxim(thresholds: &[Threshold]) -> PerMaxim<Option<f32>> {
     let last = |maxim| thresholds.iter().rev().find(|threshold| threshold.maxim == maxim);
     PerMaxim::from_fn(|maxim| last(maxim).map(|threshold| threshold.value))
 }
 
-/// Says on stderr why `--device auto` came to mean the processor, and what a GPU had to say.
+/// Prints on stderr why `--device auto` selected the processor, and the warnings of a GPU.
 pub(crate) fn tell_device(fallback_reason: Option<&str>, warnings: &[String], common: &Common) {
     if common.quiet {
         return;
@@ -51,12 +51,12 @@ pub(crate) fn tell_device(fallback_reason: Option<&str>, warnings: &[String], co
     }
 }
 
-/// How many threads to run the model on.
+/// The number of threads for the model.
 pub(crate) fn threads(common: &Common) -> usize {
     common.threads.unwrap_or_else(cores)
 }
 
-/// Where a GPU keeps what it need not find out twice: `GRICE_CACHE_DIR`, else where this system keeps such things.
+/// The folder of the GPU's cache: `GRICE_CACHE_DIR`, otherwise the cache folder of the system.
 pub(crate) fn gpu_cache() -> Option<PathBuf> {
     let folder = |variable: &str| std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
     let system = || match std::env::consts::OS {
@@ -67,13 +67,13 @@ pub(crate) fn gpu_cache() -> Option<PathBuf> {
     folder("GRICE_CACHE_DIR").or_else(|| system().map(|folder| folder.join("grice")))
 }
 
-/// How many cores this process may use.
+/// The number of cores that this process may use.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get())
 }
 
-/// Runs what reads a model file. A broken file may make the importer panic; that becomes an error with a cause like any other,
-/// and the panic's own message stays off the screen.
+/// Runs code that reads a model file. A broken file may make the importer panic; this becomes a normal error,
+/// and the panic's message is not printed.
 ///
 /// # Errors
 /// [`CliError::LoadPanic`].

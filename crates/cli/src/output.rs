@@ -1,4 +1,4 @@
-//! Where lines go: standard output or a file that is not overwritten by accident.
+//! Output of lines, to standard output or to a file that is not overwritten by accident.
 
 use crate::args::DetectFiles;
 use crate::error::{CliError, Result};
@@ -6,14 +6,14 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// Writes lines, and hands them on at each [`Output::flush`].
+/// Writes lines; [`Output::flush`] sends them to the system.
 pub(crate) struct Output {
     writer: BufWriter<Box<dyn Write>>,
     place: String,
 }
 
 impl Output {
-    /// Standard output for `-`, else a new file, or an old one if `--overwrite` allows it.
+    /// Standard output for `-`, otherwise a new file, or an existing one if `--overwrite` allows it.
     ///
     /// # Errors
     /// [`CliError::OutputExists`], [`CliError::Write`].
@@ -24,7 +24,7 @@ impl Output {
         }
         check_free(files)?;
         let place = path.display().to_string();
-        // Emptied only once it is known to be another one than the input, whatever became of its name meanwhile.
+        // Empty the file only after checking that it is not the input, even if its name has changed.
         let opened = File::options().write(true).create(true).truncate(false).open(path);
         let file = opened.map_err(|source| CliError::Write { place: place.clone(), source })?;
         let metadata = file.metadata().map_err(|source| CliError::Write { place: place.clone(), source })?;
@@ -35,7 +35,7 @@ impl Output {
         Ok(Output::new(Box::new(file), place))
     }
 
-    /// A file that is kept up to byte `end` and goes on from there.
+    /// A file that is kept up to byte `end` and continued there.
     ///
     /// # Errors
     /// [`CliError::Write`].
@@ -60,7 +60,7 @@ impl Output {
         written.map_err(|source| self.unwritable(source))
     }
 
-    /// Hands everything on, so that an interruption loses none of it.
+    /// Flushes everything, so that an interruption loses nothing.
     ///
     /// # Errors
     /// [`CliError::Write`].
@@ -77,8 +77,8 @@ impl Output {
     }
 }
 
-/// Checks that the output file may be written: it is another one than the input and, unless the options say what to do with an
-/// old one, new or empty. Pipes and devices have nothing that could be lost.
+/// Checks that the output file may be written: it is not the input and, without options for an
+/// old file, it is new or empty. Pipes and devices have nothing to lose.
 ///
 /// # Errors
 /// [`CliError::SameFile`], [`CliError::OutputExists`].
@@ -98,7 +98,7 @@ pub(crate) fn check_free(files: &DetectFiles) -> Result<()> {
     Ok(())
 }
 
-/// Whether a path stands for standard input or output.
+/// Whether a path means standard input or output.
 pub(crate) fn is_stdio(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
@@ -113,7 +113,7 @@ pub(crate) fn write_stdout(text: &[u8]) -> Result<()> {
     written.map_err(|source| CliError::Write { place: "standard output".to_owned(), source })
 }
 
-/// Writes a whole file, replacing what was there.
+/// Writes a whole file, and replaces an existing one.
 ///
 /// # Errors
 /// [`CliError::Write`].
@@ -121,7 +121,7 @@ pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<()> {
     fs::write(path, bytes).map_err(|source| CliError::Write { place: path.display().to_string(), source })
 }
 
-/// Writes a file whole or not at all, its folder too.
+/// Writes a file completely or not at all; creates its folder.
 ///
 /// # Errors
 /// [`CliError::Write`].
@@ -138,7 +138,7 @@ pub(crate) fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
     write().map_err(|source| CliError::Write { place: path.display().to_string(), source })
 }
 
-/// Checks that a file can be written, before minutes go into what it is to hold. Leaves it as it is, or away.
+/// Checks that a file can be written, before its contents are computed. Leaves an existing file unchanged, and removes a new one.
 ///
 /// # Errors
 /// [`CliError::Write`].
@@ -147,13 +147,13 @@ pub(crate) fn check_writable(path: &Path) -> Result<()> {
     let opened = File::options().append(true).create(true).open(path);
     opened.map_err(|source| CliError::Write { place: path.display().to_string(), source })?;
     if is_new {
-        // If that fails, so be it: the file is about to be written.
+        // A failure does not matter, because the file will be written.
         _ = fs::remove_file(path);
     }
     Ok(())
 }
 
-/// Checks that a file to write is not the one to read, under whatever name or descriptor: a link, `/dev/stdin`, `< file`.
+/// Checks that the output is not the input under another name or descriptor: a link, `/dev/stdin`, `< file`.
 #[cfg(unix)]
 fn check_other(input: Option<&Path>, output: &fs::Metadata, path: &Path) -> Result<()> {
     use std::os::unix::fs::MetadataExt;
@@ -170,7 +170,7 @@ fn check_other(input: Option<&Path>, output: &fs::Metadata, path: &Path) -> Resu
     }
 }
 
-/// Checks that standard output does not go to the end of the file to read, which would never end.
+/// Checks that standard output does not append to the input file, which would never end.
 #[cfg(unix)]
 fn check_appended(files: &DetectFiles) -> Result<()> {
     match metadata_of(&io::stdout()) {

@@ -1,4 +1,4 @@
-//! A verdict for people: bars on a terminal, a plain table elsewhere.
+//! A readable verdict: bars on a terminal, a plain table otherwise.
 
 use crate::terminal::Terminal;
 use grice_core::{Manifest, Maxim, PerMaxim, Verdict};
@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 const BAR_CELLS: usize = 32;
 
-/// The whole text, line ends included.
+/// The whole text, with line ends.
 pub(crate) fn show_verdict(
     verdict: &Verdict,
     thresholds: &PerMaxim<f32>,
@@ -30,12 +30,12 @@ fn violated(verdict: &Verdict) -> impl Iterator<Item = Maxim> {
     verdict.violations.iter().filter(|(_, violated)| **violated).map(|(maxim, _)| maxim)
 }
 
-/// What is wrong with a response that violates a maxim.
+/// The meaning of a violation of a maxim.
 fn reason(maxim: Maxim) -> &'static str {
     match maxim {
         Maxim::Quantity => "says more or less than was asked for",
-        Maxim::Quality => "says what the evidence or the dialogue does not bear out",
-        Maxim::Relation => "strays from the subject",
+        Maxim::Quality => "is not supported by the evidence or the dialogue",
+        Maxim::Relation => "is off topic",
         Maxim::Manner => "is unclear, long-winded or out of order",
     }
 }
@@ -80,7 +80,7 @@ fn show_bars(verdict: &Verdict, thresholds: &PerMaxim<f32>, manifest: &Manifest,
     }
     if verdict.truncated {
         let note = format!(
-            "note: longer than the {} tokens that the model reads; the oldest part of the context was left out first",
+            "note: longer than the {} tokens that the model reads; the oldest part of the context was cut first",
             manifest.max_tokens
         );
         _ = writeln!(text, "\n  {}", terminal.paint(terminal.note(), &note));
@@ -92,11 +92,11 @@ fn show_bars(verdict: &Verdict, thresholds: &PerMaxim<f32>, manifest: &Manifest,
     text
 }
 
-/// Why a verdict says little, if so.
+/// Why a verdict means little, if it does.
 pub(crate) fn unknown_warning(verdict: &Verdict) -> Option<String> {
     let told = || {
         let part = unknown_part(verdict);
-        format!("the model's tokenizer does not know {part} (another script?), so the verdict says little")
+        format!("the model's tokenizer does not know {part} (another script?), so the verdict means little")
     };
     verdict.is_mostly_unknown().then(told)
 }
@@ -105,14 +105,14 @@ fn unknown_part(verdict: &Verdict) -> String {
     format!("{:.1} % of the response", verdict.unknown_share * 100.0)
 }
 
-/// Full cells up to the probability, a mark where the threshold lies, faint cells for the rest.
+/// Full cells up to the probability, a mark at the threshold, and faint cells for the rest.
 fn show_bar(probability: f32, threshold: f32, violated: bool, terminal: Terminal) -> String {
     let (full, empty, mark) = if terminal.unicode { ("━", "─", "┃") } else { ("#", ".", "|") };
     let cells = |share: f32| (share.clamp(0.0, 1.0) * BAR_CELLS as f32).round() as usize;
     let filled = cells(probability);
     let limit = cells(threshold).min(BAR_CELLS - 1);
     let colour = if violated { terminal.bad() } else { terminal.good() };
-    // Runs of one kind are painted together: a style a cell would triple the text.
+    // Paint runs of the same kind together: one style per cell would triple the text.
     let run = |from: usize, to: usize| {
         let until = filled.clamp(from, to);
         let mut part = String::new();

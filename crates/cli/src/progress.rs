@@ -4,7 +4,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// Shows how far a file is read; silent where nobody watches.
+/// Shows the progress of reading a file; silent without a terminal.
 pub(crate) struct Progress {
     bar: ProgressBar,
     rows: usize,
@@ -12,7 +12,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// For an input of this many bytes, if that is known.
+    /// For an input with this number of bytes, if known.
     pub(crate) fn new(bytes: Option<u64>, quiet: bool) -> Progress {
         let bar = if quiet || !std::io::stderr().is_terminal() {
             ProgressBar::hidden()
@@ -23,7 +23,7 @@ impl Progress {
             Some(_) => "{bar:32.cyan/dim} {percent:>3}%  {msg}  {eta} left",
             None => "{spinner} {msg}  {elapsed}",
         };
-        // The templates are constants; a wrong one would only cost the looks.
+        // The templates are constants; a wrong one would only change the appearance.
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style.progress_chars("━━─"));
         }
@@ -43,7 +43,7 @@ impl Progress {
 
     /// Prints a line above the bar.
     pub(crate) fn report(&self, line: &str) {
-        // A report that cannot be shown is no reason to stop the work.
+        // Continue even if the report cannot be shown.
         self.bar.suspend(|| _ = writeln!(std::io::stderr(), "{line}"));
     }
 }
@@ -54,18 +54,18 @@ impl Drop for Progress {
     }
 }
 
-/// Says what is being done, on standard error and only on a terminal.
+/// Shows the current action, on standard error and only on a terminal.
 pub(crate) struct Spinner(ProgressBar);
 
 impl Spinner {
-    /// Silent where nobody watches.
+    /// Silent without a terminal.
     pub(crate) fn new(quiet: bool) -> Spinner {
         let bar = if quiet || !std::io::stderr().is_terminal() {
             ProgressBar::hidden()
         } else {
             ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
         };
-        // The template is a constant; a wrong one would only cost the looks.
+        // The template is a constant; a wrong one would only change the appearance.
         if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}  {elapsed}") {
             bar.set_style(style);
         }
@@ -75,7 +75,7 @@ impl Spinner {
         Spinner(bar)
     }
 
-    /// Shows what is being done now.
+    /// Shows a new action.
     pub(crate) fn say(&self, what: &str) {
         self.0.set_message(what.to_owned());
     }

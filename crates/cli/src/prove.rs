@@ -1,4 +1,4 @@
-//! `inspect --prove`: that fused programs equal their graphs at every length, written into a bundle's manifest.
+//! `inspect --prove`: proves that fused programs equal their graphs at every length, and stores the proof in a bundle's manifest.
 
 use crate::args::Common;
 use crate::error::{CliError, Result};
@@ -9,14 +9,14 @@ use serde_json::{Map, Value, json};
 
 const LABELS: usize = 4;
 
-/// Compares every model of the bundle that `--model` names, and writes the proofs into its manifest.
+/// Compares every model of the bundle in `--model`, and writes the proofs to its manifest.
 ///
 /// # Errors
-/// [`CliError::ProofPlace`] for what is no folder; what the bundle is at fault of; [`CliError::Write`].
+/// [`CliError::ProofPlace`] if it is not a folder; errors of the bundle; [`CliError::Write`].
 pub(crate) fn prove(common: &Common) -> Result<()> {
     let folder = common.model.as_deref().filter(|path| path.is_dir()).ok_or_else(|| {
         let place =
-            common.model.as_ref().map_or_else(|| "the model compiled in".to_owned(), |path| path.display().to_string());
+            common.model.as_ref().map_or_else(|| "the built-in model".to_owned(), |path| path.display().to_string());
         CliError::ProofPlace(place)
     })?;
     let bundle = open_bundle(common)?;
@@ -25,7 +25,7 @@ pub(crate) fn prove(common: &Common) -> Result<()> {
     for (&precision, path) in &bundle.manifest().models {
         let proof = match quietly(|| bundle.import(precision, &lengths))? {
             Ok(network) => network.proof(bundle.model_digest(precision)?),
-            // A bundle may be handed on with fewer files than its manifest names.
+            // A bundle may lack files of its manifest.
             Err(Error::BundleFile { .. }) => bundle.manifest().fused.get(path).cloned(),
             Err(error) => return Err(error.into()),
         };

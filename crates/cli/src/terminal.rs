@@ -1,26 +1,26 @@
-//! What the screen can show.
+//! The abilities of the terminal.
 
 use crate::args::Color;
 use anstyle::{AnsiColor, Style};
 use std::io::IsTerminal;
 
-/// What may be used where text goes to people.
+/// The features that text output may use.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terminal {
-    /// Whether it is laid out for a person: a terminal, or colours were asked for.
+    /// Whether to format for people: on a terminal, or with forced colours.
     pub(crate) pretty: bool,
-    /// Whether characters beyond ASCII are understood.
+    /// Whether it can show characters beyond ASCII.
     pub(crate) unicode: bool,
     colour: bool,
 }
 
 impl Terminal {
-    /// Of standard output.
+    /// For standard output.
     pub(crate) fn of_stdout(color: Color) -> Terminal {
         Terminal::of(std::io::stdout().is_terminal(), color)
     }
 
-    /// Of standard error.
+    /// For standard error.
     pub(crate) fn of_stderr(color: Color) -> Terminal {
         Terminal::of(std::io::stderr().is_terminal(), color)
     }
@@ -37,27 +37,27 @@ impl Terminal {
         Terminal { pretty: is_terminal || colour, unicode: speaks_unicode(), colour }
     }
 
-    /// The text in a style, or as it is where there are no colours.
+    /// The text in a style; unchanged without colours.
     pub(crate) fn paint(self, style: Style, text: &str) -> String {
         if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
-    /// For what is violated or wrong.
+    /// For violations and errors.
     pub(crate) fn bad(self) -> Style {
         AnsiColor::Red.on_default().bold()
     }
 
-    /// For what is in order.
+    /// For good results.
     pub(crate) fn good(self) -> Style {
         AnsiColor::Green.on_default().bold()
     }
 
-    /// For what is noted.
+    /// For notes.
     pub(crate) fn note(self) -> Style {
         AnsiColor::Yellow.on_default()
     }
 
-    /// For what matters less.
+    /// For less important text.
     pub(crate) fn faint(self) -> Style {
         Style::new().dimmed()
     }
@@ -68,7 +68,7 @@ impl Terminal {
     }
 }
 
-/// As POSIX orders them, the first that is set decides. Windows consoles take UTF-8 whatever the variables say.
+/// The first variable that is set decides, in POSIX order. Windows consoles always take UTF-8.
 fn speaks_unicode() -> bool {
     let set = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(std::env::var_os).find(|value| !value.is_empty());
     match set {

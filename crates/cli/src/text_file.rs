@@ -17,7 +17,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
     }
     let text = String::from_utf8(without_bom(&bytes).to_vec()).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
-        let source = io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 from byte {at} on"));
+        let source = io::Error::new(io::ErrorKind::InvalidData, format!("it is not UTF-8 from byte {at}"));
         CliError::Read { place: place(), source }
     })?;
     Ok(text)

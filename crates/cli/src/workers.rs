@@ -1,10 +1,10 @@
-//! What a model is run by, as reports name it: threads of the processor, or a GPU.
+//! What runs a model, for reports: threads of the processor, or a GPU.
 
 use crate::profile::counted;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Threads or a GPU: the other is `None`, since a GPU asks for no threads.
+/// Threads or a GPU; the other is `None`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Workers {
     pub(crate) threads: Option<usize>,
@@ -13,12 +13,12 @@ pub(crate) struct Workers {
 }
 
 impl Workers {
-    /// Of an engine that was given so many threads and runs on this adapter, if on any.
+    /// For an engine with this number of threads on this adapter, if any.
     pub(crate) fn new(threads: usize, adapter: Option<&str>) -> Workers {
         Workers { threads: adapter.is_none().then_some(threads), adapter: adapter.map(str::to_owned) }
     }
 
-    /// After the name of the kernels: `with 2 threads`, `on GeForce`.
+    /// The text after the name of the kernels: `with 2 threads`, `on GeForce`.
     pub(crate) fn phrase(&self) -> String {
         let preposition = if self.adapter.is_some() { "on" } else { "with" };
         format!("{preposition} {self}")

@@ -77,7 +77,7 @@ fn a_compiled_engine_gives_the_same_verdicts() {
     assert!(report["load_ms"].as_f64().unwrap() > 0.0, "{report}");
     assert_eq!(bundle.compiled().as_deref(), Some(path));
     let with = bundle.detect("gpu").expect(0);
-    assert_eq!((with.out, with.err.contains("left aside")), (without.out.clone(), false));
+    assert_eq!((with.out, with.err.contains("is ignored")), (without.out.clone(), false));
     // No draft is left behind.
     let entries = std::fs::read_dir(Path::new(path).parent().unwrap()).unwrap();
     let names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -97,7 +97,7 @@ fn what_does_not_fit_is_left_aside() {
     let check = |bytes: &[u8], words: &str| {
         std::fs::write(&path, bytes).unwrap();
         let ran = bundle.detect("gpu").expect(0);
-        assert!(ran.err.contains("left aside") && ran.err.contains(words), "{words}: {}", ran.err);
+        assert!(ran.err.contains("is ignored") && ran.err.contains(words), "{words}: {}", ran.err);
         assert_eq!(ran.out, without, "{words}");
     };
     let altered = |at: usize| {

@@ -60,7 +60,7 @@ fn broken_rows_are_reported_and_the_rest_is_judged() {
         (b"{\"id\":4,\"response\":7}", "`response` must be text, found a number"),
         (b"{\"id\":5,\"response\":\"  \"}", "`response` is empty"),
         (b"{\"id\":6,\"response\":\"a\\u0000b\"}", "`response` holds a NUL"),
-        (b"{\"id\":7,\"response\":\"\xff\"}", "not UTF-8 from byte 20 of the line on"),
+        (b"{\"id\":7,\"response\":\"\xff\"}", "not UTF-8 from byte 20 of the line"),
         (b"{\"id\":8,\"response\":\"a\",\"context\":[1]}", "`context[0]` must be text or"),
         (big.as_bytes(), "`response` is 10000000 bytes long"),
         (longer.as_bytes(), "the line is 17825807 bytes long"),

@@ -13,7 +13,7 @@ fn the_first_example_works_without_any_file() {
     let ran = run(bare().args(args)).expect(0);
     let headline = ran.out.lines().next().unwrap();
     assert!(headline.starts_with("verdict: violates ") && headline.contains("quantity"), "{}", ran.out);
-    assert!(run(bare().arg("doctor")).expect(0).out.contains("a model is compiled in"));
+    assert!(run(bare().arg("doctor")).expect(0).out.contains("a model is built in"));
 }
 
 /// Far enough below what it reaches today (0.93) that only a broken model or runtime fails.

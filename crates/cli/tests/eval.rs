@@ -188,5 +188,5 @@ fn malformed_rows_are_reported_and_make_it_fail() {
 #[test]
 fn nothing_to_evaluate_is_an_error() {
     let ran = run_with_stdin(&mut grice(["eval", "-i", "-"]), b"").expect(1);
-    assert!(ran.err.contains("no labelled row"), "{}", ran.err);
+    assert!(ran.err.contains("no labelled rows"), "{}", ran.err);
 }

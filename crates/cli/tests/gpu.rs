@@ -125,7 +125,7 @@ fn what_cannot_be_had_is_refused() {
         assert!(ran.err.contains(words), "{}", ran.err);
     };
     check("gpu:99", 1, "no GPU can be used");
-    check("gpu:", 2, "no device");
+    check("gpu:", 2, "not a device");
     let unknown = run(bare().args(["detect", "--response", "a", "--device", "cuda"])).expect(2);
     assert!(unknown.err.contains("auto, cpu, gpu"), "{}", unknown.err);
 }

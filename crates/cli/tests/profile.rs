@@ -1,4 +1,4 @@
-//! `profile`, `bench` and `eval --compare` on the real binary: what they report, what they write, and what they refuse.
+//! `profile`, `bench` and `eval --compare` on the real binary: reports, files and errors.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -112,7 +112,7 @@ fn batches_are_asked_for_line_by_line() {
         assert!(times.as_f64().unwrap() > 0.0);
     }
     for (lines, message) in [
-        ("1x8\nmany\n", "standard input:2: `many` is no request; write 8x128 5"),
+        ("1x8\nmany\n", "standard input:2: `many` is not a request; write 8x128 5"),
         ("1x8 0\n", "standard input:1: "),
         ("2097152x1\n", "from 1 to 1048576 tokens"),
         ("1x100000\n", "standard input:1: a sequence of 100000 tokens is longer than the"),
@@ -243,7 +243,7 @@ fn bench_writes_the_optimum_into_the_configuration() {
     let written = "# ours\n[serve]\nreplicas = 2 # one each\nbatch-rows-max = 5\n";
     assert_eq!(fs::read_to_string(&file).unwrap(), written);
     let two = format!("{0},{0}", tiny_int8().display());
-    assert!(bench(&["--models", &two]).expect(2).err.contains("one batch size, and there are 2 models"));
+    assert!(bench(&["--models", &two]).expect(2).err.contains("one batch size, but there are 2 models"));
     fs::write(&file, "serve = 1\n").unwrap();
     assert!(bench(&[]).expect(1).err.contains("grice.toml: cannot be changed"));
     assert_eq!(fs::read_to_string(&file).unwrap(), "serve = 1\n");
@@ -319,7 +319,7 @@ fn models_that_cannot_be_run_are_refused() {
         (file("cut.onnx", &whole[..whole.len() / 2]), "cut.onnx: "),
         (
             file("notes.md", b"# notes that are long enough to be taken for a header, if one is not careful"),
-            "a bundle is a folder or a .tar of one",
+            "a bundle is a folder or its .tar file",
         ),
         (work.path().to_owned(), "grice.json"),
         (fixture("broken/unsupported_op.onnx"), "Frobnicate"),
@@ -344,7 +344,7 @@ fn precisions_that_are_not_there_are_refused() {
     check_refused(&tiny_bert(), &["profile", "ops", "--precision", "fp8"], 2, "choose fp32, fp16 or int8");
 }
 
-/// Beyond the rows of the position table it is the engine that speaks.
+/// Beyond the rows of the position table, the engine reports the error.
 #[test]
 fn shapes_that_cannot_be_run_are_refused() {
     for bad in ["", "8", "0x8", "8x0", "1x-1", "8X128", "1x2x3", "1048577x1", "1x99999999999999999999"] {
@@ -362,7 +362,7 @@ fn shapes_that_cannot_be_run_are_refused() {
         check_refused(&tiny_bert(), &["profile", command, option], 2, "invalid value");
     }
     check_refused(&tiny_bert(), &["bench", "--batch-sizes", "1,0"], 2, "it must be a whole number, at least 1");
-    check_refused(&tiny_bert(), &["profile", "latency", "--device", "gpu0"], 2, "no device");
+    check_refused(&tiny_bert(), &["profile", "latency", "--device", "gpu0"], 2, "not a device");
     check_refused(&tiny_bert(), &["profile", "latency", "--stdin", "--json"], 2, "cannot be used with");
 }
 

@@ -1,4 +1,4 @@
-//! `grice compile --device cpu` on the real binary: what it writes answers as the ONNX file does, and is refused where it is not the bundle's.
+//! `grice compile --device cpu` on the real binary: its file gives the same answers as the ONNX file, and is refused in other bundles.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -101,7 +101,7 @@ fn a_device_must_be_named_and_a_bundle_must_be_a_folder() {
     assert!(told.contains("--device cpu"), "{told}");
     let told = run(bare().args(["compile", "--device", "cpu"])).expect(1).err;
     assert!(told.contains("folder"), "{told}");
-    // What has its name already stays.
+    // An existing file with its name stays.
     let bundle = Bundle::new();
     std::fs::write(bundle.program(), "a letter").unwrap();
     let told = bundle.grice(&["compile", "--device", "cpu"]).expect(1).err;

@@ -144,7 +144,7 @@ fn a_bundle_can_be_extended_in_place() {
     assert_eq!(manifest(&bundle)["models"], json!({ "fp32": "onnx/model.onnx", "fp16": "onnx/model_fp16.onnx" }));
     assert_eq!(fs::read_to_string(bundle.join("README.md")).unwrap(), "mine");
     let again = quantize(&bundle, &work, &args).expect(2);
-    assert!(again.err.contains("exists already"), "{}", again.err);
+    assert!(again.err.contains("already exists"), "{}", again.err);
     quantize(&bundle, &work, &[&args[..], &["--overwrite"]].concat()).expect(0);
     // The other precision is kept, and so is what was known of it.
     let args = ["--mode", "dynamic", "--data", "rows.jsonl", "--floor", "0.5", "--output", "bundle"];
@@ -179,7 +179,7 @@ fn below_the_floor_nothing_is_written_unless_forced() {
     let bundle = fragile(&work);
     let args = ["--mode", "dynamic", "--data", "rows.jsonl", "--floor", "1", "--output", "out"];
     let ran = quantize(&bundle, &work, &args).expect(1);
-    for word in ["the floor is 1", "nothing was written", "hurt most", "layer.", "--force"] {
+    for word in ["below the floor of 1", "nothing was written", "worst layers", "layer.", "--force"] {
         assert!(ran.err.contains(word), "`{word}` is not in {}", ran.err);
     }
     assert!(ran.out.contains("is below the floor"), "{}", ran.out);
@@ -194,10 +194,10 @@ fn below_the_floor_nothing_is_written_unless_forced() {
 }
 
 #[test]
-fn an_unjudged_model_says_so() {
+fn an_unmeasured_model_says_so() {
     let work = work();
     let ran = quantize(&tiny_bert(), &work, &["--mode", "fp16", "--force", "--output", "out"]).expect(0);
-    assert!(ran.out.contains("not judged"), "{}", ran.out);
+    assert!(ran.out.contains("not measured"), "{}", ran.out);
     let quality = manifest(&work.path().join("out"))["quality"]["fp16"].clone();
     assert_eq!(quality, json!({ "mode": "fp16", "judged_by": null }));
 }
@@ -213,7 +213,7 @@ fn an_onnx_file_is_quantized_with_token_ids() {
     assert!(ran.out.contains("logits[3]"), "{}", ran.out);
     assert!(work.path().join("small.onnx").is_file());
     let again = quantize(&model, &work, &args).expect(2);
-    assert!(again.err.contains("small.onnx: exists already"), "{}", again.err);
+    assert!(again.err.contains("small.onnx: already exists"), "{}", again.err);
     let small = work.path().join("small.onnx");
     let ran = quantize(&small, &work, &["--mode", "fp16", "--data", "ids.jsonl", "--output", "x.onnx"]).expect(1);
     assert!(ran.err.contains("small.onnx") && ran.err.contains("quantized already"), "{}", ran.err);
@@ -237,7 +237,7 @@ fn rows_that_cannot_be_used_are_named() {
         }
         assert!(!work.path().join("out").exists());
     };
-    check(&tiny_bert(), "", &["bad.jsonl: holds no row"]);
+    check(&tiny_bert(), "", &["bad.jsonl: has no rows"]);
     check(&tiny_bert(), "{\"response\":\"a\"}\n{\"respons\":\"b\"}\n", &["bad.jsonl:2: no field `response`"]);
     check(&tiny_bert(), "{\"response\":\"a\"}\n\nnope\n", &["bad.jsonl:3: not JSON"]);
     check(&tiny_bert(), "{\"input_ids\":[]}\n", &["bad.jsonl:1: `input_ids`", "0 of them"]);
@@ -259,7 +259,7 @@ fn wrong_usage_is_told_before_anything_runs() {
     check_refused(&bert, &with(&["--mode", "int4", "--output", "out"]), 2, &["int4"]);
     check_refused(&bert, &with(&["--mode", "dynamic", "--output", "out", "--floor", "1.5"]), 2, &["from 0 to 1"]);
     check_refused(&bert, &with(&["--mode", "dynamic", "--output", "rows.jsonl"]), 2, &["must be a folder"]);
-    check_refused(&bert, &with(&["--mode", "dynamic", "--output", "."]), 2, &["exists already"]);
+    check_refused(&bert, &with(&["--mode", "dynamic", "--output", "."]), 2, &["already exists"]);
     check_refused(&onnx, &with(&["--mode", "dynamic", "--output", "."]), 2, &["must be a file"]);
     check_refused(
         &bert.join("none.onnx"),

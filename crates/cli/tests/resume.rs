@@ -104,15 +104,15 @@ fn check_refused(old: &[u8], more: &[&str], cause: &str) {
 #[test]
 fn another_file_is_refused_and_stays_as_it_is() {
     let output = &whole().output;
-    check_refused(b"precious notes", &[], "its line 1 is not the beginning");
+    check_refused(b"precious notes", &[], "its line 1 does not begin with the fields of its row");
     check_refused(b"precious\nnotes\n", &[], "its line 1 is damaged");
-    check_refused(b"{\"id\":0}\n", &[], "its line 1 holds something else than its row, line 1 of the input");
+    check_refused(b"{\"id\":0}\n", &[], "its line 1 differs from its row, line 1 of the input");
     check_refused(b"\xff\n", &[], "its line 1 is not text");
-    check_refused(&vec![0; 300], &[], "its line 1 is not the beginning");
+    check_refused(&vec![0; 300], &[], "its line 1 does not begin with the fields of its row");
     check_refused(&[output.as_slice(), b"{}\n"].concat(), &[], "more lines than the input has rows (22)");
-    check_refused(output, &["--shard", "1/2"], "its line 2 holds something else");
+    check_refused(output, &["--shard", "1/2"], "its line 2 differs from its row");
     let second = output.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-    check_refused(&output[second..], &[], "its line 1 holds something else");
+    check_refused(&output[second..], &[], "its line 1 differs from its row");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Rows in every form that people have, and bad ones among them.
+//! Rows in all input formats, with bad ones among them.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -150,7 +150,7 @@ fn utf16_is_named_with_the_remedy_in_every_text_file() {
 #[test]
 fn labels_are_not_looked_for_in_csv() {
     let (_folder, path) = written("a.csv", "response,labels\nYes.,x\n");
-    assert!(run(grice(["eval", "-i"]).arg(&path)).expect(2).err.contains("CSV has no place for"));
+    assert!(run(grice(["eval", "-i"]).arg(&path)).expect(2).err.contains("CSV cannot hold"));
 }
 
 #[cfg(unix)]
@@ -293,9 +293,9 @@ fn text_that_the_tokenizer_does_not_know_is_said_to_be() {
     let ran = detect(&path, &[]).expect(0);
     assert_eq!(ran.rows()[2]["unknown_share"], 1.0);
     let warned: Vec<&str> =
-        ran.err.lines().filter(|line| line.contains("tokenizer") || line.contains("rows in all")).collect();
+        ran.err.lines().filter(|line| line.contains("tokenizer") || line.contains("rows in total")).collect();
     assert!(
-        warned.len() == 2 && warned[0].contains("a.jsonl:2: ") && warned[1].contains("of 2 rows in all"),
+        warned.len() == 2 && warned[0].contains("a.jsonl:2: ") && warned[1].contains("to 2 rows in total"),
         "{}",
         ran.err
     );

@@ -198,10 +198,10 @@ fn idle_connections_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn sighup_reads_the_models_anew() {
+fn sighup_reloads_the_models() {
     let serving = Serving::start(&mut serve(&[]));
     serving.signal("HUP");
-    serving.wait_for("the new models are in place");
+    serving.wait_for("the new models are in use");
     assert!(ask(&mut connect(serving.address), "a", "").unwrap().starts_with("HTTP/1.1 200"));
 }
 
@@ -325,9 +325,9 @@ fn options_that_make_no_sense_are_refused() {
         assert!(ran.err.contains(words), "{}", ran.err);
     };
     let bundle = format!("a={}", tiny_bert().display());
-    check(&mut serve(&["--device", "tpu"]), 2, "no device");
+    check(&mut serve(&["--device", "tpu"]), 2, "not a device");
     check(&mut serve(&["--device", "gpu:99"]), 1, "no GPU can be used");
-    check(&mut serve(&["--device", "cpu,cpu", "--replicas", "3"]), 2, "do not fit");
+    check(&mut serve(&["--device", "cpu,cpu", "--replicas", "3"]), 2, "contradict each other");
     check(&mut serve(&["--bundle", &bundle]), 2, "not both");
     check(&mut serve(&["--log", "a=b=c"]), 2, "--log");
     check(&mut serve(&["--config", "/no/such/file.toml"]), 2, "/no/such/file.toml");

@@ -1,4 +1,4 @@
-//! The library's small face: turns in, verdicts out, for somebody who waits.
+//! The simple interface of the library: turns in, verdicts out. Calls block until the verdict is there.
 
 use crate::isolate::run_each;
 use crate::runtime::{Next, Runtime, retry_after};
@@ -10,23 +10,43 @@ use grice_model::{Engine, EngineError, EngineInfo, Manifest, PerMaxim};
 use std::path::Path;
 use std::sync::Arc;
 
-/// No request waits here, so the schedule's clock stands still.
+/// Requests do not wait here, so the schedule needs no real clock.
 const NOW: Time = Time::START;
 
 /// A loaded model that judges turns.
+///
+/// ```
+/// use grice_core::{Bundle, Detector, ErrorKind, Options, Turn};
+///
+/// # fn main() -> grice_core::Result<()> {
+/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/fixtures/tiny-bert");
+/// let mut detector = Detector::load(&Bundle::open(folder)?, &Options::default())?;
+///
+/// let question = "What did you think of the film?";
+/// let verdict = detector.detect(&Turn::new(question, "I liked the music most."))?;
+/// assert!((0.0..=1.0).contains(&verdict.probabilities.quantity));
+/// assert_eq!(verdict.violations.quantity, verdict.probabilities.quantity > detector.thresholds().quantity);
+///
+/// // In a batch, a turn that cannot be judged does not affect the others.
+/// let verdicts = detector.detect_batch(&[Turn::new(question, "Yes."), Turn::new(question, "")])?;
+/// assert!(verdicts[0].is_ok());
+/// assert_eq!(verdicts[1].as_ref().map_err(|error| error.kind()), Err(ErrorKind::BadInput));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Detector {
     task: Detect,
-    /// What another engine is made of, should this one panic.
+    /// Makes a new engine if this one panics.
     plan: Plan,
     engine: AnyEngine,
     threads: usize,
-    /// A request's owner is its place among those that came with it.
+    /// The owner of a request is its index in the call.
     runtime: Runtime<usize>,
     warnings: Vec<String>,
 }
 
 impl Detector {
-    /// Loads a bundle: tokenizer, graph and plan, checked to fit each other.
+    /// Loads a bundle: tokenizer, graph and plan. Checks that they fit together.
     ///
     /// # Errors
     /// As [`Model::load`].
@@ -42,18 +62,18 @@ impl Detector {
     /// The verdict on one turn.
     ///
     /// # Errors
-    /// Of [`crate::ErrorKind::BadInput`] for a turn that cannot be judged; other kinds for a model that fails.
+    /// [`crate::ErrorKind::BadInput`] if the turn cannot be judged; other kinds if the model fails.
     pub fn detect(&mut self, turn: &Turn) -> Result<Verdict> {
         let Prepared { ids, notes } = self.task.prepare(turn)?;
         let row = self.run([ids], Caching::Bypass)?.pop().ok_or(EngineError::Panicked)?;
         self.task.read(&notes, &row?)
     }
 
-    /// A verdict for each turn, in their order. Those of like length run together, and identical ones once. A turn that cannot be judged, or
-    /// on which the model fails, gets its own error and disturbs no other.
+    /// A verdict for each turn, in order. Turns of similar length run as one batch, and identical turns run once. A turn that cannot be judged, or
+    /// on which the model fails, gets its own error and does not affect the others.
     ///
     /// # Errors
-    /// Only of a device that went away.
+    /// Only if the device was lost.
     pub fn detect_batch(&mut self, turns: &[Turn]) -> Result<Vec<Result<Verdict>>> {
         let prepared: Vec<Result<Prepared<_>>> = turns.iter().map(|turn| self.task.prepare(turn)).collect();
         let sequences: Vec<Arc<[u32]>> = prepared.iter().flatten().map(|prepared| Arc::clone(&prepared.ids)).collect();
@@ -66,7 +86,7 @@ impl Detector {
         Ok(verdicts.collect())
     }
 
-    /// The logits of each sequence, in their order.
+    /// The logits of each sequence, in order.
     fn run(
         &mut self,
         sequences: impl IntoIterator<Item = Arc<[u32]>>,
@@ -84,7 +104,7 @@ impl Detector {
             match self.runtime.poll(NOW) {
                 Next::Answer(place, answer) => rows[place] = Some(answer.outcome.map_err(error_of)),
                 Next::Run(run) => self.run_batch(&run).inspect_err(|_| {
-                    // A lost engine answers none of the others that wait.
+                    // After a lost engine, the waiting requests get no answer.
                     self.runtime = new_runtime(&self.plan);
                 })?,
                 Next::WaitUntil(_) | Next::Idle => break,
@@ -93,7 +113,7 @@ impl Detector {
         Ok(rows.into_iter().map(|row| row.unwrap_or_else(|| Err(EngineError::Panicked.into()))).collect())
     }
 
-    /// Runs the engine; one that is not fit for use any more is replaced, and its sequences are tried once more, each alone.
+    /// Runs the engine. A broken engine is replaced, and its sequences are retried once, each alone.
     fn run_batch(&mut self, run: &Run) -> Result<()> {
         let outcome = run_each(&mut self.engine, &run.batch);
         let retry = match &outcome {
@@ -108,7 +128,7 @@ impl Detector {
         Ok(())
     }
 
-    /// Token ids of a turn, as the model reads it.
+    /// The token ids of a turn.
     ///
     /// # Errors
     /// As [`Detector::detect`].
@@ -121,17 +141,17 @@ impl Detector {
         self.task.manifest()
     }
 
-    /// The thresholds in force.
+    /// The thresholds in use.
     pub fn thresholds(&self) -> &PerMaxim<f32> {
         self.task.thresholds()
     }
 
-    /// What runs the model.
+    /// Describes the engine that runs the model.
     pub fn engine_info(&self) -> EngineInfo {
         self.engine.info()
     }
 
-    /// What it ran, and what it had not to run.
+    /// Counts what ran, and what did not need to run.
     pub fn counters(&self) -> Counters {
         self.runtime.schedule().counters()
     }
@@ -141,17 +161,17 @@ impl Detector {
         self.plan.compiled()
     }
 
-    /// The name of the GPU that runs it, if one does.
+    /// The name of the GPU, if the model runs on one.
     pub fn adapter(&self) -> Option<&str> {
         self.engine.adapter()
     }
 
-    /// As [`Plan::warnings`], of the time of loading.
+    /// The [`Plan::warnings`] at load.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
-    /// Why it runs on the processor where a GPU would have been welcome.
+    /// Why [`Device::Auto`](crate::Device::Auto) selected the processor.
     pub fn fallback_reason(&self) -> Option<&str> {
         self.plan.fallback_reason()
     }
@@ -164,16 +184,16 @@ fn new_runtime(plan: &Plan) -> Runtime<usize> {
         queue_tokens_max: usize::MAX,
         requests_max: usize::MAX,
         batch_tokens_max: Config::batch_tokens_for(plan.device()),
-        // What was judged is not kept from call to call: the last bits of an answer may depend on what ran beside it, and a file that is
-        // resumed comes out with the same bytes.
+        // Nothing is cached between calls: the last bits of an answer can depend on the other sequences of its batch, and a resumed file must
+        // have the same bytes.
         cache_bytes_max: 0,
         ..Config::default()
     };
-    // Nothing leaves this detector: its keys need no name for the model.
+    // The cache is private, so its keys need no model name.
     Runtime::new(config, "", plan.precision())
 }
 
-/// The error of a sequence without logits; of one that identical turns share, each gets its own.
+/// The error of a sequence without logits. If identical turns share it, each gets its own copy.
 fn error_of(rejection: Rejection) -> Error {
     let error = match rejection {
         Rejection::Failed(error) => error,

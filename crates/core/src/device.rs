@@ -1,17 +1,25 @@
-//! Where a model is to run.
+//! The device that a model runs on.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// What may be asked for: `auto`, `cpu`, `gpu` or `gpu:N`.
+/// The device to run on: `auto`, `cpu`, `gpu` or `gpu:N`.
+///
+/// ```
+/// use grice_core::Device;
+///
+/// assert_eq!("gpu:1".parse(), Ok(Device::Gpu(Some(1))));
+/// assert_eq!(Device::default().to_string(), "cpu");
+/// assert!("tpu".parse::<Device>().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Device {
-    /// A GPU if there is one that is no software and computes the model rightly, else the processor.
+    /// A hardware GPU that computes the model correctly, otherwise the processor.
     Auto,
     /// The processor.
     #[default]
     Cpu,
-    /// The best adapter, or the one of this number in the list that `grice doctor` shows; an error if it cannot be used.
+    /// The best adapter, or the adapter with this number in the list of `grice doctor`; an error if it cannot be used.
     Gpu(Option<usize>),
 }
 
@@ -24,7 +32,7 @@ impl FromStr for Device {
             "gpu" => Ok(Device::Gpu(None)),
             _ => match text.strip_prefix("gpu:").map(str::parse) {
                 Some(Ok(index)) => Ok(Device::Gpu(Some(index))),
-                _ => Err(format!("`{text}` is no device; write auto, cpu, gpu, or gpu:0 for the first adapter")),
+                _ => Err(format!("`{text}` is not a device; write auto, cpu, gpu, or gpu:0 for the first adapter")),
             },
         }
     }

@@ -1,4 +1,4 @@
-//! What is judged: one turn of a dialogue.
+//! One turn of a dialogue: the unit that is judged.
 
 use crate::text::is_blank;
 use crate::{Error, Result};
@@ -7,18 +7,32 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The longest text that a field may hold, in bytes: a thousand times a chat message, far more than any model reads.
+/// The longest text of a field, in bytes: a thousand times a chat message, far more than any model reads.
 pub const TEXT_BYTES_MAX: usize = 1 << 20;
 
-/// A response, what was said before it, and what it may rest on.
+/// A response to judge, with its context and optional evidence.
+///
+/// ```
+/// use grice_core::{Context, Error, Turn};
+///
+/// let turn = Turn { evidence: Some("The bridge opened in 1937.".to_owned()), ..Turn::new("When was it built?", "In 1937.") };
+/// assert!(turn.check().is_ok());
+/// assert!(matches!(Turn::new("Hello", " ").check(), Err(Error::EmptyField { field: "response" })));
+///
+/// // From JSON, the context may be one text, or a list of earlier turns.
+/// let json = r#"{"context": ["Hi!", {"speaker": "Ann", "text": "How are you?"}], "response": "Fine."}"#;
+/// let turn: Turn = serde_json::from_str(json)?;
+/// assert!(matches!(turn.context, Context::Utterances(earlier) if earlier.len() == 2));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
-    /// What was said before, oldest first.
+    /// The conversation before the response, oldest first.
     #[serde(default, deserialize_with = "null_as_default")]
     #[cfg_attr(feature = "typescript", ts(as = "Option<Context>", optional = nullable))]
     pub context: Context,
-    /// Knowledge that the response may draw on.
+    /// Facts that the response may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "typescript", ts(optional = nullable))]
     pub evidence: Option<String>,
@@ -26,14 +40,14 @@ pub struct Turn {
     pub response: String,
 }
 
-/// What was said before the response.
+/// The conversation before the response.
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Context {
-    /// As one text, speakers marked in whatever way.
+    /// One text, with any marks for the speakers.
     Text(String),
-    /// Turn by turn; the bundle's manifest says how they are joined.
+    /// Turn by turn; the bundle's manifest says how to join them.
     Utterances(Vec<Utterance>),
 }
 
@@ -48,13 +62,13 @@ impl Default for Context {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Utterance {
-    /// Only the text; speakers alternate, the last one before the response being the partner.
+    /// Only the text; speakers alternate, and the last one before the response is the partner.
     Text(String),
-    /// Text and who said it.
+    /// Text and speaker.
     Spoken {
-        /// Who said it.
+        /// The speaker's name.
         speaker: String,
-        /// What was said.
+        /// The text.
         text: String,
     },
 }
@@ -65,7 +79,7 @@ impl Turn {
         Turn { context: Context::Text(context.into()), evidence: None, response: response.into() }
     }
 
-    /// Checks what no model can make sense of.
+    /// Refuses turns that no model can judge.
     ///
     /// # Errors
     /// [`Error::EmptyField`] for a response without a visible character; [`Error::LongField`] and [`Error::NulInField`] for any
@@ -119,7 +133,7 @@ fn null_as_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Context
     Ok(Option::<Context>::deserialize(deserializer)?.unwrap_or_default())
 }
 
-// By hand, because of an untagged enum serde says only that no variant fits, not what was expected where.
+// Written by hand: for an untagged enum, serde's error only says that no variant fits, not what was expected.
 
 impl<'de> Deserialize<'de> for Context {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Context, D::Error> {

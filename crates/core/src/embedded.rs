@@ -1,4 +1,4 @@
-//! `models/detector-mini`, compiled in: its compiled program rather than its ONNX file, which takes longer to open.
+//! The built-in model, `models/detector-mini`: its compiled program, which opens faster than its ONNX file.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

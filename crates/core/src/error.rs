@@ -10,7 +10,7 @@ pub enum ErrorKind {
     BadInput,
     /// The bundle cannot be used; change it.
     BadModel,
-    /// The GPU cannot be used or went away; another device may do, or another try.
+    /// The GPU cannot be used or was lost; try another device, or try again.
     Device,
     /// A fault in grice itself.
     Bug,
@@ -26,7 +26,7 @@ pub enum Error {
         /// Name of the field.
         field: &'static str,
     },
-    /// A field holds text of which the tokenizer makes nothing, though it can be seen.
+    /// A field holds visible text that gives no tokens.
     #[error("`{field}` holds nothing that the model's tokenizer reads; it must hold the text to judge")]
     NoTokens {
         /// Name of the field.
@@ -48,7 +48,7 @@ pub enum Error {
         /// Byte offset of the first NUL.
         at: usize,
     },
-    /// A threshold is no probability.
+    /// A threshold is not a probability.
     #[error("the threshold of `{0}` must be {expected}", expected = grice_model::THRESHOLD_EXPECTED)]
     Threshold(grice_model::Maxim),
     /// A file or folder of a bundle cannot be read.
@@ -59,7 +59,7 @@ pub enum Error {
         /// Why, and what was expected.
         cause: String,
     },
-    /// A file is not the one that the manifest was written for.
+    /// A file does not match its digest in the manifest.
     #[error("{path}: its digest is {found}, but grice.json says {expected}; the file is damaged or another one")]
     BundleDigest {
         /// The path as given, or the path inside an archive.
@@ -69,17 +69,17 @@ pub enum Error {
         /// The digest in the manifest.
         expected: String,
     },
-    /// The bundle has no file of the precision asked for.
+    /// The bundle has no file of the requested precision.
     #[error("the bundle `{bundle}` has no {asked} model; it has: {has}")]
     NoPrecision {
         /// Name of the bundle.
         bundle: String,
-        /// The precision asked for.
+        /// The requested precision.
         asked: grice_model::Precision,
-        /// The precisions it has.
+        /// The precisions in the bundle.
         has: String,
     },
-    /// The model has no compiled program, and this build reads no ONNX files.
+    /// The model has no compiled program, and this build cannot read ONNX files.
     #[error(
         "{path}: this build reads compiled programs only; compile the model with `grice compile --device cpu`, or use a build that reads ONNX"
     )]
@@ -104,11 +104,11 @@ pub enum Error {
     /// The engine refused or failed.
     #[error(transparent)]
     Engine(#[from] grice_model::EngineError),
-    /// A GPU was asked for and cannot be used.
+    /// A GPU is required but cannot be used.
     #[error("no GPU can be used: {0}")]
     Gpu(String),
-    /// The engine answered something that is not a number.
-    #[error("the model answered a logit that is not a finite number for `{0}`; its weights are broken")]
+    /// The engine returned a value that is not finite.
+    #[error("the model returned a logit for `{0}` that is not a finite number; its weights are broken")]
     NotFinite(grice_model::Maxim),
     /// A batch could not be packed.
     #[error("the batch cannot be packed: {0}")]

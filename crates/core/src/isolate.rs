@@ -1,24 +1,24 @@
-//! One bad sequence never costs another: a batch that fails is run again in halves, until only the sequences at fault have failed.
+//! A bad sequence does not affect others: a failed batch runs again in halves, until only the sequences at fault have failed.
 
 use crate::schedule::LogitsRow;
 use grice_model::{Batch, Engine, EngineError, Logits};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What came of each sequence of a batch, in their order.
+/// The outcome of each sequence of a batch, in order.
 pub type Rows = Vec<Result<LogitsRow, EngineError>>;
 
-/// Runs a batch by `run` and, if that fails, its halves, and so on down to single sequences.
+/// Runs a batch with `run`; if it fails, runs its halves, and so on down to single sequences.
 ///
 /// # Errors
-/// Of an engine that is gone: [`EngineError::DeviceLost`], [`EngineError::Panicked`], or [`EngineError::Plan`] of one that could not be
-/// built again. Nothing is tried after that.
+/// Errors of a broken engine, which stop everything: [`EngineError::DeviceLost`], [`EngineError::Panicked`], or [`EngineError::Plan`] if it
+/// could not be built again.
 pub async fn run_rows(
     batch: &Batch,
     mut run: impl AsyncFnMut(&Batch) -> Result<Logits, EngineError>,
 ) -> Result<Rows, EngineError> {
     let mut rows = Vec::with_capacity(batch.rows());
-    // What is still to be run, the next part last.
+    // The parts that must still run, the next one last.
     let mut parts = vec![batch.clone()];
     while let Some(part) = parts.pop() {
         match run(&part).await {
@@ -38,7 +38,7 @@ pub async fn run_rows(
     Ok(rows)
 }
 
-/// The same for an engine that can be waited for.
+/// The same for an engine that blocks.
 ///
 /// # Errors
 /// As [`run_rows`].
@@ -49,7 +49,7 @@ pub fn run_rows_blocking(
     pollster::block_on(run_rows(batch, async |part: &Batch| run(part)))
 }
 
-/// Runs an engine. A panic becomes [`EngineError::Panicked`]: what it says is of no help to a user.
+/// Runs an engine. A panic becomes [`EngineError::Panicked`]: its message would not help a user.
 ///
 /// # Errors
 /// As [`Engine::forward`].
@@ -57,19 +57,19 @@ pub fn run_guarded(engine: &mut (impl Engine + ?Sized), batch: &Batch) -> Result
     catch_unwind(AssertUnwindSafe(|| engine.forward(batch))).unwrap_or(Err(EngineError::Panicked))
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref().copied());
     text.unwrap_or("no reason given")
 }
 
-/// Length of the sequence that tells whether an engine still runs; every model reads so many.
+/// Length of the sequence that tests whether an engine still runs; every model accepts it.
 const PROBE_TOKENS: usize = 8;
 
-/// The logits of each sequence. One that fails alone, and twice, is at fault itself, as long as the engine can still run others.
+/// The logits of each sequence. A sequence that fails twice when it runs alone is at fault, if the engine can still run others.
 ///
 /// # Errors
-/// Of an engine that is not fit for use any more.
+/// Errors of a broken engine.
 pub fn run_each(engine: &mut (impl Engine + ?Sized), batch: &Batch) -> Result<Rows, EngineError> {
     let rows = run_rows_blocking(batch, |part| match run_guarded(engine, part) {
         Err(EngineError::Run(_)) if part.rows() == 1 => run_guarded(engine, part),
@@ -83,7 +83,7 @@ pub fn run_each(engine: &mut (impl Engine + ?Sized), batch: &Batch) -> Result<Ro
 }
 
 fn wrong_count() -> EngineError {
-    EngineError::Run("it did not answer one row for a sequence".to_owned())
+    EngineError::Run("it did not return one row for a sequence".to_owned())
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Answers each sequence with its first token, and fails of any batch with a sequence that begins with 9.
+    /// Returns the first token of each sequence, and fails for a batch with a sequence that begins with 9.
     fn run(part: &Batch, runs: &mut usize) -> Result<Logits, EngineError> {
         *runs += 1;
         let mut logits = Logits::zeros(part.rows(), 1);

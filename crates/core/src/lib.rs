@@ -4,7 +4,9 @@
 //! turn ─► text ─► tokens ─► engine ─► logits ─► verdict
 //! ```
 //!
-//! Owns no file format but the bundle, no clock and no thread; the command line, the server and the browser are thin faces of it.
+//! This crate owns the bundle format, but no clock and no thread. The command line, the server and the browser are thin layers on it.
+//!
+//! Start with [`Bundle`], [`Detector`] and [`Turn`]; [`Runtime`] is for callers that run batches themselves.
 
 mod bundle;
 mod detector;
@@ -26,6 +28,8 @@ pub mod session;
 pub mod task;
 pub mod text;
 mod verdict;
+#[cfg(not(target_arch = "wasm32"))]
+mod writer;
 
 pub use bundle::{Bundle, Bytes, file_digest};
 #[cfg(feature = "onnx")]
@@ -56,3 +60,5 @@ pub use planner::Planner;
 pub use readout::merge_thresholds;
 pub use runtime::{Next, Runtime, retry_after};
 pub use verdict::{Reading, Verdict};
+#[cfg(not(target_arch = "wasm32"))]
+pub use writer::{Memory, Writer};

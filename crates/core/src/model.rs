@@ -5,7 +5,7 @@ use crate::task::Detect;
 use crate::{AnyEngine, Bundle, Options, Plan, Planner, Result};
 use grice_model::Precision;
 
-/// A bundle read, checked and planned: a task, and what engines are made from.
+/// A bundle that was read, checked and planned: a task, and the plan for engines.
 pub struct Model {
     task: Detect,
     plan: Plan,
@@ -16,14 +16,14 @@ impl Model {
     /// ignored.
     ///
     /// # Errors
-    /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit; [`Error::Gpu`] if a GPU was asked for and
+    /// Errors of [`crate::ErrorKind::BadModel`] that name the file and the problem; [`Error::Gpu`] if a GPU is required but
     /// cannot be used.
     pub async fn open(bundle: &Bundle, options: &Options) -> Result<Model> {
         let plan = Planner::new(bundle, options).open_last(options).await?;
         Ok(Model { task: Detect::read(bundle, options, plan.bounds())?, plan })
     }
 
-    /// As [`Model::open`], waiting for it. In a browser only the processor can be waited for.
+    /// As [`Model::open`], blocking. In a browser only the processor can block.
     ///
     /// # Errors
     /// As [`Model::open`].
@@ -39,7 +39,7 @@ impl Model {
         self.plan.engine(threads)
     }
 
-    /// The network, made ready to run.
+    /// The network, ready to run.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -49,7 +49,7 @@ impl Model {
         &self.task
     }
 
-    /// The task and the plan, each for itself.
+    /// The task and the plan.
     pub fn into_parts(self) -> (Detect, Plan) {
         (self.task, self.plan)
     }
@@ -59,7 +59,7 @@ impl Model {
         self.plan.precision()
     }
 
-    /// One more than the highest token id that the model can read, if its graph tells.
+    /// One more than the highest token id that the model accepts, if the graph defines it.
     pub fn id_bound(&self) -> Option<usize> {
         self.plan.embedding_rows()
     }

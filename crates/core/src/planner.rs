@@ -1,10 +1,10 @@
-//! A bundle's model made ready for devices: out of its compiled engine where there is one for a device, out of its ONNX file otherwise.
+//! Plans a bundle's model for devices: from its compiled engine if there is one for the device, otherwise from its ONNX file.
 
 use crate::engine::{reuse_compiled, wait_for};
 use crate::{Bundle, Options, Plan, Result};
 use grice_model::{Network, Precision};
 
-/// Plans one precision of one bundle, and reads its ONNX file only if it has to, and once.
+/// Plans one precision of one bundle. Reads the ONNX file only if needed, and only once.
 pub struct Planner<'a> {
     bundle: &'a Bundle,
     precision: Precision,
@@ -18,15 +18,15 @@ impl<'a> Planner<'a> {
         Planner { bundle, precision, network: None }
     }
 
-    /// Of the file that is read.
+    /// The precision of the file.
     pub fn precision(&self) -> Precision {
         self.precision
     }
 
-    /// Plans it for [`Options::device`] without blocking while a GPU works, and keeps what it read for another device.
+    /// Plans it for [`Options::device`] without blocking while a GPU works, and keeps the network for another device.
     ///
     /// # Errors
-    /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit; [`Error::Gpu`] if a GPU was asked for and
+    /// Errors of [`crate::ErrorKind::BadModel`] that name the file and the problem; [`Error::Gpu`] if a GPU is required but
     /// cannot be used.
     pub async fn open(&mut self, options: &Options) -> Result<Plan> {
         let (plan, warnings) = reuse_compiled(self.bundle, self.precision, options).await?;
@@ -38,7 +38,7 @@ impl<'a> Planner<'a> {
         self.plan(network, options, warnings).await
     }
 
-    /// As [`Planner::open`] for the last time: the network is handed over, so that its weights are freed while they are packed.
+    /// As [`Planner::open`], for the last device: gives the network away, so that its weights are freed while they are packed.
     ///
     /// # Errors
     /// As [`Planner::open`].
@@ -59,7 +59,7 @@ impl<'a> Planner<'a> {
         Ok(plan.with_warnings(warnings))
     }
 
-    /// As [`Planner::open`], waiting for it. In a browser only the processor can be waited for.
+    /// As [`Planner::open`], blocking. In a browser only the processor can block.
     ///
     /// # Errors
     /// As [`Planner::open`].
@@ -67,7 +67,7 @@ impl<'a> Planner<'a> {
         wait_for(options.device, self.open(options))?
     }
 
-    /// As [`Planner::open_last`], waiting for it. In a browser only the processor can be waited for.
+    /// As [`Planner::open_last`], blocking. In a browser only the processor can block.
     ///
     /// # Errors
     /// As [`Planner::open`].
@@ -75,7 +75,7 @@ impl<'a> Planner<'a> {
         wait_for(options.device, self.open_last(options))?
     }
 
-    /// The graph, read if it is not here yet.
+    /// The network; reads it at the first call.
     fn take_network(&mut self) -> Result<Network> {
         if let Some(network) = self.network.take() {
             return Ok(network);

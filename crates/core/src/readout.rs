@@ -26,10 +26,10 @@ pub(crate) fn read_verdict(
     Ok(Verdict { probabilities, violations, cooperative, truncated, unknown_share })
 }
 
-/// The thresholds in force, with those that are given in their places.
+/// The current thresholds, with the given ones replaced.
 ///
 /// # Errors
-/// [`Error::Threshold`] naming the maxim of one that is no threshold.
+/// [`Error::Threshold`] with the maxim of an invalid threshold.
 pub fn merge_thresholds(inner: &PerMaxim<f32>, given: &PerMaxim<Option<f32>>) -> Result<PerMaxim<f32>> {
     match given.iter().find(|(_, threshold)| threshold.is_some_and(|value| !is_threshold(value))) {
         Some((maxim, _)) => Err(Error::Threshold(maxim)),
@@ -37,7 +37,7 @@ pub fn merge_thresholds(inner: &PerMaxim<f32>, given: &PerMaxim<Option<f32>>) ->
     }
 }
 
-/// Stable on both sides: never overflows to infinity over infinity.
+/// Stable for large positive and negative values: never divides infinity by infinity.
 fn sigmoid(x: f32) -> f32 {
     if x >= 0.0 {
         1.0 / (1.0 + (-x).exp())

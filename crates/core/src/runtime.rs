@@ -1,4 +1,4 @@
-//! One model's schedule, and whose each of its requests is: what the command line, the server and browsers drive. Owns no clock, thread, lock
+//! The schedule of one model, with the owner of each request. The command line, the server and browsers drive it. Owns no clock, thread, lock
 //! or engine.
 //!
 //! ```text
@@ -13,22 +13,53 @@ use grice_model::{EngineError, Precision};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// A schedule and, for each request without an answer, what its driver keeps of it.
+/// A schedule, and for each open request its owner of type `T`, a value of the caller's choice.
+///
+/// The caller passes the time, runs the batches and delivers the answers:
+///
+/// ```
+/// use grice_core::schedule::{Config, Request, Retry, Time};
+/// use grice_core::{Bundle, Model, Next, Options, Precision, Runtime, run_each};
+///
+/// # fn main() -> grice_core::Result<()> {
+/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/fixtures/tiny-bert");
+/// let mut engine = Model::load(&Bundle::open(folder)?, &Options::default())?.build_engine(1)?;
+/// let mut runtime = Runtime::new(Config::default(), "tiny-bert", Precision::Fp32);
+///
+/// // Ann and Bob send the same tokens, so these run once.
+/// runtime.push(Request::new([2_u32, 7, 3]), Time::START, |_| "Ann");
+/// runtime.push(Request::new([2_u32, 7, 3]), Time::START, |_| "Bob");
+/// let (mut answered, mut rows) = (Vec::new(), 0);
+/// loop {
+///     match runtime.poll(Time::START) {
+///         Next::Run(run) => {
+///             rows += run.batch.rows();
+///             let outcome = run_each(&mut engine, &run.batch);
+///             runtime.complete(run.id, outcome, Retry::Never, Time::START);
+///         }
+///         Next::Answer(owner, answer) => answered.push((owner, answer.outcome.unwrap().len())),
+///         Next::WaitUntil(_) | Next::Idle => break,
+///     }
+/// }
+/// assert_eq!((answered, rows), (vec![("Ann", 4), ("Bob", 4)], 1));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Runtime<T> {
     schedule: Schedule,
     owners: BTreeMap<RequestId, T>,
 }
 
-/// What is to be done next.
+/// The next action for the caller.
 #[derive(Debug)]
 pub enum Next<T> {
-    /// Hand this to its owner.
+    /// Send this answer to its owner.
     Answer(T, Answer),
-    /// Run this, then [`Runtime::complete`].
+    /// Run this batch, then call [`Runtime::complete`].
     Run(Run),
-    /// Nothing before this moment, unless something is pushed or completed.
+    /// Do nothing before this time, unless something is pushed or completed.
     WaitUntil(Time),
-    /// Nothing, unless something is pushed or completed.
+    /// Do nothing, unless something is pushed or completed.
     Idle,
 }
 
@@ -38,7 +69,7 @@ impl<T> Runtime<T> {
         Runtime { schedule: Schedule::new(config, digest, precision), owners: BTreeMap::new() }
     }
 
-    /// Takes a request. One that waits gets an owner, to whom [`Runtime::poll`] gives the answer.
+    /// Adds a request. If it waits, it gets an owner, and [`Runtime::poll`] returns its answer later.
     pub fn push(&mut self, request: Request, now: Time, own: impl FnOnce(RequestId) -> T) -> Pushed {
         let pushed = self.schedule.push(request, now);
         if let Pushed::Accepted(id) = pushed {
@@ -47,7 +78,7 @@ impl<T> Runtime<T> {
         pushed
     }
 
-    /// What to do next; call again until it says [`Next::WaitUntil`] or [`Next::Idle`].
+    /// The next action; call again until it returns [`Next::WaitUntil`] or [`Next::Idle`].
     pub fn poll(&mut self, now: Time) -> Next<T> {
         loop {
             return match self.schedule.poll(now) {
@@ -63,8 +94,8 @@ impl<T> Runtime<T> {
         }
     }
 
-    /// Takes in what came of a batch. A sequence that failed is at fault itself and not tried again; of an engine that failed, `retry` says
-    /// what its sequences are worth. `false`, and nothing else, if no such batch runs.
+    /// Takes the result of a batch. A sequence that failed alone is not retried; if the whole engine failed, `retry` says
+    /// how often its sequences are retried. Returns `false`, and does nothing, if no such batch runs.
     pub fn complete(&mut self, batch: BatchId, outcome: Result<Rows, EngineError>, retry: Retry, now: Time) -> bool {
         let failed = |error: EngineError, retry| Failure { error: Arc::new(Error::Engine(error)), retry };
         let row = |row: Result<LogitsRow, EngineError>| row.map_err(|error| failed(error, Retry::Never));
@@ -72,7 +103,7 @@ impl<T> Runtime<T> {
         self.schedule.complete_rows(batch, rows.map_err(|error| failed(error, retry)), now)
     }
 
-    /// Forgets a request: no answer follows. `false` if it has, or is about to get, its answer.
+    /// Drops a request, so that no answer follows. Returns `false` if the answer already exists.
     pub fn cancel(&mut self, request: RequestId) -> bool {
         let cancelled = self.schedule.cancel(request);
         if cancelled {
@@ -81,18 +112,18 @@ impl<T> Runtime<T> {
         cancelled
     }
 
-    /// How things stand.
+    /// The current state.
     pub fn schedule(&self) -> &Schedule {
         &self.schedule
     }
 
-    /// For engines that come and go, and for what ends.
+    /// For changes of engines, and for shutting down.
     pub fn schedule_mut(&mut self) -> &mut Schedule {
         &mut self.schedule
     }
 }
 
-/// What the sequences of a batch are worth whose engine failed as a whole.
+/// How often the sequences of a batch are retried after their engine failed with this error.
 pub fn retry_after(error: &EngineError) -> Retry {
     match error {
         EngineError::DeviceLost(_) => Retry::OnceAnEngine,

@@ -1,4 +1,4 @@
-//! A model and its schedule for a driver with one engine and one thread: turns in, verdicts out. Owns no clock and no engine.
+//! A model and its schedule, for a driver with one engine and one thread: turns in, verdicts out. Owns no clock and no engine.
 //!
 //! ```text
 //! push(turn) ─► tokens ─► schedule ─► Step::Run ─► (the driver's engine) ─► complete ─► Step::Answer
@@ -14,63 +14,63 @@ use grice_model::{EngineError, EngineInfo, Logits, PerMaxim, Precision};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How a session is to behave; what is left out keeps its default. Its defaults suit one thread that somebody waits for.
+/// Options of a session; missing ones keep their defaults, which suit one thread and a waiting user.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct SessionOptions {
-    /// Thresholds in place of the bundle's: numbers from 0 to 1.
+    /// Thresholds that replace the bundle's: numbers from 0 to 1.
     pub thresholds: PerMaxim<Option<f32>>,
-    /// Turns in a batch, 16 if left out: a batch that runs cannot be interrupted.
+    /// Turns in a batch, 16 if left out: a running batch cannot be interrupted.
     pub batch_rows_max: Option<usize>,
     /// Tokens in a batch, 2048 if left out.
     pub batch_tokens_max: Option<usize>,
-    /// Milliseconds for which a turn may be held back so that others join it, 0 if left out.
+    /// Milliseconds by which a turn may be delayed so that others can join, 0 if left out.
     pub wait_ms: f64,
-    /// Bytes of logits that are kept, 4 MiB if left out; 0 keeps none.
+    /// Size of the cache of logits in bytes, 4 MiB if left out; 0 turns it off.
     pub cache_bytes_max: Option<u64>,
-    /// Turns that may wait, 1024 if left out; more are turned away.
+    /// Turns that may wait, 1024 if left out; more are rejected.
     pub queue_max: Option<usize>,
 }
 
-/// How one turn is to be judged.
+/// Options for judging one turn.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct Ask {
-    /// Thresholds in place of the session's: numbers from 0 to 1.
+    /// Thresholds that replace the session's: numbers from 0 to 1.
     pub thresholds: PerMaxim<Option<f32>>,
-    /// Milliseconds after which an answer is of no use.
+    /// Milliseconds after which the answer is useless.
     pub timeout_ms: Option<f64>,
-    /// Neither answered from the cache, nor kept, nor shared.
+    /// Do not use the cache and do not share a run.
     pub bypass_cache: bool,
 }
 
-/// What was found in one response, and how long that took.
+/// The verdict on one response, with times.
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Debug, Serialize)]
 pub struct Detection {
-    /// What was found.
+    /// The verdict.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// Whether the logits were known from an earlier turn.
+    /// Whether the logits came from the cache.
     pub cached: bool,
     /// How long it took.
     pub timings: Timings,
 }
 
-/// Where the time between a turn's arrival and its answer went.
+/// The parts of the time between a turn's arrival and its answer.
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Timings {
     /// Milliseconds for turning text into tokens.
     pub tokenize_ms: f64,
-    /// Milliseconds of waiting for a run to begin.
+    /// Milliseconds of waiting for the run.
     pub queue_ms: f64,
-    /// Milliseconds that the run of its batch took, or what it saw of a shared one.
+    /// Milliseconds of the run of its batch; for a shared run, the part after it joined.
     pub infer_ms: f64,
 }
 
-/// What was loaded, and what it runs on.
+/// The loaded model, and the device it runs on.
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -79,20 +79,20 @@ pub struct ModelInfo {
     pub name: String,
     /// The bundle's version.
     pub version: String,
-    /// What runs.
+    /// The device.
     #[cfg_attr(feature = "typescript", ts(type = "\"cpu\" | \"gpu\""))]
     pub device: &'static str,
     /// The precision of the weights.
     pub precision: Precision,
-    /// What computes: the instruction set, or "tract" for a graph that did not fuse.
+    /// The kernels: the instruction set, or "tract" for a graph that did not fuse.
     pub kernels: &'static str,
     /// Threads that the engine uses.
     pub threads: u32,
-    /// Tokens that the model reads; longer turns are truncated.
+    /// Maximum number of tokens; longer turns are truncated.
     pub max_tokens: u32,
-    /// The thresholds in force.
+    /// The thresholds in use.
     pub thresholds: PerMaxim<f32>,
-    /// Why it runs on the CPU where a GPU would have been welcome.
+    /// Why it runs on the CPU although a GPU was allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "typescript", ts(optional))]
     pub fallback_reason: Option<String>,
@@ -104,30 +104,30 @@ pub enum Refusal {
     /// The turn, the model or grice is at fault.
     #[error(transparent)]
     Error(#[from] Error),
-    /// The schedule would not, or its engine could not.
+    /// The schedule rejected it, or its engine failed.
     #[error(transparent)]
     Rejection(Rejection),
 }
 
-/// What became of a push.
+/// The outcome of a push.
 #[derive(Debug)]
 pub enum Pushed {
-    /// The answer follows from [`Session::poll`].
+    /// [`Session::poll`] returns the answer later.
     Request(RequestId),
-    /// The cache knew.
+    /// The cache had the answer.
     Answer(Detection),
 }
 
-/// What is to be done next.
+/// The next action for the driver.
 #[derive(Debug)]
 pub enum Step {
-    /// Hand this to its owner.
+    /// Send this answer to its owner.
     Answer(RequestId, Result<Detection, Refusal>),
-    /// Run this, then [`Session::complete`].
+    /// Run this batch, then call [`Session::complete`].
     Run(Run),
-    /// Nothing before this moment, unless something is pushed or completed.
+    /// Do nothing before this time, unless something is pushed or completed.
     WaitUntil(Time),
-    /// Nothing, unless something is pushed or completed.
+    /// Do nothing, unless something is pushed or completed.
     Idle,
 }
 
@@ -139,7 +139,7 @@ pub struct Session {
     fallback_reason: Option<String>,
 }
 
-/// What is needed of a request once its logits are there.
+/// The data of a request that its verdict needs.
 #[derive(Clone, Copy)]
 struct Asked {
     notes: DetectNotes,
@@ -147,7 +147,7 @@ struct Asked {
 }
 
 impl Session {
-    /// For a loaded model. `digest` is that of its ONNX file.
+    /// A session for a loaded model. `digest` is the digest of its ONNX file.
     ///
     /// # Errors
     /// [`Error::Threshold`].
@@ -157,10 +157,10 @@ impl Session {
         Ok(Session { model, thresholds, runtime, fallback_reason: None })
     }
 
-    /// Takes a turn. `clock` says what time it is, before the turn is tokenized and after.
+    /// Adds a turn. `clock` is called before and after the turn is tokenized.
     ///
     /// # Errors
-    /// [`Refusal`]: a turn that cannot be judged, thresholds that make no sense, too many that wait.
+    /// [`Refusal`]: a turn that cannot be judged, invalid thresholds, or a full queue.
     pub fn push(&mut self, turn: &Turn, ask: &Ask, mut clock: impl FnMut() -> Time) -> Result<Pushed, Refusal> {
         let came = clock();
         let given = PerMaxim::from_fn(|maxim| ask.thresholds.get(maxim).or(Some(*self.thresholds.get(maxim))));
@@ -181,7 +181,7 @@ impl Session {
         }
     }
 
-    /// What to do next. To be called after every push, cancellation and completion, and again until it says
+    /// The next action. Call it after every push, cancellation and completion, and again until it returns
     /// [`Step::WaitUntil`] or [`Step::Idle`].
     pub fn poll(&mut self, now: Time) -> Step {
         match self.runtime.poll(now) {
@@ -196,22 +196,22 @@ impl Session {
         }
     }
 
-    /// Tells what became of a batch. `false`, and nothing else, if no such batch runs.
+    /// Takes the outcome of a batch. Returns `false`, and does nothing, if no such batch runs.
     pub fn complete(&mut self, batch: BatchId, outcome: Result<Logits, Failure>, now: Time) -> bool {
         self.runtime.schedule_mut().complete(batch, outcome, now)
     }
 
-    /// The same for what [`crate::run_rows`] made of it: nothing is tried again, for there is no other engine.
+    /// The same for the result of [`crate::run_rows`]: nothing is retried, because there is no other engine.
     pub fn complete_rows(&mut self, batch: BatchId, outcome: Result<Rows, EngineError>, now: Time) -> bool {
         self.runtime.complete(batch, outcome, Retry::Never, now)
     }
 
-    /// Forgets a request: no answer follows. `false` if it has, or is about to get, its answer.
+    /// Drops a request, so that no answer follows. Returns `false` if the answer already exists.
     pub fn cancel(&mut self, request: RequestId) -> bool {
         self.runtime.cancel(request)
     }
 
-    /// What was loaded, run by this engine.
+    /// Information about the loaded model and this engine.
     pub fn describe(&self, engine: &EngineInfo) -> ModelInfo {
         let manifest = self.model.task().manifest();
         let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
@@ -228,7 +228,7 @@ impl Session {
         }
     }
 
-    /// Goes on with the same model on another device, because the one before went away.
+    /// Continues with the same model on another device after a lost device.
     pub fn fall_back(&mut self, model: Model, reason: String) {
         self.model = model;
         self.fallback_reason = Some(reason);
@@ -259,7 +259,7 @@ impl SessionOptions {
     }
 }
 
-/// Milliseconds; what is negative or no number is none.
+/// Milliseconds; negative values and NaN count as none.
 fn duration(ms: f64) -> Duration {
     Duration::try_from_secs_f64(ms / 1e3).unwrap_or(if ms > 0.0 { Duration::MAX } else { Duration::ZERO })
 }

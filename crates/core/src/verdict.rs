@@ -3,7 +3,7 @@
 use grice_model::PerMaxim;
 use serde::{Deserialize, Serialize};
 
-/// What was found in one response.
+/// The verdict on one response.
 #[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -13,19 +13,19 @@ pub struct Verdict {
     pub violations: PerMaxim<bool>,
     /// Whether no maxim is violated.
     pub cooperative: bool,
-    /// Whether the turn was longer than the model reads, so that part of it was left out.
+    /// Whether the turn was longer than the model's limit, so that part of it was cut.
     pub truncated: bool,
-    /// The share of the response, 0 to 1, that the model's tokenizer does not know: of its characters, spaces apart, those that
-    /// reached the model as unknown tokens only. Left out if it is 0. Above one half, the verdict says little.
+    /// The share of the response, 0 to 1, that the model's tokenizer does not know: the share of its characters (without spaces) that
+    /// reached the model only as unknown tokens. Left out if it is 0. Above one half, the verdict means little.
     #[serde(default, skip_serializing_if = "is_zero")]
     #[cfg_attr(feature = "typescript", ts(as = "Option<f32>", optional))]
     pub unknown_share: f32,
 }
 
-/// What the reading of a turn has to say about its verdict.
+/// Notes from the tokenization of a turn that belong to its verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Reading {
-    /// Whether some of the turn was left out to fit.
+    /// Whether part of the turn was cut to fit.
     pub truncated: bool,
     /// As [`Verdict::unknown_share`].
     pub unknown_share: f32,
@@ -35,13 +35,13 @@ pub struct Reading {
 const UNKNOWN_SHARE_MAX: f32 = 0.5;
 
 impl Verdict {
-    /// Whether the tokenizer knows less than half of the response, so that the verdict says little.
+    /// Whether the tokenizer knows less than half of the response, so that the verdict means little.
     pub fn is_mostly_unknown(&self) -> bool {
         self.unknown_share > UNKNOWN_SHARE_MAX
     }
 }
 
-/// What serde asks of a share that it may leave out.
+/// Tells serde when to leave the share out.
 #[allow(clippy::trivially_copy_pass_by_ref)]
 fn is_zero(share: &f32) -> bool {
     *share == 0.0

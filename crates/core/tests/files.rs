@@ -1,5 +1,5 @@
-//! Bundles in the forms that people have: weights beside the graph, links and long names in archives, marks before texts, files named by
-//! their exporters, graphs for one length, positions that begin later.
+//! Bundles as other tools write them: external weights, links and long names in archives, byte order marks, exporters' file
+//! names, graphs for one length, positions with another start.
 #![allow(clippy::unwrap_used)]
 
 use grice_core::{Bundle, Detector, Error, Options, Precision, Turn, Verdict};
@@ -42,7 +42,7 @@ fn manifest(change: impl FnOnce(&mut Value)) -> Vec<u8> {
     serde_json::to_vec(&manifest).unwrap()
 }
 
-/// A bundle of one of the fixtures, with the files beside it.
+/// A bundle of one of the fixtures, with its external files.
 fn files(name: &str, change: impl FnOnce(&mut Value)) -> Files {
     let fixture = FileFixture::named(name);
     let mut files = Files::from([
@@ -138,7 +138,7 @@ fn a_models_digest_covers_the_files_beside_it() {
     files.get_mut("onnx/model.onnx_data").unwrap()[7] ^= 1;
     let after = held(&files).unwrap().model_digest(Precision::Fp32).unwrap();
     assert_ne!(before, after);
-    // With the manifest's word on the graph alone too.
+    // Also if the manifest only has the graph's digest.
     let digest = grice_core::file_digest(&files["onnx/model.onnx"]);
     files.insert("grice.json".into(), manifest(|manifest| manifest["digests"] = json!({"onnx/model.onnx": digest})));
     let bundle = held(&files).unwrap();

@@ -1,4 +1,4 @@
-//! A model and its schedule, driven as a browser drives them.
+//! A model and its schedule, driven like in a browser.
 #![allow(clippy::unwrap_used)]
 
 use grice_core::schedule::{Failure, Rejection, RequestId, Retry, Run, Time};
@@ -7,7 +7,7 @@ use grice_core::{AnyEngine, Bundle, Engine, EngineError, Error, ErrorKind, Model
 use grice_testkit::fixtures::fixtures_folder;
 use std::sync::Arc;
 
-/// A session and its engine, on a clock that goes on by a millisecond whenever it is asked.
+/// A session and its engine, with a clock that advances by a millisecond at each call.
 struct Driven {
     session: Session,
     engine: AnyEngine,

@@ -1,4 +1,4 @@
-//! The model compiled into the binary: intact, and read as ONNX Runtime and the Python tokenizer read it.
+//! The built-in model: it is intact, and equals ONNX Runtime and the Python tokenizer.
 #![cfg(feature = "embedded-model")]
 #![allow(clippy::unwrap_used)]
 
@@ -8,7 +8,7 @@ use grice_testkit::fixtures::{fixtures_folder, read};
 use grice_testkit::{FP32_TOLERANCE, assert_close};
 use std::path::Path;
 
-/// Rounding activations to int8 moves these logits, which reach ±9, by up to 0.3; what that does to a verdict is what counts.
+/// Rounding activations to int8 moves these logits, which reach ±9, by up to 0.3; the effect on verdicts matters.
 const PROBABILITY_TOLERANCE: f32 = 0.05;
 
 #[derive(serde::Deserialize)]
@@ -75,7 +75,7 @@ fn ids_and_logits_are_those_of_the_python_libraries() {
     }
 }
 
-/// Without it each start would compare the fused program with its graph, which takes longer than all else.
+/// Without it each start would compare the fused program with its graph, which takes longer than all other work.
 #[test]
 fn its_proof_is_current() {
     let bundle = Bundle::embedded().unwrap();
@@ -89,7 +89,7 @@ fn its_proof_is_current() {
     assert_eq!(network.proof(proof.digest.clone()), Some(proof), "{hint}");
 }
 
-/// The compiled program in the repository is what `grice compile --device cpu --model models/detector-mini` writes of the ONNX file beside it.
+/// The compiled program in the repository equals the output of `grice compile --device cpu --model models/detector-mini`.
 #[test]
 fn the_compiled_program_is_that_of_the_onnx_file() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/detector-mini");

@@ -1,4 +1,4 @@
-//! No text gives a special token, with any tokenizer; every other text keeps its ids.
+//! User text never produces a special token, with any tokenizer; all other text keeps its ids.
 #![allow(clippy::unwrap_used)]
 
 use grice_core::text::{Template, Tokenizer, encode_turn};
@@ -13,10 +13,10 @@ struct Case {
     name: &'static str,
     json: Value,
     tokenizer: Tokenizer,
-    /// Ids that no text may give, the unknown token's left out.
+    /// Ids that text must not produce, except the unknown token.
     specials: Vec<u32>,
     unknown: u32,
-    /// How the tokens are spelled.
+    /// The spelling of the tokens.
     spelled: Vec<String>,
 }
 
@@ -49,7 +49,7 @@ fn case(name: &'static str, tokens: [&str; 5], json: Value) -> Case {
     Case { name, json, tokenizer, specials: vec![0, 1, 2, 4], unknown: 3, spelled }
 }
 
-/// The five special tokens, then whatever else, each with its place as id.
+/// The five special tokens, then others, with their index as id.
 fn vocabulary(tokens: [&str; 5], more: &[String]) -> Value {
     let pieces = tokens.into_iter().map(str::to_owned).chain(more.iter().cloned());
     Value::Object(pieces.zip(0..).map(|(piece, id)| (piece, json!(id))).collect())
@@ -117,7 +117,7 @@ fn a_special_token_spelled_out_is_its_characters() {
             {
                 let ids = inner(case, &text);
                 assert!(ids.iter().all(|id| !case.specials.contains(id)), "{}: {text}: {ids:?}", case.name);
-                // Where a space is a character that the vocabulary lacks, it is unknown in itself.
+                // If the vocabulary has no space character, a space is unknown.
                 let knows_all = case.name != "words" && !text.contains(' ');
                 assert!(!knows_all || !ids.contains(&case.unknown), "{}: {text}: {ids:?}", case.name);
             }
@@ -125,7 +125,7 @@ fn a_special_token_spelled_out_is_its_characters() {
     }
 }
 
-/// The library alone, special tokens not looked for.
+/// The library alone, without special tokens.
 fn plain_ids(case: &Case, text: &str) -> Vec<u32> {
     let mut plain = tokenizers::Tokenizer::from_bytes(serde_json::to_vec(&case.json).unwrap()).unwrap();
     plain.set_encode_special_tokens(true);

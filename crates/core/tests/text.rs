@@ -103,7 +103,7 @@ fn a_long_response_loses_its_end_and_evidence_goes_before_it() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
 
-    /// Whatever the text, the window fits, says truly whether it cut, and cuts nothing that fits.
+    /// For every text, the window fits, reports cuts correctly, and cuts nothing that fits.
     #[test]
     fn every_window_fits(
         context in "\\PC{0,300}", evidence in prop::option::of("\\PC{0,80}"), response in "[a-zé中🙂 .!\\[\\]]{0,200}x",

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use crate::aligned::{Aligned, Plain};
-use crate::gemm::{self, F32Kernel, Int8Kernel};
+use crate::gemm;
+use crate::gemm::tile::{F32Kernel, Int8Kernel};
+use crate::packed_groups::{Int4Groups, Int4Panels};
 use crate::{Isa, Rounding, ShapeError};
 
 /// The largest `k` whose sums of products of 8-bit integers, 127 · 128 each, stay below 2³¹.
@@ -28,6 +30,8 @@ pub enum WeightData<'a> {
         /// `[n]`.
         zeros: &'a [i8],
     },
+    /// 4-bit integers with a factor and a zero for each group of consecutive `k` of a column.
+    Int4Groups(Int4Groups<'a>),
     /// `[k, n]`.
     F32(&'a [f32]),
     /// `[k, n]`, the bits of IEEE binary16. Computed with in f32.
@@ -66,6 +70,7 @@ pub(crate) enum Panels {
         /// Minus `zeros · scales`, by which a row's sum counts; `None` where all zeros are 0.
         shifts: Option<Aligned<f32>>,
     },
+    Int4(Int4Panels),
     F32 {
         kernel: &'static F32Kernel,
         values: Aligned<f32>,
@@ -73,11 +78,12 @@ pub(crate) enum Panels {
 }
 
 impl PackedLinear {
-    /// Packs `parts`, all of `k` rows, side by side for the kernels of `isa`. If all are 8-bit integers they stay so, and `rounding` makes
-    /// no difference, since their sums are exact; otherwise all become f32.
+    /// Packs `parts`, all of `k` rows, side by side for the kernels of `isa`. If all are 8-bit integers, or all are 4-bit integers in groups of
+    /// one size, they stay so, and `rounding` makes no difference: their sums have one order, or are exact. Otherwise all become f32.
     ///
     /// # Errors
-    /// When a part's numbers, scales or bias are not as many as its shape says, or `k` is beyond exact 32-bit sums.
+    /// When a part's numbers, scales, zeros or bias are not as many as its shape says, `k` is beyond exact 32-bit sums, a group of 4-bit
+    /// integers is not a multiple of 8 or beyond 4096, or such an integer is not from 0 to 15.
     pub fn pack(isa: Isa, k: usize, parts: &[WeightPart<'_>], rounding: Rounding) -> Result<Self, ShapeError> {
         let mut n = 0usize;
         for part in parts {
@@ -89,8 +95,11 @@ impl PackedLinear {
         if int8 && k > INT8_K_MAX {
             return Err(ShapeError::TooLarge { what: "k of 8-bit weights", max: INT8_K_MAX, got: k });
         }
-        let panels =
-            if int8 { pack_int8(isa, k, n, parts) } else { pack_f32(gemm::f32_kernel(isa, rounding), k, n, parts) };
+        let panels = match int4_groups(parts) {
+            Some(groups) if !groups.is_empty() => Panels::Int4(Int4Panels::pack(isa, k, n, groups[0].1.group, &groups)),
+            _ if int8 => pack_int8(isa, k, n, parts),
+            _ => pack_f32(gemm::f32_kernel(isa, rounding), k, n, parts),
+        };
         let mut bias = Aligned::zeros(n.next_multiple_of(panels.columns()));
         let mut column = 0;
         for part in parts {
@@ -119,6 +128,7 @@ impl PackedLinear {
                 let shifts = shifts.as_ref().map_or(0, |shifts| shifts.len());
                 values.len() + 4 * (start.len() + scales.len() + shifts)
             }
+            Panels::Int4(panels) => panels.bytes(),
             Panels::F32 { values, .. } => 4 * values.len(),
         };
         panels + 4 * self.bias.len()
@@ -127,6 +137,11 @@ impl PackedLinear {
     /// Whether it multiplies 8-bit integers.
     pub fn is_int8(&self) -> bool {
         matches!(self.panels, Panels::Int8 { .. })
+    }
+
+    /// Whether it multiplies 4-bit integers.
+    pub fn is_int4(&self) -> bool {
+        matches!(self.panels, Panels::Int4(_))
     }
 
     /// The instruction set it was packed for, which is the one that multiplies with it.
@@ -146,7 +161,11 @@ impl PackedLinear {
 
 impl fmt::Debug for PackedLinear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let form = if self.is_int8() { "int8" } else { "f32" };
+        let form = match self.panels {
+            Panels::Int8 { .. } => "int8",
+            Panels::Int4(_) => "int4",
+            Panels::F32 { .. } => "f32",
+        };
         write!(f, "PackedLinear([{}, {}] in {form} for {})", self.k, self.n, self.isa.name())
     }
 }
@@ -155,6 +174,7 @@ impl Panels {
     pub(crate) fn columns(&self) -> usize {
         match self {
             Self::Int8 { kernel, .. } => kernel.columns,
+            Self::Int4(panels) => panels.kernel.columns,
             Self::F32 { kernel, .. } => kernel.columns,
         }
     }
@@ -163,6 +183,7 @@ impl Panels {
     pub(crate) fn rows(&self) -> usize {
         match self {
             Self::Int8 { kernel, .. } => kernel.rows,
+            Self::Int4(panels) => panels.kernel.rows,
             Self::F32 { kernel, .. } => kernel.rows,
         }
     }
@@ -174,7 +195,7 @@ impl<'a> WeightData<'a> {
         match *self {
             WeightData::Int8 { values, scales } => Some((values, scales, &[])),
             WeightData::Int8Shifted { values, scales, zeros } => Some((values, scales, zeros)),
-            WeightData::F32(_) | WeightData::F16(_) => None,
+            WeightData::Int4Groups(_) | WeightData::F32(_) | WeightData::F16(_) => None,
         }
     }
 }
@@ -192,6 +213,7 @@ impl WeightPart<'_> {
                 ShapeError::check_length("the scales of a weight, [n]", scales, self.n)?;
                 ShapeError::check_length("the zeros of a weight, [n]", zeros, self.n)?;
             }
+            WeightData::Int4Groups(groups) => groups.check(k, self.n)?,
             WeightData::F32(values) => ShapeError::check_length("a weight of [k, n] in f32", values, numbers)?,
             WeightData::F16(values) => ShapeError::check_length("a weight of [k, n] in f16", values, numbers)?,
         }
@@ -205,10 +227,25 @@ impl WeightPart<'_> {
             WeightData::Int8Shifted { values, scales, zeros } => {
                 f32::from(i16::from(values[index]) - i16::from(zeros[column])) * scales[column]
             }
+            WeightData::Int4Groups(groups) => groups.number(row, column, self.n),
             WeightData::F32(values) => values[index],
             WeightData::F16(values) => half::f16::from_bits(values[index]).to_f32(),
         }
     }
+}
+
+/// The parts and their columns, if all are 4-bit integers in groups of one size.
+fn int4_groups<'a>(parts: &[WeightPart<'a>]) -> Option<Vec<(usize, Int4Groups<'a>)>> {
+    let mut all: Vec<(usize, Int4Groups<'_>)> = Vec::with_capacity(parts.len());
+    for part in parts {
+        match part.data {
+            WeightData::Int4Groups(groups) if all.first().is_none_or(|(_, first)| first.group == groups.group) => {
+                all.push((part.n, groups));
+            }
+            _ => return None,
+        }
+    }
+    Some(all)
 }
 
 fn pack_int8(isa: Isa, k: usize, n: usize, parts: &[WeightPart<'_>]) -> Panels {

@@ -88,6 +88,20 @@ pub(crate) unsafe fn avx2_offset(x: &[f32], out: &mut [u8]) -> f32 {
     into_bytes::<128>(x, out)
 }
 
+/// Signed bytes.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(crate) unsafe fn avx512_bytes(x: &[f32], out: &mut [u8]) -> f32 {
+    into_bytes::<0>(x, out)
+}
+
+/// Signed bytes.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn avx2_bytes(x: &[f32], out: &mut [u8]) -> f32 {
+    into_bytes::<0>(x, out)
+}
+
 /// 16-bit integers.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]

@@ -60,6 +60,7 @@ pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::{Error, Result};
 pub use family::{Family, positions_begin_later};
 pub use generator::Generator;
+pub use grice_kernels::PAGE_TOKENS;
 pub use head::{HeadGraph, HeadPlan, HeadRunner};
 pub use lengths::{Lengths, Proof};
 pub use logits::Logits;

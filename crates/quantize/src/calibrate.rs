@@ -1,4 +1,4 @@
-//! The fp32 model over samples, to see how large its activations get.
+//! Runs the fp32 model on samples, to measure the range of its activations.
 
 use crate::histogram::Histogram;
 use crate::source::Source;
@@ -9,28 +9,28 @@ use grice_model::{FixedAxes, Observed};
 use std::collections::BTreeMap;
 use tract_onnx::prelude::*;
 
-/// What was seen of the activations that quantized layers multiply their weights with, by name.
+/// Statistics of the activations that quantized layers multiply with their weights, by name.
 #[derive(Clone, Debug, Default)]
 pub struct Activations {
     seen: BTreeMap<String, Activation>,
     samples: usize,
 }
 
-/// What was seen of one value.
+/// Statistics of one value.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Activation {
     histogram: Histogram,
-    /// Sum of squares of each of its last axis's channels.
+    /// Sum of squares of each channel of the last axis.
     pub(crate) channel_squares: Vec<f64>,
-    /// Vectors of such channels.
+    /// Number of channel vectors.
     pub(crate) vectors: u64,
-    /// Over samples, the sum of the squared width of the range.
+    /// Sum over samples of the squared width of the range.
     span_squares: f64,
     samples: u64,
 }
 
 impl Activations {
-    /// Runs the samples' token ids through the model, each alone and without padding. `progress` is told after each.
+    /// Runs the token ids of the samples, each alone and without padding. Calls `progress` after each.
     ///
     /// # Errors
     /// [`Error::NoSamples`], [`Error::Import`] for a graph that cannot be run, [`Error::Run`], and [`Error::NotFiniteActivation`].
@@ -66,12 +66,12 @@ impl Activations {
         Ok(Activations { seen, samples: samples.len() })
     }
 
-    /// How many samples were seen.
+    /// The number of samples.
     pub fn samples(&self) -> usize {
         self.samples
     }
 
-    /// The range of each activation by a method.
+    /// The range of each activation, by a method.
     pub fn ranges(&self, method: Method) -> Ranges {
         self.seen.iter().map(|(name, activation)| (name.clone(), choose_range(&activation.histogram, method))).collect()
     }
@@ -99,13 +99,13 @@ impl Activation {
         finite
     }
 
-    /// Mean squared width of the range of one sample.
+    /// Mean squared width of the range of a sample.
     pub(crate) fn span_square_mean(&self) -> f64 {
         self.span_squares / (self.samples.max(1)) as f64
     }
 }
 
-/// The planned graph whose outputs are the activations.
+/// The planned graph with the activations as outputs.
 struct Runner {
     state: TypedSimpleState,
     takes_token_types: bool,

@@ -1,13 +1,13 @@
-//! What keeps a model from being quantized.
+//! Errors of quantization.
 
-/// Everything that can go wrong. The texts name the tensor, node or layer and what to do.
+/// All errors. The texts name the tensor, node or layer and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The file is not ONNX, or is cut short.
     #[error("the ONNX file cannot be read ({0}); it may be truncated or not ONNX at all")]
     Syntax(String),
-    /// An operator set that lacks what quantized graphs are made of.
+    /// An operator set without the operators of quantized graphs.
     #[error(
         "the ONNX graph is of opset {found}; quantizing needs opset {OPSET_LEAST} or later, so export it again with one"
     )]
@@ -15,29 +15,29 @@ pub enum Error {
         /// The version found.
         found: i64,
     },
-    /// A graph with something that a rewrite cannot see through.
-    #[error("the ONNX graph holds {what}, which cannot be quantized; export it without")]
+    /// A graph with a part that a rewrite does not understand.
+    #[error("the ONNX graph has {what}, which cannot be quantized; export it without")]
     Unsupported {
-        /// What, and where.
+        /// The part and its place.
         what: String,
     },
-    /// A graph that takes samples of one length only.
+    /// A graph that takes only samples of one length.
     #[error(
         "the ONNX graph has inputs of fixed sizes, so padding would be calibrated too; export it with dynamic axes, or quantize \
          it without calibration (--mode dynamic)"
     )]
     FixedAxes,
-    /// A weight that lies in another file.
-    #[error("the tensor `{0}` lies in another file; save the model as one ONNX file with its weights inside")]
+    /// A weight in another file.
+    #[error("the tensor `{0}` is in another file; save the model as one ONNX file with its weights inside")]
     External(String),
     /// A weight whose bytes do not fit its shape.
     #[error("the tensor `{tensor}` has the shape {dims:?} but {found} values; the file is damaged")]
     Damaged {
         /// Name of the tensor.
         tensor: String,
-        /// The shape that it claims.
+        /// Its shape.
         dims: Vec<i64>,
-        /// How many values it holds.
+        /// Its number of values.
         found: usize,
     },
     /// A value that no node, input or weight provides.
@@ -50,7 +50,7 @@ pub enum Error {
         /// Name of the value.
         value: String,
     },
-    /// Weights of another precision than fp32.
+    /// Weights that are not fp32.
     #[error("the weights `{tensor}` are {kind}, not fp32; quantizing starts from the fp32 model")]
     NotFp32 {
         /// Name of the tensor.
@@ -58,16 +58,16 @@ pub enum Error {
         /// Its type.
         kind: String,
     },
-    /// The file is quantized already.
+    /// The file is already quantized.
     #[error("the ONNX graph is quantized already (node `{node}` is a {op}); quantizing starts from the fp32 model")]
     Already {
-        /// Name of a node that shows it.
+        /// Name of a quantized node.
         node: String,
         /// Its operator.
         op: String,
     },
     /// A weight that is NaN or infinite.
-    #[error("the weights `{tensor}` hold a value that is not a finite number, at position {at}; the model is broken")]
+    #[error("the weights `{tensor}` have a value that is not a finite number, at position {at}; the model is broken")]
     NotFinite {
         /// Name of the tensor.
         tensor: String,
@@ -79,10 +79,10 @@ pub enum Error {
         "the ONNX graph has no layer to quantize: no MatMul, Gemm or Gather with constant fp32 weights of {WEIGHTS_LEAST} values or more"
     )]
     Nothing,
-    /// No sample to calibrate with.
-    #[error("there is nothing to calibrate with: no sample was given")]
+    /// No samples for calibration.
+    #[error("calibration needs samples, but there are none")]
     NoSamples,
-    /// A static model needs ranges and has none for this value.
+    /// A static model has no range for this value.
     #[error("no range was calibrated for `{0}`, the input of a quantized layer")]
     NoRange(String),
     /// An activation that is NaN or infinite.
@@ -90,20 +90,20 @@ pub enum Error {
         "the model computed a value that is not a finite number in `{0}` during calibration; its weights are broken"
     )]
     NotFiniteActivation(String),
-    /// The graph cannot be imported to be calibrated.
+    /// The graph cannot be imported for calibration.
     #[error("the model cannot be calibrated: {0}")]
     Import(#[from] grice_model::Error),
-    /// A sample with an id that the model has no embedding for.
+    /// A sample with an id beyond the model's embedding.
     #[error("sample {sample} has the token id {id}, but the model's embedding has {rows} rows")]
     TokenId {
         /// Which sample, from 1.
         sample: usize,
         /// The id.
         id: u32,
-        /// How many rows the embedding has.
+        /// The number of rows of the embedding.
         rows: usize,
     },
-    /// The graph failed to run while it was calibrated.
+    /// The graph failed to run during calibration.
     #[error("the model failed to run on sample {sample}: {cause}")]
     Run {
         /// Which sample, from 1.
@@ -114,14 +114,14 @@ pub enum Error {
     /// The model could not be evaluated.
     #[error("the model cannot be evaluated: {0}")]
     Evaluate(String),
-    /// An evaluation without rows, or of another width.
-    #[error("the model cannot be judged: {0}")]
+    /// An evaluation without rows, or with another number of columns.
+    #[error("the quality of the model cannot be measured: {0}")]
     Judge(String),
 }
 
 /// Operator set from which per-channel `DequantizeLinear` exists.
 pub(crate) const OPSET_LEAST: i64 = 13;
-/// Smaller tensors stay fp32: they cost nothing, and the last columns of a classifier are the most sensitive of all.
+/// Smaller tensors stay fp32: they need little memory, and the last layer of a classifier is the most sensitive.
 pub(crate) const WEIGHTS_LEAST: usize = 1024;
 
 /// Short for a result with this crate's [`Error`].

@@ -1,4 +1,4 @@
-//! How much a layer's output suffers from quantization, told from weights and activations without running anything.
+//! Estimates the quantization error of a layer's output from weights and activations, without running the model.
 
 use crate::Result;
 use crate::calibrate::{Activation, Activations};
@@ -8,11 +8,11 @@ use crate::write::Ranges;
 use tract_onnx::prelude::f16;
 
 impl Source {
-    /// For each layer the noise of its output over the output itself, as mean squares, taking channels of the activation as
-    /// independent: `(Σₖ E[xₖ²]·Σₙ ΔWₖₙ² + step²/12 · ΣW²) / Σₖ E[xₖ²]·Σₙ Wₖₙ²`. A cheap hint at what to look at first, no more.
+    /// The noise of each layer's output relative to the output, as mean squares, assuming independent channels of the
+    /// activation: `(Σₖ E[xₖ²]·Σₙ ΔWₖₙ² + step²/12 · ΣW²) / Σₖ E[xₖ²]·Σₙ Wₖₙ²`. Only a cheap hint at which layers to measure first.
     ///
     /// # Errors
-    /// Those of reading the weights.
+    /// Errors of reading the weights.
     pub fn estimate_noise(&self, activations: &Activations, ranges: &Ranges) -> Result<Vec<f64>> {
         self.layers().iter().map(|layer| self.estimate_layer(layer, activations, ranges)).collect()
     }
@@ -56,7 +56,7 @@ fn step_square(range: Range) -> f64 {
     f64::from(range.scale_and_zero().0).powi(2)
 }
 
-/// Weights as the quantized model has them.
+/// The weights of the quantized model.
 fn round_trip(values: &[f32], columns: usize, kind: LayerKind, mode: Mode) -> Vec<f32> {
     let columns = columns.max(1);
     match (mode, kind) {

@@ -1,7 +1,7 @@
-//! The quality gate: a quantized model is held against its source, and what hurts most stays in fp32.
+//! The quality gate: compares a quantized model with its source, and keeps the worst layers in fp32.
 //!
-//! Everything is quantized first. Below the floor, the layers that look the noisiest are measured one by one, each quantized alone;
-//! then the worst is kept in fp32, then the two worst, and so on, until the floor holds or too much would be kept.
+//! First all layers are quantized. If the score is below the floor, the layers that look noisiest are measured, each quantized alone;
+//! then the worst is kept in fp32, then the two worst, and so on, until the floor is reached or too many weights would be kept.
 
 use crate::calibrate::Activations;
 use crate::score::{Answers, Column, Rows, Score, check_answers, compare, logit_noise};
@@ -11,9 +11,9 @@ use crate::{Error, Result};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// Runs models. Implemented by closures, so that this crate needs to know no engine.
+/// Runs models. Closures implement it, so that this crate needs no engine.
 pub trait Evaluate {
-    /// Logits of an ONNX file's model for rows of token ids, in their order.
+    /// Logits of an ONNX file for rows of token ids, in order.
     ///
     /// # Errors
     /// Why it cannot be run, in one line.
@@ -26,76 +26,76 @@ impl<F: FnMut(&[u8], &[Vec<u32>]) -> Result<Answers, String>> Evaluate for F {
     }
 }
 
-/// What a quantized model must hold against, and how far the search for one goes.
+/// The requirements for a quantized model, and the limits of the search.
 #[derive(Clone, Debug)]
 pub struct Gate<'r> {
     /// How logits become decisions.
     pub columns: &'r [Column],
-    /// What to judge by.
+    /// The rows to measure with.
     pub rows: &'r Rows,
-    /// The least [`Score::kept`] that passes.
+    /// The minimum [`Score::kept`].
     pub floor: f64,
-    /// The largest share of the weights that may stay in fp32.
+    /// The maximum share of weights that may stay in fp32.
     pub kept_share_max: f64,
-    /// How many layers are measured alone.
+    /// The number of layers to measure alone.
     pub layers_measured_max: usize,
-    /// How many rows they are measured by.
+    /// The number of rows for that.
     pub rows_measured_max: usize,
 }
 
 impl<'r> Gate<'r> {
-    /// A gate with the usual limits: a fifth of the weights, 24 layers measured by 32 rows.
+    /// A gate with the default limits: a fifth of the weights, 24 layers measured with 32 rows.
     pub fn new(columns: &'r [Column], rows: &'r Rows, floor: f64) -> Gate<'r> {
         Gate { columns, rows, floor, kept_share_max: 0.2, layers_measured_max: 24, rows_measured_max: 32 }
     }
 }
 
-/// What the gate is doing, to be shown.
+/// The current action of the gate, for display.
 #[derive(Clone, Copy, Debug)]
 pub enum Phase<'l> {
-    /// The fp32 model is run.
+    /// Runs the fp32 model.
     Before,
-    /// Everything is quantized and run.
+    /// Quantizes all layers and runs the model.
     Whole,
-    /// One layer is quantized alone and run.
+    /// Quantizes one layer alone and runs the model.
     Measuring {
         /// Name of the layer.
         layer: &'l str,
-        /// Which it is, from 1.
+        /// Its number, from 1.
         place: usize,
-        /// Of how many.
+        /// The number of layers.
         of: usize,
     },
-    /// One more layer is kept in fp32 and the rest run.
+    /// Keeps one more layer in fp32 and runs the model.
     Keeping {
         /// Name of the layer.
         layer: &'l str,
     },
 }
 
-/// What one layer does to the logits when it alone is quantized.
+/// The effect of quantizing one layer alone on the logits.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Effect {
     /// Name of the layer.
     pub name: String,
-    /// What it does with its weights.
+    /// How it uses its weights.
     pub kind: LayerKind,
-    /// How many weights.
+    /// Its number of weights.
     pub weights: usize,
     /// Root mean square difference of the logits.
     pub logit_rms: f64,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// How the model was quantized.
     pub mode: Mode,
-    /// The least score that passes.
+    /// The minimum score.
     pub floor: f64,
     /// Whether the model reaches it.
     pub passed: bool,
-    /// Rows that it was judged by.
+    /// Number of rows.
     pub rows: usize,
     /// The comparison.
     pub score: Score,
@@ -103,26 +103,26 @@ pub struct Report {
     pub quantized_share: f64,
     /// Layers kept in fp32 for quality, the worst first.
     pub kept: Vec<Effect>,
-    /// Layers that were measured, the worst first; empty if there was no need to.
+    /// The measured layers, the worst first; empty if that was not necessary.
     pub measured: Vec<Effect>,
     /// Weights that cannot be quantized.
     pub left: Vec<Left>,
 }
 
-/// A quantized file and how good it is.
+/// A quantized file and its quality.
 #[derive(Clone, Debug)]
 pub struct Judged {
-    /// The ONNX file: the best that was found, whether or not it passes.
+    /// The ONNX file: the best attempt, even if it does not pass.
     pub onnx: Vec<u8>,
-    /// How good it is.
+    /// Its quality.
     pub report: Report,
 }
 
-/// Quantizes `source`, the parsed form of `onnx`, so that it passes the gate, keeping as little in fp32 as that takes.
-/// [`Report::passed`] says whether it does.
+/// Quantizes `source`, the parsed form of `onnx`, so that it passes the gate with as few layers in fp32 as possible.
+/// [`Report::passed`] says whether it passes.
 ///
 /// # Errors
-/// [`Error::Evaluate`] for a model that cannot be run, [`Error::Judge`] for answers that cannot be compared, and those of
+/// [`Error::Evaluate`] for a model that cannot run, [`Error::Judge`] for answers that cannot be compared, and the errors of
 /// [`Source::write`].
 pub fn quantize_within(
     source: &Source,
@@ -176,7 +176,7 @@ fn effect(source: &Source, place: usize, logit_rms: f64) -> Effect {
     Effect { name: layer.name.clone(), kind: layer.kind, weights: layer.weights, logit_rms }
 }
 
-/// One choice of layers, written and judged.
+/// Writes and measures one choice of layers.
 struct Attempt {
     kept: Vec<usize>,
     onnx: Vec<u8>,
@@ -199,7 +199,7 @@ impl<E: Evaluate> Search<'_, E> {
         Ok(Attempt { kept: kept.to_vec(), onnx, score })
     }
 
-    /// The layers that look noisiest, with the root mean square that each of them alone adds to the logits; the worst first.
+    /// The layers that look noisiest, with the root mean square that each alone adds to the logits; the worst first.
     fn measure(
         &mut self,
         activations: &Activations,
@@ -224,7 +224,7 @@ impl<E: Evaluate> Search<'_, E> {
         Ok(measured)
     }
 
-    /// Keeps one layer after the other in fp32 until the floor holds; the best attempt if it never does.
+    /// Keeps one layer after the other in fp32 until the floor is reached; otherwise returns the best attempt.
     fn keep_worst(
         &mut self,
         whole: Attempt,
@@ -253,7 +253,7 @@ impl<E: Evaluate> Search<'_, E> {
         Ok(best)
     }
 
-    /// Spread evenly over all rows.
+    /// Selects rows evenly.
     fn few_places(&self) -> impl Iterator<Item = usize> + use<E> {
         let (all, few) = (self.gate.rows.ids.len(), self.gate.rows_measured_max.max(1));
         (0..all.min(few)).map(move |place| place * all / all.min(few))

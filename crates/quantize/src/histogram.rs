@@ -1,13 +1,13 @@
-//! How often values of each size occur, in bounded memory and one pass.
+//! Histograms of values, in bounded memory and one pass.
 
 /// Bins on each side of zero.
 pub const BINS: usize = 2048;
 
-/// Counts over `[-reach, reach)`, in 2 × [`BINS`] bins of equal width. The reach is a power of two and doubles when a larger value
-/// comes: two bins then become one, exactly, so that counts do not depend on the order of the values.
+/// Counts over `[-reach, reach)`, in 2 × [`BINS`] bins of equal width. The reach is a power of two and doubles for a larger
+/// value: two bins then merge exactly, so that counts do not depend on the order of the values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Histogram {
-    /// `None` until a value other than 0 comes.
+    /// `None` until the first value other than 0.
     reach: Option<f32>,
     /// From zero outwards.
     negative: Vec<u64>,
@@ -24,7 +24,7 @@ impl Default for Histogram {
 }
 
 impl Histogram {
-    /// Counts values. Whether all were finite; a value that is not is left out.
+    /// Counts values, except values that are not finite. Returns whether all were finite.
     pub fn add(&mut self, values: &[f32]) -> bool {
         let (mut low, mut high, mut finite) = (self.low, self.high, true);
         for &value in values {
@@ -52,7 +52,7 @@ impl Histogram {
         finite
     }
 
-    /// Adds the counts of another histogram, as if its values had come here.
+    /// Adds the counts of another histogram.
     pub fn merge(&mut self, other: &Histogram) {
         let mut other = other.clone();
         self.low = self.low.min(other.low);
@@ -66,7 +66,7 @@ impl Histogram {
         self.count += other.count;
     }
 
-    /// How many values.
+    /// The number of values.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -81,7 +81,7 @@ impl Histogram {
         self.high
     }
 
-    /// Width of a bin; 0 while only zeros came.
+    /// Width of a bin; 0 if all values were zero.
     pub fn bin_width(&self) -> f64 {
         self.reach.map_or(0.0, |reach| f64::from(reach) / BINS as f64)
     }
@@ -101,9 +101,9 @@ impl Histogram {
         self.negative.iter().zip(&self.positive).map(|(negative, positive)| negative + positive).collect()
     }
 
-    /// Makes room for values up to `peak`.
+    /// Extends the reach to values up to `peak`.
     fn reach_out(&mut self, peak: f32) {
-        // Below the normal numbers all is one; and the reach itself must stay finite.
+        // Subnormal numbers are not distinguished; the reach itself must stay finite.
         let least = f32::MIN_POSITIVE;
         if peak < least && self.reach.is_none() {
             return;
@@ -117,19 +117,19 @@ impl Histogram {
             }
         }
         if self.reach.is_none() {
-            // Zeros counted so far lie in the first bin whatever the reach is.
+            // The zeros so far are in the first bin for any reach.
             reach = reach.max(least);
         }
         self.reach = Some(reach);
     }
 }
 
-/// The smallest power of two above a positive number, as far as there is one.
+/// The smallest power of two above a positive number, if there is one.
 fn power_of_two_above(value: f32) -> f32 {
     f32::from_bits((value.to_bits() & 0x7f80_0000).min(0x7e80_0000)) * 2.0
 }
 
-/// Two bins become one.
+/// Merges pairs of bins.
 fn halve(counts: &mut [u64]) {
     for bin in 0..BINS / 2 {
         counts[bin] = counts[2 * bin] + counts[2 * bin + 1];
@@ -186,7 +186,7 @@ mod tests {
             prop_assert_eq!(all.absolute(), expected);
             prop_assert_eq!(all.count(), values.len() as u64);
             prop_assert_eq!(all.high(), values.iter().copied().fold(0.0, f32::max));
-            // No coarser than it must be.
+            // Not coarser than necessary.
             let peak = f64::from(all.high().max(-all.low()));
             prop_assert!(width * BINS as f64 > peak && width * BINS as f64 <= (2.0 * peak).max(f64::from(f32::MIN_POSITIVE)));
         }

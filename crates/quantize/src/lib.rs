@@ -1,11 +1,11 @@
-//! An fp32 ONNX file in, a smaller one out: int8 (dynamic or static) or fp16, and what it costs in quality.
+//! Converts an fp32 ONNX file to a smaller one, int8 (dynamic or static) or fp16, and measures the loss of quality.
 //!
 //! ```text
 //! bytes ─► Source ─► Activations ─► ranges ─► write ─► judge ─► bytes and a report
 //!          layers    samples run    method    operators  kept in fp32 until the floor holds
 //! ```
 //!
-//! Leaves out: files, terminals, text, and the engine that models are judged on, which comes in as [`Evaluate`].
+//! Not in this crate: files, terminals, text, and the engine that runs models, which the caller passes as [`Evaluate`].
 
 mod calibrate;
 mod error;

@@ -1,19 +1,19 @@
 //! The arithmetic of quantization.
 //!
-//! Weights: symmetric, one scale for each output channel or table row, `w ≈ scale · q` with q in −127..=127, rounded to
+//! Weights: symmetric, one scale per output channel or table row, `w ≈ scale · q` with q in −127..=127, rounded to
 //! the nearest, ties to even. Activations: one scale and zero point for the whole value, `x ≈ scale · (q − zero)` with q
-//! in 0..=255; the range always holds 0, which is then exact (ONNX `QuantizeLinear`).
+//! in 0..=255; the range always contains 0, which is then exact (ONNX `QuantizeLinear`).
 
-/// int8 values with one scale a channel.
+/// int8 values with one scale per channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Int8Channels {
-    /// In the order of the values they stand for.
+    /// In the order of the original values.
     pub values: Vec<i8>,
     /// One for each channel, above 0.
     pub scales: Vec<f32>,
 }
 
-/// Quantizes the columns of a row-major `[rows, columns]` matrix, each with a scale of its own. Values must be finite.
+/// Quantizes the columns of a row-major `[rows, columns]` matrix, each with its own scale. Values must be finite.
 pub fn quantize_columns(values: &[f32], columns: usize) -> Int8Channels {
     let mut peaks = vec![0.0f32; columns];
     for row in values.chunks_exact(columns.max(1)) {
@@ -28,7 +28,7 @@ pub fn quantize_columns(values: &[f32], columns: usize) -> Int8Channels {
     Int8Channels { values, scales }
 }
 
-/// Quantizes the rows of a row-major `[rows, columns]` matrix, each with a scale of its own. Values must be finite.
+/// Quantizes the rows of a row-major `[rows, columns]` matrix, each with its own scale. Values must be finite.
 pub fn quantize_rows(values: &[f32], columns: usize) -> Int8Channels {
     let mut quantized = Vec::with_capacity(values.len());
     let mut scales = Vec::new();
@@ -40,7 +40,7 @@ pub fn quantize_rows(values: &[f32], columns: usize) -> Int8Channels {
     Int8Channels { values: quantized, scales }
 }
 
-/// A channel of zeros has the scale 1, so that no engine divides by 0; one of tiny values the smallest normal scale.
+/// A channel of zeros has the scale 1, so that no engine divides by 0; a channel of tiny values has the smallest normal scale.
 fn scale_of_peak(peak: f32) -> f32 {
     if peak == 0.0 { 1.0 } else { (peak / 127.0).max(f32::MIN_POSITIVE) }
 }
@@ -49,7 +49,7 @@ fn round_int8(value: f32, scale: f32) -> i8 {
     (value / scale).round_ties_even().clamp(-127.0, 127.0) as i8
 }
 
-/// The range of an activation that uint8 is spread over.
+/// The range of an activation that uint8 covers.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct Range {
     /// Lowest value, at most 0.
@@ -59,14 +59,14 @@ pub struct Range {
 }
 
 impl Range {
-    /// The smallest range that holds both and 0.
+    /// The smallest range that contains both and 0.
     pub fn new(low: f32, high: f32) -> Range {
         Range { low: low.min(0.0), high: high.max(0.0) }
     }
 
     /// Scale and zero point of uint8 (ONNX `QuantizeLinear`, as `DynamicQuantizeLinear` computes them).
     pub fn scale_and_zero(self) -> (f32, u8) {
-        // In f64: the width of a range may exceed what f32 holds.
+        // In f64, because the width of a range may exceed f32.
         let scale = ((f64::from(self.high) - f64::from(self.low)) / 255.0) as f32;
         if scale < f32::MIN_POSITIVE {
             return (1.0, 0);
@@ -132,7 +132,7 @@ mod tests {
             let value = range.low + share * (range.high - range.low);
             let quantized = ((value / scale).round_ties_even() + f32::from(zero)).clamp(0.0, 255.0);
             let found = scale * (quantized - f32::from(zero));
-            // The zero point is rounded too, so the ends of the range may lie up to a whole step outside.
+            // The zero point is rounded too, so the ends of the range may be up to a whole step outside.
             prop_assert!((found - value).abs() <= scale * 1.001);
             if value > range.low + scale && value < range.high - scale {
                 assert_near(found, value, scale * 1.001)?;

@@ -1,4 +1,4 @@
-//! Answers before and after: how far the decisions and probabilities of a quantized model are from its source's.
+//! Compares the answers of a quantized model with its source: decisions and probabilities.
 
 use crate::{Error, Result};
 use serde::Serialize;
@@ -14,22 +14,22 @@ pub struct Column {
     pub threshold: f32,
 }
 
-/// Rows to judge a model by.
+/// Rows to measure a model with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rows {
     /// Token ids of each row, special tokens included.
     pub ids: Vec<Vec<u32>>,
-    /// What is right, row by row and column by column; `None` where nobody has said.
+    /// Labels, row by row and column by column; `None` if unlabelled.
     pub labels: Option<Vec<Vec<bool>>>,
 }
 
 /// Logits, row by row and column by column.
 pub type Answers = Vec<Vec<f32>>;
 
-/// How a quantized model compares with its source.
+/// The comparison of a quantized model with its source.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Score {
-    /// What the floor is held against: the share of macro F1 that is left where there are labels to measure it by, else the
+    /// The value to compare with the floor: with labels, macro F1 after divided by macro F1 before; without labels, the
     /// smallest agreement of a column.
     pub kept: f64,
     /// Macro F1 of the source, over the columns that occur among the labels.
@@ -38,7 +38,7 @@ pub struct Score {
     /// Macro F1 of the quantized model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub macro_f1_after: Option<f64>,
-    /// Share of rows with the same decision, for each column in its order.
+    /// Share of rows with the same decision, for each column, in order.
     pub agreement: Vec<(String, f64)>,
     /// Mean Kullback-Leibler divergence of the probabilities, in nats, over rows and columns.
     pub mean_kl: f64,
@@ -49,7 +49,7 @@ pub struct Score {
 /// Compares answers to the same rows.
 ///
 /// # Errors
-/// [`Error::Judge`] for answers that do not fit the rows and columns, or a source that answers no finite number.
+/// [`Error::Judge`] for answers that do not fit the rows and columns, or a source with answers that are not finite.
 pub fn compare(columns: &[Column], rows: &Rows, before: &Answers, after: &Answers) -> Result<Score> {
     check_answers("the fp32 model", columns, rows, before)?;
     check_shape("the quantized model", columns, rows, after)?;
@@ -68,7 +68,7 @@ pub fn compare(columns: &[Column], rows: &Rows, before: &Answers, after: &Answer
     let macro_f1_before = labels.and_then(|labels| macro_f1(labels, &was, columns.len()));
     let macro_f1_after = labels.and_then(|labels| macro_f1(labels, &is, columns.len()));
     let kept = match (macro_f1_before, macro_f1_after) {
-        // Nothing can be lost of a source that finds nothing; then agreement has to do.
+        // A source that finds no violations cannot lose any; then use the agreement.
         (Some(before), Some(after)) if before > 0.0 => after / before,
         _ => agreement.iter().map(|(_, share)| *share).fold(1.0, f64::min),
     };
@@ -76,7 +76,7 @@ pub fn compare(columns: &[Column], rows: &Rows, before: &Answers, after: &Answer
     let kl: f64 = pairs().map(|(place, (&before, &after))| divergence(&columns[place], before, after)).sum();
     let logit_error_max = pairs().map(|(_, (before, after))| f64::from((before - after).abs())).fold(0.0, f64::max);
     Ok(Score {
-        // A model that answers NaN has lost everything, whatever its comparisons say.
+        // A model that returns NaN has lost everything, regardless of comparisons.
         kept: if finite { kept } else { 0.0 },
         macro_f1_before,
         macro_f1_after,
@@ -86,7 +86,7 @@ pub fn compare(columns: &[Column], rows: &Rows, before: &Answers, after: &Answer
     })
 }
 
-/// Mean squared difference of the logits; infinite where one is no number.
+/// Mean squared difference of the logits; infinite if one is NaN.
 pub(crate) fn logit_noise(before: &Answers, after: &Answers) -> f64 {
     let pairs = before.iter().flatten().zip(after.iter().flatten());
     let (sum, count) = pairs.fold((0.0, 0usize), |(sum, count), (before, after)| {
@@ -96,7 +96,7 @@ pub(crate) fn logit_noise(before: &Answers, after: &Answers) -> f64 {
     if mean.is_finite() { mean } else { f64::INFINITY }
 }
 
-/// Checks that a model's answers can be judged.
+/// Checks that a model's answers can be compared.
 ///
 /// # Errors
 /// [`Error::Judge`].
@@ -104,7 +104,7 @@ pub(crate) fn check_answers(whose: &str, columns: &[Column], rows: &Rows, answer
     check_shape(whose, columns, rows, answers)?;
     match answers.iter().position(|row| row.iter().any(|logit| !logit.is_finite())) {
         Some(row) => {
-            Err(Error::Judge(format!("{whose} answers row {} with a logit that is not a finite number", row + 1)))
+            Err(Error::Judge(format!("{whose} returns a logit for row {} that is not a finite number", row + 1)))
         }
         None => Ok(()),
     }
@@ -113,13 +113,13 @@ pub(crate) fn check_answers(whose: &str, columns: &[Column], rows: &Rows, answer
 fn check_shape(whose: &str, columns: &[Column], rows: &Rows, answers: &Answers) -> Result<()> {
     let problem = |text: String| Err(Error::Judge(text));
     if rows.ids.is_empty() {
-        return problem("there is no row to judge it by".to_owned());
+        return problem("there are no rows".to_owned());
     }
     if answers.len() != rows.ids.len() {
-        return problem(format!("{whose} gave {} answers to {} rows", answers.len(), rows.ids.len()));
+        return problem(format!("{whose} returned {} answers to {} rows", answers.len(), rows.ids.len()));
     }
     if let Some(row) = answers.iter().find(|row| row.len() != columns.len()) {
-        return problem(format!("{whose} answers {} logits where {} columns are expected", row.len(), columns.len()));
+        return problem(format!("{whose} returns {} logits, but {} columns are expected", row.len(), columns.len()));
     }
     let labels_fit = rows
         .labels
@@ -142,7 +142,7 @@ fn probability(column: &Column, logit: f32) -> f64 {
 
 /// KL(before ‖ after) of a yes-or-no probability, in nats.
 fn divergence(column: &Column, before: f32, after: f32) -> f64 {
-    // ln of the sigmoid, so that probabilities next to 0 and 1 keep their digits.
+    // ln of the sigmoid, so that probabilities near 0 and 1 keep their digits.
     let log_yes = |logit: f64| if logit > 0.0 { -(-logit).exp().ln_1p() } else { logit - logit.exp().ln_1p() };
     let (was, is) =
         (f64::from(before) / f64::from(column.temperature), f64::from(after) / f64::from(column.temperature));
@@ -238,9 +238,9 @@ mod tests {
             let told = compare(&columns(2), &rows, &answers, &answers).unwrap_err().to_string();
             assert!(told.contains(words), "{told}");
         };
-        check(rows(0, None), vec![], "no row");
+        check(rows(0, None), vec![], "no rows");
         check(rows(2, None), vec![vec![0.0, 0.0]], "1 answers to 2 rows");
-        check(rows(1, None), vec![vec![0.0]], "1 logits where 2");
+        check(rows(1, None), vec![vec![0.0]], "1 logits, but 2");
         check(rows(1, Some(vec![vec![true]])), vec![vec![0.0, 0.0]], "labels");
     }
 }

@@ -1,4 +1,4 @@
-//! An fp32 ONNX file, and which of its weights can be quantized.
+//! An fp32 ONNX file, and the weights that can be quantized.
 
 use crate::error::{OPSET_LEAST, WEIGHTS_LEAST};
 use crate::tensor::{self, Floats};
@@ -13,44 +13,44 @@ use tract_onnx::pb::{GraphProto, ModelProto, NodeProto, TensorProto};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// int8 weights; activations to uint8 with a scale that each run computes.
+    /// int8 weights; uint8 activations with a scale that each run computes.
     Dynamic,
-    /// int8 weights; activations to uint8 with scales found by calibration.
+    /// int8 weights; uint8 activations with scales from calibration.
     Static,
     /// fp16 weights; activations stay fp32.
     Fp16,
 }
 
-/// What a layer does with its weights.
+/// How a layer uses its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LayerKind {
-    /// Multiplies by them.
+    /// Multiplies by them (linear).
     Linear,
-    /// Looks rows of them up.
+    /// Looks up rows of them (embedding).
     Embedding,
-    /// Anything else; only fp16 touches those.
+    /// Other uses; only fp16 converts these.
     Constant,
 }
 
 /// One weight tensor and the nodes that read it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Layer {
-    /// Name for people: of the first node that reads the weights, without its operator.
+    /// Readable name: that of the first node that reads the weights, without its operator.
     pub name: String,
-    /// What it does.
+    /// How it uses the weights.
     pub kind: LayerKind,
     /// How many weights.
     pub weights: usize,
     pub(crate) tensor: Place,
-    /// Names under which the weights are read: their own, and those that `Identity` nodes give them.
+    /// Names of the weights: their own, and names from `Identity` nodes.
     pub(crate) aliases: Vec<String>,
     pub(crate) uses: Vec<Use>,
     /// Whether the weights are `[outputs, inputs]`, as in `Gemm` with `transB`.
     pub(crate) transposed: bool,
 }
 
-/// A weight tensor that stays as it is.
+/// A weight tensor that stays unchanged.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Left {
     /// Name of the layer.
@@ -65,7 +65,7 @@ pub struct Left {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Use {
     pub(crate) node: usize,
-    /// Whether what it multiplies depends on the model's inputs; else its result is a constant.
+    /// Whether its other input depends on the model's inputs; if not, its result is a constant.
     pub(crate) live: bool,
 }
 
@@ -81,11 +81,11 @@ impl Source {
     /// Reads an ONNX file and finds what `mode` can quantize.
     ///
     /// # Errors
-    /// One of [`Error`]'s variants: a file that is no fp32 ONNX of opset 13 or later with its weights inside, naming the tensor or
-    /// node at fault.
+    /// An [`Error`] that names the tensor or node if the file is not fp32 ONNX of opset 13 or later with its weights
+    /// inside.
     pub fn read(onnx: &[u8], mode: Mode) -> Result<Source> {
         let model = ModelProto::decode(onnx).map_err(|error| Error::Syntax(error.to_string()))?;
-        let Some(graph) = &model.graph else { return Err(Error::Syntax("it holds no graph".to_owned())) };
+        let Some(graph) = &model.graph else { return Err(Error::Syntax("it has no graph".to_owned())) };
         check_opset(&model)?;
         check_nodes(&model, graph)?;
         let values = Values::of(graph)?;
@@ -99,7 +99,7 @@ impl Source {
         Ok(Source { model, mode, layers, left })
     }
 
-    /// What was asked for.
+    /// The mode.
     pub fn mode(&self) -> Mode {
         self.mode
     }
@@ -109,12 +109,12 @@ impl Source {
         &self.layers
     }
 
-    /// The weights that stay fp32 whatever is asked for.
+    /// The weights that always stay fp32.
     pub fn left(&self) -> &[Left] {
         &self.left
     }
 
-    /// Columns of the output `logits`, if the file says how many.
+    /// Number of columns of the output `logits`, if the file defines it.
     pub fn columns(&self) -> Option<usize> {
         use tract_onnx::pb::{tensor_shape_proto::dimension::Value, type_proto};
         let output = self.graph().output.iter().find(|output| output.name == "logits")?;
@@ -125,7 +125,7 @@ impl Source {
         }
     }
 
-    /// Rows of the smallest table that is looked up straight by the token ids, if there is one.
+    /// Number of rows of the smallest table that the token ids index directly, if there is one.
     pub fn vocabulary(&self) -> Option<usize> {
         let graph = self.graph();
         let lookups = graph.node.iter().filter(|node| node.op_type == "Gather");
@@ -137,7 +137,7 @@ impl Source {
         tables.filter_map(|rows| usize::try_from(rows).ok()).min()
     }
 
-    /// The values that quantized layers multiply their weights with, each once, in the order of the graph.
+    /// The values that quantized layers multiply with their weights, each once, in the order of the graph.
     pub fn activations(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
         for layer in self.layers.iter().filter(|layer| layer.kind == LayerKind::Linear) {
@@ -150,7 +150,7 @@ impl Source {
         names
     }
 
-    /// What a linear layer multiplies its weights with.
+    /// The value that a linear layer multiplies with its weights.
     pub(crate) fn inputs_of(&self, layer: &Layer) -> Vec<String> {
         let live = layer.uses.iter().filter(|usage| usage.live);
         live.filter_map(|usage| self.graph().node.get(usage.node)?.input.first().cloned()).collect()
@@ -180,13 +180,13 @@ fn check_opset(model: &ModelProto) -> Result<()> {
 fn check_nodes(model: &ModelProto, graph: &GraphProto) -> Result<()> {
     let unsupported = |what: String| Err(Error::Unsupported { what });
     if let Some(function) = model.functions.first() {
-        return unsupported(format!("functions of its own (`{}`)", function.name.as_deref().unwrap_or_default()));
+        return unsupported(format!("model functions (`{}`)", function.name.as_deref().unwrap_or_default()));
     }
     if !graph.sparse_initializer.is_empty() {
         return unsupported("sparse weights".to_owned());
     }
     for node in &graph.node {
-        // Names inside a branch or loop body may refer to any value outside.
+        // Names inside a branch or loop body may refer to any outer value.
         if node.attribute.iter().any(|attribute| attribute.g.is_some() || !attribute.graphs.is_empty()) {
             return unsupported(format!("control flow (`{}`, a {})", label(node), node.op_type));
         }
@@ -197,7 +197,7 @@ fn check_nodes(model: &ModelProto, graph: &GraphProto) -> Result<()> {
     Ok(())
 }
 
-/// Operators that only a quantizer writes.
+/// Operators that only quantizers write.
 fn is_quantized(op: &str) -> bool {
     matches!(op, "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" | "MatMulInteger" | "ConvInteger")
         || op.starts_with("QLinear")
@@ -205,13 +205,13 @@ fn is_quantized(op: &str) -> bool {
         || matches!(op, "MatMulNBits" | "MatMulIntegerToFloat" | "QAttention" | "QGemm" | "QEmbedLayerNormalization")
 }
 
-/// How a node uses weights that it reads, if in a way that int8 can serve.
+/// How a node uses weights, if int8 supports the use.
 enum Reading {
     Linear { transposed: bool },
     Embedding,
 }
 
-/// Of the nodes that read it under whatever name, what a weight tensor is.
+/// The layer of a weight tensor, from the nodes that read it under any name.
 fn find_int8_layers(graph: &GraphProto, values: &Values<'_>) -> Result<(Vec<Layer>, Vec<Left>)> {
     let mut readers: BTreeMap<Place, Vec<(usize, usize)>> = BTreeMap::new();
     let mut order = Vec::new();
@@ -249,7 +249,7 @@ fn find_int8_layers(graph: &GraphProto, values: &Values<'_>) -> Result<(Vec<Laye
     Ok((layers, left))
 }
 
-/// A layer, or why the tensor cannot be one.
+/// A layer, or why the tensor cannot be quantized.
 fn describe_layer(
     graph: &GraphProto,
     values: &Values<'_>,
@@ -288,7 +288,7 @@ fn describe_layer(
     Ok(Layer { name, kind, weights: 0, tensor: place, aliases, uses: uses.collect(), transposed })
 }
 
-/// Whether a constant at this input is what a layer is made of, rather than a bias or a shape.
+/// Whether a constant at this input is a layer's weights, not a bias or a shape.
 fn is_weight_slot(node: &NodeProto, slot: usize) -> bool {
     match node.op_type.as_str() {
         "MatMul" | "Gemm" => slot < 2,
@@ -310,14 +310,14 @@ fn read_as(node: &NodeProto, slot: usize) -> Result<Reading, String> {
         }
         ("Gemm", 1) => Ok(Reading::Linear { transposed: integer("transB") != 0 }),
         ("MatMul" | "Gemm", 0) => Err("its weights are the left factor".to_owned()),
-        ("Gather", 0) if node.input.len() < 2 => Err("it looks nothing up (Gather without indices)".to_owned()),
+        ("Gather", 0) if node.input.len() < 2 => Err("it has no indices (Gather without indices)".to_owned()),
         ("Gather", 0) if integer("axis") == 0 => Ok(Reading::Embedding),
-        ("Gather", 0) => Err("it does not look rows up, but another axis".to_owned()),
+        ("Gather", 0) => Err("it does not look up rows, but another axis".to_owned()),
         (op, _) => Err(format!("its weights also feed `{}`, a {op}", label(node))),
     }
 }
 
-/// Every large fp32 initializer: what reads it sees fp32 all the same.
+/// Every large fp32 initializer: its readers still get fp32.
 fn find_fp16_layers(graph: &GraphProto, values: &Values<'_>) -> Result<(Vec<Layer>, Vec<Left>)> {
     let (mut layers, mut left) = (Vec::new(), Vec::new());
     for (index, tensor) in graph.initializer.iter().enumerate() {

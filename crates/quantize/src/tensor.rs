@@ -12,33 +12,33 @@ pub(crate) struct Floats {
     pub(crate) values: Vec<f32>,
 }
 
-/// Whether it holds fp32 numbers.
+/// Whether it has fp32 values.
 pub(crate) fn is_float(tensor: &TensorProto) -> bool {
     tensor.data_type == DataType::Float as i32
 }
 
-/// Whether it holds floating-point numbers of another width.
+/// Whether it has floating-point values of another width.
 pub(crate) fn is_other_float(tensor: &TensorProto) -> bool {
     [DataType::Float16, DataType::Bfloat16, DataType::Double].iter().any(|&kind| tensor.data_type == kind as i32)
 }
 
-/// Whether its values lie in another file.
+/// Whether its values are in another file.
 pub(crate) fn is_external(tensor: &TensorProto) -> bool {
     tensor.data_location.unwrap_or(0) != 0
 }
 
-/// Name of its element type, as ONNX spells it.
+/// Name of its element type in ONNX.
 pub(crate) fn kind_name(tensor: &TensorProto) -> String {
     DataType::try_from(tensor.data_type)
         .map_or_else(|_| format!("type {}", tensor.data_type), |kind| format!("{kind:?}").to_lowercase())
 }
 
-/// How many values its shape has; `None` for a shape that is none.
+/// The number of values of its shape; `None` for an invalid shape.
 pub(crate) fn volume(tensor: &TensorProto) -> Option<usize> {
     tensor.dims.iter().try_fold(1usize, |volume, &dim| volume.checked_mul(usize::try_from(dim).ok()?))
 }
 
-/// The values of an fp32 tensor, checked to be finite and as many as its shape says.
+/// The values of an fp32 tensor; checks that they are finite and match its shape.
 pub(crate) fn read_floats(tensor: &TensorProto, name: &str) -> Result<Floats> {
     if is_external(tensor) {
         return Err(Error::External(name.to_owned()));
@@ -50,7 +50,7 @@ pub(crate) fn read_floats(tensor: &TensorProto, name: &str) -> Result<Floats> {
         tensor.float_data.clone()
     } else {
         let (words, rest) = tensor.raw_data.as_chunks::<4>();
-        // A ragged end makes the count wrong, and so is reported below.
+        // Incomplete bytes at the end make the count wrong, which is reported below.
         words.iter().map(|&word| f32::from_le_bytes(word)).chain(rest.first().map(|_| 0.0)).collect()
     };
     if volume(tensor) != Some(values.len()) {

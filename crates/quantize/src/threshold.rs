@@ -1,23 +1,23 @@
-//! From what was seen of an activation to the range that uint8 is spread over.
+//! Statistics of an activation → its range for uint8.
 
 use crate::histogram::Histogram;
 use crate::numbers::Range;
 use serde::Serialize;
 
-/// How a range is chosen.
+/// The method of choosing a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// Every value that occurred fits.
+    /// All values fit.
     MinMax,
-    /// Values are cut off where the distribution of what is left, in 128 steps, tells the least apart from the whole: Kullback
-    /// and Leibler's divergence (S. Migacz, *8-bit Inference with TensorRT*, 2017).
+    /// Cuts values off where the distribution of the rest, in 128 steps, has the smallest Kullback-Leibler divergence from the
+    /// whole (S. Migacz, *8-bit Inference with TensorRT*, 2017).
     Entropy,
-    /// 99.99 % of the values fit; half of the rest is cut off at each end.
+    /// 99.99 % of the values fit; half of the others is cut off at each end.
     Percentile,
 }
 
-/// [`Method::Percentile`] may leave out one value in this many at each end.
+/// [`Method::Percentile`] may cut one value in this number at each end.
 const VALUES_PER_OUTLIER: u64 = 20_000;
 /// Steps of a signed byte on each side of zero.
 const STEPS: usize = 128;
@@ -43,7 +43,7 @@ pub fn choose_range(histogram: &Histogram, method: Method) -> Range {
     }
 }
 
-/// How many bins, from zero outwards, leave at most `allowed` values beyond them.
+/// The number of bins, from zero outwards, with at most `allowed` values beyond them.
 fn edge_leaving(counts: &[u64], allowed: u64) -> f64 {
     let mut beyond = 0;
     for (bin, &count) in counts.iter().enumerate().rev() {
@@ -55,7 +55,7 @@ fn edge_leaving(counts: &[u64], allowed: u64) -> f64 {
     0.0
 }
 
-/// How many bins of absolute values, from zero outwards, to spread `steps` steps over.
+/// The number of bins of absolute values, from zero outwards, for `steps` steps.
 pub(crate) fn bins_to_keep(counts: &[u64], steps: usize) -> usize {
     let used = counts.iter().rposition(|&count| count > 0).map_or(0, |last| last + 1);
     if used <= steps {
@@ -64,7 +64,7 @@ pub(crate) fn bins_to_keep(counts: &[u64], steps: usize) -> usize {
     let mut best = (f64::INFINITY, used);
     for bins in steps..=used {
         let divergence = divergence(&counts[..used], bins, steps);
-        // Of equals the widest: it cuts off the least.
+        // Among equals the widest, because it cuts off the least.
         if divergence <= best.0 {
             best = (divergence, bins);
         }
@@ -72,8 +72,8 @@ pub(crate) fn bins_to_keep(counts: &[u64], steps: usize) -> usize {
     best.1
 }
 
-/// KL(P ‖ Q) in nats: P is the whole with what lies beyond `bins` moved into the last bin, Q what remains of the first `bins`
-/// after rounding to `steps` levels, each level's count spread evenly over those of its bins that hold something.
+/// KL(P ‖ Q) in nats: P is the whole, with the counts beyond `bins` moved to the last bin; Q is the first `bins`
+/// after rounding to `steps` levels, with each level's count spread evenly over its non-empty bins.
 fn divergence(counts: &[u64], bins: usize, steps: usize) -> f64 {
     let total: u64 = counts.iter().sum();
     let inside: u64 = counts[..bins].iter().sum();
@@ -81,7 +81,7 @@ fn divergence(counts: &[u64], bins: usize, steps: usize) -> f64 {
     if inside == 0 {
         return f64::INFINITY;
     }
-    // A level with nothing in it cannot stand for a bin that has got what was cut off: count that as one value in a million.
+    // An empty level cannot represent the last bin with the moved counts: count it as one value in a million.
     const NOTHING: f64 = 1e-6;
     let mut divergence = 0.0;
     for level in 0..steps {
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn percentile_cuts_off_the_tails() {
-        // Of 100,000 values it may leave out five at each end.
+        // Of 100,000 values it may cut five at each end.
         let inner = (0..99_990).map(|step| (step as f32 / 99_990.0) * 2.0 - 1.0);
         let outliers = [50.0, 60.0, 70.0, 80.0, 90.0, -100.0, -100.0, -100.0, -100.0, -100.0];
         let range = choose_range(&histogram(inner.clone().chain(outliers)), Method::Percentile);

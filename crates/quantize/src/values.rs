@@ -1,4 +1,4 @@
-//! Where the values of a graph come from.
+//! The sources of a graph's values.
 
 use crate::{Error, Result};
 use std::collections::{HashMap, HashSet};
@@ -11,23 +11,23 @@ pub(crate) enum Place {
     ConstantNode(usize),
 }
 
-/// Constants by every name they have, and which values depend on the graph's inputs.
+/// Constants by all of their names, and the values that depend on the graph's inputs.
 pub(crate) struct Values<'g> {
     constants: HashMap<&'g str, Place>,
     live: HashSet<&'g str>,
 }
 
 impl<'g> Values<'g> {
-    /// Follows a graph from its inputs and constants on.
+    /// Follows a graph from its inputs and constants.
     ///
     /// # Errors
-    /// [`Error::Missing`] for a value that nothing provides before it is read.
+    /// [`Error::Missing`] for a value that is read before it is defined.
     pub(crate) fn of(graph: &'g GraphProto) -> Result<Values<'g>> {
         let mut constants: HashMap<&str, Place> = HashMap::new();
         for (index, tensor) in graph.initializer.iter().enumerate() {
             constants.insert(&tensor.name, Place::Initializer(index));
         }
-        // Old exporters list the weights among the inputs as well.
+        // Old exporters also list the weights as inputs.
         let inputs = graph.input.iter().map(|input| input.name.as_str());
         let mut live: HashSet<&str> = inputs.filter(|name| !constants.contains_key(name)).collect();
         let mut known: HashSet<&str> = live.iter().chain(constants.keys()).copied().collect();
@@ -50,7 +50,7 @@ impl<'g> Values<'g> {
         Ok(Values { constants, live })
     }
 
-    /// Where the constant of this name is stored, `Identity` nodes followed.
+    /// Where the constant with this name is stored; follows `Identity` nodes.
     pub(crate) fn constant(&self, name: &str) -> Option<Place> {
         self.constants.get(name).copied()
     }
@@ -83,7 +83,7 @@ pub(crate) fn constant_tensor(node: &NodeProto) -> Option<&TensorProto> {
     value.and_then(|attribute| attribute.t.as_ref())
 }
 
-/// A node's name, or that of its first output where it has none.
+/// A node's name, or the name of its first output.
 pub(crate) fn label(node: &NodeProto) -> &str {
     if node.name.is_empty() { node.output.first().map_or("", String::as_str) } else { &node.name }
 }

@@ -1,4 +1,4 @@
-//! A source and the choice of layers → the quantized ONNX file, of standard operators only.
+//! A source and the choice of layers → the quantized ONNX file, with only standard operators.
 //!
 //! ```text
 //! dynamic    x ─ DynamicQuantizeLinear ─ MatMulInteger(·, int8) ─ Cast ─ Mul(x scale · weight scales) ─ Add(bias)
@@ -7,9 +7,9 @@
 //! fp16       Cast(fp16), and for an embedding Gather(fp16) ─ Cast
 //! ```
 //!
-//! The first two are what ONNX Runtime's own quantizer writes, and so what its fused kernels look for. A product of constants
-//! (DeBERTa's projections of relative positions) gets its weights through `Cast` and `Mul`: those every engine folds when it loads
-//! the model, while `DequantizeLinear` is kept by ONNX Runtime and would run, and the product with it, on every call.
+//! ONNX Runtime's own quantizer writes the first two forms, so its fused kernels match them. A product of constants
+//! (DeBERTa's projections of relative positions) gets its weights through `Cast` and `Mul`, which every engine folds at
+//! load; ONNX Runtime would keep a `DequantizeLinear`, and run it and the product on every call.
 
 use crate::numbers::{Int8Channels, Range, quantize_columns, quantize_rows, transpose};
 use crate::source::{Layer, LayerKind, Mode, Source};
@@ -22,15 +22,15 @@ use tract_onnx::pb::attribute_proto::AttributeType;
 use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, StringStringEntryProto, TensorProto};
 
-/// Where each activation's values lie, by its name.
+/// The range of each activation, by name.
 pub type Ranges = BTreeMap<String, Range>;
 
 impl Source {
-    /// The ONNX file with every layer quantized but those `kept`, given by their place in [`Source::layers`]. `ranges` are needed
-    /// for [`Mode::Static`] alone.
+    /// The ONNX file with all layers quantized except `kept`, given by index in [`Source::layers`]. Only
+    /// [`Mode::Static`] needs `ranges`.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] and its like for weights that cannot be used; [`Error::NoRange`] for a static layer without a range.
+    /// [`Error::NotFinite`] and similar errors for unusable weights; [`Error::NoRange`] for a static layer without a range.
     pub fn write(&self, kept: &BTreeSet<usize>, ranges: &Ranges) -> Result<Vec<u8>> {
         let chosen = self.layers().iter().enumerate().filter(|(place, _)| !kept.contains(place));
         let chosen: Vec<&Layer> = chosen.map(|(_, layer)| layer).collect();
@@ -52,9 +52,9 @@ struct Writer<'s> {
     names: HashSet<String>,
     nodes: Vec<NodeProto>,
     initializers: Vec<TensorProto>,
-    /// Names of what was made of a layer's weights, by where those are stored.
+    /// New names for a layer's weights, by the place of the old ones.
     weights: HashMap<PlaceKey, QuantizedWeights>,
-    /// Names of what was made of an activation.
+    /// New names for an activation.
     activations: HashMap<String, Vec<String>>,
 }
 
@@ -66,7 +66,7 @@ struct QuantizedWeights {
     values: String,
     scales: String,
     zeros: String,
-    /// The whole weights in fp32, once a node makes them.
+    /// The whole weights in fp32, if a node makes them.
     expanded: Option<String>,
 }
 
@@ -94,7 +94,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// A name that nothing has yet.
+    /// An unused name.
     fn fresh(&mut self, base: &str, suffix: &str) -> String {
         let mut name = format!("{base}_{suffix}");
         let mut number = 1;
@@ -139,7 +139,7 @@ impl<'s> Writer<'s> {
         let values = self.fresh(&base, "fp16");
         self.initializers.push(tensor::half_tensor(values.clone(), &floats.dims, &floats.values));
         if layer.kind != LayerKind::Embedding {
-            // Under its old name, so that whatever reads it need not be touched.
+            // Under its old name, so that its readers need no change.
             let Some(tensor) = constant_at(self.source.graph(), layer.tensor) else { return Ok(()) };
             let name = self.fresh(&base, "to_fp32");
             self.nodes.push(cast(name, values.clone(), tensor.name.clone()));
@@ -156,7 +156,7 @@ impl<'s> Writer<'s> {
         for layer in chosen {
             if int8 || layer.kind == LayerKind::Embedding {
                 uses.extend(layer.uses.iter().map(|usage| (usage.node, (*layer, usage.live))));
-                // What made the fp32 weights, or passed them on, has no reader left.
+                // The nodes that made or passed on the fp32 weights have no readers left.
                 dropped.extend(layer.aliases.iter().map(String::as_str));
             }
         }
@@ -205,7 +205,7 @@ impl<'s> Writer<'s> {
         let x = self.quantized_by_calibration(&node.input[0])?;
         let weights = self.names_of(layer);
         let base = label(node).to_owned();
-        // One for each product: engines fuse it with the product, and want it for that product alone.
+        // One per product, because engines fuse it only if it has a single product.
         let expanded = self.fresh(&base, "weights");
         let name = self.fresh(&base, "dequantize");
         let inputs = vec![weights.values, weights.scales, weights.zeros];
@@ -232,7 +232,7 @@ impl<'s> Writer<'s> {
         self.write_product(node, node.input[0].clone(), expanded);
     }
 
-    /// `MatMul`, and `Add` where the node has a bias.
+    /// `MatMul`, and `Add` if the node has a bias.
     fn write_product(&mut self, node: &NodeProto, x: String, weights: String) {
         let (output, bias) = self.output_and_bias(node);
         let name = self.fresh(label(node), "product");
@@ -275,7 +275,7 @@ impl<'s> Writer<'s> {
         names
     }
 
-    /// The activation quantized and brought back; several products share it.
+    /// The activation, quantized and dequantized; several products share it.
     fn quantized_by_calibration(&mut self, x: &str) -> Result<String> {
         if let Some(names) = self.activations.get(x) {
             return Ok(names[0].clone());
@@ -295,7 +295,7 @@ impl<'s> Writer<'s> {
         Ok(back)
     }
 
-    /// Where the product goes, and the node that adds a `Gemm`'s bias to it.
+    /// The product's output, and the node that adds a `Gemm`'s bias.
     fn output_and_bias(&mut self, node: &NodeProto) -> (String, Option<NodeProto>) {
         let output = node.output.first().cloned().unwrap_or_default();
         match node.input.get(2).filter(|bias| !bias.is_empty()) {

@@ -1,4 +1,4 @@
-//! The gate, on engines that are told which layers hurt.
+//! The gate, with fake engines in which chosen layers lose quality.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;

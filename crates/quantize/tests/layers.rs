@@ -1,4 +1,4 @@
-//! Which weights become layers, and what the written file holds in their place.
+//! The weights that become layers, and their form in the written file.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
@@ -39,8 +39,8 @@ fn logits(onnx: &[u8]) -> Vec<f32> {
     rows.iter().flat_map(|ids| engine.forward(&Batch::pack(&[ids]).unwrap()).unwrap().row(0).to_vec()).collect()
 }
 
-/// Quantizes everything but `kept`, checks that the file is sound, and says how far its logits are from the source's, in the root
-/// mean square over that of the logits themselves.
+/// Quantizes everything except `kept`, checks the file, and returns the distance of its logits from the source's: the root
+/// mean square relative to that of the logits.
 #[track_caller]
 fn check_error(model: &ModelProto, mode: Mode, kept: &[usize], error_max: f64) -> ModelProto {
     let source = Source::read(&bytes(model), mode).unwrap();

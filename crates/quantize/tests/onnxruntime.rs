@@ -1,4 +1,4 @@
-//! What the engine makes of our files is what ONNX Runtime makes of them (`training/make_quantized_reference.py`).
+//! The engine gives the same results for our files as ONNX Runtime (`training/make_quantized_reference.py`).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_cpu::CpuEngine;

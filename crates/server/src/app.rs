@@ -1,4 +1,4 @@
-//! What all requests share.
+//! State that all requests share.
 
 use crate::Settings;
 use crate::catalog::Catalog;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
-/// Settings, models, and the places that requests pass.
+/// Settings, models, and the parts that requests pass through.
 pub(crate) struct App {
     pub(crate) settings: Arc<Settings>,
     pub(crate) catalog: Arc<Catalog>,
@@ -19,7 +19,7 @@ pub(crate) struct App {
     pub(crate) exporter: Option<Exporter>,
     pub(crate) lanes: Lanes,
     pub(crate) is_draining: AtomicBool,
-    /// Turns true when connections are to end; each of them, and each stream of requests, holds a receiver.
+    /// Becomes true when connections must end; each connection and each stream of requests holds a receiver.
     pub(crate) ending: watch::Sender<bool>,
 }
 

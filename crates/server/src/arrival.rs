@@ -1,17 +1,17 @@
-//! What is known of a request beside the request itself.
+//! Data about a request for its handler.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What a handler may know of its request beside the request itself.
+/// Data about a request for its handler.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
-    /// When its head was there.
+    /// When its head arrived.
     pub(crate) start: Instant,
-    /// When the client gives up.
+    /// The client's deadline.
     pub(crate) deadline: Instant,
 }
 
-/// What a handler leaves in its response for the log, if texts are to be logged.
+/// The texts that a handler puts into its response for the log, if texts are logged.
 #[derive(Clone)]
 pub(crate) struct LoggedText(pub(crate) Arc<str>);

@@ -5,7 +5,7 @@ use crate::timing::Timing;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// One request to a model. Dropped without [`Attempt::succeed`], it has failed.
+/// One request to a model. If it is dropped without [`Attempt::succeed`], it counts as failed.
 pub(crate) struct Attempt {
     served: Arc<Served>,
     start: Instant,
@@ -13,7 +13,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Of a request that arrived at `start`.
+    /// For a request that arrived at `start`.
     pub(crate) fn new(served: &Arc<Served>, start: Instant) -> Attempt {
         Attempt { served: Arc::clone(served), start, is_over: false }
     }

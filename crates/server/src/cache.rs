@@ -1,5 +1,5 @@
-//! A cache that several servers share, in Redis, behind the one in the process. Optional to the end: when it is down or slow,
-//! the server goes on without it and says so in its metrics.
+//! A cache in Redis that several servers share, as a second level after the one in the process. It is always optional: if it is down or slow,
+//! the server works without it, and the metrics show that.
 
 #[cfg(feature = "redis")]
 pub(crate) use remote::SharedCache;
@@ -19,12 +19,12 @@ mod remote {
     use tokio::sync::Notify;
     use tokio::time::timeout;
 
-    /// A run takes some milliseconds: waiting longer than this for the cache would be the slower way.
+    /// A run takes some milliseconds, so a longer wait for the cache would be slower.
     const ANSWER_MAX: Duration = Duration::from_millis(20);
     const CONNECT_MAX: Duration = Duration::from_millis(500);
-    /// Between looks at a server that is up, and between tries at one that is down.
+    /// Interval between checks of the Redis server, up or down.
     const LOOK_PAUSE: Duration = Duration::from_secs(1);
-    /// The digest of the model stands in the key, so nothing gets stale; this only lets what nobody asks for go.
+    /// The key contains the model's digest, so entries never become stale; this only removes unused ones.
     const KEEP_SECONDS: u64 = 7 * 24 * 3600;
     const PREFIX: &[u8] = b"grice:1:";
 
@@ -37,14 +37,14 @@ mod remote {
     }
 
     impl SharedCache {
-        /// For a server that may be up or not; connects in the background.
+        /// Connects in the background; the Redis server may be down.
         ///
         /// # Errors
-        /// [`ServeError::Setting`] for an address that cannot be one.
+        /// [`ServeError::Setting`] for an invalid address.
         pub(crate) fn start(url: &str, metrics: Arc<Metrics>) -> Result<Arc<SharedCache>, ServeError> {
             let client = redis::Client::open(url).map_err(|error| ServeError::Setting {
                 what: "--cache".to_owned(),
-                // Not the address itself: it may hold a password.
+                // The address is left out, because it may contain a password.
                 cause: format!("not the address of a Redis server ({error}); write redis://host:port/database"),
             })?;
             let cache = SharedCache { client, connection: Mutex::new(None), lost: Notify::new(), metrics };
@@ -53,7 +53,7 @@ mod remote {
             Ok(cache)
         }
 
-        /// The rows that it knows, of `labels` logits each, in the order of the keys. Nothing while the server is down.
+        /// The cached rows of `labels` logits each, in the order of the keys. Empty while the Redis server is down.
         pub(crate) async fn get(&self, keys: &[CacheKey], labels: usize) -> Vec<Option<LogitsRow>> {
             let Some(mut connection) = self.connection() else {
                 self.count("unavailable");
@@ -75,7 +75,7 @@ mod remote {
             rows.collect()
         }
 
-        /// Leaves a row with the server.
+        /// Stores a row.
         pub(crate) async fn put(&self, key: CacheKey, row: LogitsRow) {
             let Some(mut connection) = self.connection() else { return };
             let bytes: Vec<u8> = row.iter().flat_map(|logit| logit.to_le_bytes()).collect();
@@ -86,16 +86,16 @@ mod remote {
             }
         }
 
-        /// The answer, unless it is late or an error; then the connection is given up.
+        /// The answer, unless it is late or an error; then the connection is dropped.
         async fn in_time<T>(&self, query: impl Future<Output = redis::RedisResult<T>>) -> Option<T> {
             let outcome = match timeout(ANSWER_MAX, query).await {
                 Ok(Ok(value)) => return Some(value),
                 Ok(Err(error)) => {
-                    tracing::warn!(%error, "the shared cache failed; going on without it");
+                    tracing::warn!(%error, "the shared cache failed; continuing without it");
                     "error"
                 }
                 Err(_) => {
-                    tracing::warn!("the shared cache did not answer in time; going on without it");
+                    tracing::warn!("the shared cache did not answer in time; continuing without it");
                     "timeout"
                 }
             };
@@ -122,7 +122,7 @@ mod remote {
         async fn look(&self) {
             if let Some(mut connection) = self.connection() {
                 let ping = redis::cmd("PING");
-                // The answer is in the metrics; a lost connection is made anew right away.
+                // The metrics show the state; a lost connection is opened again at once.
                 _ = self.in_time(ping.query_async::<String>(&mut connection)).await;
             }
             if self.connection().is_some() {
@@ -146,7 +146,7 @@ mod remote {
         while let Some(cache) = cache.upgrade() {
             cache.look().await;
             let lost = cache.lost.notified();
-            // A server that just failed is given a moment too.
+            // Wait also after a failure.
             tokio::select! {
                 () = tokio::time::sleep(LOOK_PAUSE) => {}
                 () = lost => tokio::time::sleep(LOOK_PAUSE / 4).await,
@@ -158,7 +158,7 @@ mod remote {
         [PREFIX, key.as_bytes()].concat()
     }
 
-    /// Whatever is there was written by somebody else: only what could be logits is taken for logits.
+    /// Other programs may have written the value, so only a value that can be logits is accepted.
     fn row_of(bytes: &[u8], labels: usize) -> Option<LogitsRow> {
         if bytes.len() != 4 * labels {
             return None;
@@ -192,7 +192,7 @@ mod absent {
     use grice_core::schedule::{CacheKey, LogitsRow};
     use std::sync::Arc;
 
-    /// Nothing in this build.
+    /// Empty in this build.
     pub(crate) enum SharedCache {}
 
     impl SharedCache {

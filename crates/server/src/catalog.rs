@@ -1,4 +1,4 @@
-//! The models by name, and their replacement while requests go on.
+//! The models by name, and their replacement while requests run.
 
 use crate::cache::SharedCache;
 use crate::metrics::{Metrics, OutcomeLabels};
@@ -9,7 +9,7 @@ use grice_core::panic_text;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 
-/// What is served now.
+/// The current models.
 pub(crate) struct Catalog {
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
@@ -19,7 +19,7 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// Without a model yet; [`Catalog::reload`] brings them.
+    /// Without models; [`Catalog::reload`] loads them.
     pub(crate) fn new(settings: Arc<Settings>, metrics: Arc<Metrics>, shared: Option<Arc<SharedCache>>) -> Catalog {
         Catalog { settings, metrics, shared, models: RwLock::new(Arc::new([])), reloading: Default::default() }
     }
@@ -32,7 +32,7 @@ impl Catalog {
     /// The model of this name, or the default one.
     ///
     /// # Errors
-    /// 404 naming those that there are, 503 before there is any.
+    /// 404 with the names of the models, 503 before the first load.
     pub(crate) fn find(&self, name: Option<&str>) -> Result<Arc<Served>, Problem> {
         let models = self.models();
         let found = match name {
@@ -53,8 +53,8 @@ impl Catalog {
         !models.is_empty() && models.iter().all(|served| served.is_ready())
     }
 
-    /// Reads all bundles anew and puts them in place of the old ones at once, or, if one of them cannot be used, leaves
-    /// everything as it is. Requests that an old model has taken are answered by it.
+    /// Reloads all bundles and replaces the old ones at once. If one of them cannot be used, nothing
+    /// changes. The old models answer the requests that they have accepted.
     ///
     /// # Errors
     /// [`ServeError`] of the first bundle at fault.
@@ -71,12 +71,12 @@ impl Catalog {
             std::mem::replace(&mut *current, Arc::clone(&models))
         };
         self.report_models();
-        // The replicas of the last release wait for their threads; not on this one.
+        // Dropping old replicas waits for their threads, so do it on another thread.
         tokio::task::spawn_blocking(move || drop(old));
         Ok(())
     }
 
-    /// Brings the metrics up to date with what the schedules count for themselves, and with where the models run.
+    /// Updates the metrics with the counters of the schedules, and with the devices of the models.
     pub(crate) fn report(&self) {
         self.models().iter().for_each(|served| served.runner().report());
         self.report_models();
@@ -105,7 +105,7 @@ impl Catalog {
     }
 }
 
-/// The importer may panic on a broken file; that is an error like any other.
+/// The importer may panic on a broken file; this becomes a normal error.
 fn load(source: &BundleSource) -> Result<Loaded, ServeError> {
     let name = || source.name.clone().unwrap_or_else(|| "bundle".to_owned());
     match catch_unwind(AssertUnwindSafe(|| (source.load)())) {
@@ -114,11 +114,11 @@ fn load(source: &BundleSource) -> Result<Loaded, ServeError> {
     }
 }
 
-/// A name stands in URLs and in metrics.
+/// Names are part of URLs and metrics.
 fn check_name(name: &str) -> Result<(), ServeError> {
     let fit = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     let is_fit = (1..=64).contains(&name.len()) && name.chars().all(fit) && name.starts_with(|c| c != '.');
-    // `/v2/models/stats` is the statistics of all of them.
+    // `/v2/models/stats` is the route of the statistics of all models.
     let is_fit = is_fit && name != "stats";
     if is_fit { Ok(()) } else { Err(ServeError::BadName(name.to_owned())) }
 }

@@ -1,5 +1,5 @@
-//! What every request goes through, whatever its route: a name, a place in a trace, a deadline, the keys, and on the way out
-//! the headers, the counts and the log line.
+//! The middleware of all routes. For a request: its id, trace, deadline and keys. For the answer:
+//! headers, metrics and the log line.
 
 use crate::app::App;
 use crate::arrival::{Arrival, LoggedText};
@@ -30,7 +30,7 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, mut request: Request, next
     let id = request_id(request.headers());
     let trace = Trace::of(request.headers(), app.exporter.is_some());
     let (method, version) = (request.method().clone(), request.version());
-    // Whoever calls by gRPC cannot read another answer; by HTTP/1 there is no such call.
+    // A gRPC client cannot read another kind of answer; HTTP/1 has no gRPC calls.
     let is_call = version >= Version::HTTP_2 && grpc::is_call(request.headers());
     let wanted = encoding::wanted(request.headers());
     let mut response = match admit(&app, route, request.headers(), start) {
@@ -66,7 +66,7 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, mut request: Request, next
     headers.insert("x-request-id", id);
     headers.insert("traceparent", trace.header());
     if version < Version::HTTP_2 && app.is_draining.load(Ordering::Relaxed) {
-        // The client asks its next question elsewhere.
+        // So that the client sends its next request to another server.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -91,7 +91,7 @@ fn parse_deadline(value: &HeaderValue) -> Result<Duration, Problem> {
     milliseconds.map(Duration::from_millis).ok_or_else(wrong)
 }
 
-/// A request that is being handled. Dropped without [`Open::close`], its client has gone away.
+/// An open request. If it is dropped without [`Open::close`], the client has disconnected.
 struct Open<'m> {
     metrics: &'m Metrics,
     route: &'m str,

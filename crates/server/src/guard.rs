@@ -1,4 +1,4 @@
-//! Who may ask, and how often.
+//! API keys and rate limits.
 
 use crate::problem::Problem;
 use crate::{Access, ServeError};
@@ -10,11 +10,11 @@ use sha2::{Digest, Sha256};
 use std::num::NonZeroU32;
 use subtle::ConstantTimeEq;
 
-/// A key shorter than this is guessed.
+/// Shorter keys can be guessed.
 const KEY_BYTES_LEAST: usize = 8;
 const BEARER: &[u8] = b"bearer";
 
-/// The keys, as hashes: comparing those takes equally long whatever was sent.
+/// The keys, as hashes, so that the time of a comparison does not depend on the sent key.
 pub(crate) struct Guard {
     keys: Vec<Key>,
     admin: Option<[u8; 32]>,
@@ -26,14 +26,14 @@ struct Key {
     rate: Option<DefaultDirectRateLimiter>,
 }
 
-/// What a route asks for.
+/// The key that a route requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Entry {
-    /// Nothing.
+    /// None.
     Open,
-    /// A key, if any are set; without one 401.
+    /// An API key, if keys are set; 401 without one.
     Key,
-    /// The same, but 403, as GriceBench's own server has it.
+    /// The same, but with 403, as in GriceBench's own server.
     KeyOr403,
     /// The administrator's key.
     Admin,
@@ -41,7 +41,7 @@ pub(crate) enum Entry {
 
 impl Guard {
     /// # Errors
-    /// [`ServeError::Setting`] for a key that is too short to be one.
+    /// [`ServeError::Setting`] for a key that is too short.
     pub(crate) fn new(access: &Access) -> Result<Guard, ServeError> {
         if access.keys.iter().chain(&access.admin_key).any(|key| key.len() < KEY_BYTES_LEAST) {
             let cause = format!("an API key needs at least {KEY_BYTES_LEAST} characters");
@@ -59,10 +59,10 @@ impl Guard {
         })
     }
 
-    /// Whether a request with these headers may go in.
+    /// Whether a request with these headers is allowed.
     ///
     /// # Errors
-    /// 401 or 403 without a valid key, 429 when the key has used up its rate, 404 for an admin route that is switched off.
+    /// 401 or 403 without a valid key, 429 if the key has reached its rate limit, 404 for an admin route that is off.
     pub(crate) fn admit(&self, entry: Entry, headers: &HeaderMap) -> Result<(), Problem> {
         match entry {
             Entry::Open => Ok(()),
@@ -82,7 +82,7 @@ impl Guard {
     fn admit_key(&self, headers: &HeaderMap, refusal: StatusCode) -> Result<(), Problem> {
         let given = hash(given_key(headers).ok_or_else(|| denied(refusal))?);
         let mut found = None;
-        // All of them, always: stopping at the right one would tell which one it was.
+        // Always compare all keys: the time must not show which one matched.
         for (place, key) in self.keys.iter().enumerate() {
             if bool::from(key.hash.ct_eq(&given)) {
                 found = Some(place);
@@ -91,7 +91,7 @@ impl Guard {
         let key = found.map(|place| &self.keys[place]).ok_or_else(|| denied(refusal))?;
         match key.rate.as_ref().map(|rate| rate.check()) {
             Some(Err(until)) => {
-                let detail = "this key has used up its requests for now";
+                let detail = "this key has reached its rate limit";
                 let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", detail);
                 Err(Problem { retry_after: Some(until.wait_time_from(self.clock.now())), ..problem })
             }
@@ -100,14 +100,14 @@ impl Guard {
     }
 }
 
-/// The first key that a request brings; headers that hold none count as absent.
+/// The first key in a request; headers without a key count as absent.
 fn given_key(headers: &HeaderMap) -> Option<&[u8]> {
     let filled = |key: &&[u8]| !key.is_empty();
     let own = headers.get_all("x-api-key").iter().map(|value| value.as_bytes().trim_ascii()).find(filled);
     own.or_else(|| headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes())).find(filled))
 }
 
-/// The token after `Bearer` (RFC 6750), in whatever case, and any number of spaces and tabs.
+/// The token after `Bearer` (RFC 6750), in any case, with any number of spaces and tabs.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.trim_ascii_start().split_at_checked(BEARER.len())?;
     let is_apart = rest.first().is_some_and(u8::is_ascii_whitespace);
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn without_keys_everybody_may_ask_but_not_for_admin_work() {
+    fn without_keys_everyone_may_send_requests_except_to_admin_routes() {
         let guard = Guard::new(&Access::default()).unwrap();
         check(&guard, Entry::Key, &HeaderMap::new(), None);
         check(&guard, Entry::Admin, &with("x-api-key", "anything-at-all"), Some(404));

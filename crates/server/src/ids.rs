@@ -1,4 +1,4 @@
-//! Names for requests and their place in a trace (W3C Trace Context).
+//! Ids of requests, and their traces (W3C Trace Context).
 
 use axum::http::{HeaderMap, HeaderValue};
 use std::collections::hash_map::RandomState;
@@ -6,15 +6,15 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A client's own name for a request may be this long.
+/// Maximum length of a client's own request id.
 const REQUEST_ID_BYTES_MAX: usize = 128;
 
 static SEED: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
 static COUNT: AtomicU64 = AtomicU64::new(0);
 
-/// A number that no other call gives and nobody can tell from chance; not a secret.
+/// A unique number that looks random; not a secret.
 fn unique() -> u64 {
-    // SplitMix64 (Steele, Lea and Flood, 2014): a bijection of the counter, so nothing repeats.
+    // SplitMix64 (Steele, Lea and Flood, 2014) is a bijection of the counter, so no number repeats.
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let mut z = SEED.wrapping_add(count.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -22,7 +22,7 @@ fn unique() -> u64 {
     z ^ (z >> 31)
 }
 
-/// The client's `X-Request-Id` if it is fit to be logged and sent back, else a new one.
+/// The client's `X-Request-Id` if it is valid, otherwise a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let given = headers.get("x-request-id").filter(|value| {
         let bytes = value.as_bytes();
@@ -31,20 +31,20 @@ pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     given.cloned().unwrap_or_else(|| ascii(&hex::<16>(u128::from(unique()).to_be_bytes(), 16)))
 }
 
-/// A request's place in a trace.
+/// The trace of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trace {
-    /// Of the whole trace.
+    /// Id of the whole trace.
     pub(crate) trace_id: u128,
-    /// Of this request.
+    /// Id of this request's span.
     pub(crate) span_id: u64,
-    /// Of whoever sent it, if they said.
+    /// Id of the sender's span, if given.
     pub(crate) parent_id: Option<u64>,
     flags: u8,
 }
 
 impl Trace {
-    /// Goes on with the client's `traceparent`, or begins a trace, to be kept if somebody here keeps traces.
+    /// Continues the client's `traceparent`, or begins a trace, which is sampled if this server sends traces.
     pub(crate) fn of(headers: &HeaderMap, keeps: bool) -> Trace {
         let span_id = unique().max(1);
         match headers.get("traceparent").and_then(|value| parse_traceparent(value.as_bytes())) {
@@ -56,12 +56,12 @@ impl Trace {
         }
     }
 
-    /// Whether whoever began the trace keeps it.
+    /// Whether the trace is sampled.
     pub(crate) fn is_sampled(&self) -> bool {
         self.flags & 1 == 1
     }
 
-    /// `traceparent` of this request, for the answer and for whatever it calls.
+    /// `traceparent` of this request, for the answer and for outgoing calls.
     pub(crate) fn header(&self) -> HeaderValue {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
         text[3..35].copy_from_slice(&hex::<32>(self.trace_id.to_be_bytes(), 32));
@@ -71,7 +71,7 @@ impl Trace {
     }
 }
 
-/// Trace id, parent id and flags; nothing where the header breaks the rules, which then say to begin anew.
+/// Trace id, parent id and flags; `None` for an invalid header, after which the standard starts a new trace.
 fn parse_traceparent(value: &[u8]) -> Option<(u128, u64, u8)> {
     let text = std::str::from_utf8(value).ok()?;
     let mut parts = text.split('-');
@@ -80,7 +80,7 @@ fn parse_traceparent(value: &[u8]) -> Option<(u128, u64, u8)> {
         part.len() == length && part.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     };
     let well_formed = is_hex(version, 2) && is_hex(trace, 32) && is_hex(parent, 16) && is_hex(flags, 2);
-    // Versions to come may append parts, version 00 may not.
+    // Later versions may append parts, version 00 may not.
     if !well_formed || version == "ff" || version == "00" && parts.next().is_some() {
         return None;
     }

@@ -1,9 +1,9 @@
-//! Logits, and how they came about.
+//! Logits, with their source and times.
 
 use grice_core::schedule::LogitsRow;
 use std::time::Duration;
 
-/// Where an answer came from, worst first: of several, the first is what the header says.
+/// The source of an answer, worst first: the header shows the worst of several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cached {
     Bypass,
@@ -12,18 +12,18 @@ pub(crate) enum Cached {
     Hit,
 }
 
-/// Logits and how they came about.
+/// Logits, with their source and times.
 pub(crate) struct Inferred {
     pub(crate) row: LogitsRow,
     pub(crate) cached: Cached,
-    /// Until the cache had been asked.
+    /// Time until the end of the cache look-up.
     pub(crate) lookup: Duration,
     pub(crate) queued: Duration,
     pub(crate) ran: Duration,
 }
 
 impl Cached {
-    /// As `X-Grice-Cache` says it.
+    /// The value of `X-Grice-Cache`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Cached::Bypass => "bypass",

@@ -1,4 +1,4 @@
-//! What one model has to do with one request: turns or token ids in, verdicts out, and counted. Every route that judges does it this way.
+//! The work of one model for one request: turns or token ids in, verdicts out, with metrics. All judging routes use it.
 
 use crate::arrival::Arrival;
 use crate::attempt::Attempt;
@@ -14,7 +14,7 @@ use grice_core::{PerMaxim, Turn, Verdict};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A model's part of a request. Dropped without [`Judging::succeed`], it has failed.
+/// A model's part of a request. If it is dropped without [`Judging::succeed`], it counts as failed.
 pub(crate) struct Judging {
     served: Arc<Served>,
     attempt: Attempt,
@@ -27,7 +27,7 @@ pub(crate) struct Question {
     thresholds: PerMaxim<f32>,
 }
 
-/// What came of a question.
+/// The result of a question.
 pub(crate) struct Finding {
     pub(crate) row: LogitsRow,
     pub(crate) verdict: Verdict,
@@ -42,11 +42,11 @@ impl Judging {
         &self.served
     }
 
-    /// Makes a turn ready, to be judged by these thresholds or else by the model's own. Takes time in proportion to the turn: see
+    /// Prepares a turn, with these thresholds or the model's own. The time is proportional to the length of the turn: see
     /// [`crate::lanes::Lanes`].
     ///
     /// # Errors
-    /// [`Problem`] of a turn that cannot be judged.
+    /// [`Problem`] if the turn cannot be judged.
     pub(crate) fn prepare(&mut self, turn: &Turn, thresholds: Option<PerMaxim<f32>>) -> Result<Question, Problem> {
         let start = Instant::now();
         let tokenized = self.served.tokenize(turn);
@@ -54,7 +54,7 @@ impl Judging {
         Ok(self.question(tokenized?, thresholds))
     }
 
-    /// The same for token ids that came without a text.
+    /// The same for token ids without a text.
     pub(crate) fn prepare_ids(&mut self, ids: Vec<u32>) -> Question {
         let start = Instant::now();
         let tokenized = self.served.take_ids(ids);
@@ -66,7 +66,7 @@ impl Judging {
         Question { tokenized, thresholds: thresholds.unwrap_or_else(|| *self.served.task().thresholds()) }
     }
 
-    /// The finding of each question, in their order, or why that one has none.
+    /// The result of each question, in order, or the reason why it has none.
     ///
     /// # Errors
     /// As [`Served::infer`].
@@ -97,7 +97,7 @@ impl Judging {
         Ok(Finding { row: inferred.row, verdict })
     }
 
-    /// Counts it among those that were answered.
+    /// Counts the request as answered.
     pub(crate) fn succeed(self) {
         self.attempt.succeed(&self.timing);
     }

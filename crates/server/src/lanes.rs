@@ -1,5 +1,5 @@
-//! Where reading a request's bytes runs. What is small is read on the spot; what is large is read on threads of its own, few
-//! at a time, so that requests of usual size never wait for it.
+//! Selects the thread for reading a request. Small requests are read at once; large ones are read on separate threads, a few
+//! at a time, so that normal requests never wait for them.
 
 use crate::problem::Problem;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use std::time::Instant;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
-/// Up to this, reading takes less than a millisecond.
+/// Up to this size, reading takes less than a millisecond.
 pub(crate) const SMALL_BYTES: usize = 16 << 10;
-/// Up to this, a request does not queue behind the largest.
+/// Up to this size, a request does not wait for the largest ones.
 const MEDIUM_BYTES: usize = 256 << 10;
 
-/// Kept by a request that was not small until it is answered: so its rows do not queue up before those of small ones either.
+/// The slot of a large request, held until its answer, so that its rows do not fill the queue before those of small requests.
 pub(crate) struct Place {
     _held: Option<OwnedSemaphorePermit>,
 }
 
-/// The places for work that takes long.
+/// The slots for large requests.
 pub(crate) struct Lanes {
     medium: Arc<Semaphore>,
     large: Arc<Semaphore>,
@@ -25,16 +25,16 @@ pub(crate) struct Lanes {
 
 impl Lanes {
     pub(crate) fn new() -> Lanes {
-        // One core stays free for what is small, and for the engine.
+        // One core stays free for small requests and for the engine.
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let places = || Arc::new(Semaphore::new((cores / 2).max(1)));
         Lanes { medium: places(), large: places() }
     }
 
-    /// Does what takes time in proportion to `bytes`. The next one of that size may begin once the place is dropped.
+    /// Runs work whose time is proportional to `bytes`. The next work of that size may begin after the slot is dropped.
     ///
     /// # Errors
-    /// 429 if its turn does not come in half the time that is left; 500 if it panics.
+    /// 429 if no slot is free within half of the remaining time; 500 if the work panics.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         bytes: usize,
@@ -85,7 +85,7 @@ mod tests {
             assert_eq!((late.status.as_u16(), late.retry_after.is_some()), (429, true));
             let fell = lanes.run(MEDIUM_BYTES, deadline, || panic!("told to")).await;
             assert_eq!(fell.map(|((), _)| ()).unwrap_err().status.as_u16(), 500);
-            // The place of what panicked is free again; one that is kept is not.
+            // After a panic the slot is free again; a slot that is held is not.
             let kept = std::iter::repeat_with(|| lanes.run(MEDIUM_BYTES, deadline, || ()));
             let mut places = Vec::new();
             for run in kept.take(lanes.medium.available_permits()) {

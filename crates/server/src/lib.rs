@@ -6,7 +6,7 @@
 //!           limits    metrics     v2, gRPC  tokens     and back  a thread
 //! ```
 //!
-//! Leaves out: what a verdict is, when a batch leaves, what is cached (all `grice-core`'s), and the command line.
+//! Not in this crate: how a verdict is made, when a batch runs, the cache (all in `grice-core`), and the command line.
 
 mod app;
 mod arrival;

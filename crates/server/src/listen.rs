@@ -1,4 +1,4 @@
-//! Connections: accepted within a bound, served by HTTP/1.1 or 2, ended without losing an answer.
+//! Connections: accepts them within a limit, serves HTTP/1.1 or 2, and ends them without losing an answer.
 
 use crate::app::App;
 use axum::Router;
@@ -22,12 +22,12 @@ const HEADERS_MAX: usize = 100;
 #[cfg(feature = "tls")]
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const STREAMS_MAX: u32 = 128;
-/// More than the system lets wait for being accepted.
+/// More than the backlog of the system.
 const WAITING_MAX: usize = 4096;
-/// How long a connection that has asked nothing yet may take to do so when the server ends.
+/// How long a new connection may wait with its first request when the server ends.
 const FIRST_REQUEST_MAX: Duration = Duration::from_secs(1);
 
-/// Takes connections and serves them.
+/// Accepts connections and serves them.
 pub(crate) struct Front {
     app: Arc<App>,
     http: Builder<TokioExecutor>,
@@ -69,11 +69,11 @@ impl Front {
         })
     }
 
-    /// Serves until `stop` turns true, then for the drain's delay, then lets what was accepted come to its end. How many
-    /// connections were still open when the time for that was up.
+    /// Serves until `stop` becomes true, then for the drain delay, then finishes the accepted requests. Returns the number of
+    /// connections that were still open after the time limit.
     pub(crate) async fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> usize {
         let stopped = async {
-            // The sender gone is a reason to stop too.
+            // Stop too if the sender is gone.
             _ = stop.wait_for(|stop| *stop).await;
         };
         tokio::pin!(stopped);
@@ -99,13 +99,13 @@ impl Front {
         }
     }
 
-    /// Takes what the system has accepted for us already, which closing the listener would cut off, and closes it. One look,
-    /// without a pause: clients that come back at once would keep a listener open that waits for a quiet moment.
+    /// Accepts the connections that the system has already accepted, which closing the listener would cut off, and closes it. Looks only once,
+    /// without a pause, because reconnecting clients would otherwise keep the listener open.
     fn take_waiting(&self, listener: TcpListener) {
         let Ok(listener) = listener.into_std() else { return };
         for _ in 0..WAITING_MAX {
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
-            // It does not block; the first error is that none waits.
+            // It does not block; the first error means that no connection waits.
             let Ok((stream, _)) = listener.accept() else { return };
             let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
             self.start(stream.ok().map(|stream| (stream, place)));
@@ -118,7 +118,7 @@ impl Front {
             Ok((stream, _)) => Some((stream, place)),
             Err(error) if is_of_one_connection(&error) => None,
             Err(error) => {
-                // Out of file descriptors, most likely: a pause lets some connections end.
+                // Probably out of file descriptors: wait for some connections to end.
                 tracing::warn!(%error, "cannot accept a connection");
                 sleep(Duration::from_millis(50)).await;
                 None
@@ -128,7 +128,7 @@ impl Front {
 
     fn start(&self, accepted: Option<(TcpStream, OwnedSemaphorePermit)>) {
         let Some((stream, place)) = accepted else { return };
-        // Small answers must not wait for more.
+        // Small answers must not wait for more data.
         _ = stream.set_nodelay(true);
         let connection = Connection {
             http: self.http.clone(),
@@ -168,7 +168,7 @@ impl Connection {
         let mut serving = pin!(self.http.serve_connection(TokioIo::new(stream), service));
         let ending = async {
             _ = self.ending.wait_for(|ending| *ending).await;
-            // Its first request may be in the system's buffer already. The answer to it ends the connection.
+            // Its first request may already be in the system's buffer. The answer to it ends the connection.
             if !has_asked.load(Ordering::Relaxed) {
                 sleep(FIRST_REQUEST_MAX).await;
             }
@@ -181,14 +181,14 @@ impl Connection {
             }
         };
         if let Err(error) = served {
-            // Clients that send nonsense or go away: no concern of ours.
+            // Invalid data or a disconnect: the client's fault.
             tracing::debug!(%error, "connection ended");
         }
         drop(self.open);
     }
 }
 
-/// A connection's place and its count.
+/// A connection's slot and its metric.
 struct Open {
     app: Arc<App>,
     _place: OwnedSemaphorePermit,
@@ -207,7 +207,7 @@ impl Drop for Open {
     }
 }
 
-/// The fault of one client, which says nothing of the next.
+/// An error of one client, which does not affect others.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)

@@ -1,13 +1,13 @@
-//! A model in memory, and how engines come from it.
+//! A model in memory that builds engines.
 
 use grice_core::task::Detect;
 use grice_core::{Bundle, Device, Engine, Error, Options, Plan, Planner, Precision, Result};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Builds the engine of one replica, with so many threads. Called again when a replica has failed.
+/// Builds the engine of one replica. Called again after a replica has failed.
 pub type BuildEngine = Arc<dyn Fn(&Replica) -> Result<Box<dyn Engine + Send>> + Send + Sync>;
 
-/// What an engine is built for.
+/// The replica that an engine is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replica {
     /// Which of the model's replicas, from 0.
@@ -23,13 +23,13 @@ pub struct Loaded {
     pub task: Arc<Detect>,
     /// The precision of its weights.
     pub precision: Precision,
-    /// One more than the highest token id that the model can read, if its graph tells.
+    /// One more than the highest token id that the model accepts, if the graph defines it.
     pub id_bound: Option<usize>,
-    /// What its logits are filed under in caches.
+    /// The model's part of cache keys.
     pub digest: String,
     /// The model on the devices that its engines run on.
     pub plans: Arc<Plans>,
-    /// Builds engines; the model's own unless a test has another idea.
+    /// Builds engines; tests can replace it.
     pub build: BuildEngine,
 }
 
@@ -38,7 +38,7 @@ impl Loaded {
     /// means the processor. [`Options::device`] is ignored.
     ///
     /// # Errors
-    /// What core says of the bundle, or of a device that was asked for and cannot be used.
+    /// Core's error for the bundle, or for a required device that cannot be used.
     pub fn open(bundle: &Bundle, options: &Options, devices: &[Device]) -> Result<Loaded> {
         let planner = Planner::new(bundle, options);
         let precision = planner.precision();
@@ -56,14 +56,14 @@ impl Loaded {
     }
 }
 
-/// The plans of one model, one for each different device, and what a lost one is made from anew.
+/// The plans of one model, one for each different device, and the source for replacing a lost one.
 pub struct Plans {
     slots: Vec<Slot>,
     /// The slot of each replica, in turn; at least one.
     turns: Vec<usize>,
-    /// What a lost GPU's plan is made from anew; not kept if no GPU is in use, since an archive is held in memory.
+    /// The source for replacing a lost GPU's plan; not kept without a GPU, because an archive uses memory.
     bundle: Option<Bundle>,
-    /// Of its model, which must still be the same then.
+    /// The model's digest, which must still be the same then.
     digest: String,
     precision: Precision,
 }
@@ -71,7 +71,7 @@ pub struct Plans {
 struct Slot {
     options: Options,
     plan: Mutex<Plan>,
-    /// Held while a lost device is opened anew, so that it is opened once; whoever only asks does not wait for that.
+    /// Held while a lost device is opened again, so that it is opened once; readers do not wait for it.
     renewal: Mutex<()>,
 }
 
@@ -86,7 +86,7 @@ impl Plans {
         let (digest, precision) = (digest.to_owned(), planner.precision());
         let on = |device: Device| Options { device, ..options.clone() };
         if devices.iter().all(|&device| device == Device::Cpu) {
-            // Handed over, so that its weights are freed while they are packed.
+            // Moved, so that its weights are freed while they are packed.
             let options = on(Device::Cpu);
             let plan = planner.load_last(&options)?;
             let slots = vec![Slot::new(options, plan)];
@@ -107,21 +107,21 @@ impl Plans {
         Ok(Plans { slots, turns, bundle: uses_gpu.then(|| bundle.clone()), digest, precision })
     }
 
-    /// The plan of a replica, made anew if its device was lost.
+    /// The plan of a replica, replaced if its device was lost.
     fn renew(&self, replica: usize) -> Result<Plan> {
         let slot = self.slot(replica);
         let _one_at_a_time = slot.renewal.lock().unwrap_or_else(PoisonError::into_inner);
         let plan = slot.plan();
         let (true, Some(bundle)) = (plan.is_lost(), &self.bundle) else { return Ok(plan) };
-        let renewed = self.make_anew(bundle, &slot.options)?;
-        tracing::info!(device = renewed.device(), "the lost device was opened anew");
+        let renewed = self.replace_plan(bundle, &slot.options)?;
+        tracing::info!(device = renewed.device(), "the lost device was opened again");
         log_device(&renewed);
         *slot.plan.lock().unwrap_or_else(PoisonError::into_inner) = renewed.clone();
         Ok(renewed)
     }
 
-    /// Reads the bundle again: it is seldom, and until then the weights lie on the device only.
-    fn make_anew(&self, bundle: &Bundle, options: &Options) -> Result<Plan> {
+    /// Reads the bundle again: this is rare, and until then the weights are only on the device.
+    fn replace_plan(&self, bundle: &Bundle, options: &Options) -> Result<Plan> {
         let found = bundle.model_digest(self.precision)?;
         if found != self.digest {
             let path = bundle.model_path(self.precision)?.to_owned();
@@ -130,12 +130,12 @@ impl Plans {
         Planner::new(bundle, &Options { precision: Some(self.precision), ..options.clone() }).load_last(options)
     }
 
-    /// The plan that engines of a replica come from now; those that it has may be of one before, whose device was lost.
+    /// The current plan of a replica; its existing engines may use an older plan, whose device was lost.
     pub fn of_replica(&self, replica: usize) -> Plan {
         self.slot(replica).plan()
     }
 
-    /// `"cpu"`, `"gpu"`, or one for each replica if they differ; it changes when a lost device is opened anew elsewhere.
+    /// `"cpu"`, `"gpu"`, or a list for the replicas if they differ; it changes when a replacement for a lost device opens.
     pub fn device(&self) -> String {
         let devices: Vec<&str> = self.slots.iter().map(|slot| slot.plan().device()).collect();
         match devices.iter().all(|device| device == &devices[0]) {
@@ -144,7 +144,7 @@ impl Plans {
         }
     }
 
-    /// Why it runs on the processor where a GPU would have been welcome.
+    /// Why `auto` selected the processor.
     pub fn fallback_reason(&self) -> Option<String> {
         self.slots.iter().find_map(|slot| slot.plan().fallback_reason().map(str::to_owned))
     }
@@ -169,6 +169,6 @@ fn log_device(plan: &Plan) {
         tracing::info!(reason, "running on the CPU");
     }
     for warning in plan.warnings() {
-        tracing::warn!(warning, "of the GPU");
+        tracing::warn!(warning, "warning of the GPU");
     }
 }

@@ -1,4 +1,4 @@
-//! What is counted, for Prometheus.
+//! Metrics for Prometheus.
 
 use crate::problem::Problem;
 use axum::http::StatusCode;
@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Everything that is counted. Names and labels are in `docs/serving.md`.
+/// All metrics. `docs/serving.md` lists names and labels.
 pub(crate) struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
@@ -88,7 +88,7 @@ struct MaximLabels {
     maxim: &'static str,
 }
 
-/// What the schedules count for themselves, one series a model.
+/// The counters of the schedules, one series per model.
 #[derive(Default)]
 struct ModelFamilies {
     queue_size: Family<ModelLabels, Gauge>,
@@ -102,7 +102,7 @@ struct ModelFamilies {
     retried: Family<ModelLabels, Counter>,
 }
 
-/// Seconds, from what a cache hit takes to what a full-size model on a slow machine takes.
+/// Seconds, from a cache hit to a full-size model on a slow machine.
 const SECONDS: [f64; 16] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
@@ -136,7 +136,7 @@ impl Metrics {
             models_told: Mutex::default(),
             of_models: ModelFamilies::default(),
         };
-        // From zero on: a series that begins at one hides its first event from `increase` and `rate`.
+        // Start at zero: a series that begins at one hides its first event from `increase` and `rate`.
         for reason in ["deadline", "denied", "queue-full", "rate-limited", "too-large", "unavailable"] {
             metrics.rejected.get_or_create_owned(&ReasonLabels { reason });
         }
@@ -146,7 +146,7 @@ impl Metrics {
         metrics
     }
 
-    /// One request's end. `code` is that of its problem, if it had one.
+    /// Counts the end of a request. `code` is the code of its problem, if any.
     pub(crate) fn count_request(&self, route: &str, status: StatusCode, code: Option<&'static str>, took: Duration) {
         let labels = RequestLabels { route: route.to_owned(), outcome: Problem::outcome_of(status) };
         self.requests.get_or_create(&labels).inc();
@@ -156,7 +156,7 @@ impl Metrics {
         }
     }
 
-    /// One request whose client went away before its answer.
+    /// Counts a request whose client disconnected before the answer.
     pub(crate) fn count_cancelled(&self, route: &str) {
         self.requests.get_or_create(&RequestLabels { route: route.to_owned(), outcome: "cancelled" }).inc();
     }
@@ -167,10 +167,10 @@ impl Metrics {
         }
     }
 
-    /// Tells which models are served from now on.
+    /// Sets the models that are served.
     pub(crate) fn set_models(&self, models: Vec<InfoLabels>) {
         let mut told = self.models_told.lock().unwrap_or_else(PoisonError::into_inner);
-        // Not needlessly: whoever reads in between would find none.
+        // Only if needed: a reader in between would see no models.
         if *told != models {
             self.models.clear();
             models.iter().for_each(|labels| _ = self.models.get_or_create(labels).set(1));
@@ -185,13 +185,13 @@ impl Metrics {
         };
         set("in_use", in_use);
         set("failed", failed);
-        // From zero on, as in `new`.
+        // Start at zero, as in `new`.
         for failures in [&self.replica_failures, &self.device_losses] {
             failures.get_or_create_owned(&ModelLabels { model: model.to_owned() });
         }
     }
 
-    /// Takes over what a schedule counted since `last`.
+    /// Adds the counts of a schedule since `last`.
     pub(crate) fn add_counters(&self, model: &str, last: &Counters, now: &Counters) {
         let labels = ModelLabels { model: model.to_owned() };
         let of = &self.of_models;
@@ -223,11 +223,11 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register("requests", "Requests by route and outcome", self.requests.clone());
         registry.register("request_duration_seconds", "From the head's arrival to the answer", self.duration.clone());
-        registry.register("rejected", "Requests turned away, by reason", self.rejected.clone());
+        registry.register("rejected", "Rejected requests, by reason", self.rejected.clone());
         registry.register("violations", "Responses found to violate a maxim", violations);
         registry.register("inflight", "Requests being handled", self.inflight.clone());
         registry.register("connections", "Open connections", self.connections.clone());
-        registry.register("ready", "1 when the server says that it is ready", self.ready.clone());
+        registry.register("ready", "1 while the server is ready", self.ready.clone());
         registry.register("reloads", "Reloads of the models, by outcome", self.reloads.clone());
         let up = "1 while the shared cache answers; 0 when it is down or there is none";
         registry.register("shared_cache_up", up, self.shared_cache_up.clone());
@@ -237,9 +237,9 @@ impl Metrics {
 
     fn register_batches(&mut self) {
         let registry = &mut self.registry;
-        registry.register("tokenize_duration_seconds", "Text to token ids, a turn", self.tokenize.clone());
-        registry.register("queue_duration_seconds", "Wait for a run, a turn", self.queue.clone());
-        registry.register("infer_duration_seconds", "One batch in its engine", self.infer.clone());
+        registry.register("tokenize_duration_seconds", "Time from text to token ids, per turn", self.tokenize.clone());
+        registry.register("queue_duration_seconds", "Wait for a run, per turn", self.queue.clone());
+        registry.register("infer_duration_seconds", "Time of a batch in its engine", self.infer.clone());
         registry.register("batch_size", "Sequences in a batch", self.batch_size.clone());
         registry.register("batch_tokens", "Tokens in a batch", self.batch_tokens.clone());
         let padding = "Share of padding, were the batch padded to its longest sequence";
@@ -252,17 +252,17 @@ impl Metrics {
         registry.register("replicas", "Replicas by state", self.replicas.clone());
         let failures = "Failures of replicas that took them out of use";
         registry.register("replica_failures", failures, self.replica_failures.clone());
-        let losses = "Those of them that were due to a device that went away";
+        let losses = "Failures of replicas because of a lost device";
         registry.register("device_losses", losses, self.device_losses.clone());
         let of = &self.of_models;
-        registry.register("queue_size", "Turns that wait for a run", of.queue_size.clone());
-        registry.register("queue_tokens", "Tokens that wait for a run", of.queue_tokens.clone());
-        registry.register("cache_bytes", "Bytes that the cache holds", of.cache_bytes.clone());
+        registry.register("queue_size", "Turns waiting for a run", of.queue_size.clone());
+        registry.register("queue_tokens", "Tokens waiting for a run", of.queue_tokens.clone());
+        registry.register("cache_bytes", "Bytes in the cache", of.cache_bytes.clone());
         registry.register("cache_hits", "Turns answered by the cache", of.cache_hits.clone());
-        registry.register("cache_misses", "Turns that the cache did not know", of.cache_misses.clone());
-        registry.register("cache_evictions", "Rows that left the cache to make room", of.cache_evictions.clone());
+        registry.register("cache_misses", "Turns not found in the cache", of.cache_misses.clone());
+        registry.register("cache_evictions", "Rows evicted from the cache to make room", of.cache_evictions.clone());
         registry.register("coalesced", "Turns that shared the run of an identical one", of.coalesced.clone());
-        registry.register("cancelled", "Turns whose client went away", of.cancelled.clone());
-        registry.register("retried", "Turns tried again after their replica failed", of.retried.clone());
+        registry.register("cancelled", "Turns whose client disconnected", of.cancelled.clone());
+        registry.register("retried", "Turns retried after their replica failed", of.retried.clone());
     }
 }

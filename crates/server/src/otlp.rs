@@ -1,6 +1,6 @@
-//! Spans to an OpenTelemetry collector: OTLP over HTTP in its JSON form, one span a sampled request.
+//! Sends spans to an OpenTelemetry collector: OTLP over HTTP in JSON, one span per sampled request.
 //!
-//! By hand, because what is said is one message of fixed form, and the usual exporter brings protobuf and another HTTP client.
+//! Written by hand, because it is one message of fixed form, and the usual exporter needs protobuf and another HTTP client.
 //! <https://opentelemetry.io/docs/specs/otlp/#otlphttp>
 
 use crate::ServeError;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const PORT: u16 = 4318;
 const PATH: &str = "/v1/traces";
-/// Spans that wait to be sent; more are dropped, and counted.
+/// Maximum number of spans that wait to be sent; more are dropped and counted.
 const WAITING_MAX: usize = 4096;
 const BATCH_MAX: usize = 512;
 const BATCH_WAIT: Duration = Duration::from_secs(1);
@@ -34,14 +34,14 @@ pub(crate) struct Span {
     pub(crate) request_id: String,
 }
 
-/// Sends spans from a thread of its own; dropped, it sends what is left and ends.
+/// Sends spans from a separate thread; when dropped, it sends the remaining spans and ends.
 pub(crate) struct Exporter {
     spans: Option<SyncSender<(SystemTime, Span)>>,
     thread: Option<JoinHandle<()>>,
     metrics: Arc<Metrics>,
 }
 
-/// Where the collector is.
+/// The address of the collector.
 struct Collector {
     host: String,
     path: String,
@@ -51,11 +51,13 @@ impl Exporter {
     /// For a collector at `http://host:port`.
     ///
     /// # Errors
-    /// [`ServeError::Setting`] for an address that cannot be one.
+    /// [`ServeError::Setting`] for an invalid address.
     pub(crate) fn start(endpoint: &str, metrics: Arc<Metrics>) -> Result<Exporter, ServeError> {
         let collector = Collector::parse(endpoint).ok_or_else(|| ServeError::Setting {
             what: "--otlp-endpoint".to_owned(),
-            cause: format!("`{endpoint}` is no http://host:port; a collector beside the server speaks HTTPS for it"),
+            cause: format!(
+                "`{endpoint}` is not of the form http://host:port; to use HTTPS, run a local collector that forwards"
+            ),
         })?;
         let (spans, inbox) = sync_channel(WAITING_MAX);
         let counted = Arc::clone(&metrics);
@@ -64,7 +66,7 @@ impl Exporter {
         Ok(Exporter { spans: Some(spans), thread: Some(thread), metrics })
     }
 
-    /// Takes a span that ends now. Never waits.
+    /// Accepts a span that ends now. Never blocks.
     pub(crate) fn take(&self, span: Span) {
         let is_taken = self.spans.as_ref().is_some_and(|spans| spans.try_send((SystemTime::now(), span)).is_ok());
         if !is_taken {
@@ -77,7 +79,7 @@ impl Drop for Exporter {
     fn drop(&mut self) {
         self.spans = None;
         if let Some(thread) = self.thread.take() {
-            // It does not panic; if it did, there would be nothing left to send.
+            // It does not panic; if it did, nothing could be sent.
             _ = thread.join();
         }
     }
@@ -109,7 +111,7 @@ impl Collector {
             match self.send(&batch) {
                 Ok(()) => count(metrics, "sent", batch.len()),
                 Err(error) => {
-                    tracing::warn!(%error, spans = batch.len(), "the collector did not take spans");
+                    tracing::warn!(%error, spans = batch.len(), "the collector did not accept spans");
                     count(metrics, "failed", batch.len());
                 }
             }

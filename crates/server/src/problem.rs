@@ -1,4 +1,4 @@
-//! Errors as clients see them: `application/problem+json` (RFC 9457), which also carries `error` for clients of the Open
+//! Errors for clients: `application/problem+json` (RFC 9457), which also has `error` for clients of the Open
 //! Inference Protocol.
 
 use axum::body::Body;
@@ -11,32 +11,32 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The codings of bodies that are understood, as a refusal names them.
+/// The supported content codings, for error messages.
 const CODINGS: &str = "gzip, deflate, identity";
 
 const UNKNOWN_ENCODING: &str = "unknown-encoding";
 
-/// Why a request got no answer.
+/// Why a request failed.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Problem {
     /// The HTTP status.
     pub(crate) status: StatusCode,
-    /// Ends the problem's `type`, and names the reason in metrics.
+    /// The end of the problem's `type`, and the reason in metrics.
     pub(crate) code: &'static str,
-    /// What is wrong with this request and what to do.
+    /// The error of this request and what to do.
     pub(crate) detail: String,
-    /// When another try is worth it.
+    /// When to retry.
     pub(crate) retry_after: Option<Duration>,
     /// Which items of an array are at fault.
     pub(crate) items: Vec<ItemProblem>,
 }
 
-/// What is wrong with one item of an array.
+/// The error of one item of an array.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct ItemProblem {
-    /// Its place, from 0.
+    /// Its index, from 0.
     pub(crate) index: usize,
-    /// What is wrong with it.
+    /// Its error.
     pub(crate) detail: String,
 }
 
@@ -56,12 +56,12 @@ impl Problem {
         Problem { status, code, detail: detail.into(), retry_after: None, items: Vec::new() }
     }
 
-    /// 400: not what the protocol calls a request.
+    /// 400: not a valid request of the protocol.
     pub(crate) fn malformed(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::BAD_REQUEST, "malformed", detail)
     }
 
-    /// 422: well formed, and still nothing that can be judged.
+    /// 422: well formed, but it cannot be judged.
     pub(crate) fn unusable(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable-input", detail)
     }
@@ -71,17 +71,17 @@ impl Problem {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
     }
 
-    /// 415 for a body of another kind than the route reads.
+    /// 415 for a body of an unsupported media type.
     pub(crate) fn unknown_media_type(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unknown-media-type", detail)
     }
 
     /// 408.
     pub(crate) fn slow_body() -> Problem {
-        Problem::new(StatusCode::REQUEST_TIMEOUT, "slow-body", "the body comes too slowly")
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "slow-body", "the body arrives too slowly")
     }
 
-    /// 415 for a body that is packed in a way that is not known.
+    /// 415 for an unknown content coding.
     pub(crate) fn unknown_encoding(detail: impl std::fmt::Display) -> Problem {
         let detail = format!("{detail}; use one of: {}", CODINGS);
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, UNKNOWN_ENCODING, detail)
@@ -89,16 +89,20 @@ impl Problem {
 
     /// 404 for a model.
     pub(crate) fn no_model(name: &str, known: &str) -> Problem {
-        Problem::new(StatusCode::NOT_FOUND, "no-such-model", format!("no model is called `{name}`; there is: {known}"))
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "no-such-model",
+            format!("no model is called `{name}`; the models are: {known}"),
+        )
     }
 
-    /// 503: nothing can run it now.
+    /// 503: it cannot run now.
     pub(crate) fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Problem {
         let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", detail);
         Problem { retry_after: Some(retry_after), ..problem }
     }
 
-    /// 429: others as large are being read.
+    /// 429: other large requests are being read.
     pub(crate) fn crowded() -> Problem {
         let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "queue-full", "too many large requests wait already");
         Problem { retry_after: Some(Duration::from_secs(1)), ..problem }
@@ -106,17 +110,21 @@ impl Problem {
 
     /// 504.
     pub(crate) fn deadline() -> Problem {
-        let detail = "the deadline passed before there was an answer; ask for more time with X-Deadline-Ms";
+        let detail = "the deadline passed before there was an answer; set a longer one with X-Deadline-Ms";
         Problem::new(StatusCode::GATEWAY_TIMEOUT, "deadline", detail)
     }
 
-    /// 500: ours. The cause goes to the log, not to the client.
+    /// 500: a bug in grice. The cause goes to the log, not to the client.
     pub(crate) fn internal(cause: impl std::fmt::Display) -> Problem {
         tracing::error!(%cause, "a request failed");
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "grice failed to answer; the server's log says why")
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "grice failed to answer; the server's log has the cause",
+        )
     }
 
-    /// Why the schedule did not run it.
+    /// The problem for a rejection by the schedule.
     pub(crate) fn rejected(rejection: &Rejection) -> Problem {
         match rejection {
             Rejection::QueueFull { retry_after } => {
@@ -125,18 +133,18 @@ impl Problem {
             }
             Rejection::DeadlineExceeded => Problem::deadline(),
             Rejection::ShuttingDown => Problem::unavailable("the server is shutting down", Duration::from_secs(5)),
-            Rejection::Empty => Problem::unusable("a sequence holds no tokens"),
+            Rejection::Empty => Problem::unusable("a sequence has no tokens"),
             Rejection::Failed(error) => Problem::from(error.as_ref()),
             other => Problem::internal(other),
         }
     }
 
-    /// Whether it says something of the server now, rather than of what was asked.
+    /// Whether the cause is the server's state rather than the request.
     pub(crate) fn is_of_the_moment(&self) -> bool {
         matches!(self.status.as_u16(), 429 | 503 | 504)
     }
 
-    /// The answer's outcome label in metrics.
+    /// The outcome label in metrics.
     pub(crate) fn outcome_of(status: StatusCode) -> &'static str {
         match status.as_u16() {
             0..=399 => "ok",
@@ -154,12 +162,12 @@ impl Problem {
 impl From<&Error> for Problem {
     fn from(error: &Error) -> Problem {
         match (error.kind(), error) {
-            // What the tokenizer cannot read is the text's fault: the tokenizer itself was tried at the start.
+            // The text is at fault, because the tokenizer itself was tested at the start.
             (ErrorKind::BadInput, _) | (_, Error::Tokenizer(_)) => Problem::unusable(error.to_string()),
             (_, Error::Engine(EngineError::TokenId { .. } | EngineError::Positions { .. })) => {
                 Problem::unusable(error.to_string())
             }
-            // A replica that lost its device is being built anew.
+            // A replica that lost its device is being rebuilt.
             (ErrorKind::Device, _) => Problem::unavailable(error.to_string(), Duration::from_secs(1)),
             _ => Problem::internal(error),
         }
@@ -181,7 +189,7 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(retry_after) = self.retry_after {
-            // Whole seconds is all that the header can say; at least one, or clients come back at once.
+            // The header has whole seconds; use at least one, or clients retry at once.
             let seconds = retry_after.as_secs_f64().ceil().clamp(1.0, 3600.0) as u64;
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -196,7 +204,7 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Left in the response for metrics, and for clients that are told in another way.
+/// Stored in the response for metrics, and for clients that get another form.
 #[derive(Clone)]
 pub(crate) struct ProblemTold {
     pub(crate) code: &'static str,

@@ -1,4 +1,4 @@
-//! One engine on a thread of its own, built anew with growing pauses when it fails.
+//! One engine on its own thread; after a failure it is rebuilt with growing pauses.
 
 use crate::loaded::{BuildEngine, Replica};
 use crate::runner::Runner;
@@ -12,22 +12,22 @@ use std::time::{Duration, Instant};
 
 type AnyEngine = Box<dyn Engine + Send>;
 
-/// What a replica's thread knows.
+/// The state of a replica's thread.
 pub(crate) struct Worker {
     pub(crate) place: Replica,
     pub(crate) runner: Arc<Runner>,
     pub(crate) inbox: Receiver<Run>,
     pub(crate) build: BuildEngine,
     pub(crate) pool: Pool,
-    /// Sequences to run once before the replica is taken into use.
+    /// Sequences to run once before the replica is used.
     pub(crate) warm_up: Arc<Vec<Batch>>,
     pub(crate) model: String,
 }
 
-/// Starts the thread. The first engine's fate comes through the channel; when it is a failure, the thread has ended.
+/// Starts the thread. The channel reports whether the first engine was built; after a failure, the thread has ended.
 ///
 /// # Errors
-/// If the system gives no thread.
+/// If the system cannot start a thread.
 pub(crate) fn start(worker: Worker) -> std::io::Result<Receiver<Result<(), Error>>> {
     let (first, fate) = mpsc::channel();
     let name = format!("replica {}/{}", worker.model, worker.place.index);
@@ -40,7 +40,7 @@ impl Worker {
         let mut engine = match self.build_engine() {
             Ok(engine) => engine,
             Err(error) => {
-                // Whoever started us may have given up on us.
+                // The caller may have stopped waiting.
                 _ = first.send(Err(error));
                 return;
             }
@@ -51,7 +51,7 @@ impl Worker {
             if self.run(&mut engine, &run) {
                 continue;
             }
-            // A broken engine's destructor may be broken too.
+            // The destructor of a broken engine may panic too.
             _ = catch_unwind(AssertUnwindSafe(move || drop(engine)));
             match self.rebuild() {
                 Some(built) => engine = built,
@@ -61,7 +61,7 @@ impl Worker {
         }
     }
 
-    /// Runs a batch and hands in what came of it; whether the engine is still fit for use.
+    /// Runs a batch and reports the outcome. Returns whether the engine can still be used.
     fn run(&self, engine: &mut AnyEngine, run: &Run) -> bool {
         let start = Instant::now();
         let outcome = run_each(engine.as_mut(), &run.batch);
@@ -72,18 +72,18 @@ impl Worker {
             if retry_after(error) == Retry::OnceAnEngine {
                 self.runner.count_device_loss();
             }
-            // Before the batch is handed in, so that its second try goes elsewhere.
+            // Before the batch is reported, so that the retry uses another replica.
             self.runner.set_replica(self.place.index, false);
         }
         self.runner.complete(run, outcome, took);
         fit
     }
 
-    /// Tries until it works; nothing if the runner is closed meanwhile.
+    /// Tries until it works; `None` if the runner is closed meanwhile.
     fn rebuild(&self) -> Option<AnyEngine> {
         let mut pause = self.pool.rebuild_pause;
         loop {
-            // Nothing is sent to a replica that is out of use, so only the end of the channel can come.
+            // Nothing is sent to a replica that is out of use, so only the end of the channel can arrive.
             match self.inbox.recv_timeout(pause) {
                 Err(RecvTimeoutError::Timeout) => {}
                 _ => return None,
@@ -113,12 +113,12 @@ impl Worker {
     }
 }
 
-/// A panic becomes an error like any other.
+/// A panic becomes a normal error.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Error::Engine(EngineError::Panicked)))
 }
 
-/// One sequence of each length up to the model's longest, and one batch as full as batches get.
+/// One sequence of each length up to the model's longest, and one full batch.
 pub(crate) fn warm_up_batches(tokens_max: usize, rows_max: usize, batch_tokens_max: usize) -> Vec<Batch> {
     let lengths = (3..).map(|power| 1usize << power).take_while(|&length| length < tokens_max).chain([tokens_max]);
     let mut batches: Vec<Vec<Vec<u32>>> = lengths.map(|length| vec![vec![0; length]]).collect();
@@ -128,7 +128,7 @@ pub(crate) fn warm_up_batches(tokens_max: usize, rows_max: usize, batch_tokens_m
     batches.iter().filter_map(|sequences| Batch::pack(sequences).ok()).collect()
 }
 
-/// How many threads each replica gets.
+/// The number of threads of each replica.
 pub(crate) fn threads_each(pool: &Pool) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
     pool.threads.unwrap_or(cores / pool.replicas.max(1)).max(1)

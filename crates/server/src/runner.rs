@@ -1,7 +1,7 @@
-//! Drives one model's schedule: requests in, batches to replicas, answers to whoever waits.
+//! Drives one model's schedule: requests in, batches to replicas, answers to the waiting tasks.
 //!
-//! The schedule stands behind one lock, held for microseconds. Request tasks push and poll; a replica that ends a batch
-//! completes and polls, on its own thread; a timer polls when the schedule says that a moment has come.
+//! One lock protects the schedule; it is held for microseconds. Request tasks push and poll; a replica that ends a batch
+//! completes and polls, on its own thread; a timer polls at the times that the schedule sets.
 
 use crate::metrics::{Metrics, ModelLabels};
 use crate::statistics::Statistics;
@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, oneshot};
 
-/// With no replica in use this long after one could not be built anew, requests are turned away rather than queued. While they
-/// are being built for the first time, requests wait: a GPU that was lost takes seconds to be opened anew.
+/// If no replica is in use for this long after a rebuild failed, requests are rejected instead of queued. During the
+/// first rebuild, requests wait: opening a lost GPU again takes seconds.
 const DEAD_MAX: Duration = Duration::from_secs(1);
 
 /// One model's schedule and the way to its replicas.
@@ -27,36 +27,36 @@ pub(crate) struct Runner {
     metrics: Arc<Metrics>,
     statistics: Statistics,
     started: Instant,
-    /// Requests are turned away when the queue is this long in time.
+    /// Requests are rejected if the expected wait is longer than this.
     queue_wait_max: Duration,
     state: Mutex<State>,
-    /// The moment that the timer waits for, in microseconds.
+    /// The time that the timer waits for, in microseconds.
     alarm: AtomicU64,
     alarm_moved: Notify,
 }
 
 struct State {
     runtime: Runtime<oneshot::Sender<Answer>>,
-    /// One for each replica; none once the runner is closed.
+    /// One for each replica; empty after the runner is closed.
     inboxes: Vec<mpsc::Sender<Run>>,
-    /// How long it took to put each batch together that is being run.
+    /// How long it took to form each running batch.
     put_together: HashMap<BatchId, Duration>,
     in_use: Vec<bool>,
-    /// Since when no replica is in use, and one could not be built anew.
+    /// Since when no replica is in use after a failed rebuild.
     dead_since: Option<Time>,
-    /// What metrics know of the schedule's counters.
+    /// The schedule's counters that are already in the metrics.
     counted: Counters,
 }
 
-/// What came of a request.
+/// The outcome of a request.
 pub(crate) enum Submitted {
-    /// The cache knew.
+    /// The cache had the answer.
     Known(LogitsRow),
     /// It waits for a run.
     Waits(Ticket),
 }
 
-/// A request's place; dropped, it leaves the queue.
+/// A request in the queue; dropping it removes the request.
 pub(crate) struct Ticket {
     runner: Arc<Runner>,
     id: RequestId,
@@ -65,7 +65,7 @@ pub(crate) struct Ticket {
 }
 
 impl Runner {
-    /// For a model of this name; its replicas read from the second value, one each.
+    /// A runner for a model; each replica reads from one channel of the second value.
     pub(crate) fn new(
         name: &str,
         config: Config,
@@ -77,7 +77,7 @@ impl Runner {
         let engines = config.engines;
         let (inboxes, outboxes) = (0..engines).map(|_| mpsc::channel()).unzip();
         let mut runtime = Runtime::new(config, digest, precision);
-        // They are not built yet.
+        // The replicas are not built yet.
         (0..engines).for_each(|engine| _ = runtime.schedule_mut().set_engine(EngineId(engine), false));
         let state = State {
             runtime,
@@ -100,12 +100,12 @@ impl Runner {
         (Arc::new(runner), outboxes)
     }
 
-    /// What was run, and what became of requests.
+    /// Statistics of batches and requests.
     pub(crate) fn statistics(&self) -> &Statistics {
         &self.statistics
     }
 
-    /// The moment of an instant, as the schedule counts.
+    /// Converts an instant to the schedule's time.
     pub(crate) fn time_of(&self, instant: Instant) -> Time {
         Time::from(instant.saturating_duration_since(self.started))
     }
@@ -114,11 +114,11 @@ impl Runner {
         Time::from(self.started.elapsed())
     }
 
-    /// Asks for the logits of some sequences: all of them or, where one is turned away, none. They enter together, so that
+    /// Requests the logits of some sequences: all of them or, if one is rejected, none. They are added together, so that
     /// they can run together.
     ///
     /// # Errors
-    /// Why the first of those that were turned away was.
+    /// The first rejection.
     pub(crate) fn submit(
         self: &Arc<Runner>,
         sequences: &[&Tokenized],
@@ -141,7 +141,7 @@ impl Runner {
                     submitted.push(Submitted::Waits(ticket));
                 }
                 Pushed::Rejected(rejection) => {
-                    // Not before the lock is free: dropped tickets take it to leave the queue.
+                    // After the lock is free, because dropping tickets takes it.
                     drop(state);
                     drop(submitted);
                     return Err(rejection);
@@ -151,8 +151,8 @@ impl Runner {
         if !submitted.iter().any(|submitted| matches!(submitted, Submitted::Waits(_))) {
             return Ok(submitted);
         }
-        // Judged by who was there before: however many sequences a request has, on an idle server it may wait. And not by a
-        // guess alone: a burst after a quiet time is no overload until somebody has waited.
+        // Uses the queue before this request, so that a request of any size may wait on an idle server. And not only the
+        // estimate: a burst after a quiet time is no overload until a request has waited.
         let wait_max = self.queue_wait_max.min(deadline.since(now));
         if wait > wait_max && waited > wait_max / 4 {
             drop(state);
@@ -163,35 +163,35 @@ impl Runner {
         Ok(submitted)
     }
 
-    /// Those keys that the cache in the process does not know.
+    /// The keys that are not in the process's cache.
     pub(crate) fn unknown_keys(&self, keys: impl Iterator<Item = CacheKey>) -> Vec<CacheKey> {
         let state = self.lock();
         keys.filter(|key| state.runtime.schedule().peek(key).is_none()).collect()
     }
 
-    /// What makes the keys of its model.
+    /// Makes the keys of its model.
     pub(crate) fn keyer(&self) -> Keyer {
         self.lock().runtime.schedule().keyer().clone()
     }
 
-    /// Puts logits from another cache into that of the process.
+    /// Adds logits from another cache to the process's cache.
     pub(crate) fn seed(&self, key: CacheKey, row: LogitsRow) {
         self.lock().runtime.schedule_mut().seed(key, row);
     }
 
-    /// Whether no replica has been in use for too long for a request to wait.
+    /// Whether no replica has been in use for so long that requests should not wait.
     pub(crate) fn is_dead(&self) -> bool {
         let now = self.now();
         self.lock().dead_since.is_some_and(|since| now.since(since) >= DEAD_MAX)
     }
 
-    /// How many replicas are in use, of how many.
+    /// The number of replicas in use, and of all replicas.
     pub(crate) fn replicas(&self) -> (usize, usize) {
         let state = self.lock();
         (state.in_use.iter().filter(|&&in_use| in_use).count(), state.in_use.len())
     }
 
-    /// Takes a replica into use, or out of it.
+    /// Takes a replica into use, or out of use.
     pub(crate) fn set_replica(&self, index: usize, in_use: bool) {
         let now = self.now();
         let mut state = self.lock();
@@ -210,7 +210,7 @@ impl Runner {
         self.pump(state, now);
     }
 
-    /// Of a replica that cannot be built anew: it may take longer than requests can wait.
+    /// Notes that a replica cannot be rebuilt: this may take longer than requests can wait.
     pub(crate) fn note_failed_build(&self) {
         let now = self.now();
         let mut state = self.lock();
@@ -219,12 +219,12 @@ impl Runner {
         }
     }
 
-    /// Of a replica whose device went away, which fails for it.
+    /// Counts a failure because of a lost device.
     pub(crate) fn count_device_loss(&self) {
         self.metrics.device_losses.get_or_create(&ModelLabels { model: self.name.clone() }).inc();
     }
 
-    /// Hands in what came of a batch.
+    /// Reports the outcome of a batch.
     pub(crate) fn complete(&self, run: &Run, outcome: Result<Rows, EngineError>, took: Duration) {
         self.metrics.infer.observe(took.as_secs_f64());
         self.metrics.batch_size.observe(run.batch.rows() as f64);
@@ -243,7 +243,7 @@ impl Runner {
         self.pump(state, now);
     }
 
-    /// Passes the schedule's own counts on to the metrics.
+    /// Adds the schedule's counters to the metrics.
     pub(crate) fn report(&self) {
         let mut state = self.lock();
         let now = state.runtime.schedule().counters();
@@ -251,7 +251,7 @@ impl Runner {
         state.counted = now;
     }
 
-    /// Lets the replicas end once they have done what they were given. Nobody may be waiting any more.
+    /// Lets the replicas end after their current work. No request may be waiting.
     pub(crate) fn close(&self) {
         self.report();
         let mut state = self.lock();
@@ -262,7 +262,7 @@ impl Runner {
         self.alarm_moved.notify_one();
     }
 
-    /// Polls when the schedule's moments come, until the runner is gone.
+    /// Polls at the schedule's times, until the runner is gone.
     pub(crate) async fn keep_time(runner: Weak<Runner>) {
         loop {
             let Some(alive) = runner.upgrade() else { return };
@@ -285,7 +285,7 @@ impl Runner {
         self.pump(self.lock(), now);
     }
 
-    /// Does all that the schedule has to be done now.
+    /// Executes all current actions of the schedule.
     fn pump(&self, mut state: MutexGuard<'_, State>, now: Time) {
         let mut answers = Vec::new();
         let moment = loop {
@@ -303,9 +303,9 @@ impl Runner {
             }
         };
         drop(state);
-        // Outside the lock: each wakes a task.
+        // Outside the lock, because each wakes a task.
         for (owner, answer) in answers {
-            // Whoever went away in this very moment wants no answer.
+            // A client that just disconnected needs no answer.
             _ = owner.send(answer);
         }
         if moment.as_micros() < self.alarm.fetch_min(moment.as_micros(), Ordering::AcqRel) {
@@ -322,13 +322,13 @@ impl Runner {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while it was held would be ours; the schedule itself does not panic half way.
+        // A panic while the lock was held would be a bug here; the schedule itself does not panic halfway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Ticket {
-    /// Waits for the answer. The schedule gives one at the deadline at the latest.
+    /// Waits for the answer. The schedule gives one by the deadline.
     pub(crate) async fn answer(mut self) -> Option<Answer> {
         let answer = (&mut self.answer).await.ok();
         self.is_answered = true;

@@ -1,4 +1,4 @@
-//! One model as it is served: text to tokens, tokens to logits, logits to verdicts.
+//! One served model: text to tokens, tokens to logits, logits to verdicts.
 
 use crate::cache::SharedCache;
 use crate::inferred::{Cached, Inferred};
@@ -16,7 +16,7 @@ use grice_core::{EngineError, Error, Precision, Reading, Turn};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A model with its replicas. Dropped once the last request that uses it is done, which lets the replicas end.
+/// A model with its replicas. It is dropped after the last request that uses it; then the replicas end.
 pub(crate) struct Served {
     name: String,
     task: Arc<Detect>,
@@ -34,10 +34,10 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// Builds and warms up the replicas. Blocks for as long as that takes; within a tokio runtime.
+    /// Builds and warms up the replicas. Blocks; must run within a tokio runtime.
     ///
     /// # Errors
-    /// [`ServeError`] of a replica that cannot be built.
+    /// [`ServeError`] if a replica cannot be built.
     pub(crate) fn start(
         name: String,
         loaded: Loaded,
@@ -77,7 +77,7 @@ impl Served {
             task: loaded.task,
             keyer: runner.keyer(),
         });
-        // From here on dropping `served` ends whatever threads there are.
+        // From here on, dropping `served` ends all of its threads.
         let threads = replica::threads_each(pool);
         let warm_up = Arc::new(warm_up);
         let mut fates = Vec::new();
@@ -114,7 +114,7 @@ impl Served {
         &self.task().manifest().version
     }
 
-    /// What it is, and the device that it runs on now.
+    /// Information about the model and its current device.
     pub(crate) fn info(&self) -> InfoLabels {
         InfoLabels {
             model: self.name.clone(),
@@ -129,12 +129,12 @@ impl Served {
         self.id_bound
     }
 
-    /// Whether a sequence has the same answer with padding as without.
+    /// Whether padding does not change the answer.
     pub(crate) fn hides_padding(&self) -> bool {
         self.hides_padding
     }
 
-    /// Why it runs on the processor where a GPU would have been welcome.
+    /// Why `auto` selected the processor.
     pub(crate) fn fallback_reason(&self) -> Option<String> {
         self.plans.fallback_reason()
     }
@@ -147,7 +147,7 @@ impl Served {
         self.runner.statistics()
     }
 
-    /// Whether it remembers answers in the process.
+    /// Whether it caches answers in the process.
     pub(crate) fn has_cache(&self) -> bool {
         self.has_cache
     }
@@ -157,10 +157,10 @@ impl Served {
         self.runner.replicas().0 > 0
     }
 
-    /// A turn's token ids. Takes time in proportion to the turn: see [`crate::lanes::Lanes`].
+    /// A turn's token ids. The time is proportional to the length of the turn: see [`crate::lanes::Lanes`].
     ///
     /// # Errors
-    /// [`Problem`] of a turn that cannot be judged.
+    /// [`Problem`] if the turn cannot be judged.
     pub(crate) fn tokenize(&self, turn: &Turn) -> Result<Tokenized, Problem> {
         let start = Instant::now();
         let key = TextKey::of(turn);
@@ -175,15 +175,15 @@ impl Served {
         Ok(tokenized)
     }
 
-    /// Ids that came without a text.
+    /// Token ids without a text.
     pub(crate) fn take_ids(&self, ids: Vec<u32>) -> Tokenized {
         Tokenized { key: self.keyer.key(&ids), ids: ids.into(), reading: Reading::default() }
     }
 
-    /// The logits of each of some sequences, in their order, or why that one has none.
+    /// The logits of each sequence, in order, or the reason why it has none.
     ///
     /// # Errors
-    /// [`Problem`] of the request as a whole: a schedule that is full, a deadline that passed, a server that ends.
+    /// [`Problem`] of the whole request: a full queue, a passed deadline, or a server that stops.
     pub(crate) async fn infer(
         &self,
         sequences: &[&Tokenized],
@@ -240,7 +240,7 @@ impl Served {
         Ok(Inferred { row, cached, lookup, queued: answer.queued, ran: answer.ran })
     }
 
-    /// Fetches what the process does not know and the shared cache does.
+    /// Fetches rows from the shared cache that are not in the process's cache.
     async fn ask_shared(&self, shared: &SharedCache, sequences: &[&Tokenized]) {
         let keys = self.runner.unknown_keys(sequences.iter().map(|tokenized| tokenized.key));
         if keys.is_empty() {

@@ -1,4 +1,4 @@
-//! The server as a whole: started, reloaded, stopped.
+//! The whole server: start, reload, stop.
 
 use crate::app::App;
 use crate::cache::SharedCache;
@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-/// A server that listens and is ready.
+/// A server that listens.
 pub struct Server {
     app: Arc<App>,
     front: Front,
@@ -28,7 +28,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
 }
 
-/// Tells a running server what to do.
+/// Controls a running server.
 #[derive(Clone)]
 pub struct Handle {
     catalog: Arc<Catalog>,
@@ -36,11 +36,11 @@ pub struct Handle {
 }
 
 impl Server {
-    /// Listens, then loads and warms up the models: requests are answered from the first moment, with 503 until the models
-    /// are there.
+    /// Listens, then loads and warms up the models. Requests are answered from the start, with 503 until the models
+    /// are ready.
     ///
     /// # Errors
-    /// [`ServeError`], naming the setting, file or address at fault.
+    /// [`ServeError`] that names the setting, file or address at fault.
     pub async fn start(settings: Settings) -> Result<Server, ServeError> {
         check_origins(&settings.access.cors_origins)?;
         let settings = Arc::new(settings);
@@ -69,17 +69,17 @@ impl Server {
         Ok(Server { app, front, listener, address, stop: watch::channel(false).0 })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Something to stop it by.
+    /// A handle to control it.
     pub fn handle(&self) -> Handle {
         Handle { catalog: Arc::clone(&self.app.catalog), stop: self.stop.clone() }
     }
 
-    /// Loads the models and answers requests until told to stop, then until all accepted ones are answered.
+    /// Loads the models and answers requests until it is stopped and all accepted requests are answered.
     ///
     /// # Errors
     /// [`ServeError`] of the models, or [`ServeError::Undrained`].
@@ -98,15 +98,15 @@ impl Server {
 }
 
 impl Handle {
-    /// Lets it answer what it has accepted, and end.
+    /// Stops the server after it has answered all accepted requests.
     pub fn stop(&self) {
         self.stop.send_replace(true);
     }
 
-    /// Reads all bundles anew, without dropping a request.
+    /// Reloads all bundles without dropping a request.
     ///
     /// # Errors
-    /// [`ServeError`] of a bundle that cannot be used; then the old ones stay.
+    /// [`ServeError`] if a bundle cannot be used; then the old ones stay in use.
     pub async fn reload(&self) -> Result<(), ServeError> {
         self.catalog.reload().await
     }
@@ -120,17 +120,17 @@ fn check_origins(origins: &[String]) -> Result<(), ServeError> {
     };
     match unfit {
         Some(origin) => {
-            let cause = format!("`{}` is no origin; write https://host, or * alone", origin.escape_default());
+            let cause = format!("`{}` is not an origin; write https://host, or only *", origin.escape_default());
             Err(ServeError::Setting { what: "--cors-origin".to_owned(), cause })
         }
         None => Ok(()),
     }
 }
 
-/// Asks a server whether it is ready, as a container's health check does: `http://host:port`, with or without a path.
+/// Checks whether the server at `http://host:port` is ready, for a container's health check. The URL may have a path.
 ///
 /// # Errors
-/// Why it is not, in words.
+/// The reason why it is not ready.
 pub fn check_health(url: &str, patience: Duration) -> Result<(), String> {
     let rest = url.strip_prefix("http://").ok_or("only http:// addresses can be checked")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -157,7 +157,7 @@ fn ask(address: SocketAddr, host: &str, path: &str, patience: Duration) -> std::
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     stream.write_all(format!("GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
-    // `HTTP/1.1 200`: nothing further is needed.
+    // `HTTP/1.1 200` is enough.
     let mut head = [0; 12];
     stream.read_exact(&mut head)?;
     let status = std::str::from_utf8(&head[9..]).ok().and_then(|status| status.parse().ok());

@@ -1,4 +1,4 @@
-//! What can be chosen about a server.
+//! Settings of a server.
 
 use crate::Loaded;
 use grice_core::schedule;
@@ -7,51 +7,51 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Everything that can be chosen. [`Settings::new`] gives what is safe and usual.
+/// All settings. [`Settings::new`] sets safe defaults.
 #[derive(Clone)]
 pub struct Settings {
-    /// Where to listen; port 0 takes any free one.
+    /// The address to listen on; port 0 selects a free one.
     pub listen: SocketAddr,
     /// The models, the first of them the default.
     pub bundles: Vec<BundleSource>,
     /// Replicas of each model.
     pub pool: Pool,
-    /// Queue, batches and the cache in the process. `engines` is set to the number of replicas, and `batch_tokens_max` to what
-    /// [`Settings::batch_tokens_max`] says.
+    /// Queue, batches and the cache in the process. `engines` is replaced by the number of replicas, and `batch_tokens_max` by
+    /// [`Settings::batch_tokens_max`].
     pub schedule: schedule::Config,
-    /// Tokens in a batch; what suits the device if `None`.
+    /// Maximum number of tokens in a batch; `None` for the device's default.
     pub batch_tokens_max: Option<usize>,
-    /// Requests are turned away while whoever came now would wait longer than this for a run: with it, an overload has passed
-    /// this long after its end.
+    /// Requests are rejected while a new one would wait longer than this for its run, so the queue recovers
+    /// this long after an overload ends.
     pub queue_wait_max: Duration,
-    /// Bytes that remembered tokenizations may take, a model.
+    /// Size of the cache of tokenizations per model, in bytes.
     pub text_cache_bytes_max: u64,
-    /// A second cache that servers share, as `redis://host:port/database`.
+    /// A second cache that several servers share, as `redis://host:port/database`.
     pub shared_cache: Option<String>,
-    /// What a client may ask for and how long it may take.
+    /// Limits of requests.
     pub limits: Limits,
-    /// Who may ask.
+    /// Keys, rates and origins.
     pub access: Access,
     /// Certificate and key; plain HTTP if `None`.
     pub tls: Option<TlsFiles>,
-    /// A collector that spans of sampled requests go to, as `http://host:port`.
+    /// The collector for the spans of sampled requests, as `http://host:port`.
     pub otlp_endpoint: Option<String>,
-    /// One log line a request.
+    /// Log one line per request.
     pub access_log: bool,
-    /// Texts in those lines too. Off, nothing that a user wrote is logged.
+    /// Include user texts in those lines. If off, no user text is logged.
     pub log_texts: bool,
-    /// How long new connections are still taken once the server is told to stop, so that load balancers can notice.
+    /// How long new connections are accepted after the stop signal, so that load balancers can notice it.
     pub drain_delay: Duration,
-    /// How long accepted requests may take then.
+    /// How long accepted requests may take after that.
     pub drain_max: Duration,
 }
 
-/// One model and where it comes from.
+/// One model and its source.
 #[derive(Clone)]
 pub struct BundleSource {
     /// Its name in URLs; the manifest's if `None`.
     pub name: Option<String>,
-    /// Reads it; called at the start and at each reload.
+    /// Reads the model; called at the start and at each reload.
     #[allow(clippy::type_complexity)]
     pub load: Arc<dyn Fn() -> Result<Loaded, grice_core::Error> + Send + Sync>,
 }
@@ -59,49 +59,49 @@ pub struct BundleSource {
 /// Replicas of each model.
 #[derive(Clone, Debug)]
 pub struct Pool {
-    /// How many; at least 1.
+    /// Number of replicas; at least 1.
     pub replicas: usize,
-    /// Threads of each; all cores shared out if `None`.
+    /// Threads of each; `None` divides all cores.
     pub threads: Option<usize>,
-    /// Runs every shape once before the server says that it is ready.
+    /// Run every shape once before the server is ready.
     pub warm_up: bool,
-    /// First pause before a failed replica is built anew; it doubles up to `rebuild_pause_max`.
+    /// First pause before a failed replica is rebuilt; it doubles up to `rebuild_pause_max`.
     pub rebuild_pause: Duration,
     /// The longest pause.
     pub rebuild_pause_max: Duration,
 }
 
-/// What a client may ask for and how long it may take.
+/// Limits of requests.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Bytes in a body.
+    /// Maximum size of a body in bytes.
     pub body_bytes_max: usize,
-    /// Turns in one request.
+    /// Maximum number of turns in a request.
     pub items_max: usize,
-    /// Until an answer, when `X-Deadline-Ms` says nothing.
+    /// Time limit for an answer without `X-Deadline-Ms`.
     pub deadline: Duration,
-    /// The most that `X-Deadline-Ms` may ask for.
+    /// Maximum of `X-Deadline-Ms`.
     pub deadline_max: Duration,
-    /// Connections at once; more wait in the system's backlog.
+    /// Maximum number of open connections; more wait in the system's backlog.
     pub connections_max: usize,
-    /// For a request's head to arrive, and for a kept-alive connection to stay idle.
+    /// Time limit for the head of a request, and for idle connections.
     pub head_max: Duration,
-    /// Between two pieces of a body.
+    /// Time limit between two parts of a body.
     pub body_pause_max: Duration,
 }
 
-/// Who may ask.
+/// Keys, rates and origins.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// API keys; none means that everybody may ask.
+    /// API keys; without keys, everyone may send requests.
     pub keys: Vec<String>,
-    /// The key for `POST /admin/reload`; without one there is no such route.
+    /// The key for `POST /admin/reload`; without it the route is off.
     pub admin_key: Option<String>,
-    /// Requests a minute for each key; 0 means no limit.
+    /// Requests per minute for each key; 0 means no limit.
     pub rate_per_minute: u32,
-    /// Requests at once for each key.
+    /// Requests in a burst for each key.
     pub rate_burst: u32,
-    /// Origins that browsers may call from; `*` for all. None means no CORS headers.
+    /// Origins of web pages that may call the server; `*` for all. Without origins there are no CORS headers.
     pub cors_origins: Vec<String>,
 }
 
@@ -115,7 +115,7 @@ pub struct TlsFiles {
 }
 
 impl Settings {
-    /// The usual, for these models.
+    /// Default settings for these models.
     pub fn new(listen: SocketAddr, bundles: Vec<BundleSource>) -> Settings {
         Settings {
             listen,
@@ -177,27 +177,27 @@ impl BundleSource {
     }
 }
 
-/// Why a server cannot start, or stopped in a bad way.
+/// Why a server cannot start, or stopped with an error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
     /// A bundle cannot be used.
     #[error("{name}: {source}")]
     Bundle {
-        /// Its name, as far as it is known.
+        /// Its name, if known.
         name: String,
         /// Why.
         source: grice_core::Error,
     },
     /// Loading a bundle panicked.
-    #[error("{0}: the model cannot be loaded; loading it gave up: {1}")]
+    #[error("{0}: the model cannot be loaded; loading it panicked: {1}")]
     BundlePanic(String, String),
     /// Two bundles of one name.
-    #[error("two models are called `{0}`; give each a name of its own, as in --bundle name=path")]
+    #[error("two models are called `{0}`; give each a different name with --bundle name=path")]
     SameName(String),
-    /// A name that cannot stand in a URL.
+    /// A name that cannot be part of a URL.
     #[error(
-        "`{0}` cannot be a model's name; use letters, digits, `-`, `_` and `.`, and not `stats`, and name it as in --bundle name=path"
+        "`{0}` cannot be a model's name; use letters, digits, `-`, `_` and `.`, but not `stats`; set the name with --bundle name=path"
     )]
     BadName(String),
     /// Nothing to serve.
@@ -222,9 +222,9 @@ pub enum ServeError {
     /// The runtime cannot start.
     #[error("the server cannot start: {0}")]
     Runtime(std::io::Error),
-    /// Requests were left when the time for draining was up.
+    /// Requests were still open after the drain time.
     #[error(
-        "stopped with {0} connections still open after the drain time; raise --drain-max if answers take that long"
+        "stopped with {0} connections still open after the drain time; raise --drain-max-ms if answers take that long"
     )]
     Undrained(usize),
 }

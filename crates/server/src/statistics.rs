@@ -1,4 +1,4 @@
-//! What a model has done since it was loaded, as the statistics extension of the Open Inference Protocol counts it.
+//! Statistics of a model since it was loaded, for the statistics extension of the Open Inference Protocol.
 
 use crate::inferred::Cached;
 use crate::timing::Timing;
@@ -6,21 +6,21 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How often, and how long in all.
+/// Count and total time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sum {
     pub(crate) count: u64,
     pub(crate) ns: u64,
 }
 
-/// A model's counts at one moment.
+/// A snapshot of a model's counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
-    /// Of the last request, in milliseconds since 1970; 0 before the first.
+    /// Time of the last request, in milliseconds since 1970; 0 before the first.
     pub(crate) last_inference_ms: u64,
-    /// Turns of successful requests that the cache did not know.
+    /// Turns of successful requests that were not in the cache.
     pub(crate) inferences: u64,
-    /// Batches that were run.
+    /// Number of batches.
     pub(crate) executions: u64,
     pub(crate) success: Sum,
     pub(crate) fail: Sum,
@@ -34,7 +34,7 @@ pub(crate) struct Counts {
     pub(crate) batches: BTreeMap<u64, BatchCounts>,
 }
 
-/// Of the batches of one size.
+/// Counts of the batches of one size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct BatchCounts {
     pub(crate) input: Sum,
@@ -42,7 +42,7 @@ pub(crate) struct BatchCounts {
     pub(crate) output: Sum,
 }
 
-/// Counts that many threads add to.
+/// Counters for many threads.
 #[derive(Default)]
 pub(crate) struct Statistics(Mutex<Counts>);
 
@@ -58,7 +58,7 @@ impl Statistics {
         self.lock().clone()
     }
 
-    /// One batch that was run: made ready, run, and its logits handed on in so much time.
+    /// Counts one batch, with the times to form it, to run it, and to deliver its logits.
     pub(crate) fn add_batch(&self, rows: usize, input: Duration, infer: Duration, output: Duration) {
         let mut counts = self.lock();
         counts.executions += 1;
@@ -97,7 +97,7 @@ impl Statistics {
     }
 }
 
-/// By the wall clock; 0 if it stands before 1970.
+/// By the wall clock; 0 before 1970.
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -1,4 +1,4 @@
-//! Turns that were tokenized before, so that one that comes again is not tokenized again.
+//! Cache of tokenized turns, so that a repeated turn is not tokenized again.
 
 use grice_core::schedule::CacheKey;
 use grice_core::{Context, Reading, Turn, Utterance};
@@ -13,26 +13,26 @@ use std::sync::Arc;
 pub(crate) struct Tokenized {
     /// Special tokens included.
     pub(crate) ids: Arc<[u32]>,
-    /// What their logits are filed under.
+    /// The cache key of their logits.
     pub(crate) key: CacheKey,
-    /// What its verdict is to say of it.
+    /// Notes on the text for the verdict.
     pub(crate) reading: Reading,
 }
 
-/// SHA-256 of a turn's fields. Cut from nothing: two turns of one key would get each other's verdicts.
+/// Full SHA-256 of a turn's fields, because turns with equal keys would get each other's verdicts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TextKey([u8; 32]);
 
-/// Bounded in bytes.
+/// A cache with a limit in bytes.
 pub(crate) struct Texts(Option<Cache<TextKey, Tokenized, Bytes, BuildHasherDefault<FirstBytes>>>);
 
-/// What an entry costs beside its ids: both keys, counts, and its share of the table.
+/// Size of an entry without its ids: both keys, counts, and its share of the table.
 const ENTRY_BYTES: u64 = 232;
-/// A usual turn, for sizing the table.
+/// Size of a typical turn, for sizing the table.
 const TOKENS_USUAL: u64 = 64;
 
 impl Texts {
-    /// Holds up to `bytes_max`; 0 holds nothing.
+    /// Holds up to `bytes_max`; 0 turns the cache off.
     pub(crate) fn new(bytes_max: u64) -> Texts {
         let items = (bytes_max / (ENTRY_BYTES + 4 * TOKENS_USUAL)) as usize;
         let options = OptionsBuilder::new().estimated_items_capacity(items).weight_capacity(bytes_max).build().ok();
@@ -57,7 +57,7 @@ impl TextKey {
     /// The key of a turn.
     pub(crate) fn of(turn: &Turn) -> TextKey {
         let mut hash = Sha256::new();
-        // Each text is preceded by its length and each choice by its number, so that no two turns spell the same bytes.
+        // Each text is preceded by its length and each variant by its number, so that different turns have different bytes.
         let mut add = |kind: u8, text: &str| {
             hash.update([kind]);
             hash.update((text.len() as u64).to_le_bytes());
@@ -90,7 +90,7 @@ impl Weighter<TextKey, Tokenized> for Bytes {
     }
 }
 
-/// The keys are hashes already.
+/// The keys are already hashes.
 #[derive(Default)]
 pub(crate) struct FirstBytes(u64);
 

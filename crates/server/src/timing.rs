@@ -1,4 +1,4 @@
-//! Where a request's time went.
+//! The parts of a request's time.
 
 use crate::inferred::{Cached, Inferred};
 use axum::http::{HeaderMap, HeaderValue};
@@ -8,16 +8,16 @@ use std::time::Duration;
 /// For several turns, the longest wait and the longest run.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Timing {
-    /// Text to token ids, all of it.
+    /// Text to token ids, in total.
     pub(crate) tokenize: Duration,
-    /// Until the cache had been asked.
+    /// Until the end of the cache look-up.
     pub(crate) lookup: Duration,
     pub(crate) queue: Duration,
     pub(crate) infer: Duration,
     /// Logits to an answer.
     pub(crate) output: Duration,
     pub(crate) cached: Option<Cached>,
-    /// Turns that were run, or shared a run.
+    /// Number of turns that ran or shared a run.
     pub(crate) rows_run: u64,
 }
 
@@ -30,7 +30,7 @@ impl Timing {
         self.rows_run += u64::from(inferred.cached != Cached::Hit);
     }
 
-    /// Takes in another model's part of the same request.
+    /// Adds another model's part of the same request.
     pub(crate) fn join(&mut self, other: &Timing) {
         self.tokenize += other.tokenize;
         self.lookup = self.lookup.max(other.lookup);

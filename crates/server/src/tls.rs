@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
-/// Reads the files. HTTP/2 is offered beside HTTP/1.1.
+/// Reads the files. Offers HTTP/2 and HTTP/1.1.
 ///
 /// # Errors
 /// [`ServeError::Setting`] naming the file at fault.

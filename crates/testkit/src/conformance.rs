@@ -15,7 +15,7 @@ pub fn check_engine<E: Engine>(build: impl Fn(&Network) -> E) {
     }
 }
 
-/// Logits equal PyTorch's and ONNX Runtime's, padding and long sequences included.
+/// Logits equal those of PyTorch and ONNX Runtime, also with padding and for long sequences.
 fn matches_references<E: Engine>(fixture: &Fixture, engine: &mut E) {
     let references = fixture.references();
     assert!(references.len() >= 8, "{}: too few references", fixture.name);
@@ -37,7 +37,7 @@ fn matches_references<E: Engine>(fixture: &Fixture, engine: &mut E) {
     }
 }
 
-/// All rows of all references in one batch, of wildly mixed lengths, give the answers of one at a time, in their order.
+/// All rows of all references in one batch of mixed lengths give the same answers as single rows, in order.
 fn is_independent_of_the_batch<E: Engine>(fixture: &Fixture, engine: &mut E) {
     let sequences: Vec<Vec<u32>> = fixture.references().iter().flat_map(|case| case.sequences()).collect();
     let together = engine.forward(&Batch::pack(&sequences).unwrap()).unwrap();
@@ -47,7 +47,7 @@ fn is_independent_of_the_batch<E: Engine>(fixture: &Fixture, engine: &mut E) {
     }
 }
 
-/// An id beyond the embedding is an error that names it, and the engine goes on.
+/// An id beyond the embedding is an error that names it, and the engine can still run.
 fn refuses_unknown_ids<E: Engine>(fixture: &Fixture, network: &Network, engine: &mut E) {
     let rows = network.embedding_rows().unwrap_or_else(|| panic!("{}: no embedding found", fixture.name));
     match engine.forward(&Batch::pack(&[vec![1, rows as u32]]).unwrap()) {
@@ -79,7 +79,7 @@ pub fn check_export(export: &Export, engine: &mut impl Engine) {
     }
 }
 
-/// Files by ONNX Runtime's own quantizer give its logits, as near as the arithmetic of int8 is defined.
+/// Files from ONNX Runtime's own quantizer give its logits, as closely as the arithmetic of int8 is defined.
 pub fn check_onnxruntime_int8<E: Engine>(build: impl Fn(Network) -> E) {
     for fixture in QuantizedByOnnxRuntime::all() {
         check_int8(&fixture.name, &fixture.onnx(), &fixture.source.references(), &fixture.logits, &build);
@@ -88,11 +88,11 @@ pub fn check_onnxruntime_int8<E: Engine>(build: impl Fn(Network) -> E) {
 
 /// Compares an engine's logits of an int8 file with ONNX Runtime's for the same file.
 ///
-/// The measure is what quantization itself does, in the root mean square: how far ONNX Runtime's int8 logits are from its fp32
-/// logits. Closer nobody promises: an engine may scale each token by itself where ONNX Runtime scales all of them, and a sum in
-/// another order moves a value across a rounding boundary and so by a whole step. Two such roundings, independent of each
-/// other, lie √2 times as far apart as each is from the truth; and ours may be no further from the truth than theirs. Rows run
-/// alone, so that at least the batch is the same.
+/// The tolerance is the effect of quantization itself: the root mean square distance of ONNX Runtime's int8 logits from its fp32
+/// logits. Results cannot be closer: an engine may scale each token separately where ONNX Runtime scales all together, and a sum in
+/// another order can move a value across a rounding boundary, by a whole step. Two independent roundings are
+/// √2 times as far apart as each is from the exact value; ours must not be further from it than ONNX Runtime's. Rows run
+/// alone, so that the batch is the same.
 pub fn check_int8<E: Engine>(
     name: &str,
     onnx: &[u8],
@@ -120,7 +120,7 @@ pub fn check_int8<E: Engine>(
     assert!(own_noise <= noise * OWN_NOISE_MAX, "{name}: {own_noise} from fp32, where ONNX Runtime is {noise}");
 }
 
-/// A quarter more for chance: the root mean square of some eighty logits, which depend on each other.
+/// A quarter more for chance, because this is the root mean square of only about eighty dependent logits.
 const OWN_NOISE_MAX: f64 = 1.25;
 
 fn rms_difference(a: &[f32], b: &[f32]) -> f64 {

@@ -1,4 +1,4 @@
-//! Random small encoders, and what ONNX Runtime makes of them at every length: packs by `training/random_encoders.py`.
+//! Random small encoders with ONNX Runtime's results at every length, made by `training/random_encoders.py`.
 
 use crate::fixtures::fixtures_folder;
 use crate::operators::{Values, take_values, unpack};
@@ -6,22 +6,22 @@ use grice_model::{Batch, Engine};
 use serde::Deserialize;
 use std::path::Path;
 
-/// Between one order of sums and another, over several layers.
+/// Tolerance for different orders of sums over several layers.
 const ORDER: f32 = 1e-3;
-/// Where activations are rounded to bytes: by one scale a token here, by one a tensor there.
+/// Tolerance if activations are rounded to bytes: with one scale per token here, with one per tensor in ONNX Runtime.
 const ROUNDING: f32 = 0.2;
-/// Where both round alike, an activation on the edge between two steps may fall to either side of it.
+/// Tolerance if both round in the same way: an activation at the edge between two steps may fall to either side.
 const STEPS: f32 = 0.1;
 
 /// One encoder.
 pub struct Encoder {
-    /// The seed that it was made from.
+    /// Its seed.
     pub name: String,
     /// The ONNX file.
     pub onnx: Vec<u8>,
-    /// Tokens of the longest sequence.
+    /// Length of the longest sequence in tokens.
     pub longest: usize,
-    /// How its weights and activations are stored: `none`, `dynamic`, `static` or `static all`.
+    /// Quantization of its weights and activations: `none`, `dynamic`, `static` or `static all`.
     pub quantizers: String,
     rows: Vec<Vec<u32>>,
     expected: Values,
@@ -49,7 +49,7 @@ impl Encoder {
         Encoder::in_pack(&fixtures_folder().join("encoders.bin"))
     }
 
-    /// Those in a pack.
+    /// The encoders in a pack.
     pub fn in_pack(path: &Path) -> Vec<Encoder> {
         let (index, mut rest) = unpack::<Index>(path);
         let encoders = index.encoders.into_iter().map(|entry| {
@@ -63,11 +63,11 @@ impl Encoder {
         encoders.collect()
     }
 
-    /// Runs every sequence alone, and all of them beside each other, whether the graph hides padding or not; the first answer that is too far
-    /// from ONNX Runtime's for the sequence alone is an error. `fused` says whether the engine runs layers in a way of its own.
+    /// Runs every sequence alone, and all of them in one batch, also if the graph does not mask padding. The first answer that is too far
+    /// from ONNX Runtime's for the sequence alone is an error. `fused` says whether the engine runs fused layers.
     ///
     /// # Errors
-    /// What differs, at which length and by how much; what the engine says.
+    /// The difference and its length; errors of the engine.
     pub fn compare(&self, engine: &mut impl Engine, fused: bool) -> Result<(), String> {
         let alone = self.rows.iter().map(|row| vec![row.clone()]);
         let mut first = 0;
@@ -86,18 +86,18 @@ impl Encoder {
         Ok(())
     }
 
-    /// How far a row of logits lies from the nearest right answer, if that is too far.
+    /// The distance of a row of logits from the nearest correct answer, if it is too large.
     fn difference(&self, place: usize, found: &[f32], fused: bool) -> Option<f32> {
         let (rounded, unrounded) = match (self.quantizers.as_str(), fused) {
             ("none", _) => (ORDER, 0.0),
             (_, true) => (ROUNDING, ROUNDING),
-            // Weights are stored in bytes, activations are not rounded.
+            // Weights are stored as bytes, activations are not rounded.
             ("dynamic", false) => (STEPS, ORDER),
             (_, false) => (STEPS, 0.0),
         };
         let far = |expected: &Values| {
             let pairs = found.iter().zip(&expected.elements[place * 4..][..4]);
-            // Written so that a NaN is far.
+            // Written so that a NaN counts as far.
             pairs.fold(0.0f32, |far, (found, expected)| {
                 let difference = (found - expected).abs() / expected.abs().max(1.0);
                 if difference <= far { far } else { difference }

@@ -1,4 +1,4 @@
-//! The committed tiny models in the forms that people's files have, made by `training/make_file_fixtures.py`.
+//! The committed tiny models in the forms that other tools write, made by `training/make_file_fixtures.py`.
 
 use crate::fixtures::{fixtures_folder, read};
 use serde::Deserialize;
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 /// One encoder in one form.
 pub struct FileFixture {
-    /// What is special about it.
+    /// Its special property.
     pub name: String,
     /// Its ONNX file.
     pub path: PathBuf,
@@ -44,7 +44,7 @@ impl FileFixture {
         FileFixture::all().into_iter().find(|fixture| fixture.name == name).unwrap_or_else(|| panic!("no {name}"))
     }
 
-    /// The sequences that every one was asked for.
+    /// The sequences of all logits.
     pub fn sequences() -> Vec<Vec<u32>> {
         listed().sequences
     }
@@ -54,7 +54,7 @@ impl FileFixture {
         read(&self.path)
     }
 
-    /// Bytes of a file beside it, as importers ask for them.
+    /// Bytes of an external file, for importers.
     pub fn beside(&self, file: &str, offset: u64, length: usize) -> Result<Vec<u8>, String> {
         let bytes = read(&self.path.with_file_name(file));
         let start = offset as usize;

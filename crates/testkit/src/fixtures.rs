@@ -7,29 +7,29 @@ use std::path::{Path, PathBuf};
 pub struct Fixture {
     /// Name of its folder.
     pub name: &'static str,
-    /// Where it is.
+    /// Its path.
     pub folder: PathBuf,
 }
 
-/// One padded batch and what PyTorch and ONNX Runtime answer.
+/// One padded batch with the answers of PyTorch and ONNX Runtime.
 #[derive(Deserialize)]
 pub struct Reference {
     /// `[rows, length]`.
     pub input_ids: Vec<Vec<u32>>,
     /// `[rows, length]`, 1 for a token, then 0 for padding.
     pub attention_mask: Vec<Vec<u32>>,
-    /// `[rows, 4]`; none where only ONNX Runtime was asked.
+    /// `[rows, 4]`; empty if there are only ONNX Runtime's.
     #[serde(default)]
     pub logits_pytorch: Vec<Vec<f32>>,
-    /// `[rows, 4]`; none where only PyTorch was asked.
+    /// `[rows, 4]`; empty if there are only PyTorch's.
     #[serde(default)]
     pub logits_onnxruntime: Vec<Vec<f32>>,
 }
 
-/// A text and its ids by the Python library of the same tokenizer.
+/// A text and its ids from the Python library of the same tokenizer.
 #[derive(Deserialize)]
 pub struct TextCase {
-    /// What is special about it.
+    /// Its special property.
     pub name: String,
     /// The rendered text.
     pub text: String,
@@ -54,7 +54,7 @@ impl Fixture {
         ["tiny-sdpa", "tiny-int8"].map(|name| Fixture { name, folder: fixtures_folder().join(name) }).into()
     }
 
-    /// How far an engine's logits may lie from the references.
+    /// Tolerance of an engine's logits.
     pub fn tolerance(&self) -> f32 {
         if self.name.contains("int8") { crate::INT8_TOLERANCE } else { crate::FP32_TOLERANCE }
     }
@@ -70,9 +70,9 @@ impl Fixture {
     }
 }
 
-/// A tiny bundle's encoder as ONNX Runtime's own quantizer left it.
+/// A tiny bundle's encoder, quantized by ONNX Runtime.
 pub struct QuantizedByOnnxRuntime {
-    /// Name of the file, without its ending.
+    /// Name of the file, without its extension.
     pub name: String,
     /// The bundle that it was made from.
     pub source: Fixture,
@@ -103,18 +103,18 @@ impl QuantizedByOnnxRuntime {
     }
 }
 
-/// A tiny encoder of another family, or as another tool left it: made by `training/make_export_fixtures.py`.
+/// A tiny encoder of another family, or written by another tool: made by `training/make_export_fixtures.py`.
 pub struct Export {
-    /// Name of the file, without its ending.
+    /// Name of the file, without its extension.
     pub name: String,
-    /// How far logits may lie from ONNX Runtime's without optimizations.
+    /// Tolerance against ONNX Runtime's logits without optimizations.
     pub tolerance: f32,
     /// Batches and ONNX Runtime's logits.
     pub cases: Vec<Reference>,
 }
 
 impl Export {
-    /// All of them, in the order of their names.
+    /// All of them, sorted by name.
     pub fn all() -> Vec<Export> {
         #[derive(Deserialize)]
         struct Answers {
@@ -141,7 +141,7 @@ impl Export {
     }
 }
 
-/// ONNX Runtime's logits, for each reference `[rows, 4]`, in a file that holds nothing else to compare with.
+/// ONNX Runtime's logits, for each reference `[rows, 4]`, from a file with only these.
 pub fn answers_at(path: &Path) -> Vec<Vec<Vec<f32>>> {
     #[derive(Deserialize)]
     struct Answers {
@@ -169,7 +169,7 @@ pub fn references_at(path: &Path) -> Vec<Reference> {
     parse(path)
 }
 
-/// The bytes of a file that must be there.
+/// The bytes of a file that must exist.
 pub fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }

@@ -1,5 +1,5 @@
-//! A program of a made-up architecture: pre-norm, post-norm and no norm, RMS and layer norms, rotary positions, a bias by distance, windows,
-//! grouped heads and gates, mixed. And a forward pass over programs, written plainly in f64, that says what engines must make of it.
+//! A program of an invented architecture that mixes pre-norm, post-norm and no norm, RMS and layer norms, rotary positions, a bias by distance,
+//! windows, grouped heads and gates. And a simple forward pass over programs in f64, the reference for engines.
 
 use grice_kernels::{Activation, LayerNorm, Rotary, ScoreBias};
 use grice_model::{
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// Rows of the word embedding.
 pub const VOCABULARY: usize = 50;
-/// Logits of a sequence.
+/// Number of logits per sequence.
 pub const LABELS: usize = 3;
 /// The longest sequence.
 pub const TOKENS_MAX: usize = 240;
@@ -20,14 +20,14 @@ const HIDDEN: usize = 48;
 const INNER: usize = 80;
 const HEADS: usize = 6;
 const KEY_HEADS: usize = 2;
-/// Heads are together wider than hidden states.
+/// All heads together are wider than hidden states.
 const HEAD_DIM: usize = 12;
 
-/// Numbers that look random and are the same every time.
+/// Pseudorandom numbers, the same in every run.
 struct Numbers(u64);
 
 impl Numbers {
-    /// So many in ±`scale` around `middle`.
+    /// This number of values in ±`scale` around `middle`.
     fn take(&mut self, count: usize, middle: f32, scale: f32) -> Vec<f32> {
         let mut next = || {
             self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -120,12 +120,12 @@ pub fn program() -> Program {
     Program { encoder: Stack { embedding, layers, last }, head: Head { layers: Ok(head), graph: None } }
 }
 
-/// A sequence of so many tokens.
+/// A sequence of this length.
 pub fn sequence(tokens: usize) -> Vec<u32> {
     (0..tokens).map(|at| ((at * at * 7 + at * 13 + tokens) % VOCABULARY) as u32).collect()
 }
 
-/// The logits of a sequence, for programs with what [`program`] has in it.
+/// The logits of a sequence, for programs with the parts of [`program`].
 pub fn logits(program: &Program, ids: &[u32]) -> Vec<f32> {
     let Program { encoder, head } = program;
     let mut x = embed(&encoder.embedding, ids);
@@ -157,7 +157,7 @@ fn embed(embedding: &Embedding, ids: &[u32]) -> Rows {
         let word = &words[*id as usize * columns..][..columns];
         word.iter().zip(constant).map(|(word, constant)| f64::from(*word) + f64::from(*constant)).collect()
     };
-    assert!(embedding.positions.is_none(), "the plain pass has no rows for positions");
+    assert!(embedding.positions.is_none(), "the reference pass has no learned positions");
     multiply(embedding.projection.as_ref().unwrap(), &normalise(embedding.norm.as_ref(), ids.iter().map(row).collect()))
 }
 
@@ -236,7 +236,7 @@ fn attend(attention: &Attention, x: &Rows) -> Rows {
     multiply(&attention.output, &context)
 }
 
-/// Column `i` of a head with column `i + columns / 2`, by `position · base^(-2i / columns)`.
+/// Rotates column `i` of a head with column `i + columns / 2` by `position · base^(-2i / columns)`.
 fn turn(rotary: &Rotary, head_dim: usize, x: &mut Rows) {
     let half = rotary.columns / 2;
     for (position, row) in x.iter_mut().enumerate() {
@@ -264,7 +264,7 @@ fn activate(activation: Activation, x: f64) -> f64 {
         Activation::Identity => x,
         Activation::Relu => x.max(0.0),
         Activation::Tanh => x.tanh(),
-        // To the precision of f32 around it.
+        // Within the precision of f32.
         Activation::Gelu | Activation::GeluTanh | Activation::Silu => {
             f64::from(grice_kernels::reference::activate(activation, x as f32))
         }

@@ -1,4 +1,4 @@
-//! Small graphs of single operators, and what ONNX Runtime makes of them: `fixtures/operators.bin`, by `training/make_operators.py`.
+//! Small graphs of single operators with ONNX Runtime's results: `fixtures/operators.bin`, made by `training/make_operators.py`.
 
 use crate::fixtures::{fixtures_folder, read};
 use serde::Deserialize;
@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use std::io::Read;
 use std::path::Path;
 
-/// One graph, from `input_ids` and `attention_mask` to `y`, and to `logits` of four columns where `y` has them for each token.
+/// One graph, from `input_ids` and `attention_mask` to `y`, and to `logits` of four columns if `y` has values per token.
 pub struct Operator {
-    /// What is tried, unlike any other's.
+    /// The tested property; unique.
     pub name: String,
     /// The ONNX file.
     pub onnx: Vec<u8>,
@@ -16,7 +16,7 @@ pub struct Operator {
     pub runs: Vec<Run>,
 }
 
-/// One padded batch and ONNX Runtime's answers.
+/// One padded batch with ONNX Runtime's answers.
 pub struct Run {
     /// `[rows, length]`.
     pub shape: [usize; 2],
@@ -24,7 +24,7 @@ pub struct Run {
     pub ids: Vec<i64>,
     /// 1 for a token, then 0 for padding.
     pub mask: Vec<i64>,
-    /// What the operator makes.
+    /// The result of the operator.
     pub y: Values,
     /// `[rows, 4]`, if the graph is a whole detector.
     pub logits: Option<Values>,
@@ -77,7 +77,7 @@ impl Operator {
     }
 }
 
-/// A deflated file of one line of JSON and what follows it.
+/// Decompresses a file of one line of JSON and binary data.
 pub(crate) fn unpack<T: serde::de::DeserializeOwned>(path: &Path) -> (T, VecDeque<u8>) {
     let mut bytes = Vec::new();
     let packed = read(path);

@@ -13,23 +13,23 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
 
-/// A loaded model that judges turns. A driver calls `push`, then `poll` until it says `wait` or `idle`, and `run` and `complete`
-/// whenever `poll` says `run`. It has no clock: `now_ms` is milliseconds since a moment of the driver's choice.
+/// A loaded model that judges turns. A driver calls `push`, then `poll` until it returns `wait` or `idle`, and `run` and `complete`
+/// after each `run` step. It has no clock: `now_ms` is milliseconds since a moment that the driver chooses.
 #[wasm_bindgen]
 pub struct Detector {
     session: Session,
-    /// The batch that `poll` told of, until `run`.
+    /// The batch from `poll`, until `run`.
     next: Option<Run>,
     desk: Rc<RefCell<Desk>>,
-    /// What a model is made of anew when its GPU goes away; none on the processor, which does not.
+    /// The source for rebuilding a model after a lost GPU; `None` on the processor.
     spare: Option<Rc<(Bundle, Options)>>,
 }
 
-/// What a run works on, which may outlive a call of `run`.
+/// The state of a run, which may outlive a call of `run`.
 struct Desk {
-    /// Not there while it runs.
+    /// `None` while it runs.
     engine: Option<AnyEngine>,
-    /// What came of the last run, until `complete`.
+    /// The outcome of the last run, until `complete`.
     done: Option<(BatchId, Result<Rows, EngineError>)>,
     /// The model on another device, and why.
     moved: Option<(Model, String)>,
@@ -37,21 +37,21 @@ struct Desk {
 
 #[wasm_bindgen]
 impl Detector {
-    /// Loads a bundle from the bytes of its `.tar`, on the processor, and blocks meanwhile. `settings` is JSON: `{precision?, …}`
-    /// and what `grice_core::session::SessionOptions` holds.
+    /// Loads a bundle from the bytes of its `.tar` on the processor, and blocks. `settings` is JSON: `{precision?, …}`
+    /// and the fields of `grice_core::session::SessionOptions`.
     ///
     /// # Errors
     /// An `Error` with `code: "bad_model"`, its message naming the file at fault, or `"bad_input"` for the settings.
     pub fn load(bundle_tar: &Uint8Array, settings: &str) -> Result<Detector, JsValue> {
-        // A copy, since the caller's buffer lives outside wasm memory; dropped before the first batch.
+        // A copy, because the caller's buffer is outside wasm memory; dropped before the first batch.
         let bundle = Bundle::from_bytes(bundle_tar.to_vec()).map_err(to_js)?;
         let (settings, options) = read_settings(settings, Device::Cpu)?;
         let model = Model::load(&bundle, &options).map_err(to_js)?;
         Detector::new(bundle, model, &settings, options)
     }
 
-    /// The same on another device: `"auto"`, `"cpu"` or `"gpu"`. The task ends with a `Detector`, or an error as of `load`, or one with
-    /// `code: "unsupported"` if a GPU was asked for and cannot be used.
+    /// The same on another device: `"auto"`, `"cpu"` or `"gpu"`. The task ends with a `Detector`, with an error as in `load`, or with
+    /// `code: "unsupported"` if a GPU is required but cannot be used.
     #[cfg(feature = "gpu")]
     pub fn open(bundle_tar: Uint8Array, settings: String, device: String) -> Task {
         Task(Box::pin(async move {
@@ -66,7 +66,7 @@ impl Detector {
     /// Loads the model compiled into this module.
     ///
     /// # Errors
-    /// As `load`.
+    /// As in `load`.
     #[cfg(feature = "embedded-model")]
     pub fn embedded(settings: &str) -> Result<Detector, JsValue> {
         let bundle = Bundle::embedded().map_err(to_js)?;
@@ -75,11 +75,11 @@ impl Detector {
         Detector::new(bundle, model, &settings, options)
     }
 
-    /// Takes a turn `{context?, evidence?, response}`, given as an object or as its JSON text, and how it is to be judged, as the
-    /// JSON of `grice_core::session::Ask`. Gives `{request}`, a number that `poll` answers, or `{detection}` if the cache knew.
+    /// Adds a turn `{context?, evidence?, response}`, as an object or as JSON text, with its options as the
+    /// JSON of `grice_core::session::Ask`. Returns `{request}`, a number that `poll` answers later, or `{detection}` from the cache.
     ///
     /// # Errors
-    /// An `Error` with `code: "bad_input"` for what cannot be judged, `"overloaded"` if too many wait.
+    /// An `Error` with `code: "bad_input"` if it cannot be judged, `"overloaded"` if too many turns wait.
     pub fn push(&mut self, turn: &JsValue, ask: &str, clock_ms: &Function) -> Result<JsValue, JsValue> {
         let (turn, ask) = (read_turn(turn)?, read_json("options", ask)?);
         let pushed = self.session.push(&turn, &ask, || moment(clock(clock_ms)));
@@ -89,11 +89,11 @@ impl Detector {
         }
     }
 
-    /// What to do next: `{step: "run", rows, tokens}`, `{step: "answer", request, detection}`, `{step: "answer", request, error}`,
+    /// The next action: `{step: "run", rows, tokens}`, `{step: "answer", request, detection}`, `{step: "answer", request, error}`,
     /// `{step: "wait", untilMs}` or `{step: "idle"}`.
     ///
     /// # Errors
-    /// None in practice; a fault in grice has `code: "bug"`.
+    /// None in practice; a bug in grice has `code: "bug"`.
     pub fn poll(&mut self, now_ms: f64) -> Result<JsValue, JsValue> {
         let step = match self.session.poll(moment(now_ms)) {
             Step::Answer(request, Ok(detection)) => {
@@ -115,13 +115,13 @@ impl Detector {
         write_json(&step)
     }
 
-    /// Runs the batch that `poll` told of: on the processor at once, blocking for as long as that takes; on a GPU it gives a task, which
-    /// ends with `true`. Nothing happens if there is none. A GPU that goes away is replaced by the processor, as `info` then says.
+    /// Runs the batch from `poll`: on the processor it blocks until the end; on a GPU it returns a task, which
+    /// ends with `true`. Does nothing if there is no batch. The processor replaces a lost GPU, and `info` shows it.
     pub fn run(&mut self) -> Option<Task> {
         let run = self.next.take()?;
         let mut engine = self.desk.borrow_mut().engine.take()?;
         if engine.info().device == "cpu" {
-            // Not in a promise: a trap in one is heard by nobody.
+            // Not in a promise, which would hide a trap.
             let outcome = run_rows_blocking(&run.batch, |part| engine.forward(part));
             self.desk.borrow_mut().put_back(engine, &run, outcome);
             return None;
@@ -133,7 +133,7 @@ impl Detector {
                 let options = Options { device: Device::Cpu, ..spare.1.clone() };
                 let model = Model::open(&spare.0, &options).await.map_err(to_js)?;
                 engine = model.build_engine(1).map_err(to_js)?;
-                desk.borrow_mut().moved = Some((model, format!("the GPU went away: {reason}")));
+                desk.borrow_mut().moved = Some((model, format!("the GPU was lost: {reason}")));
                 outcome = run_rows(&run.batch, async |part: &Batch| engine.run(part).await).await;
             }
             desk.borrow_mut().put_back(engine, &run, outcome);
@@ -141,7 +141,7 @@ impl Detector {
         })))
     }
 
-    /// Takes in what came of `run`. `false` if nothing did.
+    /// Takes the outcome of `run`. Returns `false` if there is none.
     pub fn complete(&mut self, now_ms: f64) -> bool {
         let mut desk = self.desk.borrow_mut();
         if let Some((model, reason)) = desk.moved.take() {
@@ -152,15 +152,15 @@ impl Detector {
         self.session.complete_rows(batch, outcome, moment(now_ms))
     }
 
-    /// Forgets a request: no answer follows. `false` if it has, or is about to get, its answer.
+    /// Drops a request, so that no answer follows. Returns `false` if the answer already exists.
     pub fn cancel(&mut self, request: u32) -> bool {
         self.session.cancel(RequestId(request.into()))
     }
 
-    /// What was loaded: `grice_core::session::ModelInfo`; `undefined` while a batch runs.
+    /// The loaded model, as `grice_core::session::ModelInfo`; `undefined` while a batch runs.
     ///
     /// # Errors
-    /// None in practice; a fault in grice has `code: "bug"`.
+    /// None in practice; a bug in grice has `code: "bug"`.
     #[wasm_bindgen(getter)]
     pub fn info(&self) -> Result<JsValue, JsValue> {
         match &self.desk.borrow().engine {
@@ -195,7 +195,7 @@ fn read_settings(settings: &str, device: Device) -> Result<(SessionOptions, Opti
     Ok((settings, Options { precision, device, ..Options::default() }))
 }
 
-/// Milliseconds of the driver's clock as the schedule counts. What is negative or no number is the start; what is too large, never.
+/// Converts milliseconds of the driver's clock to the schedule's time. Negative values and NaN mean the start, too large values mean never.
 fn moment(ms: f64) -> Time {
     Time::from_micros((ms * 1e3) as u64)
 }

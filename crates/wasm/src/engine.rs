@@ -1,4 +1,4 @@
-//! A network without the text around it: token ids in, logits out.
+//! A network without text processing: token ids in, logits out.
 
 use crate::values::{coded, to_js};
 use grice_core::{Batch, CpuEngine, Engine as _};
@@ -7,7 +7,7 @@ use grice_core::{Error, Network};
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
 
-/// A detector's network, for callers with a tokenizer of their own.
+/// A detector's network, for callers with their own tokenizer.
 #[wasm_bindgen]
 pub struct Engine {
     inner: CpuEngine,
@@ -15,14 +15,14 @@ pub struct Engine {
 
 #[wasm_bindgen]
 impl Engine {
-    /// Reads an ONNX file of a detector, from `input_ids` and `attention_mask` to `logits` `[rows, labels]`.
+    /// Reads the ONNX file of a detector, from `input_ids` and `attention_mask` to `logits` `[rows, labels]`.
     ///
     /// # Errors
     /// An `Error` with `code: "bad_model"`, its message naming the node, input or output at fault.
     #[cfg(feature = "onnx")]
     #[wasm_bindgen(js_name = fromOnnx)]
     pub fn from_onnx(onnx: &Uint8Array, labels: usize) -> Result<Engine, JsValue> {
-        // Handed over by value, so that the file is freed before the weights are packed.
+        // Moved, so that the file is freed before the weights are packed.
         let network = Network::import(onnx.to_vec(), labels)
             .map_err(|source| to_js(Error::Model { path: "the ONNX file".to_owned(), source: source.into() }))?;
         let precision = network.precision();
@@ -30,18 +30,18 @@ impl Engine {
         Ok(Engine { inner })
     }
 
-    /// Logits of sequences that lie end to end in `ids`, `lengths[i]` tokens each: row after row, `labels` a row.
+    /// Logits of the sequences in `ids`, stored without gaps, `lengths[i]` tokens each: row after row, `labels` values per row.
     ///
     /// # Errors
     /// An `Error` with `code: "bad_input"` for no sequence, an empty one, or lengths that do not add up to the ids;
-    /// `code: "bad_model"` or `"bug"` as the network has it.
+    /// `code: "bad_model"` or `"bug"` for errors of the network.
     pub fn run(&mut self, ids: &[u32], lengths: &[u32]) -> Result<Vec<f32>, JsValue> {
         let batch = pack(ids, lengths).map_err(|problem| coded("bad_input", &problem))?;
         let logits = self.inner.forward(&batch).map_err(|error| to_js(error.into()))?;
         Ok((0..logits.rows()).flat_map(|row| logits.row(row).iter().copied()).collect())
     }
 
-    /// The kernels that run: `"simd128"`, `"relaxed-simd"`, or `"tract"` for a graph that did not fuse.
+    /// The kernels: `"simd128"`, `"relaxed-simd"`, or `"tract"` for a graph that did not fuse.
     #[wasm_bindgen(getter)]
     pub fn kernels(&self) -> String {
         self.inner.info().kernels.to_owned()
@@ -54,12 +54,12 @@ fn pack(ids: &[u32], lengths: &[u32]) -> Result<Batch, String> {
     for &length in lengths {
         let (sequence, after) = rest
             .split_at_checked(length as usize)
-            .ok_or_else(|| format!("`lengths` ask for more tokens than the {} of `ids`", ids.len()))?;
+            .ok_or_else(|| format!("`lengths` need more tokens than the {} of `ids`", ids.len()))?;
         sequences.push(sequence);
         rest = after;
     }
     match rest.len() {
         0 => Batch::pack(&sequences).map_err(|error| error.to_string()),
-        more => Err(format!("{more} of `ids` are in no sequence: `lengths` do not add up to {}", ids.len())),
+        more => Err(format!("{more} of `ids` belong to no sequence: the sum of `lengths` is not {}", ids.len())),
     }
 }

@@ -1,8 +1,8 @@
-//! The browser's face of grice: JavaScript values in, JavaScript values out, no judgement of its own.
+//! The browser's interface to grice: JavaScript values in, JavaScript values out. It makes no verdicts itself.
 //!
-//! It runs on the thread that calls it and blocks it for as long as a batch takes, so it belongs in a worker. It fetches
-//! nothing, keeps nothing and knows no clock; where a bundle comes from, and what time it is, is the page's business. The
-//! package in `web/` is made of it.
+//! It runs on the calling thread and blocks it while a batch runs, so it belongs in a worker. It fetches
+//! nothing, stores nothing and has no clock; the page provides the bundle and the time. The
+//! package in `web/` uses it.
 #![cfg(target_arch = "wasm32")]
 
 mod detector;
@@ -12,7 +12,7 @@ mod values;
 
 pub use {detector::Detector, engine::Engine, task::Task};
 
-/// Makes a fault in grice readable in the console, where a trap alone says only "unreachable".
+/// Shows a panic's message in the console, because a trap alone says only "unreachable".
 #[wasm_bindgen::prelude::wasm_bindgen(start)]
 pub fn report_panics() {
     console_error_panic_hook::set_once();

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use wasm_bindgen::prelude::*;
 
-/// Work that goes on while the event loop runs. Its driver polls it, so that a trap reaches the driver as an exception: a promise
-/// of WebAssembly's own would never settle.
+/// Work that runs while the event loop runs. Its driver polls it, so that a trap reaches the driver as an exception: a promise
+/// from WebAssembly would never settle.
 #[wasm_bindgen]
 pub struct Task(pub(crate) Pin<Box<dyn Future<Output = Result<JsValue, JsValue>>>>);
 
 #[wasm_bindgen]
 impl Task {
-    /// What came of it, or `undefined` while it goes on: then `wake` is called as soon as it is worth polling again. All tasks share
-    /// the `wake` that came last.
+    /// The result, or `undefined` while it runs; then `wake` is called when polling is useful again. All tasks share
+    /// the last `wake`.
     ///
     /// # Errors
-    /// Those of the work.
+    /// Errors of the work.
     pub fn poll(&mut self, wake: &Function) -> Result<JsValue, JsValue> {
         WAKE.set(Some(wake.clone()));
         match self.0.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::new(Woken)))) {
@@ -28,7 +28,7 @@ impl Task {
     }
 }
 
-// A waker may go to any thread, a function may not: it stays here.
+// A waker may move to any thread, but a function may not, so it stays here.
 thread_local!(static WAKE: RefCell<Option<Function>> = const { RefCell::new(None) });
 
 struct Woken;

@@ -1,4 +1,4 @@
-//! The native half of the agreement: `verdicts.json` and `int8-logits.json` are what this machine says too. `GRICE_BLESS=1`
+//! The native half of the comparison: `verdicts.json` and `int8-logits.json` equal this machine's results. `GRICE_BLESS=1`
 //! rewrites them.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::unwrap_used)]

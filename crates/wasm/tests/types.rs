@@ -1,4 +1,4 @@
-//! The types of the npm package are those of Rust: `web/src/wire.ts` is written from them by `GRICE_BLESS=1`, and held to them.
+//! The types of the npm package equal those of Rust: `GRICE_BLESS=1` writes `web/src/wire.ts`, and this test compares it.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::unwrap_used)]
 
@@ -21,7 +21,7 @@ fn the_package_s_types_are_those_of_rust() {
         declare::<Detection>(),
         declare::<ModelInfo>(),
     ];
-    let head = "// What crosses to WebAssembly and back. Written from the Rust types: `GRICE_BLESS=1 cargo test -p grice-wasm --test types`.\n";
+    let head = "// Types that cross to WebAssembly and back, generated from the Rust types: `GRICE_BLESS=1 cargo test -p grice-wasm --test types`.\n";
     let text = head.to_owned() + &types.concat();
     if std::env::var_os("GRICE_BLESS").is_some() {
         std::fs::write(&file, &text).unwrap();
@@ -29,9 +29,14 @@ fn the_package_s_types_are_those_of_rust() {
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text, "web/src/wire.ts is not what the Rust types are");
 }
 
-/// One exported type, its documentation above it.
+/// One exported type with its documentation.
 fn declare<T: TS>() -> String {
     let text = format!("\n{}export {}\n", T::docs().unwrap_or_default(), T::decl(&Config::default()));
     // Links of Rust's documentation lead nowhere in TypeScript's; and no line ends in a space.
-    text.replace("[`", "`").replace("`]", "`").replace(" \n", "\n")
+    let text = text.replace("[`", "`").replace("`]", "`").replace(" \n", "\n");
+    // Rust's examples do not belong in TypeScript's documentation.
+    match text.split_once(" *\n * ```\n") {
+        Some((before, example)) => before.to_owned() + example.split_once(" * ```\n").unwrap().1,
+        None => text,
+    }
 }

@@ -1,4 +1,4 @@
-//! Who may know whom, as data.
+//! The allowed dependencies between crates, as data.
 
 use crate::workspace::Kind;
 
@@ -10,17 +10,17 @@ pub(super) struct Arrow<'a> {
     pub(super) kind: Kind,
 }
 
-/// A member of the workspace and the members that it may name.
+/// A member of the workspace and the members that it may depend on.
 struct Room {
     name: &'static str,
     knows: &'static [&'static str],
-    /// In its tests as well. `grice-testkit` goes without saying.
+    /// Further members for its tests. `grice-testkit` is always allowed.
     tests_know: &'static [&'static str],
 }
 
-/// A family of outside crates that only some members may name.
+/// A family of outside crates that only some members may depend on.
 struct Outsider {
-    /// The crate of this name, and those that continue it after a hyphen.
+    /// The crate with this name, and crates that continue the name after a hyphen.
     name: &'static str,
     only_in: &'static [&'static str],
 }
@@ -31,17 +31,17 @@ const ROOMS: &[Room] = &[
     Room { name: "grice-kernels", knows: &[], tests_know: &[] },
     Room { name: "grice-model", knows: &["grice-kernels"], tests_know: &[] },
     Room { name: "grice-cpu", knows: &["grice-model", "grice-kernels"], tests_know: &[] },
-    // Its tests hold it to the other engine.
+    // Its tests compare it with the other engine.
     Room { name: "grice-gpu", knows: &["grice-model", "grice-kernels"], tests_know: &["grice-cpu"] },
     Room { name: "grice-core", knows: &["grice-model", "grice-cpu", "grice-gpu"], tests_know: &[] },
-    // Its tests run on the engine what it writes.
+    // Its tests run its output on the engine.
     Room { name: "grice-quantize", knows: &["grice-model"], tests_know: &["grice-cpu"] },
     Room { name: "grice-server", knows: &["grice-core"], tests_know: &[] },
-    // Quantizing and serving are commands; core need not carry them into browsers.
+    // Quantizing and serving are commands; browsers do not need them in core.
     Room { name: "grice-cli", knows: &["grice-core", "grice-quantize", "grice-server"], tests_know: &[] },
-    // Its tests hold the browser's engines to the reference logits, below what core shows.
+    // Its tests compare the browser's engines with the reference logits, below core's interface.
     Room { name: "grice-wasm", knows: &["grice-core"], tests_know: &["grice-cpu", "grice-gpu", "grice-model"] },
-    // Programs that it writes by hand are made of the norms and activations that kernels name.
+    // Its hand-written programs use the norms and activations of kernels.
     Room { name: TESTKIT, knows: &["grice-kernels", "grice-model", "grice-cpu", "grice-core"], tests_know: &[] },
     Room {
         name: "grice-benches",
@@ -57,14 +57,14 @@ const OUTSIDERS: &[Outsider] = &[
     Outsider { name: "naga", only_in: &["grice-gpu"] },
     Outsider { name: "tokio", only_in: &["grice-server", "grice-cli"] },
     Outsider { name: "axum", only_in: &["grice-server", "grice-cli"] },
-    // First match wins, and the test runner is for the face alone.
+    // The first match wins; only the wasm crate uses the test runner.
     Outsider { name: "wasm-bindgen-test", only_in: &["grice-wasm"] },
     Outsider { name: "wasm-bindgen", only_in: &["grice-wasm", "grice-gpu"] },
     Outsider { name: "js-sys", only_in: &["grice-wasm", "grice-gpu"] },
     Outsider { name: "web-sys", only_in: &["grice-wasm", "grice-gpu"] },
 ];
 
-/// The rule that an arrow breaks, if any.
+/// The rule that a dependency breaks, if any.
 pub(super) fn broken_rule(arrow: Arrow<'_>) -> Option<String> {
     let Arrow { from, to, kind } = arrow;
     let Some(room) = ROOMS.iter().find(|room| room.name == from) else {
@@ -75,7 +75,7 @@ pub(super) fn broken_rule(arrow: Arrow<'_>) -> Option<String> {
     }
     let outsider = OUTSIDERS.iter().find(|outsider| outsider.covers(to))?;
     let allowed = outsider.only_in.contains(&from) && (outsider.name != "wasm-bindgen-test" || kind == Kind::Dev);
-    (!allowed).then(|| format!("{}* may be named only in {}", outsider.name, outsider.only_in.join(", ")))
+    (!allowed).then(|| format!("{}* is allowed only in {}", outsider.name, outsider.only_in.join(", ")))
 }
 
 fn broken_by_member(room: &Room, to: &str, kind: Kind) -> Option<String> {
@@ -85,12 +85,12 @@ fn broken_by_member(room: &Room, to: &str, kind: Kind) -> Option<String> {
     }
     Some(match (to, room.knows) {
         (TESTKIT, _) => format!("{TESTKIT} is for tests: only under [dev-dependencies]"),
-        (_, []) => format!("{} knows no other member", room.name),
-        (_, knows) => format!("{} may know only {}", room.name, knows.join(", ")),
+        (_, []) => format!("{} may depend on no other member", room.name),
+        (_, knows) => format!("{} may depend only on {}", room.name, knows.join(", ")),
     })
 }
 
-/// Ours by name, whether or not the table knows it.
+/// Whether the name is one of ours, in the table or not.
 fn is_member(name: &str) -> bool {
     name.starts_with("grice-") || ROOMS.iter().any(|room| room.name == name)
 }
@@ -135,25 +135,25 @@ mod tests {
 
     #[test]
     fn arrows_that_run_backwards_are_caught() {
-        check("grice-kernels", "grice-model", Normal, Err("knows no other member"));
-        check("grice-model", "grice-core", Normal, Err("may know only grice-kernels"));
-        check("grice-cpu", "grice-core", Normal, Err("may know only"));
-        check("grice-cpu", "grice-gpu", Normal, Err("may know only"));
-        check("grice-core", "grice-cli", Normal, Err("may know only"));
-        check("grice-server", "grice-cli", Normal, Err("may know only grice-core"));
-        check("grice-wasm", "grice-server", Build, Err("may know only"));
-        check("grice-core", "grice-server", Dev, Err("may know only"));
-        check("grice-server", "grice-cpu", Normal, Err("may know only grice-core"));
-        check("grice-quantize", "grice-core", Normal, Err("may know only grice-model"));
-        check("grice-quantize", "grice-cpu", Normal, Err("may know only grice-model"));
-        check("grice-server", "grice-quantize", Normal, Err("may know only grice-core"));
-        check("grice-core", "grice-quantize", Normal, Err("may know only"));
-        check("xtask", "grice-core", Normal, Err("knows no other member"));
+        check("grice-kernels", "grice-model", Normal, Err("may depend on no other member"));
+        check("grice-model", "grice-core", Normal, Err("may depend only on grice-kernels"));
+        check("grice-cpu", "grice-core", Normal, Err("may depend only on"));
+        check("grice-cpu", "grice-gpu", Normal, Err("may depend only on"));
+        check("grice-core", "grice-cli", Normal, Err("may depend only on"));
+        check("grice-server", "grice-cli", Normal, Err("may depend only on grice-core"));
+        check("grice-wasm", "grice-server", Build, Err("may depend only on"));
+        check("grice-core", "grice-server", Dev, Err("may depend only on"));
+        check("grice-server", "grice-cpu", Normal, Err("may depend only on grice-core"));
+        check("grice-quantize", "grice-core", Normal, Err("may depend only on grice-model"));
+        check("grice-quantize", "grice-cpu", Normal, Err("may depend only on grice-model"));
+        check("grice-server", "grice-quantize", Normal, Err("may depend only on grice-core"));
+        check("grice-core", "grice-quantize", Normal, Err("may depend only on"));
+        check("xtask", "grice-core", Normal, Err("may depend on no other member"));
     }
 
     #[test]
     fn tests_get_no_free_pass() {
-        check("grice-model", "grice-core", Dev, Err("may know only"));
+        check("grice-model", "grice-core", Dev, Err("may depend only on"));
         check("grice-core", "tokio", Dev, Err("only in grice-server"));
         check("grice-cpu", "wasm-bindgen-test", Dev, Err("only in grice-wasm"));
         check("grice-wasm", "wasm-bindgen-test", Normal, Err("only in grice-wasm"));
@@ -163,24 +163,24 @@ mod tests {
     fn the_testkit_stays_in_tests() {
         check("grice-core", "grice-testkit", Normal, Err("[dev-dependencies]"));
         check("grice-core", "grice-testkit", Build, Err("[dev-dependencies]"));
-        check("grice-testkit", "grice-cli", Normal, Err("may know only"));
+        check("grice-testkit", "grice-cli", Normal, Err("may depend only on"));
     }
 
     #[test]
     fn outsiders_stay_where_they_belong() {
-        check("grice-core", "tract-onnx", Normal, Err("tract* may be named only in grice-model"));
+        check("grice-core", "tract-onnx", Normal, Err("tract* is allowed only in grice-model"));
         check("grice-cpu", "wgpu", Normal, Err("only in grice-gpu"));
         check("grice-gpu", "tract-core", Normal, Err("tract*"));
         check("grice-core", "tokio-util", Normal, Err("only in grice-server"));
         check("grice-cpu", "axum", Normal, Err("only in grice-server"));
         check("grice-cli", "web-sys", Normal, Err("only in grice-wasm"));
-        // A name that only begins alike is another crate.
+        // A name with the same beginning is another crate.
         check("grice-core", "tractor", Normal, Ok(()));
     }
 
     #[test]
     fn a_member_without_a_row_is_caught_from_both_sides() {
         check("grice-attic", "serde", Normal, Err("no row"));
-        check("grice-cli", "grice-attic", Normal, Err("may know only"));
+        check("grice-cli", "grice-attic", Normal, Err("may depend only on"));
     }
 }

@@ -1,4 +1,4 @@
-//! The rules of the house that a compiler does not know.
+//! Rules of the repository that the compiler does not check.
 
 mod arrows;
 mod circles;
@@ -8,13 +8,13 @@ use crate::process::step;
 use crate::workspace::{Workspace, read, read_toml};
 use crate::{Error, Result, wasm};
 
-/// The wasm face is a face: what grows there belongs in a room.
+/// The wasm crate is only an interface; larger code belongs in another crate.
 const WASM_LINES_MAX: usize = 400;
 
-/// Checks every rule and prints what breaks one, naming file and rule.
+/// Checks every rule and prints each violation with its file and rule.
 ///
 /// # Errors
-/// [`Error::Untidy`] with how many rules are broken.
+/// [`Error::Untidy`] with the number of violations.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     step("tidy");
     let mut broken = check_arrows(workspace);
@@ -23,7 +23,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let sources = sources::tracked(&workspace.root)?;
     let wasm_lines = sources::lines_under(&workspace.root, &sources, "crates/wasm/src/");
     if wasm_lines > WASM_LINES_MAX {
-        broken.push(format!("crates/wasm/src: {wasm_lines} lines; the wasm face has at most {WASM_LINES_MAX}"));
+        broken.push(format!("crates/wasm/src: {wasm_lines} lines; the wasm crate may have at most {WASM_LINES_MAX}"));
     }
     broken.extend(circles::check(&workspace.root, &sources));
     for file in &sources {
@@ -51,7 +51,7 @@ fn check_arrows(workspace: &Workspace) -> Vec<String> {
     broken
 }
 
-/// A room nobody describes is a room nobody finds.
+/// Every crate must be described in ARCHITECTURE.md.
 fn check_architecture(workspace: &Workspace) -> Vec<String> {
     let file = workspace.root.join("ARCHITECTURE.md");
     let Ok(text) = read(&file) else { return vec!["ARCHITECTURE.md is missing: it describes every crate".to_owned()] };
@@ -60,7 +60,7 @@ fn check_architecture(workspace: &Workspace) -> Vec<String> {
         workspace.packages.iter().filter_map(|package| package.manifest_path.parent()?.strip_prefix(&crates).ok());
     let names = rooms.map(|room| room.display().to_string());
     let unlisted = names.filter(|name| !is_listed(&text, name));
-    unlisted.map(|name| format!("ARCHITECTURE.md: crates/{name} is not in it; give it a sentence")).collect()
+    unlisted.map(|name| format!("ARCHITECTURE.md: crates/{name} is missing; describe it in a sentence")).collect()
 }
 
 /// As `crates/name`, or as `name/` in a listing.
@@ -73,7 +73,7 @@ fn is_listed(text: &str, name: &str) -> bool {
     })
 }
 
-/// Plain `cargo build --target wasm32-unknown-unknown` and the tests must build what `xtask wasm` ships.
+/// Plain `cargo build --target wasm32-unknown-unknown` and the tests must use the flags of `xtask wasm`.
 fn check_wasm_flags(workspace: &Workspace) -> Result<Option<String>> {
     let shipped = wasm::Plan::read(workspace)?.default_rustflags().join(" ");
     let config = read_toml(&workspace.root.join(".cargo/config.toml"))?;

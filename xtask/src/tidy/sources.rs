@@ -1,4 +1,4 @@
-//! What the files themselves show: paths of one machine, and rooms that have grown too large.
+//! Rules about source files: no paths of one machine, and no large files.
 
 use crate::{Error, Result, process};
 use std::path::Path;
@@ -7,13 +7,13 @@ use std::process::Command;
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 70;
 
-/// Absolute paths that exist on a build machine and nowhere else. Split, so that this file may hold them.
+/// Absolute paths that exist only on a build machine. Split, so that this file may contain them.
 const MACHINE_PATHS: [&str; 2] = [concat!("/wo", "rk/"), concat!("/ro", "ot/")];
 
-/// The files that are, or would be, in the repository, relative to its root.
+/// The files of the repository, including new ones, relative to its root.
 ///
 /// # Errors
-/// Those of `git ls-files`.
+/// Errors of `git ls-files`.
 pub(super) fn tracked(root: &Path) -> Result<Vec<String>> {
     let mut git = Command::new("git");
     git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]).current_dir(root);
@@ -29,9 +29,9 @@ pub(super) fn lines_under(root: &Path, files: &[String], folder: &str) -> usize 
     inside.filter_map(|file| std::fs::read_to_string(root.join(file)).ok()).map(|text| text.lines().count()).sum()
 }
 
-/// What breaks a rule in a file, and what is merely large.
+/// The errors in a file, and the warnings about its size.
 pub(super) fn check_file(root: &Path, file: &str) -> (Vec<String>, Vec<String>) {
-    // A deleted file is still listed until that is committed, and weights are no text: neither is a fault.
+    // Skip deleted files, which are listed until the deletion is committed, and weights, which are not text.
     let Ok(text) = std::fs::read_to_string(root.join(file)) else { return Default::default() };
     let errors = machine_paths(&text);
     let errors = errors.map(|(line, path)| format!("{file}:{line}: `{path}…` is a path of one machine")).collect();
@@ -39,11 +39,11 @@ pub(super) fn check_file(root: &Path, file: &str) -> (Vec<String>, Vec<String>) 
     (errors, warnings)
 }
 
-/// Lines that hold a machine's path, with the path.
+/// Lines with a machine's path, and the path.
 fn machine_paths(text: &str) -> impl Iterator<Item = (usize, &'static str)> {
     text.lines().enumerate().flat_map(|(index, line)| {
         let here = MACHINE_PATHS.into_iter().filter(move |path| {
-            // `at/work/` and `https://host/work/` are something else.
+            // `at/work/` and `https://host/work/` are not such paths.
             let mut starts = line.match_indices(path).map(|(at, _)| line[..at].chars().next_back());
             starts.any(|before| before.is_none_or(|c| !(c.is_alphanumeric() || "./-_~})".contains(c))))
         });
@@ -55,10 +55,10 @@ fn large_parts(file: &str, text: &str) -> Vec<String> {
     let lines = text.lines().count();
     let mut large: Vec<String> = functions(text)
         .filter(|(_, _, lines)| *lines > FUNCTION_LINES_MAX)
-        .map(|(name, line, lines)| format!("{file}:{line}: fn {name} has {lines} lines; look for the second idea"))
+        .map(|(name, line, lines)| format!("{file}:{line}: fn {name} has {lines} lines; consider splitting it"))
         .collect();
     if lines > FILE_LINES_MAX {
-        large.push(format!("{file}: {lines} lines; it may be two rooms"));
+        large.push(format!("{file}: {lines} lines; consider splitting it"));
     }
     large
 }
@@ -77,7 +77,7 @@ fn functions(text: &str) -> impl Iterator<Item = (&str, usize, usize)> {
 fn function_name(line: &str) -> Option<&str> {
     let mut words = line.split_whitespace().take_while(|word| !word.starts_with("//"));
     words.by_ref().find(|&word| word == "fn" || !is_qualifier(word)).filter(|&word| word == "fn")?;
-    // One written on one line has no body to measure.
+    // A function on one line has no body to measure.
     let name = words.next().filter(|_| !line.trim_end().ends_with(['}', ';']))?;
     name.split(['(', '<']).next()
 }
@@ -106,7 +106,7 @@ mod tests {
     fn functions_are_measured_by_their_indentation() {
         let text = "pub(crate) fn one(\n    a: u8,\n) -> u8 {\n    a\n}\n\nimpl X {\n    fn two<T>() {\n        if true {\n        }\n    }\n    fn short() {}\n}\n// fn three() {\n";
         let found: Vec<_> = functions(text).collect();
-        // The `)` of a long signature is no end, a nested block neither.
+        // The `)` of a long signature is not the end, nor is a nested block.
         assert_eq!(found, [("one", 1, 5), ("two", 8, 4)]);
     }
 }

@@ -12,30 +12,30 @@ Examples:
   grice bench --models mini.tar,detector.onnx --batch-sizes 1,8,64 --output report
   grice bench --model mini.tar --write-config grice.toml
 
-For each model the optimal batch size is named: the smallest one within 3 % of the highest throughput, on a quiet machine the one to \
-serve with.";
+The report names the optimal batch size of each model: the smallest one within 3 % of the highest throughput. Run it on an idle \
+machine.";
 
 /// Arguments of `bench`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = BENCH_EXAMPLES)]
 pub(crate) struct Bench {
-    /// Models to measure: bundles or ONNX files [default: the one of --model]
+    /// Models to measure: bundles or ONNX files [default: the model of --model]
     #[arg(long, value_name = "PATH,…", value_delimiter = ',')]
     pub(crate) models: Vec<PathBuf>,
-    /// Sequences in a batch
+    /// Batch sizes to measure, in sequences
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,2,4,8,16,32,64", value_parser = parse_count)]
     pub(crate) batch_sizes: Vec<NonZeroUsize>,
-    /// Tokens in a sequence
+    /// Tokens per sequence
     #[arg(long, value_name = "N", default_value = "128", value_parser = parse_count)]
     pub(crate) tokens: NonZeroUsize,
-    /// Runs of each batch size that count
+    /// Measured runs per batch size
     #[arg(long, value_name = "N", default_value = "5", value_parser = parse_count)]
     pub(crate) runs: NonZeroUsize,
-    /// Write the optimal batch size of the one model into this file, as `batch-rows-max` of its section [serve]; all else in
-    /// it stays as it is
+    /// Write the optimal batch size (of one model) to this TOML file, as `batch-rows-max` in section [serve]; nothing else
+    /// in the file changes
     #[arg(long, value_name = "FILE")]
     pub(crate) write_config: Option<PathBuf>,
-    /// Write results.json, report.md and its plot into this folder
+    /// Write results.json, report.md and throughput.svg to this folder
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
     /// Print one JSON object

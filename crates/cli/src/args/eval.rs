@@ -13,28 +13,28 @@ Examples:
   grice eval --input labelled.jsonl --json > figures.json
   grice eval --input labelled.jsonl --model BUNDLE --compare fp32,fp16,int8
 
-Rows are those of `grice detect` plus `labels` {\"quantity\", \"quality\", \"relation\", \"manner\"}, each 0, 1, true or false, \
-and optionally `violation_type`, a name to group rows by. A row may instead hold what people answered to one question: `violated` \
-(0, 1, true or false), `maxim` (the one that the question is about; null or absent for any violation), and optionally `set` and \
-`question`, which name it, and `group` (a dialogue, say), by which intervals are drawn.";
+Rows have the fields of `grice detect` plus `labels` {\"quantity\", \"quality\", \"relation\", \"manner\"}, each 0, 1, true or false, \
+and optionally `violation_type`, a name to group rows by. Instead, a row may hold people's answer to one question: `violated` \
+(0, 1, true or false), `maxim` (the maxim of the question; null or absent for any violation), optionally `set` and \
+`question` (the names of data set and question), and optionally `group` (for example a dialogue), the unit of resampling for the intervals.";
 
 /// Arguments of `eval`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = EVAL_EXAMPLES)]
 pub(crate) struct Eval {
-    /// Rows with `labels`, or with `violated` and `maxim` where people answered one question; one JSON object a line; `-` is standard input
+    /// JSON file of rows with `labels`, or with `violated` and `maxim`, one object per line; `-` is standard input
     #[arg(long, short, value_name = "FILE")]
     pub(crate) input: PathBuf,
-    /// Print the figures as one JSON object
+    /// Print the results as one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    /// One table over several precisions: quality, latency and memory of each, measured on this machine
+    /// Compare several precisions in one table: quality, latency and memory, measured on this machine
     #[arg(long, value_name = "PRECISION,…", value_delimiter = ',')]
     pub(crate) compare: Vec<Precision>,
-    /// Thresholds in place of the model's: quantity=0.6,manner=0.4
+    /// Thresholds that replace the model's, from 0 to 1: quantity=0.6,manner=0.4
     #[arg(long, value_name = "MAXIM=P,…", value_delimiter = ',')]
     pub(crate) thresholds: Vec<Threshold>,
-    /// Rows that are judged together
+    /// Number of rows to judge together
     #[arg(long, value_name = "ROWS", default_value = "64", value_parser = parse_count)]
     pub(crate) batch_size: NonZeroUsize,
     /// Where to run.

@@ -1,4 +1,4 @@
-//! What can be typed after `grice`: a file a command, and what their options take in `values`.
+//! The command line: one file per command; `values` parses the values of options.
 
 mod bench;
 mod common;
@@ -6,6 +6,7 @@ mod compile;
 mod detect;
 mod doctor;
 mod eval;
+mod generate;
 mod inspect;
 mod profile;
 mod quantize;
@@ -19,6 +20,7 @@ pub(crate) use compile::Compile;
 pub(crate) use detect::{Detect, DetectFiles};
 pub(crate) use doctor::Doctor;
 pub(crate) use eval::Eval;
+pub(crate) use generate::{Generate, How};
 pub(crate) use inspect::Inspect;
 pub(crate) use profile::{Profile, ProfileLatency, ProfileMemory, ProfileOps, ProfileWhat};
 pub(crate) use quantize::{Quantize, QuantizeMethod, QuantizeMode};
@@ -37,9 +39,9 @@ Examples:
   grice serve
   grice doctor
 
-Exit status: 0 all went well, 1 something failed (a row that cannot be judged, a broken model), 2 wrong usage.";
+Exit status: 0 success, 1 failure (a row that cannot be judged, a broken model), 2 wrong usage.";
 
-/// Says which of Grice's four maxims of conversation a response violates.
+/// Detects which of Grice's four maxims of conversation a response violates.
 #[derive(Debug, Parser)]
 #[command(name = "grice", version, about, after_help = EXAMPLES, max_term_width = 100, subcommand_required = true)]
 pub(crate) struct Args {
@@ -56,19 +58,21 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Judge one turn, or every row of a file
     Detect(Detect),
+    /// Go on with a text, by a model that writes
+    Generate(Generate),
     /// Compare verdicts with labels
     Eval(Eval),
-    /// Make a smaller model of an fp32 one, within a floor of quality
+    /// Convert an fp32 model to int8 or fp16, and check its quality
     Quantize(Quantize),
-    /// Prepare a model for the GPU, so that later starts are fast
+    /// Prepare a model for the CPU or a GPU, so that later starts are fast
     Compile(Compile),
-    /// Show what a model is made of
+    /// Show the parts of a model
     Inspect(Inspect),
-    /// Measure time, memory or single steps
+    /// Measure latency, memory or single steps
     Profile(Profile),
-    /// Measure a model over batch sizes and write a report
+    /// Measure a model at several batch sizes and write a report
     Bench(Bench),
-    /// Judge over HTTP
+    /// Judge turns over HTTP and gRPC
     Serve(Box<Serve>),
     /// Check this machine and this build
     Doctor(Doctor),
@@ -79,10 +83,16 @@ pub(crate) enum Command {
     Man,
 }
 
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  source <(grice completions bash)
+  grice completions fish > ~/.config/fish/completions/grice.fish";
+
 /// Arguments of `completions`.
 #[derive(Debug, ClapArgs)]
+#[command(after_help = COMPLETIONS_EXAMPLES)]
 pub(crate) struct Completions {
-    /// The shell
+    /// The shell to print the script for
     pub(crate) shell: Shell,
 }
 

@@ -13,7 +13,7 @@ Examples:
   grice profile memory --shapes 1x128,64x128
   grice profile ops --shape 8x128 --trace trace.json
 
-Measures the model compiled in, a bundle, or a bare ONNX file, on synthetic tokens.";
+Measures the built-in model, a bundle, or a bare ONNX file, with synthetic tokens.";
 
 /// Arguments of `profile`.
 #[derive(Debug, ClapArgs)]
@@ -27,11 +27,11 @@ pub(crate) struct Profile {
 /// What can be measured.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProfileWhat {
-    /// Times of whole batches: mean, deviation, P50, P95, P99, throughput
+    /// Measure the time of whole batches: mean, deviation, P50, P95, P99, throughput
     Latency(ProfileLatency),
-    /// What the process holds after loading and after each batch
+    /// Measure the memory of the process after loading and after each batch
     Memory(ProfileMemory),
-    /// The time of each step, as a table and as a trace
+    /// Measure the time of each step, as a table and as a trace
     Ops(ProfileOps),
 }
 
@@ -52,14 +52,14 @@ pub(crate) struct ProfileLatency {
     /// Batches to run, as rows x tokens
     #[arg(long, value_name = "ROWSxTOKENS,…", value_delimiter = ',', default_value = "1x32,1x128,8x128")]
     pub(crate) shapes: Vec<Shape>,
-    /// Runs of each shape that count
+    /// Measured runs per shape
     #[arg(long, value_name = "N", default_value = "20", value_parser = parse_count)]
     pub(crate) runs: NonZeroUsize,
-    /// Runs before them that do not
+    /// Warm-up runs that are not measured
     #[arg(long, value_name = "N", default_value = "3")]
     pub(crate) warmup: usize,
-    /// For scripts: read batches from standard input, one a line as `8x128 5` or `31,17,90 5` (lengths, and how often to
-    /// run), and answer each with its times as one JSON line
+    /// For scripts: read one batch per line from standard input, as `8x128 5` or `31,17,90 5` (token counts, then the number
+    /// of runs), and answer each with one JSON line of times
     #[arg(long, conflicts_with_all = ["shapes", "runs", "warmup", "json", "output"])]
     pub(crate) stdin: bool,
     /// Where to run.
@@ -68,7 +68,7 @@ pub(crate) struct ProfileLatency {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write the JSON object to this file as well
+    /// Also write the JSON object to this file
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -85,7 +85,7 @@ pub(crate) struct ProfileMemory {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write the JSON object to this file as well
+    /// Also write the JSON object to this file
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
 }
@@ -96,10 +96,10 @@ pub(crate) struct ProfileOps {
     /// The batch to run, as rows x tokens
     #[arg(long, value_name = "ROWSxTOKENS", default_value = "1x128")]
     pub(crate) shape: Shape,
-    /// Runs that count
+    /// Measured runs
     #[arg(long, value_name = "N", default_value = "10", value_parser = parse_count)]
     pub(crate) runs: NonZeroUsize,
-    /// Runs before them that do not
+    /// Warm-up runs that are not measured
     #[arg(long, value_name = "N", default_value = "3")]
     pub(crate) warmup: usize,
     /// Where to run.

@@ -12,20 +12,20 @@ Examples:
   grice serve --bundle mini=models/detector-mini --bundle full=/models/detector --device cpu,cpu
   GRICE_API_KEYS=first-key,second-key grice serve --tls-certificate cert.pem --tls-key key.pem
 
-Every option may be set as GRICE_… in the environment, and as its long name in the section [serve] of grice.toml. SIGTERM and \
-SIGINT end the server once every accepted request is answered; SIGHUP reads the models anew. docs/serving.md has the rest.";
+Every option can also be set as GRICE_… in the environment, and under its long name in section [serve] of grice.toml. After SIGTERM \
+or SIGINT the server answers all accepted requests and exits; SIGHUP reloads the models. See docs/serving.md.";
 
 /// Arguments of `serve`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = SERVE_EXAMPLES)]
 pub(crate) struct Serve {
-    /// A file of defaults for these options, in its section [serve] [default: grice.toml if there is one]
+    /// TOML file with defaults for these options, in section [serve] [default: grice.toml if it exists]
     #[arg(long, value_name = "FILE", env = "GRICE_CONFIG", hide_env_values = true)]
     pub(crate) config: Option<PathBuf>,
-    /// Options that may also stand in the file.
+    /// Options that may also be in the file.
     #[command(flatten)]
     pub(crate) options: ServeOptions,
-    /// Thresholds in place of the models' own: quantity=0.6,manner=0.4
+    /// Thresholds that replace the models', from 0 to 1: quantity=0.6,manner=0.4
     #[arg(long, value_name = "MAXIM=P,…", value_delimiter = ',')]
     pub(crate) thresholds: Vec<Threshold>,
 }

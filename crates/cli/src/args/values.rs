@@ -1,4 +1,4 @@
-//! What options take, and how it is written.
+//! Values of options, and their syntax.
 
 use clap::ValueEnum;
 use grice_core::{Maxim, THRESHOLD_EXPECTED, is_threshold};
@@ -17,7 +17,7 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// That of a file by its name, if that tells.
+    /// The format by the file's extension, if that is known.
     pub(crate) fn of(path: &Path) -> Option<Format> {
         match path.extension()?.to_string_lossy().to_lowercase().as_str() {
             "jsonl" | "ndjson" | "json" => Some(Format::Jsonl),
@@ -28,7 +28,7 @@ impl Format {
     }
 }
 
-/// What stands between the cells of a CSV file, as in `;` or `tab`.
+/// The delimiter of a CSV file: `;` or `tab`, for example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Delimiter(pub(crate) u8);
 
@@ -52,7 +52,7 @@ pub(crate) struct Shape {
     pub(crate) tokens: usize,
 }
 
-/// More tokens in one batch than any machine should be asked for by a slip of the finger.
+/// Limit of tokens in one batch, against typing errors.
 pub(crate) const SHAPE_TOKENS_MAX: usize = 1 << 20;
 
 impl Shape {
@@ -72,7 +72,7 @@ impl FromStr for Shape {
             Some((rows @ 1.., tokens @ 1..)) if rows.saturating_mul(tokens) <= SHAPE_TOKENS_MAX => {
                 Ok(Shape { rows, tokens })
             }
-            Some(_) => Err(format!("it must have from 1 to {SHAPE_TOKENS_MAX} tokens in all")),
+            Some(_) => Err(format!("it must have from 1 to {SHAPE_TOKENS_MAX} tokens in total")),
             None => Err("write it as 8x128, rows and tokens".to_owned()),
         }
     }
@@ -142,12 +142,12 @@ pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     }
 }
 
-/// In place of the standard library's message, which speaks of types.
+/// Replaces the standard library's message, which names Rust types.
 pub(super) fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "it must be a whole number, at least 1".to_owned())
 }
 
-/// More threads than any machine has cores would only exhaust its memory.
+/// Limit of threads; far more threads than cores would only exhaust the memory.
 const THREADS_MAX: usize = 1024;
 
 pub(super) fn parse_threads(text: &str) -> Result<usize, String> {

@@ -16,14 +16,14 @@ use std::path::Path;
 /// Judges every row of a file.
 ///
 /// # Errors
-/// [`CliError::BadRows`] at the end if some rows could not be judged; anything else stops at once, with what was done before
-/// written.
+/// [`CliError::BadRows`] at the end if some rows could not be judged; other errors stop the run at once, after writing the finished
+/// rows.
 pub(crate) fn run(input: &Path, args: &Detect, common: &Common) -> Result<()> {
     let files = &args.files;
     if files.resume && is_stdio(&files.output) {
         return Err(CliError::ResumeStdout);
     }
-    // What can go wrong without the model comes first: loading one takes a while.
+    // Checks that do not need the model come first, because loading it takes time.
     check_free(files)?;
     let reader = RowReader::open(input, files.format, files.delimiter)?;
     let detector = load_detector(&open_bundle(common)?, common, &args.thresholds)?;
@@ -80,21 +80,21 @@ struct Run {
     batch_size: usize,
     strict: bool,
     quiet: bool,
-    /// Fields about which a warning was given.
+    /// Fields with a warning.
     replaced: BTreeSet<String>,
-    /// Rows whose verdicts say little.
+    /// Number of rows whose verdicts mean little.
     unknown: usize,
-    /// Whether a warning was given of numbers that JSON does not have.
+    /// Whether the warning about NaN and Infinity was printed.
     has_nan: bool,
     done: usize,
     bad: usize,
 }
 
 impl Run {
-    /// Goes on with an old output, after checking all of it against the input.
+    /// Continues an old output, after checking all of it against the input.
     fn resume(mut self, path: &Path) -> Result<()> {
         let mut old = Resume::open(path)?;
-        // The old output's last batch, whole or not, and its lines.
+        // The last batch of the old output, complete or not, and its lines.
         let mut batch: Vec<Row> = Vec::new();
         let mut lines: Vec<String> = Vec::new();
         loop {
@@ -119,7 +119,7 @@ impl Run {
         self.append(path, &old, batch, &lines)
     }
 
-    /// Judges the old output's last batch again, compares, writes what is missing of it, and goes on.
+    /// Judges the last batch of the old output again, compares it, writes the missing rows, and continues.
     fn append(mut self, path: &Path, old: &Resume, mut batch: Vec<Row>, lines: &[String]) -> Result<()> {
         while batch.len() < self.batch_size
             && let Some(row) = self.rows.next()?
@@ -150,13 +150,14 @@ impl Run {
                     break Ok(false);
                 }
             };
-            // Rows that were read before the input failed are done first.
+            // First judge the rows that were read before the input failed.
             let judged = judge_rows(&mut self.detector, batch)?;
             self.write(judged, &mut output)?;
             if ended? {
                 if self.unknown > 1 && !self.quiet {
                     let unknown = self.unknown;
-                    self.progress.report(&format!("warning: the same of {unknown} rows in all; see `unknown_share`"));
+                    self.progress
+                        .report(&format!("warning: this applies to {unknown} rows in total; see `unknown_share`"));
                 }
                 return if self.bad == 0 { Ok(()) } else { Err(CliError::BadRows { bad: self.bad, rows: self.done }) };
             }
@@ -203,7 +204,7 @@ impl Run {
     fn warn_of_unknown(&mut self, line: u64, verdict: Option<&Verdict>) {
         let Some(warning) = verdict.and_then(unknown_warning) else { return };
         self.unknown += 1;
-        // One tells what it is about; a file in another script has thousands.
+        // One warning is enough: a file in another script has thousands of such rows.
         if self.unknown == 1 {
             self.progress.report(&format!("warning: {}:{line}: {warning}", self.rows.reader.place()));
         }
@@ -212,7 +213,9 @@ impl Run {
     fn warn_of_replaced<'f>(&mut self, names: impl Iterator<Item = &'f str>) {
         for name in names {
             if self.replaced.insert(name.to_owned()) {
-                self.progress.report(&format!("warning: the input has a field `{name}` of its own; it is left out"));
+                self.progress.report(&format!(
+                    "warning: the input's field `{name}` is left out, because grice writes a field of this name"
+                ));
             }
         }
     }

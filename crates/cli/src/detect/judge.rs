@@ -1,24 +1,24 @@
-//! A batch of rows through the detector, in their order.
+//! Judges a batch of rows, in order.
 
 use crate::error::Result;
 use crate::model::quietly;
 use crate::rows::{Fields, Row, RowError};
 use grice_core::{Detector, Verdict};
 
-/// A row with its verdict, or with why there is none.
+/// A row with its verdict, or with an error.
 pub(crate) struct Judged {
     /// Line in the file where it starts, from 1.
     pub(crate) line: u64,
-    /// What it carries.
+    /// Its fields.
     pub(crate) fields: Fields,
-    /// What was found.
+    /// The verdict.
     pub(crate) verdict: Result<Verdict, RowError>,
 }
 
-/// Judges what can be judged; there is an answer for each row.
+/// Judges the rows that can be judged; every row gets an answer.
 ///
 /// # Errors
-/// Only of a device that went away.
+/// Only if the device was lost.
 pub(crate) fn judge_rows(detector: &mut Detector, rows: Vec<Row>) -> Result<Vec<Judged>> {
     let mut turns = Vec::with_capacity(rows.len());
     let mut waiting = Vec::with_capacity(rows.len());

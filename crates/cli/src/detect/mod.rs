@@ -16,10 +16,10 @@ use crate::terminal::Terminal;
 use grice_core::{Context, Turn};
 use std::io::Write;
 
-/// Judges what the arguments name.
+/// Judges the turn or file in the arguments.
 ///
 /// # Errors
-/// What the model, the turn or the files are at fault of.
+/// Errors of the model, the turn or the files.
 pub(crate) fn run(args: &Detect, common: &Common) -> Result<()> {
     match (&args.files.input, &args.response) {
         (Some(input), _) => files::run(input, args, common),
@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Detect, common: &Common) -> Result<()> {
             let turn = Turn {
                 context: Context::Text(args.context.clone().unwrap_or_default()),
                 evidence: args.evidence.clone(),
-                // The argument group makes sure of one; an empty one would be refused by name.
+                // The argument group requires one of them; an empty response would be refused.
                 response: response.clone().unwrap_or_default(),
             };
             detect_turn(&turn, args, common)

@@ -1,8 +1,8 @@
-//! What an interrupted run has left behind, checked against the input.
+//! The output of an interrupted run, checked against the input.
 //!
-//! A row is written as its own fields, byte for byte, and then what grice found. So each line of the old output must begin with
-//! exactly the head that its row has now; no line of another file does. Batches are counted from the first row in either run, and
-//! the batch in which the old run stopped is judged again as a whole: what is appended does not depend on where that was.
+//! A line of output has the row's own fields, byte for byte, and then grice's fields. So each line of the old output must begin with
+//! exactly the head of its row; lines of other files do not. Both runs count batches from the first row, and
+//! the last batch of the old run is judged again completely, so the appended lines do not depend on where the run stopped.
 
 use crate::error::{CliError, Result};
 use crate::rows::{BAD_TAIL, LINE_BYTES_MAX, Line, Row, VERDICT_TAIL, read_line, row_head};
@@ -11,11 +11,11 @@ use std::fs::File;
 use std::io::{self, BufReader};
 use std::path::Path;
 
-/// A line of output holds a line of input and little more; but a CSV cell may grow sixfold when its quotes and control characters
-/// are escaped.
+/// A line of output is a little longer than its line of input; but escaped quotes and control characters can make a CSV cell six times
+/// as long.
 const OUTPUT_LINE_BYTES_MAX: usize = 6 * LINE_BYTES_MAX + 4096;
 
-/// Reads an old output file beside the input.
+/// Reads an old output file together with the input.
 pub(crate) struct Resume {
     reader: Option<BufReader<File>>,
     place: String,
@@ -24,17 +24,17 @@ pub(crate) struct Resume {
     bad: usize,
 }
 
-/// What the old output says of a row.
+/// The row's state in the old output.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum OldRow {
-    /// It is there already, as this line.
+    /// It exists, as this line.
     Done(String),
     /// The old output ends before it.
     Missing,
 }
 
 impl Resume {
-    /// Opens the file; one that is not there has no rows.
+    /// Opens the file; a missing file has no rows.
     ///
     /// # Errors
     /// [`CliError::Read`].
@@ -48,10 +48,10 @@ impl Resume {
         Ok(Resume { reader, place, end: 0, rows: 0, bad: 0 })
     }
 
-    /// Compares the next line with the row that it must be of.
+    /// Compares the next line with its row.
     ///
     /// # Errors
-    /// [`CliError::Resume`] if it is not; [`CliError::Read`].
+    /// [`CliError::Resume`] if they do not match; [`CliError::Read`].
     pub(crate) fn step(&mut self, row: &Row) -> Result<OldRow> {
         match self.next_line()? {
             None => Ok(OldRow::Missing),
@@ -68,15 +68,15 @@ impl Resume {
             }
             Some(Line::Whole { bytes, ended: false }) => {
                 if !is_beginning(&bytes, row) {
-                    return Err(self.foreign("is not the beginning of what is written for its row", row));
+                    return Err(self.foreign("does not begin with the fields of its row", row));
                 }
                 Ok(OldRow::Missing)
             }
-            Some(Line::TooLong { .. }) => Err(self.foreign("is longer than any that is written", row)),
+            Some(Line::TooLong { .. }) => Err(self.foreign("is longer than any line that grice writes", row)),
         }
     }
 
-    /// After the last row of the input: checks that the old output ends as well.
+    /// After the last row of the input: checks that the old output ends too.
     ///
     /// # Errors
     /// [`CliError::Resume`], [`CliError::Read`].
@@ -90,7 +90,7 @@ impl Resume {
         }
     }
 
-    /// Checks that a row that was judged again came out as before, but for rounding.
+    /// Checks that a row that was judged again has the same verdict, except for rounding.
     ///
     /// # Errors
     /// [`CliError::Resume`].
@@ -99,22 +99,22 @@ impl Resume {
             return Ok(());
         }
         let cause = format!(
-            "its line {number} now comes out otherwise; was it written with another model, precision or thresholds?"
+            "its line {number} now gives another verdict; was it written with another model, precision or thresholds?"
         );
         Err(self.mismatch(cause))
     }
 
-    /// Rows that are there.
+    /// Number of rows.
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// How many of them could not be judged.
+    /// Number of rows that could not be judged.
     pub(crate) fn bad(&self) -> usize {
         self.bad
     }
 
-    /// Where the last whole line ends, in bytes.
+    /// The end of the last complete line, in bytes.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
@@ -136,7 +136,7 @@ impl Resume {
         } else if goes_on(true, &format!("{BAD_TAIL}{},", row.line)) == Some(true) {
             Ok(Tail::Bad)
         } else {
-            Err(self.foreign("holds something else than its row", row))
+            Err(self.foreign("differs from its row", row))
         }
     }
 
@@ -154,7 +154,7 @@ enum Tail {
     Bad,
 }
 
-/// Whether a line that was cut off can be the beginning of a row's line.
+/// Whether a cut line can be the beginning of a row's line.
 fn is_beginning(cut: &[u8], row: &Row) -> bool {
     let tails = [(false, VERDICT_TAIL.to_owned()), (true, format!("{BAD_TAIL}{},", row.line))];
     tails.into_iter().any(|(bad, tail)| {
@@ -164,7 +164,7 @@ fn is_beginning(cut: &[u8], row: &Row) -> bool {
     })
 }
 
-/// The most that the same model's probabilities differ between two machines, with room to spare.
+/// Maximum difference of a probability between two machines, with a margin.
 const PROBABILITY_TOLERANCE: f64 = 0.01;
 
 fn agree(old: &str, new: &str) -> bool {

@@ -1,6 +1,6 @@
-//! `eval --compare`: what each precision of a model is worth, in one table.
+//! `eval --compare`: compares the precisions of a model in one table.
 //!
-//! Quality comes from the labelled rows, latency from runs of one synthetic turn, memory from a process of its own each.
+//! Quality comes from the labelled rows, latency from runs of one synthetic turn, memory from one process per precision.
 
 use super::report::{build_report, compare_rows};
 use crate::args::{Common, Eval, Shape};
@@ -14,7 +14,7 @@ use grice_core::Precision;
 use serde::Serialize;
 use std::fmt::Write;
 
-/// The turn that latency and memory are measured with.
+/// The turn for measuring latency and memory.
 const SHAPE: Shape = Shape { rows: 1, tokens: 128 };
 const WARMUP: usize = 3;
 const RUNS: usize = 20;
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Eval, common: &Common) -> Result<()> {
         return Err(CliError::CompareStdin);
     }
     let bundle = open_bundle(common)?;
-    // All of them first: the last one is no time to learn that it is not there.
+    // Check all precisions first, so that a missing one is reported at once.
     for &precision in &args.compare {
         bundle.model_path(precision)?;
     }

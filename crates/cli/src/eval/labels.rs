@@ -1,4 +1,4 @@
-//! What `eval` compares with: the `labels` and `violation_type` of a row, or the answer to one question.
+//! The expected values for `eval`: the `labels` and `violation_type` of a row, or the answer to one question.
 
 use crate::rows::{Fields, RowError, kind_of, value_of};
 use grice_core::{Maxim, PerMaxim};
@@ -11,24 +11,24 @@ const LABEL_EXPECTED: &str = "0, 1, true or false";
 pub(crate) struct Labels {
     /// Which maxims the response violates.
     pub(crate) violated: PerMaxim<bool>,
-    /// The group that the row belongs to.
+    /// The row's group.
     pub(crate) violation_type: Option<String>,
 }
 
 /// Whether people found one maxim violated, or any of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Question {
-    /// What they were asked: the fields `set` and `question`, as far as they are there.
+    /// The question: the fields `set` and `question`, if present.
     pub(crate) name: String,
-    /// The maxim that the question is about; `None` for any violation.
+    /// The maxim of the question; `None` for any violation.
     pub(crate) maxim: Option<Maxim>,
-    /// What they answered.
+    /// The answer.
     pub(crate) violated: bool,
-    /// Rows of a group (of a dialogue, say) depend on each other.
+    /// Rows of a group (for example a dialogue) depend on each other.
     pub(crate) group: Option<String>,
 }
 
-/// What is known of a row.
+/// The expected values of a row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Known {
     /// All four maxims.
@@ -37,10 +37,10 @@ pub(crate) enum Known {
     Question(Question),
 }
 
-/// Reads what is known of a row: the answer to a question if it has a field `violated` and no `labels`.
+/// Reads the expected values: the answer to a question if there is a field `violated` and no `labels`.
 ///
 /// # Errors
-/// [`RowError::MissingField`], [`RowError::FieldType`] naming the field.
+/// [`RowError::MissingField`], [`RowError::FieldType`] with the field.
 pub(crate) fn read_known(fields: &Fields) -> Result<Known, RowError> {
     let asks_one = value_of(fields, "labels")?.is_none() && value_of(fields, "violated")?.is_some();
     Ok(if asks_one { Known::Question(read_question(fields)?) } else { Known::Labels(read_labels(fields)?) })
@@ -68,7 +68,7 @@ fn read_question(fields: &Fields) -> Result<Question, RowError> {
 /// Reads the labels of a row.
 ///
 /// # Errors
-/// [`RowError::MissingField`], [`RowError::FieldType`] naming the maxim.
+/// [`RowError::MissingField`], [`RowError::FieldType`] with the maxim.
 pub(crate) fn read_labels(fields: &Fields) -> Result<Labels, RowError> {
     let object = match value_of(fields, "labels")? {
         Some(Value::Object(object)) => object,

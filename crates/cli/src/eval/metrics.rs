@@ -1,30 +1,30 @@
-//! Figures from labels and predictions. Pure; what is not defined is `None`, never NaN.
+//! Metrics from labels and predictions. Undefined values are `None`, never NaN.
 
 use serde::Serialize;
 
 const CALIBRATION_BINS: usize = 15;
 
-/// One yes-or-no prediction and what was right.
+/// One yes-or-no prediction and its label.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Outcome {
-    /// What was right.
+    /// The label.
     pub(crate) label: bool,
     /// Probability of yes, from 0 to 1.
     pub(crate) probability: f64,
-    /// What was predicted.
+    /// The prediction.
     pub(crate) predicted: bool,
 }
 
-/// How good yes-or-no predictions are.
+/// Metrics of yes-or-no predictions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct BinaryScores {
     /// Outcomes labelled yes.
     pub(crate) support: usize,
-    /// Share of the predicted ones that are labelled; `None` if none is predicted.
+    /// Share of correct ones among those predicted yes; `None` if none is predicted yes.
     pub(crate) precision: Option<f64>,
-    /// Share of the labelled ones that are predicted; `None` if none is labelled.
+    /// Share of those labelled yes that are predicted; `None` if none is labelled yes.
     pub(crate) recall: Option<f64>,
-    /// Harmonic mean of precision and recall, 2TP / (2TP + FP + FN); `None` if none is labelled.
+    /// Harmonic mean of precision and recall, 2TP / (2TP + FP + FN); `None` if none is labelled yes.
     pub(crate) f1: Option<f64>,
     /// Area under the ROC curve; `None` unless both labels occur.
     pub(crate) auc: Option<f64>,
@@ -49,12 +49,12 @@ pub(crate) fn score_binary(outcomes: &[Outcome]) -> BinaryScores {
     }
 }
 
-/// `part / whole`, `None` of nothing.
+/// `part / whole`; `None` if `whole` is 0.
 pub(crate) fn share(part: usize, whole: usize) -> Option<f64> {
     (whole > 0).then(|| part as f64 / whole as f64)
 }
 
-/// The mean, `None` of nothing.
+/// The mean; `None` without values.
 pub(crate) fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
@@ -81,7 +81,7 @@ pub(crate) fn area_under_roc(outcomes: &[Outcome]) -> Option<f64> {
     Some((rank_sum - yes * (yes + 1.0) / 2.0) / (yes * no))
 }
 
-/// How far, on average, a probability is from the share of yes among outcomes of about that probability.
+/// The average distance between a probability and the share of yes among outcomes of similar probability.
 fn calibration_error(outcomes: &[Outcome]) -> Option<f64> {
     let mut bins = [(0_usize, 0.0_f64, 0_usize); CALIBRATION_BINS];
     for outcome in outcomes {

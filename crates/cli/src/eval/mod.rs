@@ -1,4 +1,4 @@
-//! `eval`: verdicts beside labels.
+//! `eval`: compares verdicts with labels.
 
 mod compare;
 mod labels;
@@ -19,8 +19,8 @@ use report::{build_report, compare_rows, show_report};
 /// Evaluates a labelled file and prints the figures.
 ///
 /// # Errors
-/// [`CliError::BadRows`] after the figures if some rows could not be judged; [`CliError::NoRows`]; what the model or file is at
-/// fault of.
+/// [`CliError::BadRows`] after the results if some rows could not be judged; [`CliError::NoRows`]; errors of the model or the
+/// file.
 pub(crate) fn run(args: &Eval, common: &Common) -> Result<()> {
     if !args.compare.is_empty() {
         return compare::run(args, common);

@@ -1,4 +1,4 @@
-//! Rows that answer one question: whether people found one maxim violated, or any. How well the model agrees, question by question.
+//! Rows with people's answer to one question: whether one maxim, or any, is violated. Measures the model's agreement per question.
 
 use crate::eval::labels::Question;
 use crate::eval::metrics::{Outcome, area_under_roc, mean, share};
@@ -8,20 +8,20 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// How often groups are drawn again for an interval.
+/// Number of bootstrap samples for an interval.
 const DRAWS: usize = 200;
 
-/// How well probabilities agree with the answers to one question.
+/// Agreement of probabilities with the answers to one question.
 #[derive(Debug, PartialEq, Serialize)]
 pub(crate) struct QuestionReport {
     name: String,
-    /// `None` where the question is whether anything is violated.
+    /// `None` if the question is about any violation.
     maxim: Option<Maxim>,
     rows: usize,
     violated: usize,
     /// Area under the ROC curve; `None` unless both answers occur.
     auc: Option<f64>,
-    /// Its 95 % interval, by drawing groups again.
+    /// Its 95 % interval, from resampling groups.
     auc_95: Option<[f64; 2]>,
     /// Share of the violating responses that are flagged.
     recall: Option<f64>,
@@ -29,10 +29,10 @@ pub(crate) struct QuestionReport {
     false_alarms: Option<f64>,
 }
 
-/// What people answered, and what the model says.
+/// People's answer and the model's probability.
 type Answered<'a> = (&'a Question, Outcome);
 
-/// All questions, and the means over those of each maxim.
+/// All questions, and the means per maxim.
 #[derive(Debug, Serialize)]
 pub(crate) struct QuestionsReport {
     pub(crate) rows: usize,
@@ -89,8 +89,8 @@ fn report_question(answers: &[Answered<'_>]) -> QuestionReport {
     }
 }
 
-/// The 2.5th and 97.5th percentile of the area over draws of as many groups as there are, each draw the same in every run. A row
-/// without a group is one of its own.
+/// The 2.5th and 97.5th percentile of the area over bootstrap samples of groups, the same samples in every run. A row
+/// without a group is its own group.
 fn interval(answers: &[Answered<'_>]) -> Option<[f64; 2]> {
     let mut groups: BTreeMap<String, Vec<Outcome>> = BTreeMap::new();
     for (place, (question, outcome)) in answers.iter().enumerate() {
@@ -111,7 +111,7 @@ fn interval(answers: &[Answered<'_>]) -> Option<[f64; 2]> {
     Some([at(0.025)?, at(0.975)?])
 }
 
-/// SplitMix64 (Steele et al., 2014): enough for draws that have to be the same in every run.
+/// SplitMix64 (Steele et al., 2014), for samples that are the same in every run.
 struct Random(u64);
 
 impl Random {

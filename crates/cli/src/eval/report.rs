@@ -1,4 +1,4 @@
-//! The figures of one model on one file.
+//! The results of one model on one file.
 
 use crate::detect::judge_rows;
 use crate::error::Result;
@@ -13,7 +13,7 @@ use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// What is known of one row.
+/// The result of one row.
 pub(crate) struct Compared {
     known: Known,
     verdict: Verdict,
@@ -25,7 +25,7 @@ struct Labelled<'a> {
     verdict: &'a Verdict,
 }
 
-/// The figures, as `--json` prints them.
+/// The results, as `--json` prints them.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) model: String,
@@ -33,14 +33,14 @@ pub(crate) struct Report {
     pub(crate) rows: usize,
     bad_rows: usize,
     maxims: PerMaxim<MaximReport>,
-    /// Over the maxims that occur among the labels.
+    /// Mean over the maxims that occur among the labels.
     pub(crate) macro_f1: Option<f64>,
     left_out_of_macro_f1: Vec<Maxim>,
     /// Share of rows with all four right.
     exact_match: Option<f64>,
     cooperative_accuracy: Option<f64>,
     violation_types: BTreeMap<String, TypeReport>,
-    /// Of the rows that answer one question.
+    /// Results of the rows that answer one question.
     #[serde(skip_serializing_if = "Option::is_none")]
     judgements: Option<QuestionsReport>,
 }
@@ -52,17 +52,17 @@ struct MaximReport {
     threshold: f32,
 }
 
-/// Of the rows of one `violation_type`.
+/// Results of the rows of one `violation_type`.
 #[derive(Debug, PartialEq, Serialize)]
 struct TypeReport {
     rows: usize,
     /// Share of the labelled violations that were found.
     recall: Option<f64>,
-    /// Share of the maxims that are not violated of which it was said all the same.
+    /// Share of wrong violations among the maxims that are not violated.
     false_alarms: Option<f64>,
 }
 
-/// Judges all labelled rows; how many could not be is the second value.
+/// Judges all labelled rows; the second value is the number of rows that could not be judged.
 pub(crate) fn compare_rows(
     reader: &mut RowReader,
     detector: &mut Detector,

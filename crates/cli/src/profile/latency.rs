@@ -34,9 +34,9 @@ pub(crate) struct Measured {
     pub(crate) sequence_length: usize,
     #[serde(flatten)]
     pub(crate) times: Statistics,
-    /// Sequences a second at the mean time.
+    /// Sequences per second at the mean time.
     pub(crate) throughput_per_s: f64,
-    /// The share of the median time in which a GPU had something to do, by its own clock; `None` on a processor, or where the GPU has no
+    /// The share of the median time in which the GPU was busy, by its own clock; `None` on a processor, or if the GPU has no
     /// clock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) gpu_busy: Option<f64>,
@@ -67,7 +67,7 @@ pub(super) fn run(args: &ProfileLatency, common: &Common) -> Result<()> {
     write_stdout(text.as_bytes())
 }
 
-/// Times of `runs` runs after `warmup` that do not count.
+/// Times of `runs` runs, after `warmup` runs that are not measured.
 ///
 /// # Errors
 /// A shape that the model cannot take.
@@ -85,7 +85,7 @@ pub(crate) fn measure_latency(subject: &mut Subject, shape: Shape, warmup: usize
     })
 }
 
-/// What a GPU's own clock says of one more run, against the time that a run takes from outside.
+/// The time of one more run by the GPU's own clock, relative to the time of a run measured outside.
 fn gpu_busy(engine: &mut AnyEngine, batch: &Batch, p50_ms: f64) -> Option<f64> {
     engine.device_bytes()?;
     let (_, trace) = engine.forward_traced(batch, || Duration::ZERO).ok()?;
@@ -93,7 +93,7 @@ fn gpu_busy(engine: &mut AnyEngine, batch: &Batch, p50_ms: f64) -> Option<f64> {
     Some(rounded((busy.as_secs_f64() * 1e3 / p50_ms.max(1e-9)).min(1.0)))
 }
 
-/// Milliseconds of `runs` runs after `warmup` that do not count.
+/// Milliseconds of `runs` runs, after `warmup` runs that are not measured.
 ///
 /// # Errors
 /// A batch that the model cannot take.

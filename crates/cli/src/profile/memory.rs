@@ -1,6 +1,6 @@
-//! `profile memory`: what a process holds after loading and while running, from the system's own books.
+//! `profile memory`: the memory of a process after loading and while running, as the system reports it.
 //!
-//! A process's peak cannot be set back, so each measurement that is to stand alone runs in a process of its own.
+//! The peak of a process cannot be reset, so independent measurements run in separate processes.
 
 use super::statistics::rounded;
 use super::{load_subject, synthetic_batch};
@@ -21,13 +21,13 @@ pub(crate) struct Footprint {
     pub(crate) precision: Precision,
     #[serde(flatten)]
     pub(crate) workers: Workers,
-    /// Of the ONNX file, where it is a file of its own.
+    /// Size of the ONNX file, if it is a separate file.
     pub(crate) file_bytes: Option<u64>,
     /// Resident before anything was loaded.
     pub(crate) baseline_bytes: u64,
-    /// The highest that resident memory rose to while loading.
+    /// Peak of resident memory while loading.
     pub(crate) load_peak_bytes: u64,
-    /// Resident when loaded and nothing has run.
+    /// Resident after loading, before the first run.
     pub(crate) loaded_bytes: u64,
     pub(crate) load_ms: f64,
     pub(crate) results: Vec<AfterRun>,
@@ -40,9 +40,9 @@ pub(crate) struct AfterRun {
     pub(crate) sequence_length: usize,
     /// Resident after it ran.
     pub(crate) resident_bytes: u64,
-    /// More than after loading.
+    /// Growth since loading.
     pub(crate) growth_bytes: u64,
-    /// On a GPU: weights, and buffers as large as they have become.
+    /// On a GPU: weights and the current buffers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) device_bytes: Option<u64>,
 }
@@ -89,7 +89,7 @@ fn measure(shapes: &[Shape], common: &Common) -> Result<Footprint> {
     })
 }
 
-/// The footprint of the same model in another precision, measured in a process of its own.
+/// The footprint of the same model in another precision, measured in a separate process.
 ///
 /// # Errors
 /// [`CliError::Child`] if that process fails.
@@ -109,7 +109,7 @@ pub(crate) fn footprint_in_child(common: &Common, precision: Precision, shape: S
     serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
 }
 
-/// What the system says of this process.
+/// The system's report on this process.
 struct Books {
     resident: u64,
     peak: u64,

@@ -1,4 +1,4 @@
-//! `profile`: how long a model takes, in what memory, and in which of its steps.
+//! `profile`: measures a model's latency, memory and steps.
 
 mod latency;
 mod memory;
@@ -15,10 +15,10 @@ pub(crate) use subject::{Subject, is_onnx, load_subject, synthetic_batch};
 use crate::args::{Common, Profile, ProfileWhat};
 use crate::error::Result;
 
-/// Measures what was asked for and prints it.
+/// Runs the selected measurement and prints it.
 ///
 /// # Errors
-/// What the model is at fault of.
+/// Errors of the model.
 pub(crate) fn run(args: &Profile, common: &Common) -> Result<()> {
     match &args.what {
         ProfileWhat::Latency(latency) if latency.stdin => requests::run(common),

@@ -1,4 +1,4 @@
-//! `profile ops`: which steps of the model the time goes to.
+//! `profile ops`: measures the time of each step of the model.
 
 use super::statistics::rounded;
 use super::{load_subject, synthetic_batch};
@@ -25,7 +25,7 @@ struct Report {
     batch_size: usize,
     sequence_length: usize,
     runs: usize,
-    /// The mean of a run, all steps together.
+    /// The mean time of a run, over all steps.
     total_ms: f64,
     /// The most expensive kind of step first.
     ops: Vec<OpCost>,
@@ -35,13 +35,13 @@ struct Report {
 #[derive(Debug, PartialEq, Serialize)]
 struct OpCost {
     op: &'static str,
-    /// How many in one run.
+    /// Number of steps in one run.
     calls: usize,
-    /// In one run, on the mean.
+    /// Mean time in one run.
     total_ms: f64,
-    /// Of all steps.
+    /// Share of the time of all steps.
     share: f64,
-    /// Multiplications and additions, in thousands of millions; `None` where they are not counted.
+    /// Multiplications and additions in billions per second; `None` if they are not counted.
     gflop_per_s: Option<f64>,
 }
 
@@ -81,7 +81,7 @@ pub(super) fn run(args: &ProfileOps, common: &Common) -> Result<()> {
     write_stdout(text.as_bytes())
 }
 
-/// Since the first call.
+/// Time since the first call.
 fn clock() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed()

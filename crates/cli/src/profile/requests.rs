@@ -1,5 +1,5 @@
-//! `profile latency --stdin`: one batch a line in, its times out. The model stays loaded, so that a script can take turns with
-//! another program every few tenths of a second, and the load of the moment falls on both.
+//! `profile latency --stdin`: reads one batch per line and prints its times. The model stays loaded, so that a script can alternate with
+//! another program every few tenths of a second, and the current load affects both.
 
 use super::latency::time_batch;
 use super::statistics::rounded;
@@ -12,7 +12,7 @@ use grice_core::{Engine, Precision};
 use serde::Serialize;
 use std::io;
 
-/// The first line, when the model is loaded.
+/// The first line, after the model is loaded.
 #[derive(Serialize)]
 struct Ready<'a> {
     version: &'static str,
@@ -34,7 +34,7 @@ struct Times {
 /// Answers each line until the input ends.
 ///
 /// # Errors
-/// The first line that is no request, or whose batch the model cannot take, with its number.
+/// The number of the first line that is invalid or has a batch that the model cannot run.
 pub(super) fn run(common: &Common) -> Result<()> {
     let mut subject = load_subject(common)?;
     let info = subject.engine.info();
@@ -59,9 +59,9 @@ pub(super) fn run(common: &Common) -> Result<()> {
     Ok(())
 }
 
-/// The lengths of a batch's sequences, and how often to run it: `8x128 5`, `31,17,90 3`, or either without a count for one run.
+/// The lengths of a batch's sequences, and the number of runs: `8x128 5`, `31,17,90 3`, or without a number for one run.
 fn parse_request(line: &str) -> Result<(Vec<usize>, usize), String> {
-    let usage = || format!("`{line}` is no request; write 8x128 5, or 31,17,90 5: a batch and how often to run it");
+    let usage = || format!("`{line}` is not a request; write 8x128 5, or 31,17,90 5: a batch and the number of runs");
     let mut words = line.split_whitespace();
     let (batch, runs, rest) = (words.next().ok_or_else(usage)?, words.next().unwrap_or("1"), words.next());
     let runs = runs.parse().ok().filter(|&runs| runs > 0 && rest.is_none()).ok_or_else(usage)?;
@@ -73,7 +73,7 @@ fn parse_request(line: &str) -> Result<(Vec<usize>, usize), String> {
     let lengths = lengths.ok_or_else(usage)?;
     match lengths.iter().fold(0usize, |sum, &length| sum.saturating_add(length)) {
         ..=SHAPE_TOKENS_MAX => Ok((lengths, runs)),
-        tokens => Err(format!("{tokens} tokens are more than the {SHAPE_TOKENS_MAX} that one batch may have")),
+        tokens => Err(format!("{tokens} tokens are more than the {SHAPE_TOKENS_MAX} allowed in one batch")),
     }
 }
 

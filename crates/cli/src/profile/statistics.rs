@@ -1,8 +1,8 @@
-//! A list of times in a few numbers.
+//! Statistics of a list of times.
 
 use serde::Serialize;
 
-/// Of times in milliseconds. Percentiles are the smallest time that so many of a hundred do not exceed (nearest rank).
+/// Statistics of times in milliseconds. Percentiles use the nearest rank, so they are measured times.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Statistics {
     pub(crate) mean_ms: f64,
@@ -15,7 +15,7 @@ pub(crate) struct Statistics {
 }
 
 impl Statistics {
-    /// Of at least one time; all zeros of none.
+    /// Statistics of the times; all zeros without times.
     pub(crate) fn of(times_ms: &[f64]) -> Statistics {
         let mut sorted = times_ms.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -39,12 +39,12 @@ fn percentile(sorted: &[f64], percent: f64) -> f64 {
     rounded(sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0))
 }
 
-/// Decimals that a column of milliseconds needs, so that its smallest time still says something.
+/// Number of decimals for a column of milliseconds, so that the smallest time is still readable.
 pub(crate) fn digits_for(times_ms: impl Iterator<Item = f64>) -> usize {
     if times_ms.fold(f64::INFINITY, f64::min) < 1.0 { 3 } else { 2 }
 }
 
-/// To a microsecond: what lies below is noise.
+/// Rounds to microseconds; smaller parts are noise.
 pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }

@@ -1,4 +1,4 @@
-//! What is measured: a bundle's engine, or that of a bare ONNX file, and tokens for it.
+//! The model to measure (a bundle or a bare ONNX file), and tokens for it.
 
 use crate::args::Common;
 use crate::error::{CliError, Result};
@@ -8,7 +8,7 @@ use grice_core::{AnyEngine, Batch, Error, Model, Options, Plan, Precision, impor
 use std::path::Path;
 use std::time::Duration;
 
-/// Labels of a detector: a bare file has no manifest to say so.
+/// Number of labels of a detector, because a bare file has no manifest.
 const LABELS: usize = 4;
 
 /// A model that is ready to run.
@@ -29,10 +29,10 @@ pub(crate) fn is_onnx(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"))
 }
 
-/// Loads what `--model` names, or the model compiled in.
+/// Loads the model of `--model`, or the built-in one.
 ///
 /// # Errors
-/// What the file or bundle is at fault of; a precision that cannot be had.
+/// Errors of the file or bundle; a precision that is not available.
 pub(crate) fn load_subject(common: &Common) -> Result<Subject> {
     let start = std::time::Instant::now();
     let threads = threads(common);
@@ -64,7 +64,7 @@ fn plan_file(path: &Path, options: &Options) -> Result<Plan> {
     quietly(|| Plan::load(network, precision, options))?.map_err(CliError::Core)
 }
 
-/// Sequences of these lengths, their tokens spread over the vocabulary, the same in every run.
+/// Sequences of these lengths with tokens spread over the vocabulary, the same in every run.
 ///
 /// # Errors
 /// More tokens than a batch can address.

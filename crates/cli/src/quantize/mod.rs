@@ -1,4 +1,4 @@
-//! `quantize`: an fp32 model in, a smaller one out, within a floor of quality.
+//! `quantize`: converts an fp32 model to a smaller one, and checks its quality.
 //!
 //! ```text
 //! origin ─► samples ─► (calibrate) ─► quantize and judge ─► report ─► target
@@ -25,13 +25,13 @@ use samples::{Samples, read_samples};
 use std::collections::BTreeSet;
 use target::Target;
 
-/// Sequences that are run together.
+/// Sequences per batch.
 const ROWS_TOGETHER: usize = 64;
 
 /// Quantizes a model and writes it.
 ///
 /// # Errors
-/// [`CliError::BelowFloor`] for a model that is not good enough, with nothing written; what the model or the rows are at fault of.
+/// [`CliError::BelowFloor`] if the model is not good enough (nothing is written); errors of the model or the rows.
 pub(crate) fn run(args: &Quantize, common: &Common) -> Result<()> {
     if args.mode == QuantizeMode::Static && args.calibration.is_none() {
         return Err(CliError::NoCalibration);
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Quantize, common: &Common) -> Result<()> {
         return Err(CliError::NoQualityData);
     }
     let mut origin = Origin::open(common)?;
-    // What can go wrong without the model comes first: quantizing takes minutes.
+    // Checks that do not need the model come first, because quantizing takes minutes.
     let target = Target::choose(args, &origin)?;
     let spinner = Spinner::new(common.quiet);
     spinner.say("reading rows");
@@ -98,7 +98,7 @@ fn quantize(
     let rows = Rows { ids: judges.ids.clone(), labels: judges.labels.as_ref().and_then(|labels| origin.order(labels)) };
     let gate = Gate::new(&columns, &rows, args.floor);
     let options = Options { threads: Some(threads(common)), ..Options::default() };
-    // The ranges in a static file are what is on trial; engines that fuse it may not look at them.
+    // This tests the ranges in a static file, which engines that fuse it may ignore.
     let as_written = source.mode() == Mode::Static;
     let mut evaluate = OnEngine { place: origin.place(), labels: columns.len(), as_written, options };
     let calibrated = calibrated.as_ref().map(|(activations, ranges)| (activations, ranges));
@@ -120,7 +120,7 @@ fn describe(step: Phase<'_>) -> String {
     }
 }
 
-/// Core's engine, planned anew for each file.
+/// Core's engine, with a new plan for each file.
 struct OnEngine {
     place: String,
     labels: usize,

@@ -1,4 +1,4 @@
-//! What is quantized: a bundle's fp32 model, or an ONNX file on its own.
+//! The model to quantize: a bundle's fp32 model, or a bare ONNX file.
 
 use super::samples::Encoder;
 use crate::args::Common;
@@ -9,22 +9,22 @@ use grice_quantize::Column;
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-/// Columns of a graph that does not say how many it has.
+/// Number of columns of a graph that does not define it.
 const COLUMNS_USUAL: usize = 4;
 
-/// Where the fp32 model comes from.
+/// The source of the fp32 model.
 pub(crate) enum Origin {
-    /// A bundle, and its path where it has one.
+    /// A bundle, and its path if it has one.
     Bundle(Box<Bundle>, Option<PathBuf>),
-    /// A file, read.
+    /// A file in memory.
     File(PathBuf, Vec<u8>),
 }
 
 impl Origin {
-    /// Opens what `--model` names.
+    /// Opens the model of `--model`.
     ///
     /// # Errors
-    /// What the bundle is at fault of, or [`CliError::Read`].
+    /// Errors of the bundle, or [`CliError::Read`].
     pub(crate) fn open(common: &Common) -> Result<Origin> {
         let path = common.model.as_deref();
         let is_onnx = |path: &&Path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("onnx"));
@@ -32,7 +32,7 @@ impl Origin {
             return Ok(Origin::File(path.to_owned(), read_model_file(path)?));
         }
         let bundle = open_bundle(common)?;
-        // Fails early, and with the precisions that there are.
+        // Fails early, with the list of precisions.
         bundle.model(Precision::Fp32)?;
         Ok(Origin::Bundle(Box::new(bundle), path.map(Path::to_owned)))
     }
@@ -50,7 +50,7 @@ impl Origin {
     /// The bytes of the fp32 model.
     ///
     /// # Errors
-    /// What the bundle is at fault of.
+    /// Errors of the bundle.
     pub(crate) fn onnx(&self) -> Result<Cow<'_, [u8]>> {
         match self {
             Origin::File(_, bytes) => Ok(Cow::Borrowed(bytes)),
@@ -58,10 +58,10 @@ impl Origin {
         }
     }
 
-    /// What turns rows into token ids. Loading a bundle's detector also checks that its parts fit each other.
+    /// The reader that turns rows into token ids. Loading a bundle's detector also checks that its parts fit together.
     ///
     /// # Errors
-    /// What the bundle is at fault of.
+    /// Errors of the bundle.
     pub(crate) fn load_encoder(&mut self, common: &Common) -> Result<Encoder> {
         match self {
             Origin::File(..) => Ok(Encoder::IdsOnly),
@@ -74,7 +74,7 @@ impl Origin {
         }
     }
 
-    /// How the logits become decisions. A bare file says nothing of labels, temperatures and thresholds.
+    /// How the logits become decisions. A bare file has no labels, temperatures and thresholds.
     pub(crate) fn columns(&self, count: Option<usize>) -> Vec<Column> {
         match self {
             Origin::Bundle(bundle, _) => {
@@ -92,7 +92,7 @@ impl Origin {
         }
     }
 
-    /// Labels in the order of the columns; `None` where nobody knows which column is which.
+    /// Labels in the order of the columns; `None` if the columns are unknown.
     pub(crate) fn order(&self, labels: &[PerMaxim<bool>]) -> Option<Vec<Vec<bool>>> {
         let Origin::Bundle(bundle, _) = self else { return None };
         let order = &bundle.manifest().labels;

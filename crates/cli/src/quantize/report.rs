@@ -1,4 +1,4 @@
-//! What came of it, for people, for programs and for the manifest.
+//! The report, as text, as JSON and for the manifest.
 
 use crate::terminal::Terminal;
 use grice_core::Precision;
@@ -6,10 +6,10 @@ use grice_quantize::{Effect, Judged, Method, Mode, Report};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
-/// How many of the layers that hurt are named in a refusal.
+/// Number of worst layers in an error message.
 const NAMED_MAX: usize = 5;
 
-/// A quantized model and what is known of it.
+/// A quantized model and its report.
 pub(crate) struct Outcome {
     /// The ONNX file.
     pub(crate) onnx: Vec<u8>,
@@ -27,7 +27,7 @@ struct Judgement {
 }
 
 impl Outcome {
-    /// With a judgement.
+    /// With measured quality.
     pub(crate) fn judged(
         judged: Judged,
         method: Option<Method>,
@@ -41,7 +41,7 @@ impl Outcome {
         Outcome { onnx: judged.onnx, mode, method, samples, judgement }
     }
 
-    /// Without one.
+    /// Without measured quality.
     pub(crate) fn unjudged(mode: Mode, method: Option<Method>, samples: Option<usize>, onnx: Vec<u8>) -> Outcome {
         Outcome { onnx, mode, method, samples, judgement: None }
     }
@@ -54,12 +54,12 @@ impl Outcome {
         }
     }
 
-    /// Whether it reaches the floor; not so if nobody looked.
+    /// Whether it reaches the floor; `false` if it was not measured.
     pub(crate) fn passed(&self) -> bool {
         self.judgement.as_ref().is_some_and(|judgement| judgement.report.passed)
     }
 
-    /// As `--json` prints it and the manifest keeps it.
+    /// The JSON of `--json` and of the manifest.
     pub(crate) fn json(&self) -> Value {
         let mut json = json!({ "mode": self.mode });
         if let Some(judgement) = &self.judgement {
@@ -75,7 +75,7 @@ impl Outcome {
         json
     }
 
-    /// For people.
+    /// The text form.
     pub(crate) fn show(&self, terminal: Terminal) -> String {
         let mode = format!("{:?}", self.mode).to_lowercase();
         let megabytes = self.onnx.len() as f64 / 1e6;
@@ -84,14 +84,14 @@ impl Outcome {
             _ = writeln!(text, "calibrated    {samples} samples, {}", format!("{method:?}").to_lowercase());
         }
         let Some(judgement) = &self.judgement else {
-            _ = writeln!(text, "quality       {}", terminal.paint(terminal.note(), "not judged"));
+            _ = writeln!(text, "quality       {}", terminal.paint(terminal.note(), "not measured"));
             return text;
         };
         let report = &judgement.report;
         let score = &report.score;
         let (style, verdict) = if report.passed { (terminal.good(), "reaches") } else { (terminal.bad(), "is below") };
         let verdict = terminal.paint(style, verdict);
-        let what = if score.macro_f1_after.is_some() { "of macro F1 left" } else { "of the decisions unchanged" };
+        let what = if score.macro_f1_after.is_some() { "of macro F1 kept" } else { "of the decisions unchanged" };
         _ = writeln!(text, "quality       {:.4} {what}: {verdict} the floor of {}", score.kept, report.floor);
         if let (Some(before), Some(after)) = (score.macro_f1_before, score.macro_f1_after) {
             _ = writeln!(text, "macro F1      {after:.4}, {before:.4} before");
@@ -110,15 +110,15 @@ impl Outcome {
         text
     }
 
-    /// Why it is not written.
+    /// The reason for not writing the model.
     pub(crate) fn refusal(&self) -> String {
         let Some(Judgement { report, .. }) = &self.judgement else {
-            return "the model was not judged".to_owned();
+            return "the quality of the model was not measured".to_owned();
         };
         let worst = |layer: &Effect| format!("{} (moves logits by {:.4})", layer.name, layer.logit_rms);
         let worst: Vec<String> = report.measured.iter().take(NAMED_MAX).map(worst).collect();
         format!(
-            "the quantized model keeps {:.4} where the floor is {}; nothing was written. The layers that hurt most: {}. \
+            "the quantized model keeps {:.4}, below the floor of {}; nothing was written. The worst layers: {}. \
              Try another --mode or --method, a lower --floor, or --force",
             report.score.kept,
             report.floor,

@@ -1,4 +1,4 @@
-//! Rows → token ids and, where they have them, labels.
+//! Rows → token ids and, if present, labels.
 
 use crate::args::Format;
 use crate::error::{CliError, Result};
@@ -8,29 +8,29 @@ use grice_core::{Detector, PerMaxim};
 use serde_json::Value;
 use std::path::Path;
 
-const IDS_EXPECTED: &str = "a list of token ids, at least one and no more than the model reads";
+const IDS_EXPECTED: &str = "a list of token ids, at least one and at most the model's limit";
 
-/// What turns a row into token ids.
+/// Turns a row into token ids.
 pub(crate) enum Encoder {
     /// A bundle's template and tokenizer.
     Detector(Box<Detector>),
-    /// Nothing; the rows give ids.
+    /// None: the rows have token ids.
     IdsOnly,
 }
 
-/// Rows as the model reads them.
+/// Rows as token ids.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Samples {
-    /// Token ids of each.
+    /// Token ids of each row.
     pub(crate) ids: Vec<Vec<u32>>,
-    /// Which maxims each violates; all of the rows have labels or none.
+    /// The violated maxims of each row; either all rows have labels, or none.
     pub(crate) labels: Option<Vec<PerMaxim<bool>>>,
 }
 
 /// Reads a file of rows, at most `count_max` of them, spread evenly over the file.
 ///
 /// # Errors
-/// [`CliError::BadSample`] naming the line, [`CliError::NoTokenizer`], [`CliError::NoRows`].
+/// [`CliError::BadSample`] with the line, [`CliError::NoTokenizer`], [`CliError::NoRows`].
 pub(crate) fn read_samples(path: &Path, encoder: &Encoder, count_max: Option<usize>) -> Result<Samples> {
     let mut reader = RowReader::open(path, Format::of(path).unwrap_or(Format::Jsonl), None)?;
     let mut rows = Spread::new(count_max.unwrap_or(usize::MAX));
@@ -42,7 +42,7 @@ pub(crate) fn read_samples(path: &Path, encoder: &Encoder, count_max: Option<usi
         let row = reader.parse(raw);
         let line = row.line;
         let bad = |cause: RowError| CliError::BadSample { place: reader.place().to_owned(), line, cause };
-        // The first row says whether there are labels.
+        // The first row decides whether there are labels.
         let labelled = if ids.is_empty() { row.fields.json("labels").is_some() } else { !labels.is_empty() };
         if labelled {
             labels.push(read_labels(&row.fields).map_err(bad)?.violated);
@@ -59,7 +59,7 @@ pub(crate) fn read_samples(path: &Path, encoder: &Encoder, count_max: Option<usi
     Ok(Samples { ids, labels: (!labels.is_empty()).then_some(labels) })
 }
 
-/// Token ids of a row; `None` for text that nothing here can read.
+/// Token ids of a row; `None` for text without a tokenizer.
 fn encode(row: Row, encoder: &Encoder) -> Result<Option<Vec<u32>>, RowError> {
     let tokens_max = match encoder {
         Encoder::Detector(detector) => detector.manifest().max_tokens,
@@ -70,7 +70,7 @@ fn encode(row: Row, encoder: &Encoder) -> Result<Option<Vec<u32>>, RowError> {
     }
     match (encoder, row.turn) {
         (Encoder::Detector(detector), turn) => Ok(Some(detector.encode(&turn?)?.ids)),
-        // What is no row at all is told before what it lacks.
+        // An invalid row is reported before a missing field.
         (Encoder::IdsOnly, Err(cause)) if !matches!(cause, RowError::MissingField(_)) => Err(cause),
         (Encoder::IdsOnly, _) => Ok(None),
     }
@@ -87,11 +87,11 @@ fn read_ids(value: &Value, tokens_max: usize) -> Result<Vec<u32>, RowError> {
     ids.collect()
 }
 
-/// Keeps at most so many of what comes, evenly spread, without knowing how much will come.
+/// Keeps a limited number of items, evenly spread, without knowing the total.
 struct Spread<T> {
     kept: Vec<T>,
     count_max: usize,
-    /// Every so-manieth is kept.
+    /// The distance between kept items.
     stride: usize,
     seen: usize,
 }

@@ -1,4 +1,4 @@
-//! Where the quantized model goes.
+//! The output of the quantized model.
 
 use super::origin::Origin;
 use super::report::Outcome;
@@ -16,15 +16,15 @@ pub(crate) enum Target {
     File(PathBuf),
     /// A bundle's folder.
     Bundle {
-        /// Where.
+        /// Its path.
         folder: PathBuf,
-        /// Whether it is the model's own, which has everything else already.
+        /// Whether it is the model's own folder, which already has the other files.
         own: bool,
     },
 }
 
 impl Target {
-    /// Checks what `--output` names.
+    /// Checks `--output`.
     ///
     /// # Errors
     /// [`CliError::TargetExists`], [`CliError::TargetKind`].
@@ -34,12 +34,12 @@ impl Target {
         let taken = || CliError::TargetExists(place.clone());
         match origin {
             Origin::File(..) if path.is_dir() => {
-                Err(CliError::TargetKind { place, expected: "a file, since the model is one" })
+                Err(CliError::TargetKind { place, expected: "a file, because the model is one" })
             }
             Origin::File(..) if path.exists() && !args.overwrite => Err(taken()),
             Origin::File(..) => Ok(Target::File(path.clone())),
             Origin::Bundle(..) if path.exists() && !path.is_dir() => {
-                Err(CliError::TargetKind { place, expected: "a folder, since the model is a bundle" })
+                Err(CliError::TargetKind { place, expected: "a folder, because the model is a bundle" })
             }
             Origin::Bundle(bundle, own_path) => {
                 let own = own_path.as_deref().is_some_and(|own| is_same_folder(own, path));
@@ -50,11 +50,11 @@ impl Target {
         }
     }
 
-    /// Writes the model, and for a bundle everything that belongs to it. The manifest comes last, so that an interrupted run
-    /// leaves no bundle that claims what is not there.
+    /// Writes the model, and for a bundle all its other files. The manifest comes last, so that an interrupted run
+    /// leaves no bundle that names missing files.
     ///
     /// # Errors
-    /// [`CliError::Write`], what the bundle is at fault of.
+    /// [`CliError::Write`], errors of the bundle.
     pub(crate) fn write(&self, origin: &Origin, outcome: &Outcome) -> Result<()> {
         match (self, origin) {
             (Target::Bundle { folder, own }, Origin::Bundle(bundle, _)) => write_bundle(folder, *own, bundle, outcome),
@@ -104,7 +104,7 @@ fn write_bundle(folder: &Path, own: bool, bundle: &Bundle, outcome: &Outcome) ->
     replace_file(&folder.join("grice.json"), text.as_bytes())
 }
 
-/// Removes what is said of a file.
+/// Removes the manifest's entries for a file.
 fn forget(fields: &mut Map<String, Value>, field: &str, path: &str) {
     if let Some(object) = fields.get_mut(field).and_then(Value::as_object_mut) {
         object.remove(path);

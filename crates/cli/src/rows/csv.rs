@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 const RESPONSE: &str = "response";
 
-/// Reads records one by one, with the header checked.
+/// Reads records one by one, after checking the header.
 pub(crate) struct CsvRows<R> {
     reader: Reader<Watched<Chain<Cursor<Vec<u8>>, R>>>,
     seen: Rc<Seen>,
@@ -21,7 +21,7 @@ pub(crate) struct CsvRows<R> {
     place: String,
 }
 
-/// A record as read, to be parsed if it is wanted.
+/// A raw record, parsed only if needed.
 #[derive(Debug)]
 pub(crate) struct CsvRecord {
     pub(crate) line: u64,
@@ -38,7 +38,7 @@ impl<R: Read> CsvRows<R> {
         let delimiter = delimiter.map_or_else(|| find_delimiter(&head), |Delimiter(byte)| byte);
         let seen = Rc::new(Seen::default());
         let watched = Watched { source: Cursor::new(head).chain(source), seen: Rc::clone(&seen) };
-        // Left to itself the reader ends a record between carriage return and line feed, and its line numbers lag behind.
+        // By default the reader ends a record between carriage return and line feed, and its line numbers are too low.
         let terminator = Terminator::Any(b'\n');
         let mut builder = ReaderBuilder::new();
         builder.has_headers(false).flexible(true).terminator(terminator).delimiter(delimiter);
@@ -52,8 +52,8 @@ impl<R: Read> CsvRows<R> {
     /// The next record, or `None` at the end. Blank lines are none.
     ///
     /// # Errors
-    /// [`CliError::Read`], also for a record so long that a quote must have been left open: what follows it cannot be told
-    /// apart any more.
+    /// [`CliError::Read`], also for a record so long that a quote must have been left open: the records after it cannot be
+    /// separated.
     pub(crate) fn next(&mut self) -> Result<Option<CsvRecord>> {
         loop {
             self.seen.budget.set(LINE_BYTES_MAX);
@@ -68,13 +68,13 @@ impl<R: Read> CsvRows<R> {
         }
     }
 
-    /// How much of the source the records so far took.
+    /// Number of bytes of the records so far.
     pub(crate) fn bytes_read(&self) -> u64 {
         self.reader.position().byte()
     }
 
-    /// The reader knows where it began to look for a record, blank lines before it included. So this counts back from where the
-    /// record ends.
+    /// The reader only knows where it began to look for a record, before blank lines. So this counts back from the end of the
+    /// record.
     fn first_line(&self, record: &ByteRecord) -> u64 {
         let end = self.reader.position();
         let inside = record.as_slice().iter().filter(|&&byte| byte == b'\n').count() as u64;
@@ -92,13 +92,13 @@ impl<R: Read> CsvRows<R> {
         Row { line: record.line, fields, turn }
     }
 
-    /// The fields that can be read, and what is wrong with the others.
+    /// The valid fields, and the error of the others.
     fn read_fields(&self, record: &ByteRecord) -> (Fields, Option<RowError>) {
         let mut fields = Vec::with_capacity(self.header.len());
         let mut problem = None;
         for (place, (name, cell)) in self.header.iter().zip(record).enumerate() {
             let last = place + 1 == record.len();
-            // Files that were put together have byte order marks in the middle.
+            // Concatenated files have byte order marks in the middle.
             let cell = if place == 0 { without_bom(cell) } else { cell };
             match std::str::from_utf8(if last { without_return(cell) } else { cell }) {
                 Ok(text) => match to_raw_value(text) {
@@ -118,12 +118,12 @@ impl<R: Read> CsvRows<R> {
     }
 }
 
-/// The most that is looked at for the end of a header.
+/// Maximum number of bytes to search for the end of the header.
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// What stands between cells, the likelier first.
+/// Possible delimiters, the likelier first.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
-/// The first bytes, up to a line's end at least, unless that is far.
+/// The first bytes, at least up to a line's end, within a limit.
 fn read_head(source: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
     let mut buffer = [0; 4096];
@@ -138,7 +138,7 @@ fn read_head(source: &mut impl Read) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
-/// Whether a line ends here that is not blank, outside of quotes.
+/// Whether a non-blank line ends here, outside of quotes.
 fn ends_a_record(head: &[u8]) -> bool {
     let (mut quoted, mut blank) = (false, true);
     head.iter().any(|&byte| {
@@ -148,7 +148,7 @@ fn ends_a_record(head: &[u8]) -> bool {
     })
 }
 
-/// The delimiter that gives the header a column `response`; if none does, the one that gives it most columns.
+/// The delimiter that gives the header a column `response`; otherwise the one that gives the most columns.
 fn find_delimiter(head: &[u8]) -> u8 {
     let names = |delimiter: u8| {
         let mut builder = ReaderBuilder::new();
@@ -190,21 +190,21 @@ fn unreadable(place: &str, line: u64, error: ::csv::Error) -> CliError {
     CliError::Read { place: format!("{place}:{line}"), source }
 }
 
-/// A record's last cell carries the carriage return of its line end.
+/// The last cell of a record contains the carriage return of its line end.
 fn without_return(cell: &[u8]) -> &[u8] {
     cell.strip_suffix(b"\r").unwrap_or(cell)
 }
 
-/// What went through a [`Watched`].
+/// Counters of a [`Watched`].
 #[derive(Default)]
 struct Seen {
-    /// How many bytes may still be given out for this record.
+    /// Remaining bytes for this record.
     budget: Cell<usize>,
     bytes: Cell<u64>,
     last: Cell<u8>,
 }
 
-/// Gives out only so many bytes for one record, because the csv reader itself would collect a record of any length.
+/// Limits the bytes of one record, because the csv reader itself accepts records of any length.
 struct Watched<R> {
     source: R,
     seen: Rc<Seen>,
@@ -253,7 +253,7 @@ mod tests {
         assert_eq!(errors[..2], ["", ""]);
         assert_eq!(errors[2], "expected 2 cells, as in the header, found 1");
         assert_eq!(errors[3], "expected 2 cells, as in the header, found 3");
-        assert_eq!(errors[4], "not UTF-8 from byte 0 of `response` on");
+        assert_eq!(errors[4], "not UTF-8 from byte 0 of `response`");
         assert_eq!(rows[4].fields.json("id"), Some("\"5\""));
     }
 

@@ -1,4 +1,4 @@
-//! A row's fields, kept as they are written: a number with thirty digits comes out with thirty digits.
+//! A row's fields, kept as written: a number with thirty digits keeps thirty digits.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -14,7 +14,7 @@ pub(crate) struct Field {
     pub(crate) json: Box<RawValue>,
 }
 
-/// Fields in their order, each name once.
+/// Fields in order; each name occurs once.
 #[derive(Debug, Default)]
 pub(crate) struct Fields {
     list: Vec<Field>,
@@ -22,12 +22,12 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// From fields of which no two have the same name.
+    /// From fields with different names.
     pub(crate) fn new(fields: Vec<Field>) -> Fields {
         Fields { list: fields, had_nan: false }
     }
 
-    /// The same, told that a number among them was none that JSON has.
+    /// The same, with a mark that a number was NaN or infinite.
     pub(crate) fn with_nan(self) -> Fields {
         Fields { had_nan: true, ..self }
     }
@@ -43,7 +43,7 @@ impl Fields {
         Some(field.json.get()).filter(|json| *json != "null")
     }
 
-    /// In their order.
+    /// The fields in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Field> {
         self.list.iter()
     }
@@ -64,7 +64,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         f.write_str("an object")
     }
 
-    /// Of a name that is there twice the last value counts, as nearly every JSON reader has it.
+    /// The last value of a repeated name counts, as in nearly every JSON reader.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
         let mut fields: Vec<Field> = Vec::new();
         let mut places: HashMap<String, usize> = HashMap::new();

@@ -1,4 +1,4 @@
-//! JSON in whatever form people have it → one value after the other: a line each, values over several lines, or one array of them.
+//! Reads JSON values in all usual forms: one per line, values over several lines, or one array.
 
 use super::scanner::{Found, Scanner};
 use super::{LINE_BYTES_MAX, Line, read_line};
@@ -9,12 +9,12 @@ use std::io::{self, BufRead};
 /// A value and the line where it starts, counted from 1.
 type Numbered = (u64, Line);
 
-/// Reads values in their order.
+/// Reads values in order.
 pub(super) struct JsonRows<R> {
     reader: R,
-    /// Lines that were read to their end.
+    /// Number of complete lines so far.
     lines: u64,
-    /// Lines that were looked at and are still to be read.
+    /// Lines that were looked at but must be read again.
     ahead: VecDeque<Numbered>,
     layout: Layout,
 }
@@ -35,7 +35,7 @@ impl<R: BufRead> JsonRows<R> {
         JsonRows { reader, lines: 0, ahead: VecDeque::new(), layout: Layout::Unknown }
     }
 
-    /// The line that is to be read next, from 1.
+    /// The next line, from 1.
     pub(super) fn line(&self) -> u64 {
         self.ahead.front().map_or(self.lines + 1, |(number, _)| *number)
     }
@@ -44,10 +44,10 @@ impl<R: BufRead> JsonRows<R> {
         &self.reader
     }
 
-    /// The next value, or `None` at the end. Blank lines are none, and neither are byte order marks.
+    /// The next value, or `None` at the end. Skips blank lines and byte order marks.
     ///
     /// # Errors
-    /// Those of the reader; and for an array whose brackets and commas do not fit, after which nothing in it can be told apart.
+    /// Errors of the reader; an array with wrong brackets or commas, after which its values cannot be separated.
     pub(super) fn next(&mut self) -> io::Result<Option<Numbered>> {
         if self.layout == Layout::Unknown {
             let is_array = self.skip_space()? == Some(b'[');
@@ -83,7 +83,7 @@ impl<R: BufRead> JsonRows<R> {
         }
     }
 
-    /// A value, however many lines it goes over.
+    /// A value over any number of lines.
     fn read_item(&mut self) -> io::Result<Numbered> {
         let number = self.lines + 1;
         let mut scanner = Scanner::new();
@@ -118,8 +118,8 @@ impl<R: BufRead> JsonRows<R> {
         }
     }
 
-    /// The next byte that is neither space nor of a byte order mark, without taking it. A mark at the very edge of the reader's buffer is
-    /// not seen; at the start of a file it is not there.
+    /// Peeks at the next byte that is neither a space nor part of a byte order mark. It misses a mark at the edge of the reader's buffer,
+    /// which cannot be the mark at the start of a file.
     fn skip_space(&mut self) -> io::Result<Option<u8>> {
         loop {
             let buffer = fill(&mut self.reader)?;
@@ -158,8 +158,8 @@ impl<R: BufRead> JsonRows<R> {
         }
     }
 
-    /// A value that begins with one line and ends with another. `None` if the lines make none: the first is a row by itself then, and
-    /// the others are read as if nothing had been.
+    /// A value that begins on one line and ends on another. `None` if the lines form no value; then the first line is a row of its own, and
+    /// the others are read again.
     fn look_ahead(&mut self, mut scanner: Scanner, first: &[u8], mut size: usize) -> io::Result<Option<Line>> {
         for count in 0.. {
             if self.ahead.len() == count {
@@ -195,7 +195,7 @@ impl<R: BufRead> JsonRows<R> {
         let Some(mut line) = read_line(&mut self.reader, LINE_BYTES_MAX)? else { return Ok(None) };
         self.lines += 1;
         if let Line::Whole { bytes, .. } = &mut line {
-            // Files that were put together have marks in the middle.
+            // Concatenated files have marks in the middle.
             let mark = bytes.len() - without_bom(bytes).len();
             bytes.drain(..mark);
         }
@@ -203,7 +203,7 @@ impl<R: BufRead> JsonRows<R> {
     }
 }
 
-/// Lines of one value, which has line feeds between its parts only, as one line.
+/// Joins the lines of one value, which has line feeds only between its parts.
 fn on_one_line<'l>(lines: impl Iterator<Item = &'l [u8]>) -> Vec<u8> {
     let trimmed: Vec<&[u8]> = lines.map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()).collect();
     trimmed.join(&b' ')
@@ -217,7 +217,7 @@ fn fill(reader: &mut impl BufRead) -> io::Result<&[u8]> {
             Err(error) => return Err(error),
         }
     }
-    // Asked again, because a loop cannot give out what it borrowed. It is there.
+    // Get it again, because the borrow checker does not allow returning it from the loop. It exists.
     reader.fill_buf()
 }
 
@@ -226,7 +226,7 @@ fn line_feeds(bytes: &[u8]) -> u64 {
 }
 
 fn broken(what: &str) -> io::Error {
-    let remedy = "so its values cannot be told apart from here on; mend it, or write one object a line";
+    let remedy = "so its values cannot be separated from here on; fix it, or write one object per line";
     io::Error::new(io::ErrorKind::InvalidData, format!("the file is a JSON array, and {what}, {remedy}"))
 }
 

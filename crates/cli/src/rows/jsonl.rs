@@ -4,7 +4,7 @@ use super::turn::{kind_of, read_turn};
 use super::{Fields, Line, Row, RowError};
 use serde_json::Value;
 
-/// Reads one line. Whatever its bytes are, there is a row for it.
+/// Reads one line. Every line gives a row, with any bytes.
 pub(crate) fn parse_line(number: u64, line: Line) -> Row {
     match parse_fields(line) {
         Ok(fields) => Row { line: number, turn: read_turn(&fields), fields },
@@ -25,8 +25,8 @@ fn parse_fields(line: Line) -> Result<Fields, RowError> {
     })
 }
 
-/// The same with null in place of what Python writes for numbers that JSON does not have: NaN, Infinity and -Infinity. `None` if there
-/// are none outside texts.
+/// The same text with null instead of NaN, Infinity and -Infinity, which Python writes but JSON does not have. `None` if there
+/// are none outside strings.
 fn null_for_nan(text: &str) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -53,7 +53,7 @@ fn null_for_nan(text: &str) -> Option<String> {
     found.then_some(out)
 }
 
-/// How long the text is that begins here, quotes included; all that is left if it does not end.
+/// Length of the string that begins here, with quotes; if it does not end, the rest of the line.
 fn text_length(json: &str) -> usize {
     let mut escaped = false;
     let end = json.bytes().enumerate().skip(1).find(|&(_, byte)| {
@@ -64,7 +64,7 @@ fn text_length(json: &str) -> usize {
     end.map_or(json.len(), |(at, _)| at + 1)
 }
 
-/// Another kind of JSON is named; for what is no JSON at all, serde_json says where and why.
+/// For another kind of JSON, names the kind; for invalid JSON, uses serde_json's message.
 fn explain(text: &str, error: &serde_json::Error, ended: bool) -> RowError {
     match serde_json::from_str::<Value>(text) {
         Ok(value) if !value.is_object() => RowError::NotAnObject(kind_of(&value)),
@@ -73,7 +73,7 @@ fn explain(text: &str, error: &serde_json::Error, ended: bool) -> RowError {
     }
 }
 
-/// serde_json counts lines too, but to it every row is line 1.
+/// serde_json reports line 1 for every row, so its line number is removed.
 fn without_line(error: &serde_json::Error) -> String {
     error.to_string().replace(" at line 1 column ", " at column ")
 }

@@ -1,28 +1,28 @@
-//! Bytes → lines, none of them longer than is good for the memory.
+//! Bytes → lines, with a limit of their length.
 
 use std::io::{self, BufRead};
 
-/// What was found at the reader's place.
+/// The next part of the input.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     /// A line, without its end.
     Whole {
         /// Its bytes.
         bytes: Vec<u8>,
-        /// Whether a line feed followed; only a file's last line may lack it.
+        /// Whether a line feed followed; only the last line of a file may lack it.
         ended: bool,
     },
-    /// A line that was skipped because of its length.
+    /// A line that was skipped because it is too long.
     TooLong {
-        /// How long it is.
+        /// Its length.
         bytes: u64,
     },
 }
 
-/// The next line, or `None` at the end. Of a line longer than `bytes_max` only the length is kept.
+/// The next line, or `None` at the end. For a line longer than `bytes_max`, returns only the length.
 ///
 /// # Errors
-/// Those of the reader.
+/// Errors of the reader.
 pub(crate) fn read_line(reader: &mut impl BufRead, bytes_max: usize) -> io::Result<Option<Line>> {
     let mut bytes = Vec::new();
     let mut length: u64 = 0;

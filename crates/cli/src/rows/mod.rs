@@ -1,4 +1,4 @@
-//! Rows of a file: one dialogue turn each, with whatever other fields they carry.
+//! Rows of a file: one dialogue turn each, with any other fields.
 
 mod csv;
 mod fields;
@@ -18,62 +18,62 @@ pub(crate) use writer::{BAD_TAIL, VERDICT_TAIL, replaced_fields, row_head, row_l
 
 use grice_core::Turn;
 
-/// The longest line, or CSV record, that is held in memory, in bytes.
+/// Maximum length of a line or CSV record in bytes.
 pub(crate) const LINE_BYTES_MAX: usize = 16 << 20;
 
-/// One row of the input. Blank lines are none.
+/// One row of the input. Blank lines are skipped.
 #[derive(Debug)]
 pub(crate) struct Row {
     /// Line in the file where it starts, from 1.
     pub(crate) line: u64,
-    /// What it carries, in its own order; empty where it is not an object.
+    /// Its fields, in order; empty if it is not an object.
     pub(crate) fields: Fields,
-    /// What to judge.
+    /// The turn to judge.
     pub(crate) turn: Result<Turn, RowError>,
 }
 
 /// Why a row cannot be judged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RowError {
-    /// Longer than is held in memory.
+    /// Longer than the limit.
     #[error("the line is {0} bytes long; at most {LINE_BYTES_MAX} are read")]
     TooLong(u64),
-    /// Bytes that are not text.
-    #[error("not UTF-8 from byte {at} of {place} on")]
+    /// Not UTF-8.
+    #[error("not UTF-8 from byte {at} of {place}")]
     NotUtf8 {
-        /// `the line`, or which field.
+        /// `the line`, or a field.
         place: String,
-        /// Offset of the first byte that is wrong.
+        /// Offset of the first invalid byte.
         at: usize,
     },
     /// Not JSON.
     #[error("not JSON: {0}")]
     NotJson(String),
-    /// The last line, not JSON and without an end.
+    /// The last line, which is not JSON and has no line end.
     #[error("not JSON: {0}; the file ends in the middle of this line, it may have been cut off")]
     CutOff(String),
-    /// JSON of another kind.
+    /// Another kind of JSON.
     #[error("expected an object, found {0}")]
     NotAnObject(&'static str),
-    /// A field that must be there.
+    /// A required field is missing.
     #[error("no field `{0}`")]
     MissingField(&'static str),
     /// A field of the wrong kind.
     #[error("`{field}` must be {expected}, found {found}")]
     FieldType {
-        /// Name of the field, with the place inside it.
+        /// Name of the field, with the position inside it.
         field: String,
-        /// What is accepted.
+        /// The accepted values.
         expected: &'static str,
-        /// What is there.
+        /// The actual value.
         found: String,
     },
-    /// A CSV record of another width.
+    /// A CSV record with another number of cells.
     #[error("expected {expected} cells, as in the header, found {found}")]
     Ragged {
-        /// How many it has.
+        /// Its number of cells.
         found: usize,
-        /// How many the header has.
+        /// The header's number of cells.
         expected: usize,
     },
     /// The turn cannot be judged.

@@ -1,4 +1,4 @@
-//! A file or standard input → rows, whatever their format.
+//! A file or standard input → rows, in any supported format.
 
 use super::csv::{CsvRecord, CsvRows};
 use super::json_rows::JsonRows;
@@ -16,7 +16,7 @@ use std::rc::Rc;
 
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Reads rows in their order.
+/// Reads rows in order.
 pub(crate) struct RowReader {
     source: Source,
     place: String,
@@ -29,7 +29,7 @@ enum Source {
     Csv(Box<CsvRows<BufReader<Counted>>>),
 }
 
-/// A row that is not parsed yet: most rows of another shard never need to be.
+/// A row that is not parsed yet; rows of other shards are never parsed.
 pub(crate) enum RawRow {
     /// A line of JSON.
     Line(u64, Line),
@@ -38,7 +38,7 @@ pub(crate) enum RawRow {
 }
 
 impl RowReader {
-    /// Opens a file of labelled rows, or standard input for `-`. They are JSON.
+    /// Opens a JSON file of labelled rows, or standard input for `-`.
     ///
     /// # Errors
     /// [`CliError::LabelsInCsv`], [`CliError::Encoding`], [`CliError::Read`].
@@ -52,7 +52,7 @@ impl RowReader {
     /// Opens a file, or standard input for `-`. The delimiter of a CSV file is found in its header if none is given.
     ///
     /// # Errors
-    /// [`CliError::UnknownFormat`], [`CliError::Encoding`], [`CliError::Read`], and for CSV what is wrong with the header.
+    /// [`CliError::UnknownFormat`], [`CliError::Encoding`], [`CliError::Read`], and for CSV the errors of the header.
     pub(crate) fn open(path: &Path, format: Format, delimiter: Option<Delimiter>) -> Result<RowReader> {
         let format = format_of(path, format)?;
         let place = place_of(path);
@@ -84,7 +84,7 @@ impl RowReader {
     /// The next row, not parsed yet, or `None` at the end.
     ///
     /// # Errors
-    /// [`CliError::Read`]. What a single row gets wrong is no error here.
+    /// [`CliError::Read`]. Errors of single rows are not reported here.
     pub(crate) fn next(&mut self) -> Result<Option<RawRow>> {
         match &mut self.source {
             Source::Csv(rows) => Ok(rows.next()?.map(RawRow::Record)),
@@ -100,24 +100,24 @@ impl RowReader {
         match (row, &self.source) {
             (RawRow::Line(number, line), _) => parse_line(number, line),
             (RawRow::Record(record), Source::Csv(rows)) => rows.parse(&record),
-            // Records come from CSV sources only; read as a line, one would be an empty row.
+            // Only CSV sources give records; a line source has none.
             (RawRow::Record(record), Source::Json(_)) => {
                 parse_line(record.line, Line::Whole { bytes: Vec::new(), ended: true })
             }
         }
     }
 
-    /// The input's name for messages.
+    /// The name of the input for messages.
     pub(crate) fn place(&self) -> &str {
         &self.place
     }
 
-    /// Size of the input, if it has one.
+    /// Size of the input, if known.
     pub(crate) fn bytes_total(&self) -> Option<u64> {
         self.bytes_total
     }
 
-    /// How much of it the rows so far took.
+    /// Number of bytes of the rows so far.
     pub(crate) fn bytes_read(&self) -> u64 {
         match &self.source {
             Source::Json(rows) => self.bytes_fetched.get().saturating_sub(rows.reader().buffer().len() as u64),
@@ -126,7 +126,7 @@ impl RowReader {
     }
 }
 
-/// The format that is meant, never [`Format::Auto`].
+/// The actual format, never [`Format::Auto`].
 fn format_of(path: &Path, format: Format) -> Result<Format> {
     match format {
         Format::Auto if is_stdio(path) => Ok(Format::Jsonl),
@@ -139,7 +139,7 @@ fn place_of(path: &Path) -> String {
     if is_stdio(path) { "standard input".to_owned() } else { path.display().to_string() }
 }
 
-/// Counts what is read, for the progress bar.
+/// Counts the read bytes, for the progress bar.
 struct Counted {
     source: Box<dyn Read>,
     bytes: Rc<Cell<u64>>,

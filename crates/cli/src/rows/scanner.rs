@@ -1,26 +1,26 @@
-//! Where a JSON value ends, byte by byte: for values over several lines, and for those in an array of any length.
+//! Finds the end of a JSON value, byte by byte: for values over several lines, and for values in an array of any length.
 //!
-//! It looks at the structure only. What stands between commas and brackets is for the parser, which says better what is wrong.
+//! It only checks the structure. The parser checks the rest, because its messages are better.
 
-/// Deeper values are none: the parser goes no deeper.
+/// Maximum depth, the same as the parser's.
 const DEPTH_MAX: usize = 128;
 
-/// How far into a value one is.
+/// The position inside a value.
 #[derive(Debug)]
 pub(super) struct Scanner {
-    /// Of each open bracket, whether it is an object's.
+    /// For each open bracket, whether it belongs to an object.
     open: Vec<bool>,
     state: State,
 }
 
-/// What bytes so far make.
+/// The state after the bytes so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// The beginning of a value.
     More,
-    /// A value, which ends before this byte of the last ones.
+    /// A complete value, which ends before this index of the last bytes.
     End(usize),
-    /// No value, because of this byte of the last ones.
+    /// Not a value, because of the byte at this index of the last bytes.
     Wrong(usize),
 }
 
@@ -35,7 +35,7 @@ enum State {
     /// A name, or the end of its object.
     FirstName,
     Colon,
-    /// A comma, or the end of what is open.
+    /// A comma, or a closing bracket.
     Next,
     Text {
         is_name: bool,
@@ -52,7 +52,7 @@ impl Scanner {
         Scanner { open: Vec::new(), state: State::Value }
     }
 
-    /// Takes the bytes that follow.
+    /// Reads the next bytes.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Found {
         for (at, &byte) in bytes.iter().enumerate() {
             if self.state == State::Word {
@@ -73,7 +73,7 @@ impl Scanner {
         Found::More
     }
 
-    /// The state after a byte; `None` if it cannot stand here.
+    /// The state after a byte; `None` if the byte is invalid here.
     fn step(&mut self, byte: u8) -> Option<State> {
         if let State::Text { is_name, escaped } = self.state {
             return match byte {
@@ -131,7 +131,7 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expected: Found) {
         assert_eq!(Scanner::new().feed(text.as_bytes()), expected, "{text}");
-        // One byte at a time it comes to the same.
+        // One byte at a time gives the same result.
         let mut scanner = Scanner::new();
         let mut found = Found::More;
         for (at, byte) in text.bytes().enumerate() {

@@ -23,13 +23,13 @@ pub(crate) fn read_turn(fields: &Fields) -> Result<Turn, RowError> {
 /// The value of a field, unless it is missing or null.
 ///
 /// # Errors
-/// [`RowError::NotJson`] for what is well formed and still cannot be decoded: half a surrogate pair, too deep a nesting.
+/// [`RowError::NotJson`] for well-formed values that cannot be decoded: half of a surrogate pair, or too deep nesting.
 pub(crate) fn value_of(fields: &Fields, name: &str) -> Result<Option<Value>, RowError> {
     let parsed = fields.json(name).map(serde_json::from_str).transpose();
     parsed.map_err(|error| RowError::NotJson(format!("in `{name}`: {error}")))
 }
 
-/// What kind of JSON a value is, in words.
+/// The kind of a JSON value, for messages.
 pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",

@@ -1,18 +1,18 @@
-//! A judged row → its line of output: the input's fields, then what grice found.
+//! A judged row → its line of output: the input's fields, then grice's fields.
 
 use super::{Fields, RowError};
 use grice_core::{Maxim, PerMaxim, Verdict};
 use serde::Serialize;
 
-/// How what grice found begins in a judged row.
+/// The first of grice's fields in a judged row.
 pub(crate) const VERDICT_TAIL: &str = "\"probabilities\":";
-/// How what grice found begins in a row that could not be judged.
+/// The first of grice's fields in a row that could not be judged.
 pub(crate) const BAD_TAIL: &str = "\"line\":";
 
-/// Fields of a judged row that are grice's; `error` is among them so that rows judged at a second try do not look bad.
+/// Names of grice's fields; includes `error`, so that rows from an earlier output do not look failed.
 const IN_VERDICTS: [&str; 6] = ["probabilities", "violations", "cooperative", "truncated", "unknown_share", "error"];
 
-/// What grice found in a row, with probabilities to six decimals: more would only be noise of the arithmetic.
+/// Grice's fields of a row; probabilities have six decimals, because more would be noise.
 #[derive(Serialize)]
 struct VerdictTail<'v> {
     probabilities: PerMaxim<f64>,
@@ -29,12 +29,12 @@ struct ErrorTail {
     error: String,
 }
 
-/// The names among the input's fields that grice's own replace.
+/// The names of input fields that grice's fields replace.
 pub(crate) fn replaced_fields(fields: &Fields, bad: bool) -> impl Iterator<Item = &str> {
     fields.iter().map(|field| field.name.as_str()).filter(move |name| is_replaced(name, bad))
 }
 
-/// The open brace and the input's fields. The same bytes for the same row, which is what `--resume` goes by.
+/// The opening brace and the input's fields. The same row gives the same bytes, which `--resume` needs.
 pub(crate) fn row_head(fields: &Fields, bad: bool) -> String {
     let mut head = "{".to_owned();
     for field in fields.iter().filter(|field| !is_replaced(&field.name, bad)) {
@@ -46,7 +46,7 @@ pub(crate) fn row_head(fields: &Fields, bad: bool) -> String {
     head
 }
 
-/// A row's whole line, without its end.
+/// The whole line of a row, without the line end.
 pub(crate) fn row_line(line: u64, fields: &Fields, verdict: &Result<Verdict, RowError>) -> String {
     let mut text = row_head(fields, verdict.is_err());
     match verdict {
@@ -56,7 +56,7 @@ pub(crate) fn row_line(line: u64, fields: &Fields, verdict: &Result<Verdict, Row
     text
 }
 
-/// The end of a judged row, closing brace included.
+/// The rest of a judged row, with the closing brace.
 fn verdict_tail(verdict: &Verdict) -> String {
     let probabilities = PerMaxim::from_fn(|maxim: Maxim| rounded(*verdict.probabilities.get(maxim)));
     let Verdict { violations, cooperative, truncated, .. } = verdict;
@@ -66,7 +66,7 @@ fn verdict_tail(verdict: &Verdict) -> String {
     json_of(&tail).split_off(1)
 }
 
-/// The end of a row that could not be judged, closing brace included.
+/// The rest of a row that could not be judged, with the closing brace.
 fn error_tail(line: u64, error: &RowError) -> String {
     json_of(&ErrorTail { line, error: error.to_string() }).split_off(1)
 }

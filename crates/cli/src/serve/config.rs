@@ -1,4 +1,4 @@
-//! `grice.toml`: defaults below flags and environment.
+//! `grice.toml`: defaults that flags and environment override.
 
 use crate::args::ServeOptions;
 use crate::error::{CliError, Result};
@@ -7,7 +7,7 @@ use serde::Deserialize;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Read from the working directory if it is there and no other is named.
+/// Read from the working directory if it exists and no other file is named.
 const USUAL: &str = "grice.toml";
 
 /// The file's sections.
@@ -18,10 +18,10 @@ struct File {
     serve: ServeOptions,
 }
 
-/// The options of `serve` in the file that is named, or in `grice.toml` if there is one.
+/// The options of `serve` in the named file, or in `grice.toml` if it exists.
 ///
 /// # Errors
-/// [`CliError::Config`] naming the file and what is wrong in it.
+/// [`CliError::Config`] with the file and the problem.
 pub(crate) fn read_serve(named: Option<&Path>) -> Result<ServeOptions> {
     let path = named.map_or_else(|| PathBuf::from(USUAL), Path::to_owned);
     let text = match read_text(&path) {

@@ -1,4 +1,4 @@
-//! `grice.toml` as something to change: the one value that a measurement found, all else as its author wrote it.
+//! Changes one measured value in `grice.toml`, and keeps everything else as its author wrote it.
 
 use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file};
@@ -10,18 +10,18 @@ use toml_edit::{DocumentMut, Item, Table, value};
 const SECTION: &str = "serve";
 const BATCH_SIZE: &str = "batch-rows-max";
 
-/// A file of options that was read, or is new.
+/// A file of options, existing or new.
 pub(crate) struct ConfigFile {
     path: PathBuf,
     document: DocumentMut,
 }
 
 impl ConfigFile {
-    /// Reads a file that is to get the batch size of one of `models` models.
+    /// Reads the file that will get the batch size of one of `models` models.
     ///
     /// # Errors
-    /// [`CliError::ManyModels`] unless there is one; [`CliError::ConfigFile`] for a file that is not TOML, or whose section is
-    /// no table; [`CliError::Read`], [`CliError::Write`].
+    /// [`CliError::ManyModels`] unless there is one; [`CliError::ConfigFile`] if it is not TOML, or the section is
+    /// not a table; [`CliError::Read`], [`CliError::Write`].
     pub(crate) fn open(path: &Path, models: usize) -> Result<ConfigFile> {
         if models != 1 {
             return Err(CliError::ManyModels(models));
@@ -37,7 +37,7 @@ impl ConfigFile {
         Ok(ConfigFile { path: path.to_owned(), document })
     }
 
-    /// Writes it with this batch size.
+    /// Writes the file with this batch size.
     ///
     /// # Errors
     /// [`CliError::Write`].
@@ -51,7 +51,7 @@ fn parse_config(text: &str) -> Result<DocumentMut, String> {
     let document: DocumentMut =
         text.parse().map_err(|error: toml_edit::TomlError| error.to_string().trim().to_owned())?;
     match document.get(SECTION) {
-        Some(section) if !section.is_table_like() => Err(format!("`{SECTION}` is to be a section, [{SECTION}]")),
+        Some(section) if !section.is_table_like() => Err(format!("`{SECTION}` must be a section, [{SECTION}]")),
         _ => Ok(document),
     }
 }
@@ -61,7 +61,7 @@ fn set_batch_size(document: &mut DocumentMut, rows: usize) {
     let Some(section) = section.as_table_like_mut() else { return };
     let rows = i64::try_from(rows).unwrap_or(i64::MAX);
     match section.get_mut(BATCH_SIZE).and_then(Item::as_value_mut) {
-        // What stands around the old value, a comment perhaps, stays.
+        // Text around the old value, such as a comment, stays.
         Some(old) => {
             let around = old.decor().clone();
             *old = rows.into();
@@ -98,7 +98,7 @@ mod tests {
         );
         check("serve = { replicas = 2 }\n", Ok("serve = { replicas = 2 , batch-rows-max = 8 }\n"));
         check("[other]\na = 1\n", Ok("[other]\na = 1\n\n[serve]\nbatch-rows-max = 8\n"));
-        check("serve = 3\n", Err("is to be a section"));
+        check("serve = 3\n", Err("must be a section"));
         check("[serve\n", Err("line 1"));
     }
 }

@@ -1,15 +1,15 @@
-//! API keys from the environment and from files. Keys that are asked for and not there are an error: a server without keys
-//! answers everybody.
+//! API keys from the environment and from files. Configured but missing keys are an error, because a server without keys
+//! accepts everyone.
 
 use crate::error::{CliError, Result};
 use crate::text_file::read_text;
 use std::env::VarError;
 use std::path::Path;
 
-/// The keys of clients: from `GRICE_API_KEYS`, comma-separated, and from a file, one a line.
+/// The keys of clients: from `GRICE_API_KEYS`, comma-separated, and from a file, one per line.
 ///
 /// # Errors
-/// Of a variable or file that holds no key or cannot be read, naming it.
+/// An error that names the variable or file without a key, or that cannot be read.
 pub(crate) fn api_keys(file: Option<&Path>) -> Result<Vec<String>> {
     let mut keys = from_variable("GRICE_API_KEYS", std::env::var("GRICE_API_KEYS"))?;
     keys.extend(file.map(|path| from_file("--api-keys-file", path)).transpose()?.unwrap_or_default());
@@ -26,7 +26,8 @@ pub(crate) fn admin_key(file: Option<&Path>) -> Result<Option<String>> {
     match keys.len() {
         0 | 1 => Ok(keys.pop()),
         count => {
-            let cause = "GRICE_ADMIN_KEY and --admin-key-file together hold one key; commas and lines separate keys";
+            let cause =
+                "GRICE_ADMIN_KEY and --admin-key-file together may have only one; commas and line ends separate keys";
             Err(CliError::ServeOption(format!("{count} admin keys are given: {cause}")))
         }
     }
@@ -39,7 +40,7 @@ fn from_variable(name: &str, value: std::result::Result<String, VarError>) -> Re
         Err(VarError::NotUnicode(_)) => refused("is not UTF-8; keys are text"),
         Ok(text) => match keys_of(text.split(',')) {
             keys if keys.is_empty() => {
-                refused("is set but holds no key; put keys there, comma-separated, or unset it to answer everybody")
+                refused("is set but holds no key; set it to comma-separated keys, or unset it to accept everyone")
             }
             keys => Ok(keys),
         },
@@ -48,13 +49,13 @@ fn from_variable(name: &str, value: std::result::Result<String, VarError>) -> Re
 
 fn from_file(option: &str, path: &Path) -> Result<Vec<String>> {
     if path.as_os_str().is_empty() {
-        return Err(CliError::ServeOption(format!("{option} names no file; name one, or leave the option out")));
+        return Err(CliError::ServeOption(format!("{option} names no file; name one, or remove the option")));
     }
     let place = path.display().to_string();
     let text = read_text(path)?;
     let keys = keys_of(text.lines().filter(|line| !line.trim_start().starts_with('#')));
     if keys.is_empty() {
-        let cause = "holds no key; put one on each line, or leave the option out to answer everybody";
+        let cause = "holds no key; write one key per line, or remove the option to accept everyone";
         return Err(CliError::ServeOption(format!("{option} {place} {cause}")));
     }
     Ok(keys)

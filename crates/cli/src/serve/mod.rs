@@ -23,7 +23,7 @@ const PORT: u16 = 8080;
 /// Serves until a signal ends it.
 ///
 /// # Errors
-/// Options that make no sense, models that cannot be used, an address that is taken.
+/// Invalid options, models that cannot be used, an address in use.
 pub(crate) fn run(args: &Serve, common: &Common) -> Result<()> {
     let options = args.options.clone().or(config::read_serve(args.config.as_deref())?);
     start_logging(&options)?;
@@ -51,7 +51,7 @@ fn start_logging(options: &ServeOptions) -> Result<()> {
         LogFormat::Human => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).try_init(),
     };
     started.map_err(|error| CliError::ServeOption(format!("logging cannot start: {error}")))?;
-    // Not the panic's own words: they may quote what a user wrote.
+    // The panic's message is left out, because it may contain a user's text.
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string);
         tracing::error!(place = place.as_deref().unwrap_or("unknown"), "panicked");
@@ -127,7 +127,7 @@ fn bundles(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Vec<
             Ok(vec![source(None, Box::new(move || Bundle::open(&path)))])
         }
         (None, None) => {
-            // Says so now if there is none.
+            // Fails now if there is none.
             open_bundle(common)?;
             Ok(vec![source(None, Box::new(open_embedded))])
         }
@@ -141,7 +141,7 @@ fn open_embedded() -> grice_core::Result<Bundle> {
 
 #[cfg(not(feature = "embedded-model"))]
 fn open_embedded() -> grice_core::Result<Bundle> {
-    // `open_bundle` has refused before.
+    // `open_bundle` has already refused this case.
     Bundle::open("")
 }
 
@@ -149,8 +149,9 @@ fn replicas(options: &ServeOptions) -> Result<usize> {
     let devices = options.device.as_ref().map_or(1, Vec::len).max(1);
     match options.replicas.map(NonZeroUsize::get) {
         Some(replicas) if devices > 1 && replicas != devices => {
-            let cause =
-                format!("--replicas {replicas} and --device with {devices} devices do not fit; one of them is enough");
+            let cause = format!(
+                "--replicas {replicas} and --device with {devices} devices contradict each other; use only one of them"
+            );
             Err(CliError::ServeOption(cause))
         }
         Some(replicas) => Ok(replicas),
@@ -178,7 +179,7 @@ async fn heed_signals(handle: Handle) {
     use tokio::signal::unix::{SignalKind, signal};
     let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()), signal(SignalKind::hangup()));
     let (Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)) = signals else {
-        tracing::error!("signals cannot be heeded; the server ends at once when it is told to");
+        tracing::error!("cannot install signal handlers; signals will end the server at once");
         return;
     };
     let mut is_stopping = false;
@@ -187,16 +188,16 @@ async fn heed_signals(handle: Handle) {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
             _ = hangup.recv() => {
-                tracing::info!("reading the models anew");
+                tracing::info!("reloading the models");
                 match handle.reload().await {
-                    Ok(()) => tracing::info!("the new models are in place"),
-                    Err(error) => tracing::error!(%error, "the old models stay"),
+                    Ok(()) => tracing::info!("the new models are in use"),
+                    Err(error) => tracing::error!(%error, "the old models stay in use"),
                 }
                 continue;
             }
         }
         if is_stopping {
-            tracing::warn!("told twice; stopping at once");
+            tracing::warn!("second signal; stopping at once");
             std::process::exit(1);
         }
         is_stopping = true;

@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-/// Declares an option once: for clap, for the file, and for laying one over the other.
+/// Declares each option once: for clap, for the file, and for merging the two.
 macro_rules! options {
     ($(#[doc = $heading:literal] { $($(#[$attribute:meta])* $name:ident: $type:ty = $environment:literal,)* })*) => {
-        /// All of them; what is `None` is set nowhere.
+        /// All options; `None` means that the option is not set.
         #[derive(Clone, Debug, Default, Args, Deserialize)]
         #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
         pub(crate) struct ServeOptions {
@@ -23,7 +23,7 @@ macro_rules! options {
         }
 
         impl ServeOptions {
-            /// These, and those below where there is none.
+            /// These options; where one is not set, the one from `below`.
             pub(crate) fn or(self, below: ServeOptions) -> ServeOptions {
                 ServeOptions { $($($name: self.$name.or(below.$name),)*)* }
             }
@@ -33,122 +33,122 @@ macro_rules! options {
 
 options! {
     #[doc = "Models and replicas"] {
-        /// A model and the name it goes by; may be given several times, the first is the default [default: --model]
+        /// A model and its name; may be given several times, the first one is the default model [default: --model]
         #[arg(value_name = "NAME=PATH", value_delimiter = ',')]
         bundle: Vec<NamedBundle> = "GRICE_BUNDLE",
-        /// Where each replica of a model runs: `cpu,cpu` is two of them, `gpu:0,gpu:1` one on each of two GPUs [default: auto]
+        /// Device of each replica of a model: `cpu,cpu` for two replicas, `gpu:0,gpu:1` for one on each of two GPUs [default: auto]
         #[arg(value_name = "DEVICE,…", value_delimiter = ',')]
         device: Vec<Place> = "GRICE_DEVICE",
-        /// Replicas of each model; --threads counts for each [default: one, on all cores]
+        /// Number of replicas of each model; --threads applies to each [default: one, on all cores]
         #[arg(value_name = "N")]
         replicas: NonZeroUsize = "GRICE_REPLICAS",
-        /// Run every shape once before saying that the server is ready [default: true]
+        /// Run each sequence length once before the server is ready [default: true]
         #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
         warm_up: bool = "GRICE_WARM_UP",
     }
     #[doc = "Network"] {
-        /// Address and port [default: 127.0.0.1:8080]
+        /// Address and port to listen on [default: 127.0.0.1:8080]
         #[arg(value_name = "ADDRESS:PORT")]
         listen: SocketAddr = "GRICE_LISTEN",
         /// PEM file with the certificate chain, for HTTPS
         #[arg(value_name = "FILE", requires = "tls_key")]
         tls_certificate: PathBuf = "GRICE_TLS_CERTIFICATE",
-        /// PEM file with its private key
+        /// PEM file with the private key, for HTTPS
         #[arg(value_name = "FILE", requires = "tls_certificate")]
         tls_key: PathBuf = "GRICE_TLS_KEY",
-        /// Connections at once [default: 4096]
+        /// Maximum number of open connections [default: 4096]
         #[arg(value_name = "N")]
         connections_max: NonZeroUsize = "GRICE_CONNECTIONS_MAX",
-        /// For a request's head to arrive, and for an idle connection [default: 15000]
+        /// Time limit for the head of a request, and for idle connections, in milliseconds [default: 15000]
         #[arg(value_name = "MS")]
         head_max_ms: u64 = "GRICE_HEAD_MAX_MS",
-        /// Between two pieces of a body [default: 5000]
+        /// Time limit between two parts of a body, in milliseconds [default: 5000]
         #[arg(value_name = "MS")]
         body_pause_max_ms: u64 = "GRICE_BODY_PAUSE_MAX_MS",
-        /// New connections are taken for this long after SIGTERM [default: 500]
+        /// Time after SIGTERM in which new connections are still accepted, in milliseconds [default: 500]
         #[arg(value_name = "MS")]
         drain_delay_ms: u64 = "GRICE_DRAIN_DELAY_MS",
-        /// Accepted requests may take this long after that [default: 30000]
+        /// Time limit after that for accepted requests, in milliseconds [default: 30000]
         #[arg(value_name = "MS")]
         drain_max_ms: u64 = "GRICE_DRAIN_MAX_MS",
     }
-    #[doc = "Who may ask"] {
-        /// File with one API key a line; GRICE_API_KEYS holds keys themselves, comma-separated
+    #[doc = "Access"] {
+        /// File with one API key per line; or set GRICE_API_KEYS to the keys, comma-separated [default: no key needed]
         #[arg(value_name = "FILE")]
         api_keys_file: PathBuf = "GRICE_API_KEYS_FILE",
-        /// File with the key for POST /admin/reload; GRICE_ADMIN_KEY holds the key itself [default: no such route]
+        /// File with the key for POST /admin/reload; or set GRICE_ADMIN_KEY to the key [default: the route is off]
         #[arg(value_name = "FILE")]
         admin_key_file: PathBuf = "GRICE_ADMIN_KEY_FILE",
-        /// Requests a minute for each API key; 0 for no limit [default: 100]
+        /// Requests per minute for each API key; 0 means no limit [default: 100]
         #[arg(value_name = "N")]
         rate_per_minute: u32 = "GRICE_RATE_PER_MINUTE",
-        /// Requests at once for each API key [default: 200]
+        /// Requests in a burst for each API key [default: 200]
         #[arg(value_name = "N")]
         rate_burst: u32 = "GRICE_RATE_BURST",
-        /// Origins that browsers may call from; `*` for all [default: none]
+        /// Origins of web pages that may call the server (CORS); `*` for all [default: none]
         #[arg(value_name = "ORIGIN,…", value_delimiter = ',')]
         cors_origin: Vec<String> = "GRICE_CORS_ORIGIN",
     }
     #[doc = "Requests"] {
-        /// Until an answer, when X-Deadline-Ms says nothing [default: 10000]
+        /// Time limit for an answer without X-Deadline-Ms, in milliseconds [default: 10000]
         #[arg(value_name = "MS")]
         deadline_ms: u64 = "GRICE_DEADLINE_MS",
-        /// The most that X-Deadline-Ms may ask for [default: 60000]
+        /// Maximum of X-Deadline-Ms, in milliseconds [default: 60000]
         #[arg(value_name = "MS")]
         deadline_max_ms: u64 = "GRICE_DEADLINE_MAX_MS",
-        /// Bytes in a body [default: 2097152]
+        /// Maximum size of a body, in bytes [default: 2097152]
         #[arg(value_name = "BYTES")]
         body_bytes_max: NonZeroUsize = "GRICE_BODY_BYTES_MAX",
-        /// Turns in one request [default: 256]
+        /// Maximum number of turns in a request [default: 256]
         #[arg(value_name = "N")]
         items_max: NonZeroUsize = "GRICE_ITEMS_MAX",
     }
     #[doc = "Batches and caches"] {
-        /// Sequences in a batch [default: 64]
+        /// Maximum number of sequences in a batch [default: 64]
         #[arg(value_name = "N")]
         batch_rows_max: NonZeroUsize = "GRICE_BATCH_ROWS_MAX",
-        /// Tokens in a batch [default: 1024 on a processor, 8192 on a GPU]
+        /// Maximum number of tokens in a batch [default: 1024 on a CPU, 8192 on a GPU]
         #[arg(value_name = "N")]
         batch_tokens_max: NonZeroUsize = "GRICE_BATCH_TOKENS_MAX",
-        /// When a batch that is not full is held back [default: never]
+        /// When to delay a batch that is not full [default: never]
         #[arg(value_name = "WHEN")]
         batch_wait: BatchWait = "GRICE_BATCH_WAIT",
-        /// How long at most [default: 50]
+        /// Maximum of that delay, in milliseconds [default: 50]
         #[arg(value_name = "MS")]
         batch_wait_max_ms: u64 = "GRICE_BATCH_WAIT_MAX_MS",
-        /// Sequences that may wait; beyond that 429 is the answer [default: 1024]
+        /// Maximum number of waiting sequences; further requests get 429 [default: 1024]
         #[arg(value_name = "N")]
         queue_rows_max: NonZeroUsize = "GRICE_QUEUE_ROWS_MAX",
-        /// Tokens that may wait [default: 262144]
+        /// Maximum number of waiting tokens; further requests get 429 [default: 262144]
         #[arg(value_name = "N")]
         queue_tokens_max: NonZeroUsize = "GRICE_QUEUE_TOKENS_MAX",
-        /// How long a new request may expect to wait for its run; beyond that 429 is the answer [default: 1000]
+        /// Maximum expected wait of a new request, in milliseconds; if it is longer, the request gets 429 [default: 1000]
         #[arg(value_name = "MS")]
         queue_wait_max_ms: u64 = "GRICE_QUEUE_WAIT_MAX_MS",
-        /// Bytes of logits to remember, a model; 0 for none [default: 67108864]
+        /// Size of the cache of logits per model, in bytes; 0 turns it off [default: 67108864]
         #[arg(value_name = "BYTES")]
         cache_bytes_max: u64 = "GRICE_CACHE_BYTES_MAX",
-        /// Bytes of tokenized texts to remember, a model; 0 for none [default: 16777216]
+        /// Size of the cache of tokenized texts per model, in bytes; 0 turns it off [default: 16777216]
         #[arg(value_name = "BYTES")]
         text_cache_bytes_max: u64 = "GRICE_TEXT_CACHE_BYTES_MAX",
-        /// A Redis server whose cache several servers share: redis://host:port/database
+        /// Redis server with a cache for several servers: redis://host:port/database [default: none]
         #[arg(value_name = "URL", hide_env_values = true)]
         cache: String = "GRICE_CACHE",
     }
     #[doc = "Logs and traces"] {
-        /// Human on a terminal [default: human]
+        /// Format of log lines [default: human]
         #[arg(value_name = "FORMAT")]
         log_format: LogFormat = "GRICE_LOG_FORMAT",
-        /// error, warn, info, debug or trace, or by part as in `info,grice_server=debug` [default: info]
+        /// Log level: error, warn, info, debug or trace; per module as in `info,grice_server=debug` [default: info]
         #[arg(value_name = "LEVEL")]
         log: String = "GRICE_LOG",
-        /// A collector that spans of sampled requests go to (OTLP over HTTP): http://host:4318 [default: none]
+        /// OpenTelemetry collector for the spans of sampled requests (OTLP over HTTP): http://host:4318 [default: none]
         #[arg(value_name = "URL")]
         otlp_endpoint: String = "GRICE_OTLP_ENDPOINT",
-        /// One line a request [default: false]
+        /// Log one line per request [default: false]
         #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
         access_log: bool = "GRICE_ACCESS_LOG",
-        /// What users wrote in those lines too [default: false]
+        /// Include user texts in those lines [default: false]
         #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
         log_texts: bool = "GRICE_LOG_TEXTS",
     }
@@ -158,7 +158,7 @@ options! {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "String")]
 pub(crate) struct NamedBundle {
-    /// The manifest's own if `None`.
+    /// `None` for the manifest's name.
     pub(crate) name: Option<String>,
     /// A folder, or a .tar of one.
     pub(crate) path: PathBuf,
@@ -169,7 +169,7 @@ pub(crate) struct NamedBundle {
 #[serde(try_from = "String")]
 pub(crate) struct Place(pub(crate) Device);
 
-/// When a batch that is not full is held back for more.
+/// When to delay a batch that is not full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum BatchWait {
@@ -178,7 +178,7 @@ pub(crate) enum BatchWait {
     Always,
 }
 
-/// How log lines look.
+/// Format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum LogFormat {
@@ -261,7 +261,7 @@ mod tests {
         for (text, words) in [
             ("replica = 3", "unknown field `replica`"),
             ("replicas = 0", "nonzero"),
-            ("device = [\"tpu\"]", "no device"),
+            ("device = [\"tpu\"]", "not a device"),
             ("bundle = [\"=x\"]", "name=path"),
             ("batch-wait = \"sometimes\"", "sometimes"),
         ] {

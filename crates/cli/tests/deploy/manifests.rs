@@ -1,5 +1,5 @@
-//! What Kubernetes, KServe and KEDA are told. The kinds of Kubernetes itself are held against its published schemas where
-//! `kubernetes-validate` is installed; of the others, the fields in use are written down here after KServe 0.21 and KEDA 2.
+//! The manifests for Kubernetes, KServe and KEDA. Kubernetes' own kinds are validated against its published schemas if
+//! `kubernetes-validate` is installed; for the others, the used fields are listed here, from KServe 0.21 and KEDA 2.
 
 use super::files::assert_knows;
 use super::http;
@@ -196,7 +196,7 @@ fn a_deployment_of_servers_that_drain_and_are_nobody() {
     let drains = millis("--drain-delay-ms") + millis("--drain-max-ms");
     let patience = pod["terminationGracePeriodSeconds"].as_u64().unwrap() * 1000;
     assert!(patience > drains, "killed after {patience} ms, while it may drain for {drains}");
-    // One set of labels finds the pods, everywhere.
+    // The same labels select the pods everywhere.
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
     assert_eq!(&deployment["spec"]["selector"]["matchLabels"], labels);
     let service: Value = yaml(folder("base").join("service.yaml"));
@@ -216,7 +216,7 @@ fn keda_scales_the_deployment_by_what_waits() {
     let deployment: Value = yaml(folder("base").join("deployment.yaml"));
     let spec = scaled.spec;
     assert_eq!(deployment["metadata"]["name"], spec.scale_target_ref["name"]);
-    // Two writers of one number would quarrel.
+    // Only one of them may set the number.
     assert!(deployment["spec"]["replicas"].is_null());
     assert!(spec.min_replica_count >= 2 && spec.min_replica_count < spec.max_replica_count);
     assert!((spec.min_replica_count..=spec.max_replica_count).contains(&spec.fallback.replicas));
@@ -244,7 +244,7 @@ fn kserve_runs_bundles_and_scales_by_what_waits() {
     assert_eq!((&format.name, &format.version), (&model.model_format.name, &model.model_format.version));
     assert!(model.storage_uri.contains("://"));
     let [container] = &runtime.spec.containers[..] else { panic!("one container") };
-    // By this name KServe knows whom to give the bundle.
+    // KServe mounts the bundle into the container with this name.
     assert_eq!(container["name"], "kserve-container");
     assert!(argument_after(container, "--bundle").ends_with("=/mnt/models"));
     check_container(container);

@@ -1,4 +1,4 @@
-//! `grice serve` as a process of its own.
+//! `grice serve` as a separate process.
 
 use super::http;
 use std::net::{SocketAddr, TcpListener};
@@ -65,7 +65,7 @@ impl Drop for Process {
     }
 }
 
-/// The binary, without what the environment of the tests would tell it.
+/// The binary, without variables from the environment of the tests.
 pub(crate) fn grice() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_grice"));
     let settings =
@@ -78,7 +78,7 @@ pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-/// A minute's patience: a shared machine may be slow.
+/// One minute, because a busy machine may be slow.
 pub(crate) fn wait(what: &str, mut is_so: impl FnMut() -> bool) {
     let until = Instant::now() + Duration::from_secs(60);
     while !is_so() {

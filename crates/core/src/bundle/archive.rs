@@ -1,4 +1,4 @@
-//! The bytes of a `.tar` → where in them each file lies. Nothing is copied, so an archive of weights is held once.
+//! Finds the files in the bytes of a `.tar`. Nothing is copied, so the weights are in memory once.
 
 use super::bytes::Bytes;
 use super::names::MANIFEST;
@@ -6,14 +6,14 @@ use crate::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// No model here comes near it; a corrupt archive header may.
+/// Far above every known model; only a corrupt header exceeds it.
 const FILE_BYTES_MAX: u64 = 4 << 30;
-/// As many links as an operating system follows.
+/// The number of links that operating systems follow.
 const LINKS_MOST: usize = 40;
-/// Links to folders that hold them give names without end.
+/// Links to their own parent folders give endless names.
 const FILES_MOST: usize = 1 << 16;
 
-/// An archive and its files by their paths, links followed.
+/// An archive, with its files by path; links are resolved.
 #[derive(Debug)]
 pub(super) struct Archive {
     bytes: Bytes,
@@ -40,7 +40,10 @@ impl Archive {
                 let (start, size) = (entry.raw_file_position(), entry.size());
                 members.file(&name, start, size, bytes.len())?;
             } else if kind.is_gnu_sparse() {
-                return Err(refused(&name, "a sparse file, whose bytes are not all there; pack it without --sparse"));
+                return Err(refused(
+                    &name,
+                    "a sparse file, which does not contain all of its bytes; pack it without --sparse",
+                ));
             }
         }
         let files = strip_top_folder(members.resolve()?);
@@ -59,21 +62,21 @@ impl Archive {
 }
 
 fn unreadable(error: &std::io::Error) -> Error {
-    // What follows the first colon is the file's own bytes, and no help to anyone.
+    // The text after the first colon is bytes of the file, which do not help.
     let cause = error.to_string();
     let cause = cause.split(':').next().unwrap_or_default();
-    refused("archive", &format!("not a readable .tar ({cause}); a bundle is a folder or a .tar of one"))
+    refused("archive", &format!("not a readable .tar ({cause}); a bundle is a folder or its .tar file"))
 }
 
 fn refused(path: &str, cause: &str) -> Error {
     Error::BundleFile { path: path.to_owned(), cause: cause.to_owned() }
 }
 
-/// Files and links as the headers have them, by paths without `.`.
+/// Files and links of the headers, by paths without `.`.
 #[derive(Default)]
 struct Members {
     files: BTreeMap<String, Range<usize>>,
-    /// What a link stands for, as a path from the top.
+    /// The target of a link, as a path from the top.
     links: BTreeMap<String, String>,
 }
 
@@ -90,7 +93,7 @@ impl Members {
         Ok(())
     }
 
-    /// A hard link's target is a path from the top; a symbolic link's, from the folder that the link is in.
+    /// A hard link's target is a path from the top; a symbolic link's target starts at the folder of the link.
     fn link(&mut self, name: &str, target: &str, is_symbolic: bool) -> Result<()> {
         let Some(path) = join("", name) else { return Ok(()) };
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
@@ -108,10 +111,10 @@ impl Members {
         Ok(())
     }
 
-    /// All files, those that links stand for under the links' names too. Links to folders give every file in them another name;
-    /// links to what the archive does not hold give none.
+    /// All files, including the targets of links under the links' names. A link to a folder gives every file in it another name;
+    /// a link to a missing file gives none.
     fn resolve(mut self) -> Result<BTreeMap<String, Range<usize>>> {
-        // Each round follows one more link of a chain; what is new in a round is found by the next.
+        // Each round follows one more link of a chain; the next round uses the new names.
         for _ in 0..LINKS_MOST {
             let mut found = Vec::new();
             for (link, target) in &self.links {
@@ -132,7 +135,7 @@ impl Members {
             }
         }
         let link = self.links.keys().next().map_or("archive", String::as_str);
-        Err(refused(link, "links that lead to each other without end; pack the files themselves (tar --dereference)"))
+        Err(refused(link, "links that form an endless chain; pack the files themselves (tar --dereference)"))
     }
 }
 

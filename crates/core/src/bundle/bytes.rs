@@ -1,14 +1,14 @@
-//! Bytes that somebody else made, kept without a copy.
+//! Bytes from the caller, kept without a copy.
 
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The bytes of an archive: owned, shared, or in the binary.
+/// The bytes of an archive: owned, shared, or static.
 #[derive(Clone, Debug)]
 pub enum Bytes {
     /// Freed with the bundle.
     Owned(Vec<u8>),
-    /// Freed with the last who holds them.
+    /// Freed with the last reference.
     Shared(Arc<[u8]>),
     /// Never freed.
     Static(&'static [u8]),

@@ -1,4 +1,4 @@
-//! Where a bundle's files are, and their bytes.
+//! The files of a bundle and their bytes.
 
 use super::archive::Archive;
 use crate::{Error, Result};
@@ -27,14 +27,14 @@ impl Files {
             Files::Archive(_) | Files::Held(_) => match self.held(path) {
                 Some(bytes) => Ok(Cow::Borrowed(bytes)),
                 None => {
-                    let cause = "missing from the bundle; see docs/bundle.md for what a bundle holds".to_owned();
+                    let cause = "missing from the bundle; docs/bundle.md lists the files of a bundle".to_owned();
                     Err(Error::BundleFile { path: path.to_owned(), cause })
                 }
             },
         }
     }
 
-    /// A stretch of a file.
+    /// A range of bytes of a file.
     ///
     /// # Errors
     /// What is wrong with the file, without its name.
@@ -50,7 +50,7 @@ impl Files {
         read_part_of(&folder.join(path), offset, length)
     }
 
-    /// `sha256:<hex>` of a file, which is not held as a whole.
+    /// `sha256:<hex>` of a file, which is read in pieces.
     pub(super) fn digest(&self, path: &str) -> Result<String> {
         match self {
             Files::Folder(folder) => {
@@ -61,7 +61,7 @@ impl Files {
         }
     }
 
-    /// How many bytes a file has; `None` if it is not there.
+    /// The size of a file; `None` if it does not exist.
     pub(super) fn size(&self, path: &str) -> Option<u64> {
         match self {
             Files::Folder(folder) => Some(std::fs::metadata(folder.join(path)).ok()?.len()),
@@ -76,7 +76,7 @@ impl Files {
         }
     }
 
-    /// Names of the files in the folder that a file is in, the file's own among them.
+    /// Names of the files in the folder of a file, including the file itself.
     pub(super) fn neighbours(&self, path: &str) -> Vec<String> {
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let name_in = |path: &str| match folder {
@@ -93,7 +93,7 @@ impl Files {
         }
     }
 
-    /// The path to name in an error.
+    /// The path for error messages.
     pub(super) fn place(&self, path: &str) -> String {
         match self {
             Files::Folder(folder) => folder.join(path).display().to_string(),
@@ -110,7 +110,7 @@ impl Files {
     }
 }
 
-/// A stretch of a file on disk, whose length is checked before there is room for it.
+/// A range of bytes of a file on disk; the length is checked before memory is allocated.
 pub(super) fn read_part_of(path: &Path, offset: u64, length: usize) -> Result<Vec<u8>, String> {
     let read = || -> std::io::Result<Result<Vec<u8>, String>> {
         let mut file = File::open(path)?;
@@ -125,7 +125,7 @@ pub(super) fn read_part_of(path: &Path, offset: u64, length: usize) -> Result<Ve
     };
     read().unwrap_or_else(|error| match error.kind() {
         std::io::ErrorKind::NotFound => {
-            Err("it is not there; put it beside the ONNX file, or save the model with its weights inside".to_owned())
+            Err("it does not exist; put it next to the ONNX file, or save the model with its weights inside".to_owned())
         }
         _ => Err(format!("it cannot be read: {error}")),
     })
@@ -133,7 +133,7 @@ pub(super) fn read_part_of(path: &Path, offset: u64, length: usize) -> Result<Ve
 
 fn too_short(size: u64, offset: u64, length: usize) -> String {
     format!(
-        "it has {size} bytes, and {length} are asked for from byte {offset} on; it is cut short, or of another model"
+        "it has {size} bytes, but {length} bytes at offset {offset} are needed; it is cut short, or of another model"
     )
 }
 
@@ -150,13 +150,13 @@ fn digest_of(path: &Path) -> std::io::Result<String> {
 /// The error of a file that cannot be read.
 pub(super) fn unreadable(path: impl std::fmt::Display, error: &std::io::Error) -> Error {
     let hint = match error.kind() {
-        std::io::ErrorKind::NotFound => "; a bundle is a folder with grice.json, or a .tar of one",
+        std::io::ErrorKind::NotFound => "; a bundle is a folder with grice.json, or its .tar file",
         _ => "",
     };
     Error::BundleFile { path: path.to_string(), cause: format!("{error}{hint}") }
 }
 
-/// A file's digest as manifests spell it: `sha256:<hex>`.
+/// A file's digest in the form of the manifest: `sha256:<hex>`.
 pub fn file_digest(bytes: &[u8]) -> String {
     format!("sha256:{}", hex(&Sha256::digest(bytes)))
 }

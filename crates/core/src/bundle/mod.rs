@@ -1,9 +1,10 @@
-//! A model's files: from a folder, from the bytes of a `.tar` of one, or from the copy compiled into the binary.
+//! The files of a model: from a folder, from a `.tar` file or its bytes, or from the copy compiled into the binary.
 
-#[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "files of weights beside an ONNX file use the rest"))]
+#[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "only external weights use the rest"))]
 mod archive;
 mod bytes;
-#[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "files of weights beside an ONNX file use the rest"))]
+mod disk;
+#[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "only external weights use the rest"))]
 mod files;
 mod names;
 mod program;
@@ -13,6 +14,7 @@ mod weights;
 use crate::{Error, Result};
 use archive::Archive;
 pub use bytes::Bytes;
+pub(crate) use disk::DiskFolder;
 use files::Files;
 pub use files::file_digest;
 use grice_model::{Lengths, Manifest, Network, Precision};
@@ -24,7 +26,23 @@ use std::sync::Arc;
 #[cfg(feature = "onnx")]
 pub use weights::{Embedded, import_model_file, read_model_file};
 
-/// An opened bundle: the manifest is parsed and checked, the other files are read when they are asked for.
+/// An opened bundle: the manifest is parsed and checked; the other files are read when needed.
+///
+/// ```
+/// use grice_core::{Bundle, Error, Precision};
+///
+/// # fn main() -> grice_core::Result<()> {
+/// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/fixtures/tiny-bert");
+/// let bundle = Bundle::open(folder)?;
+/// assert_eq!(bundle.manifest().name, "tiny-bert");
+/// assert_eq!(bundle.model_path(Precision::Fp32)?, "onnx/model.onnx");
+///
+/// // Errors name the path at fault.
+/// let error = Bundle::open("no/such/bundle.tar").unwrap_err();
+/// assert!(matches!(&error, Error::BundleFile { path, .. } if path == "no/such/bundle.tar"), "{error}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Bundle {
     manifest: Manifest,
@@ -34,7 +52,7 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Opens a folder, or a `.tar` file of one.
+    /// Opens a bundle's folder or `.tar` file.
     ///
     /// # Errors
     /// [`Error::BundleFile`] naming the path; [`Error::Model`] for a manifest that cannot be used.
@@ -53,7 +71,7 @@ impl Bundle {
         Ok(Bundle { archive: Some(path.to_owned()), ..opened })
     }
 
-    /// Opens the bytes of a `.tar` that holds a bundle, at its top or in one folder, and keeps a copy of them.
+    /// Opens the bytes of a bundle's `.tar` file and keeps a copy of them. The bundle is at the top of the archive or in one folder.
     ///
     /// # Errors
     /// As [`Bundle::open`].
@@ -61,8 +79,7 @@ impl Bundle {
         Bundle::from_bytes(bytes.to_vec())
     }
 
-    /// As [`Bundle::from_tar`], without a copy: of a `Vec<u8>` that is handed over, an `Arc<[u8]>` that others hold too, or bytes in the
-    /// binary.
+    /// As [`Bundle::from_tar`], without a copy: takes a `Vec<u8>`, a shared `Arc<[u8]>`, or static bytes.
     ///
     /// # Errors
     /// As [`Bundle::open`].
@@ -80,8 +97,19 @@ impl Bundle {
 
     /// The default model, compiled into the binary.
     ///
+    /// ```
+    /// use grice_core::{Bundle, Detector, Options, Turn};
+    ///
+    /// # fn main() -> grice_core::Result<()> {
+    /// let mut detector = Detector::load(&Bundle::embedded()?, &Options::default())?;
+    /// let verdict = detector.detect(&Turn::new("What did you think of the film?", "Yes."))?;
+    /// assert!(verdict.violations.quantity);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// None, unless the repository's own model is broken.
+    /// Only if the repository's own model is broken.
     #[cfg(feature = "embedded-model")]
     pub fn embedded() -> Result<Bundle> {
         Bundle::from_held(crate::embedded::files())
@@ -92,7 +120,7 @@ impl Bundle {
         &self.manifest
     }
 
-    /// The bytes of `tokenizer.json`, its digest checked.
+    /// The bytes of `tokenizer.json`; checks the digest.
     ///
     /// # Errors
     /// [`Error::BundleFile`].
@@ -110,7 +138,7 @@ impl Bundle {
             .map_err(|error| Error::BundleFile { path: CONFIG.to_owned(), cause: format!("not JSON: {error}") })
     }
 
-    /// Path and bytes of the ONNX file of a precision, its digest checked.
+    /// Path and bytes of the ONNX file of a precision; checks the digest.
     ///
     /// # Errors
     /// [`Error::NoPrecision`], [`Error::BundleFile`].
@@ -119,7 +147,7 @@ impl Bundle {
         Ok((path, self.checked(path)?))
     }
 
-    /// The path inside the bundle of the ONNX file of a precision.
+    /// The path of the ONNX file of a precision, inside the bundle.
     ///
     /// # Errors
     /// [`Error::NoPrecision`].
@@ -133,8 +161,8 @@ impl Bundle {
         Ok(path)
     }
 
-    /// The lengths of sequences for which the fused program of a precision must equal its graph, and the manifest's word on that, if it is
-    /// one for this very file.
+    /// The sequence lengths for which the fused program of a precision must equal its graph, and the manifest's proof of that, if it is
+    /// for this file.
     ///
     /// # Errors
     /// As [`Bundle::model`].
@@ -147,8 +175,8 @@ impl Bundle {
         Ok(Lengths { up_to: self.manifest.max_tokens, proof })
     }
 
-    /// The network of a precision: out of its compiled program where the bundle holds one, else imported from its ONNX file, with the weights
-    /// of files beside that.
+    /// The network of a precision: from its compiled program if the bundle has one, otherwise imported from its ONNX file and its external
+    /// weights.
     ///
     /// # Errors
     /// [`Error::NoPrecision`], [`Error::BundleFile`], [`Error::BundleDigest`]; [`Error::Model`] naming the file and what is wrong with it;
@@ -165,8 +193,8 @@ impl Bundle {
         Err(Error::NeedsOnnx { path: self.files.place(self.model_path(precision)?) })
     }
 
-    /// Where the compiled engine of a precision lies: beside the ONNX file in a folder, `onnx/model_int8.gpu` say; beside a `.tar`,
-    /// `bundle.int8.gpu`; in `cache` for the model that is compiled in. `None` for other bytes, or without `cache`.
+    /// The path of the compiled engine of a precision: next to the ONNX file in a folder, for example `onnx/model_int8.gpu`; next to a `.tar`,
+    /// `bundle.int8.gpu`; in `cache` for the built-in model. `None` for other bytes, or without `cache`.
     ///
     /// # Errors
     /// [`Error::NoPrecision`].
@@ -182,7 +210,7 @@ impl Bundle {
         })
     }
 
-    /// Bytes of a model: its ONNX file and the files beside it that hold its weights; `None` if one is not there.
+    /// Size of a model in bytes: its ONNX file and its external weights; `None` if a file is missing.
     ///
     /// # Errors
     /// As [`Bundle::weight_files`].
@@ -192,8 +220,8 @@ impl Bundle {
         Ok(std::iter::once(path).chain(files).map(|path| self.files.size(&path)).sum())
     }
 
-    /// `sha256:<hex>` of the model of a precision, the files beside it included: what logits in a cache are filed under. By the
-    /// manifest's word if it has one: the file is not read then, nor need it be there, and [`Bundle::model`] holds it to that word.
+    /// `sha256:<hex>` of the model of a precision, external weights included: part of the keys of cached logits. If the manifest has
+    /// the digest, the file is not read and need not exist; [`Bundle::model`] compares the file with that digest.
     ///
     /// # Errors
     /// As [`Bundle::model`] and [`Bundle::weight_files`].
@@ -202,7 +230,7 @@ impl Bundle {
         let program = self.program_path(precision)?;
         let stands_in = !self.files.has(path) && self.files.has(&program);
         let digest = match self.manifest.digests.get(path) {
-            // The program says what it was made from only to those who read it.
+            // Only a reader of the program learns the digest of its source.
             None if stands_in => return self.digest_of(&program),
             _ => self.digest_of(path)?,
         };
@@ -229,7 +257,7 @@ impl Bundle {
         }
     }
 
-    /// The bytes of any of its files by its path inside the bundle, the digest checked if the manifest has one.
+    /// The bytes of a file by its path inside the bundle; checks the digest if the manifest has one.
     ///
     /// # Errors
     /// [`Error::BundleFile`], [`Error::BundleDigest`].
@@ -246,7 +274,7 @@ impl Bundle {
         Ok(Bundle { manifest, files, archive: None })
     }
 
-    /// Files compiled in are not hashed again: the test suite does that once, a cold start need not.
+    /// Does not hash built-in files, because the tests do that; this saves time at the start.
     fn checked(&self, path: &str) -> Result<Cow<'_, [u8]>> {
         let bytes = self.files.read(path)?;
         if let Some(expected) = self.expected_digest(path) {
@@ -274,7 +302,7 @@ impl Bundle {
     }
 }
 
-/// The bytes of a text file without the mark that some editors put before it.
+/// The bytes of a text file without the byte order mark that some editors write.
 fn without_bom(bytes: Cow<'_, [u8]>) -> Cow<'_, [u8]> {
     const MARK: &[u8] = "\u{feff}".as_bytes();
     match bytes {

@@ -1,4 +1,4 @@
-//! What the files of every bundle are called.
+//! The names of the files in every bundle.
 
 pub(super) const MANIFEST: &str = "grice.json";
 pub(super) const CONFIG: &str = "config.json";

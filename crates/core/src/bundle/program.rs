@@ -1,23 +1,20 @@
-//! The compiled program of a model: the file beside its ONNX file, or in place of it, that `grice compile` writes.
+//! The compiled program of a model: the file that `grice compile` writes next to the ONNX file. It can replace the ONNX file.
 
 use super::Bundle;
+use super::disk::FileSource;
 use super::files::Files;
 use crate::{Error, Result};
 #[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
 use grice_model::Program;
-use grice_model::{Network, Precision, ProgramOrigin, Source};
-use std::borrow::Cow;
-use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Range;
+use grice_model::{Network, Precision, ProgramOrigin};
 #[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
 use std::path::PathBuf;
 
-/// How the names of such files end.
+/// The extension of these files.
 const EXTENSION: &str = "grice";
 
 impl Bundle {
-    /// The path inside the bundle of the compiled program of a precision, whether it is there or not: `onnx/model_int8.grice`, say.
+    /// The path of the compiled program of a precision inside the bundle, for example `onnx/model_int8.grice`. The file need not exist.
     ///
     /// # Errors
     /// [`Error::NoPrecision`].
@@ -36,7 +33,7 @@ impl Bundle {
         Ok(self.files.has(&self.program_path(precision)?))
     }
 
-    /// Bytes of the compiled program of a precision; `None` if there is none.
+    /// Size in bytes of the compiled program of a precision; `None` if there is none.
     ///
     /// # Errors
     /// [`Error::NoPrecision`].
@@ -44,7 +41,7 @@ impl Bundle {
         Ok(self.files.size(&self.program_path(precision)?))
     }
 
-    /// Where a compiled program is written; `None` if the bundle is no folder.
+    /// The path to write a compiled program to; `None` if the bundle is not a folder.
     ///
     /// # Errors
     /// [`Error::NoPrecision`].
@@ -57,7 +54,7 @@ impl Bundle {
         })
     }
 
-    /// Whether a file has the name of the compiled program of a precision and is something else.
+    /// Whether a file with the name of the compiled program has other contents.
     ///
     /// # Errors
     /// [`Error::NoPrecision`], [`Error::BundleFile`].
@@ -68,10 +65,10 @@ impl Bundle {
         Ok(!Program::is_stored(&file))
     }
 
-    /// The network in the compiled program of a precision; `None` if the bundle holds none.
+    /// The network in the compiled program of a precision; `None` if there is none.
     ///
     /// # Errors
-    /// [`Error::Model`] for a program that is damaged; [`Error::BundleFile`] for one of another model than the bundle's.
+    /// [`Error::Model`] for a damaged program; [`Error::BundleFile`] for a program of another model.
     pub(super) fn restored(&self, precision: Precision) -> Result<Option<Network>> {
         let path = self.program_path(precision)?;
         if !self.files.has(&path) {
@@ -79,7 +76,7 @@ impl Bundle {
         }
         let place = self.files.place(&path);
         let unusable = |source: grice_model::Error| Error::Model { path: place.clone(), source: source.into() };
-        // What is compiled in was compared with its hashes by the tests.
+        // The tests check the hashes of the built-in model.
         let verify = !self.is_embedded();
         let (network, origin) = match &self.files {
             Files::Folder(folder) => {
@@ -98,7 +95,7 @@ impl Bundle {
 
     fn check_origin(&self, origin: &ProgramOrigin, precision: Precision, place: &str) -> Result<()> {
         let path = self.model_path(precision)?;
-        // Without the ONNX file and without the manifest's word on it there is nothing to compare with.
+        // Without the ONNX file and without its digest in the manifest, there is nothing to compare with.
         let is_known = self.manifest.digests.contains_key(path) || self.files.has(path);
         let is_own = origin.precision == precision
             && origin.labels == self.manifest.labels.len()
@@ -108,34 +105,5 @@ impl Bundle {
         }
         let cause = "it was compiled from another model than the bundle's; run `grice compile` again, or remove it";
         Err(Error::BundleFile { path: place.to_owned(), cause: cause.to_owned() })
-    }
-}
-
-/// A file that is read piece by piece.
-struct FileSource {
-    file: File,
-    length: u64,
-}
-
-impl FileSource {
-    fn open(path: &std::path::Path) -> io::Result<FileSource> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
-        Ok(FileSource { file, length })
-    }
-}
-
-impl Source for FileSource {
-    fn length(&self) -> u64 {
-        self.length
-    }
-
-    fn read(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>> {
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(range.start))?;
-        let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
-        let mut bytes = vec![0; length];
-        file.read_exact(&mut bytes)?;
-        Ok(Cow::Owned(bytes))
     }
 }

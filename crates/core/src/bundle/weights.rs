@@ -1,4 +1,4 @@
-//! Models whose weights lie in files beside the ONNX file.
+//! ONNX files with external weights.
 
 use super::Bundle;
 use super::files::read_part_of;
@@ -9,12 +9,12 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Bytes of an ONNX file that holds all its weights.
+/// Bytes of an ONNX file with all weights inside.
 pub type Embedded<'a> = Cow<'a, [u8]>;
 
 impl Bundle {
-    /// The network of the ONNX file of a precision, fused only if that computes the same in sequences of all these lengths, whatever the manifest
-    /// says. A compiled program is not looked at.
+    /// The network of the ONNX file of a precision, fused only if it computes the same for sequences of all these lengths, regardless of the
+    /// manifest. Ignores a compiled program.
     ///
     /// # Errors
     /// As [`Bundle::network`].
@@ -28,7 +28,7 @@ impl Bundle {
         Ok(network)
     }
 
-    /// Positions that are an input are counted from 0, which is not what every encoder was trained with.
+    /// grice counts `position_ids` from 0, but some encoders were trained with another start.
     fn check_start_of_positions(&self, path: &str) -> Result<()> {
         let config = self.config()?;
         let kind = config.get("model_type").and_then(serde_json::Value::as_str).unwrap_or_default();
@@ -36,13 +36,13 @@ impl Bundle {
             return Ok(());
         }
         let cause = format!(
-            "its graph takes `position_ids`, which grice counts from 0, and the positions of `{kind}` (config.json) begin later; \
+            "its graph takes `position_ids`, which grice counts from 0, but the positions of `{kind}` (config.json) begin later; \
              export it without that input"
         );
         Err(Error::BundleFile { path: self.files.place(path), cause })
     }
 
-    /// As [`Bundle::model`], with the weights of files beside it inside: what is not to be handed on with them.
+    /// As [`Bundle::model`], with the external weights put inside.
     ///
     /// # Errors
     /// As [`Bundle::network`].
@@ -57,10 +57,10 @@ impl Bundle {
         }
     }
 
-    /// The paths of the files beside the ONNX file of a precision that hold its weights. None if the file is not there.
+    /// The paths of the external weights of a precision. Empty if the ONNX file does not exist.
     ///
     /// # Errors
-    /// [`Error::NoPrecision`]; [`Error::Model`] for a file that is no ONNX.
+    /// [`Error::NoPrecision`]; [`Error::Model`] for a file that is not ONNX.
     pub fn weight_files(&self, precision: Precision) -> Result<Vec<String>> {
         let path = self.model_path(precision)?;
         if !self.files.has(path) || !self.has_neighbours(path) {
@@ -71,7 +71,7 @@ impl Bundle {
         Ok(names.iter().map(|name| beside(path, name)).collect())
     }
 
-    /// Runs an import with a reader of the files beside the one at `path`, each held to its digest before its first byte is used.
+    /// Runs an import with a reader for the files next to `path`. The digest of each file is checked before its first byte is used.
     fn beside<T>(
         &self,
         path: &str,
@@ -101,14 +101,14 @@ impl Bundle {
         imported.map_err(|source| Error::Model { path: path.to_owned(), source: source.into() })
     }
 
-    /// Whether anything but models and what is compiled from them lies beside a file: what could hold weights.
+    /// Whether a file has neighbours that could hold weights: anything except models and compiled models.
     fn has_neighbours(&self, path: &str) -> bool {
         let ends = [".onnx", ".gpu", ".grice", ".json", ".md", ".txt"];
         self.files.neighbours(path).iter().any(|name| !ends.iter().any(|end| name.ends_with(end)))
     }
 }
 
-/// The bytes of an ONNX file on its own, with the weights of files beside it inside.
+/// The bytes of an ONNX file without a bundle, with its external weights put inside.
 ///
 /// # Errors
 /// [`Error::BundleFile`]; [`Error::Model`] naming the file and what is wrong with it.
@@ -121,7 +121,7 @@ pub fn read_model_file(path: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// The network of an ONNX file on its own, with the weights of files beside it.
+/// The network of an ONNX file without a bundle, with its external weights.
 ///
 /// # Errors
 /// As [`read_model_file`].
@@ -142,7 +142,7 @@ fn read_beside(path: &Path, name: &str, offset: u64, length: usize) -> Result<Ve
     read_part_of(&path.parent().unwrap_or(Path::new("")).join(name), offset, length)
 }
 
-/// The path of a file in the folder that another is in.
+/// The path of a file in the same folder as another.
 fn beside(path: &str, name: &str) -> String {
     match path.rsplit_once('/') {
         Some((folder, _)) => format!("{folder}/{name}"),

@@ -1,11 +1,11 @@
-//! One enum of the engines that there are.
+//! One enum for all engines.
 
 use grice_cpu::CpuEngine;
 use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Trace};
 use std::time::Duration;
 
-/// Of what blocks, in a browser.
-pub(super) const NO_WAITING: &str = "a browser's GPU cannot be waited for; use what is asynchronous";
+/// The error of blocking calls in a browser.
+pub(super) const NO_WAITING: &str = "a browser cannot block on a GPU; use the asynchronous function";
 
 /// An engine on either device.
 pub enum AnyEngine {
@@ -29,7 +29,7 @@ impl AnyEngine {
         }
     }
 
-    /// Bytes that lie on a GPU, the weights shared with other engines among them; none of an engine on the processor.
+    /// Bytes on the GPU, including weights shared with other engines; 0 for an engine on the processor.
     pub fn device_bytes(&self) -> Option<u64> {
         match self {
             AnyEngine::Cpu(_) => None,
@@ -38,7 +38,7 @@ impl AnyEngine {
         }
     }
 
-    /// The name of the GPU that it runs on.
+    /// The name of the GPU.
     pub fn adapter(&self) -> Option<&str> {
         match self {
             AnyEngine::Cpu(_) => None,
@@ -47,11 +47,11 @@ impl AnyEngine {
         }
     }
 
-    /// As [`Engine::forward`], with the time of every step: `clock` tells the time since any fixed moment, and is ignored on a GPU,
+    /// As [`Engine::forward`], with the time of every step. `clock` returns the time since any fixed moment; it is ignored on a GPU,
     /// which has its own.
     ///
     /// # Errors
-    /// As [`Engine::forward`]; [`EngineError::Run`] of a GPU that has no timestamps.
+    /// As [`Engine::forward`]; [`EngineError::Run`] if the GPU has no timestamps.
     pub fn forward_traced(&mut self, batch: &Batch, clock: fn() -> Duration) -> Result<(Logits, Trace), EngineError> {
         match self {
             AnyEngine::Cpu(engine) => {

@@ -1,4 +1,4 @@
-//! The compiled engine beside a bundle's model: made once for a device, and found again at every start on it.
+//! The compiled engine next to a bundle's model: made once for a device, and used at every start on it.
 
 use super::open::{open_adapter, wait_for};
 use super::plan::OnDevice;
@@ -9,7 +9,7 @@ use grice_model::{Batch, Logits, Precision};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What was compiled, and how long its parts took.
+/// The compiled file, and the times of the steps.
 #[derive(Clone, Debug)]
 pub struct Compilation {
     /// The file.
@@ -28,15 +28,15 @@ pub struct Compilation {
     pub plan: Duration,
     /// Writing the file.
     pub write: Duration,
-    /// Loading it again, compared with the processor's answers: what a later start takes instead of `import` and `plan`.
+    /// Loading the file and comparing with the processor's answers; replaces `import` and `plan` in later starts.
     pub load: Duration,
 }
 
-/// Compiles a bundle's model for a GPU, writes the file and proves that it loads. `clock` tells the time since any fixed moment.
+/// Compiles a bundle's model for a GPU, writes the file and checks that it loads. `clock` returns the time since any fixed moment.
 ///
 /// # Errors
-/// [`Error::Gpu`] for a bundle that has no place for it, a model that does not run on the GPU, or a file that cannot be written; what else the
-/// bundle is at fault of.
+/// [`Error::Gpu`] for a bundle without a place for the file, a model that does not run on the GPU, or a file that cannot be written; other
+/// errors of the bundle.
 pub fn compile(bundle: &Bundle, options: &Options, clock: fn() -> Duration) -> Result<Compilation> {
     wait_for(options.device, compile_for(bundle, options, clock))?
 }
@@ -44,8 +44,8 @@ pub fn compile(bundle: &Bundle, options: &Options, clock: fn() -> Duration) -> R
 async fn compile_for(bundle: &Bundle, options: &Options, clock: fn() -> Duration) -> Result<Compilation> {
     let precision = options.precision_of(bundle);
     let Some(path) = bundle.compiled_path(precision, options.gpu_cache.as_deref())? else {
-        let reason = "a compiled engine lies beside its bundle, and this bundle is neither a folder nor a .tar file; for the model \
-                      compiled in it lies in the cache folder: set GRICE_CACHE_DIR";
+        let reason = "a compiled engine is stored next to its bundle, but this bundle is neither a folder nor a .tar file; for the built-in \
+                      model it is stored in the cache folder: set GRICE_CACHE_DIR";
         return Err(Error::Gpu(reason.to_owned()));
     };
     let start = clock();
@@ -70,7 +70,7 @@ async fn compile_for(bundle: &Bundle, options: &Options, clock: fn() -> Duration
     let written = clock();
     let weight_bytes = plan.weight_bytes();
     let adapter = gpu.adapter().name.clone();
-    // Both on the device at once may be more than there is; and the pipelines of this one would make the other look quick.
+    // Both at once may need too much device memory, and the pipelines of this one would make the other look fast.
     drop((plan, program, gpu));
     let gpu = open_adapter(options, index).await.map_err(Error::Gpu)?;
     let loading = clock();
@@ -89,8 +89,8 @@ async fn compile_for(bundle: &Bundle, options: &Options, clock: fn() -> Duration
     })
 }
 
-/// The plan out of the compiled engine of a bundle's model, where there is one that can be used on [`Options::device`], and why one
-/// was left aside. Then neither the ONNX file is read nor are the processor's answers computed again.
+/// The plan from the compiled engine of a bundle's model, if one can be used on [`Options::device`], and why one
+/// was ignored. With the plan, the ONNX file is not read and the processor's answers are not computed again.
 pub(crate) async fn reuse_compiled(
     bundle: &Bundle,
     precision: Precision,
@@ -112,12 +112,12 @@ pub(crate) async fn reuse_compiled(
         Err(None) => Ok((None, Vec::new())),
         Err(Some(reason)) => {
             let advice = "the ONNX file is used instead; run `grice compile` again";
-            Ok((None, vec![format!("the compiled engine is left aside: {reason}; {advice}")]))
+            Ok((None, vec![format!("the compiled engine is ignored: {reason}; {advice}")]))
         }
     }
 }
 
-/// The plan in a file. An error without a reason is one that the file is not at fault of.
+/// The plan in a file. An error without a reason is not the file's fault.
 async fn reopen(
     path: &Path,
     wanted: impl Fn(&Origin) -> bool,
@@ -129,7 +129,7 @@ async fn reopen(
     if !wanted(compiled.origin()) {
         return Err(Some(format!("{}: it was made from another model than the bundle's", path.display())));
     }
-    // Without a device there is nothing to say of the file; whoever asked hears of the device when it is opened for the model itself.
+    // Without a device the file cannot be checked; the caller gets the device's error when it opens the model itself.
     let gpu = open_adapter(options, index).await.map_err(|_| None)?;
     let plan = load(&gpu, &compiled, precision).await.map_err(Some)?;
     let bounds = Bounds { embedding_rows: compiled.origin().embedding_rows, ..Bounds::default() };
@@ -137,14 +137,14 @@ async fn reopen(
     Ok(Plan { form, bounds, fallback_reason: None, compiled: Some(path.to_owned()), warnings: Vec::new() })
 }
 
-/// Uploads it, and compares its answers with those that the processor gave.
+/// Uploads it, and compares its answers with the recorded answers of the processor.
 async fn load(gpu: &grice_gpu::Gpu, compiled: &CompiledPlan, precision: Precision) -> Result<GpuPlan, String> {
     let plan = GpuPlan::load(gpu, compiled).await.map_err(|error| error.to_string())?;
     let labels = compiled.origin().labels;
     let Answers { sequences, logits } = compiled.answers();
     let batch = Batch::pack(sequences).map_err(|error| error.to_string())?;
     if logits.len() != batch.rows() * labels {
-        return Err("its recorded answers are not as many as its sequences".to_owned());
+        return Err("its numbers of recorded answers and of sequences differ".to_owned());
     }
     let mut expected = Logits::zeros(batch.rows(), labels);
     for (row, bits) in logits.chunks_exact(labels.max(1)).enumerate() {

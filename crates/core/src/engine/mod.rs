@@ -1,4 +1,4 @@
-//! The engines: one enum of what there is, and how a network comes to run on a device.
+//! The engines: one enum for all, and opening a network on a device.
 
 mod any;
 #[cfg(feature = "gpu")]

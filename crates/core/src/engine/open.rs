@@ -1,4 +1,4 @@
-//! How a network comes to run on the device that was asked for.
+//! Opens a network on the requested device.
 
 #[cfg(feature = "onnx")]
 use super::AnyEngine;
@@ -16,8 +16,8 @@ impl Plan {
     /// processor's. Does not block while a GPU works.
     ///
     /// # Errors
-    /// [`Error::Engine`] for a network that the processor cannot run; [`Error::Gpu`] saying why no GPU can be used where one was
-    /// asked for. [`Device::Auto`] goes to the processor instead and keeps the reason.
+    /// [`Error::Engine`] for a network that the processor cannot run; [`Error::Gpu`] with the reason if a GPU is required but cannot be
+    /// used. [`Device::Auto`] uses the processor instead and keeps the reason.
     pub async fn open(network: Network, precision: Precision, options: &Options) -> Result<Plan> {
         let bounds = Bounds::of(&network);
         let (form, fallback_reason) = match options.device {
@@ -31,7 +31,7 @@ impl Plan {
         Ok(Plan { form, bounds, fallback_reason, compiled: None, warnings: Vec::new() })
     }
 
-    /// As [`Plan::open`], waiting for it. In a browser only [`Device::Cpu`] can be waited for.
+    /// As [`Plan::open`], blocking. In a browser only [`Device::Cpu`] can block.
     ///
     /// # Errors
     /// As [`Plan::open`].
@@ -40,7 +40,7 @@ impl Plan {
     }
 }
 
-/// Waits for a future that concerns a device.
+/// Blocks on a future of a device.
 pub(crate) fn wait_for<T>(device: Device, future: impl Future<Output = T>) -> Result<T> {
     if cfg!(target_arch = "wasm32") && device != Device::Cpu {
         return Err(Error::Gpu(NO_WAITING.to_owned()));
@@ -64,7 +64,7 @@ async fn open_gpu(
     Ok(OnDevice::Gpu(gpu, plan))
 }
 
-/// The adapter that the options mean.
+/// The adapter that the options select.
 #[cfg(feature = "gpu")]
 pub(super) async fn open_adapter(options: &Options, index: Option<usize>) -> Result<grice_gpu::Gpu, String> {
     use grice_gpu::{Gpu, Selector, Settings};
@@ -77,7 +77,7 @@ pub(super) async fn open_adapter(options: &Options, index: Option<usize>) -> Res
     Gpu::open(selector, &settings).await.map_err(|error| error.to_string())
 }
 
-/// The best adapter that is no program on the processor: such a one is slower than the processor's own kernels.
+/// The best hardware adapter: software adapters are slower than the processor's own kernels.
 #[cfg(feature = "gpu")]
 async fn find_hardware() -> Result<usize, String> {
     let adapters = grice_gpu::list_adapters().await;
@@ -105,9 +105,9 @@ pub fn find_adapters() -> Vec<grice_gpu::Adapter> {
     pollster::block_on(grice_gpu::list_adapters())
 }
 
-/// Plans an ONNX file of a detector with `labels` output columns. `path` is for messages. `as_written` runs its operators one by
-/// one as the file has them, where else the engine may run equal layers in a way of its own: a static int8 file with the ranges
-/// that it holds, say, rather than with ranges of each token.
+/// Plans an ONNX file of a detector with `labels` output columns. `path` is for messages. With `as_written`, the operators run one by
+/// one as in the file; without it, the engine may run equal layers in its own form. For example, a static int8 file then uses
+/// ranges per token instead of its stored ranges.
 ///
 /// # Errors
 /// [`Error::Model`] for a graph that cannot be imported, [`Error::Engine`] or [`Error::Gpu`] for one that cannot be planned.
@@ -119,7 +119,7 @@ pub fn plan_engine(path: &str, onnx: &[u8], labels: usize, as_written: bool, opt
     Plan::load(network, precision, options)?.engine(options.threads.unwrap_or(1))
 }
 
-/// None: there is no GPU here that an engine could have been compiled for.
+/// None, because this build has no GPU engine.
 #[cfg(not(all(feature = "gpu", not(target_arch = "wasm32"))))]
 pub(crate) async fn reuse_compiled(
     _: &crate::Bundle,

@@ -1,4 +1,4 @@
-//! A network made ready for one device.
+//! A network prepared for one device.
 
 use super::AnyEngine;
 #[cfg(feature = "gpu")]
@@ -8,14 +8,14 @@ use grice_cpu::CpuPlan;
 use grice_model::{Network, Precision};
 use std::path::{Path, PathBuf};
 
-/// What a network can read.
+/// The limits of a network's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bounds {
-    /// Rows of the word embedding, one more than the highest usable token id; `None` if the graph gathers in another way.
+    /// Rows of the word embedding, one more than the highest usable token id; `None` if unknown.
     pub embedding_rows: Option<usize>,
-    /// The most tokens of a sequence; `None` if there is no such bound, or none is known.
+    /// Maximum number of tokens in a sequence; `None` if there is no limit, or it is unknown.
     pub longest: Option<usize>,
-    /// Whether every sequence has that many, padding included, because the graph was exported so.
+    /// Whether the graph was exported for exactly this length, padding included.
     pub is_fixed: bool,
 }
 
@@ -26,7 +26,7 @@ impl Bounds {
     }
 }
 
-/// A network made ready for one device, to be shared by any number of engines.
+/// A network prepared for one device; any number of engines can share it.
 #[derive(Clone)]
 pub struct Plan {
     pub(super) form: OnDevice,
@@ -44,10 +44,10 @@ pub(super) enum OnDevice {
 }
 
 impl Plan {
-    /// An engine with `threads` threads of its own; a GPU ignores them.
+    /// An engine with its own `threads` threads; a GPU ignores the number.
     ///
     /// # Errors
-    /// [`Error::Engine`] if its state cannot be made, [`Error::Gpu`] if its buffers cannot.
+    /// [`Error::Engine`] if its state cannot be created, [`Error::Gpu`] if its buffers cannot.
     pub fn engine(&self, threads: usize) -> Result<AnyEngine> {
         match &self.form {
             OnDevice::Cpu(plan) => Ok(AnyEngine::Cpu(plan.engine(threads)?)),
@@ -59,17 +59,17 @@ impl Plan {
         }
     }
 
-    /// Rows of the word embedding, one more than the highest usable token id; `None` if the graph gathers in another way.
+    /// Rows of the word embedding, one more than the highest usable token id; `None` if unknown.
     pub fn embedding_rows(&self) -> Option<usize> {
         self.bounds.embedding_rows
     }
 
-    /// What the network can read.
+    /// The limits of the network's input.
     pub fn bounds(&self) -> Bounds {
         self.bounds
     }
 
-    /// Whether a sequence has the same answer with padding as without. If not, its tokens may be [`MASKED`](crate::MASKED).
+    /// Whether padding does not change the answer. If it does, tokens of a sequence may be [`MASKED`](crate::MASKED).
     pub fn hides_padding(&self) -> bool {
         match &self.form {
             OnDevice::Cpu(plan) => plan.hides_padding(),
@@ -96,7 +96,7 @@ impl Plan {
         }
     }
 
-    /// What went wrong on a GPU without stopping anybody, such as a cache or a compiled engine that was left aside. Each for a log
+    /// Problems on a GPU that did not stop it, such as an ignored cache or compiled engine. Each is a text for a log
     /// or a screen.
     pub fn warnings(&self) -> Vec<String> {
         let of_device = match &self.form {
@@ -107,17 +107,17 @@ impl Plan {
         self.warnings.iter().cloned().chain(of_device).collect()
     }
 
-    /// The same plan with more to warn of.
+    /// The same plan with more warnings.
     pub(crate) fn with_warnings(self, warnings: Vec<String>) -> Plan {
         Plan { warnings, ..self }
     }
 
-    /// The compiled engine that it came from, if it did.
+    /// The compiled engine that it was loaded from, if any.
     pub fn compiled(&self) -> Option<&Path> {
         self.compiled.as_deref()
     }
 
-    /// Whether its device went away: then it has to be opened again.
+    /// Whether its device was lost; then it must be opened again.
     pub fn is_lost(&self) -> bool {
         match &self.form {
             OnDevice::Cpu(_) => false,
@@ -126,7 +126,7 @@ impl Plan {
         }
     }
 
-    /// The GPU that it lies on.
+    /// The GPU that holds it.
     #[cfg(feature = "gpu")]
     pub fn gpu(&self) -> Option<&grice_gpu::Gpu> {
         match &self.form {
@@ -135,7 +135,7 @@ impl Plan {
         }
     }
 
-    /// Why it runs on the processor where a GPU would have been welcome.
+    /// Why [`Device::Auto`](crate::Device::Auto) selected the processor.
     pub fn fallback_reason(&self) -> Option<&str> {
         self.fallback_reason.as_deref()
     }

@@ -1,4 +1,4 @@
-//! `compile` for the processor: a bundle's model as a file of its fused program.
+//! Compiles for the processor: writes the fused program of a bundle's model to a file.
 
 use crate::{Bundle, Error, Options, Planner, Result};
 use grice_cpu::CpuEngine;
@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What was compiled, and how long its parts took.
+/// The compiled file, and the times of the steps.
 #[derive(Clone, Debug)]
 pub struct ProgramCompilation {
     /// The file.
@@ -21,24 +21,24 @@ pub struct ProgramCompilation {
     pub import: Duration,
     /// Writing the file.
     pub write: Duration,
-    /// Reading it again: what a later start takes instead of `import`.
+    /// Reading the file; replaces `import` in later starts.
     pub load: Duration,
 }
 
-/// Compiles a bundle's model into the file of its program, and compares the answers of what the file holds with those of the ONNX file,
-/// bit by bit. `clock` tells the time since any fixed moment.
+/// Compiles a bundle's model, writes its program to a file, and compares the answers of that file with those of the ONNX file,
+/// bit by bit. `clock` returns the time since any fixed moment.
 ///
 /// # Errors
-/// [`Error::Compile`] for a bundle that is no folder, a model that did not fuse, or a file that cannot be written; what else the bundle is
-/// at fault of.
+/// [`Error::Compile`] for a bundle that is not a folder, a model that did not fuse, or a file that cannot be written; other errors of the
+/// bundle.
 pub fn compile_program(bundle: &Bundle, options: &Options, clock: fn() -> Duration) -> Result<ProgramCompilation> {
     let precision = Planner::new(bundle, options).precision();
     let refuse = |reason: &str| Err(Error::Compile(reason.to_owned()));
     let Some(path) = bundle.program_place(precision)? else {
-        return refuse("a compiled program lies in its bundle's folder; unpack the bundle, and name the folder");
+        return refuse("a compiled program is written to the bundle's folder; unpack the bundle, and name the folder");
     };
     if bundle.program_is_foreign(precision)? {
-        return refuse(&format!("{} is no compiled program; move it away", path.display()));
+        return refuse(&format!("{} exists but is not a compiled program; move it away", path.display()));
     }
     let start = clock();
     let network = bundle.import(precision, &bundle.lengths(precision)?)?;
@@ -64,14 +64,14 @@ pub fn compile_program(bundle: &Bundle, options: &Options, clock: fn() -> Durati
     let again = bundle.network(precision)?;
     let load = clock() - written;
     if answers(network, precision)? != answers(again, precision)? {
-        // Never seen; a file that answers otherwise must not stay.
+        // Never seen; but a file with other answers must not stay.
         _ = std::fs::remove_file(&path);
-        return refuse("the file answers otherwise than the model that it was made from; this is a fault of grice's");
+        return refuse("the file gives other answers than its source model; this is a bug in grice");
     }
     Ok(ProgramCompilation { path, bytes, precision, import: imported - start, write: written - writing, load })
 }
 
-/// Under its name only when it is whole.
+/// Renames the file to its final name when it is complete.
 fn write(path: &Path, stored: &grice_model::StoredFile<'_>) -> io::Result<()> {
     let draft = path.with_extension("grice.part");
     let mut file = File::create(&draft)?;
@@ -80,7 +80,7 @@ fn write(path: &Path, stored: &grice_model::StoredFile<'_>) -> io::Result<()> {
     written.and_then(|()| std::fs::rename(&draft, path)).inspect_err(|_| _ = std::fs::remove_file(&draft))
 }
 
-/// The bits of the answers to a few sequences, of one token and of as many as there may be.
+/// The bits of the answers to a few sequences, from one token to the maximum.
 fn answers(network: Network, precision: Precision) -> Result<Vec<Vec<u32>>> {
     let words = network.embedding_rows().unwrap_or(1);
     let longest = network.longest().unwrap_or(512).min(512);

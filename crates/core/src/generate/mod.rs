@@ -12,17 +12,23 @@
 mod adjust;
 mod beam;
 mod choose;
+mod course;
+mod courses;
 mod decoding;
 mod draft;
 mod numbers;
 mod options;
 mod outcome;
+mod pages;
 mod sample;
 mod single;
 mod stops;
 #[cfg(test)]
 mod tests;
 
+pub use course::{CourseId, Work};
+pub use courses::{Bounds, Courses, Event, Refused};
 pub use decoding::Decoding;
 pub use options::{DecodeOptions, EarlyStopping, OptionError, Search, WIDTH_MAX};
 pub use outcome::{DecodeError, Finish, Generated, Progress, Start, TokenLog, Want};
+pub use pages::PagePool;

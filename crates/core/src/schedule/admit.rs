@@ -1,14 +1,14 @@
-//! Coming in: a request is answered from the cache, joins one in flight, waits, or is turned away.
+//! Admission: a request is answered from the cache, joins one in flight, waits, or is rejected.
 
 use super::queue::JobId;
 use super::{CacheKey, Caching, Priority, Pushed, Rejection, Request, RequestId, Schedule, Time};
 use std::time::Duration;
 
 impl Schedule {
-    /// Takes a request, answers it from the cache, or turns it away.
+    /// Accepts a request, answers it from the cache, or rejects it.
     pub fn push(&mut self, request: Request, now: Time) -> Pushed {
         let now = self.advance(now);
-        // Those whose deadline has passed leave their places to others.
+        // Requests past their deadline make room for others.
         self.expire(now);
         let pushed = self.admit(&request, now);
         match &pushed {
@@ -22,14 +22,14 @@ impl Schedule {
         pushed
     }
 
-    /// How long a request that came now would wait for its run, judged by the batches so far; zero while none has ended. A
-    /// driver that turns requests away at some length keeps the queue as short in time as its bounds keep it in space. It is a
-    /// guess on the high side while batches are small, so [`Schedule::waited`] should agree.
+    /// How long a new request would wait for its run, estimated from the batches so far; zero before the first batch has ended. With it, a
+    /// driver can limit the waiting time of the queue, in addition to its size. The estimate is too high while batches are
+    /// small, so check [`Schedule::waited`] too.
     pub fn wait_expected(&self) -> Duration {
         let in_use = self.engines.iter().filter(|engine| engine.in_use).count();
         let busy = self.engines.iter().filter(|engine| engine.in_use && engine.is_busy).count();
         let queued = self.pace.run(self.queue.tokens(), in_use);
-        // On the average a batch that runs is half done.
+        // On average, a running batch is half done.
         let running = if busy == in_use { self.pace.batch().unwrap_or_default() / 2 } else { Duration::ZERO };
         queued.saturating_add(running)
     }

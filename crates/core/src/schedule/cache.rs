@@ -1,28 +1,28 @@
-//! Logits that were computed before, bounded in bytes.
+//! Cache of logits with a limit in bytes.
 //!
-//! Eviction is CLOCK-Pro as `quick_cache` implements it: a row seen once is cold and leaves first, one seen again is hot, and
-//! the keys of rows that left are remembered for a while, so that one that comes back is hot at once. A scan over many
-//! turns that never return costs the hot rows nothing.
+//! Eviction is CLOCK-Pro, implemented by `quick_cache`: a row used once is cold and is evicted first; a row used again is hot. The
+//! cache remembers the keys of evicted rows for a while, so that a returning row is hot at once. A scan over many
+//! turns that never return does not evict hot rows.
 
 use super::{CacheKey, LogitsRow};
 use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter, unsync};
 use std::fmt;
 
-/// One of the cache's slots, key and links included; a test holds this to the truth.
+/// Size of one slot of the cache, with key and links; a test checks it.
 const SLOT_BYTES: u64 = 80;
-/// What a row costs beside its logits. Its slot counts three times, because slots also remember what left (half as many
-/// again) and live in a vector that doubles; then come its hash table entries, 8 bytes thrice for the same reasons, and 32
-/// bytes for the counts and the allocator in front of the logits.
+/// Size of a row without its logits. Its slot counts three times, because slots also remember evicted rows (half as many
+/// again) and are in a vector that doubles. Its hash table entries are 8 bytes, three times for the same reasons; 32
+/// bytes are for the counts and the allocator in front of the logits.
 const ENTRY_BYTES: u64 = 3 * SLOT_BYTES + 3 * 8 + 32;
 
-/// Rows of logits by key. Thresholds and temperatures are applied after look-up, so changing them empties nothing.
+/// Rows of logits by key. Thresholds and temperatures are applied after look-up, so the cache stays valid when they change.
 pub struct LogitsCache {
     rows: unsync::Cache<CacheKey, LogitsRow, Bytes, DefaultHashBuilder, CountEvictions>,
     evictions: u64,
 }
 
 impl LogitsCache {
-    /// Holds up to `bytes_max`, bookkeeping included; 0 holds nothing.
+    /// Holds up to `bytes_max`, overhead included; 0 turns the cache off.
     pub fn new(bytes_max: u64) -> LogitsCache {
         let rows_expected = usize::try_from(bytes_max / (ENTRY_BYTES + 16)).unwrap_or(usize::MAX);
         let hasher = DefaultHashBuilder::default();
@@ -34,9 +34,9 @@ impl LogitsCache {
         self.rows.get(key).cloned()
     }
 
-    /// Keeps the logits of a sequence, in place of those it had. A row larger than nearly the whole cache is not kept.
+    /// Stores the logits of a sequence, and replaces older ones. A row that nearly fills the whole cache is not stored.
     pub fn insert(&mut self, key: CacheKey, row: LogitsRow) {
-        // The library calls a row that it refuses, or that its successor replaces, evicted; here only making room counts.
+        // The library also reports refused and replaced rows as evicted; count only rows that were evicted to make room.
         let replaced = u64::from(self.rows.contains_key(&key));
         let mut gone = 0;
         self.rows.insert_with_lifecycle(key, row, &mut gone);
@@ -44,12 +44,12 @@ impl LogitsCache {
         self.evictions += gone.saturating_sub(replaced + refused);
     }
 
-    /// Bytes in use: the rows and their share of the bookkeeping.
+    /// Bytes in use: the rows and their overhead.
     pub fn bytes(&self) -> u64 {
         self.rows.weight()
     }
 
-    /// Rows in it.
+    /// Number of rows.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -59,7 +59,7 @@ impl LogitsCache {
         self.rows.is_empty()
     }
 
-    /// Rows that left to make room.
+    /// Number of rows evicted to make room.
     pub fn evictions(&self) -> u64 {
         self.evictions
     }
@@ -116,7 +116,7 @@ mod tests {
         let cache = filled(50_000, 4, 2 << 20);
         let slots = cache.len() as u64 * 3 / 2;
         let used = cache.rows.memory_used();
-        // The vector of slots is told at its length and may have twice that capacity.
+        // The vector of slots reports its length, but may have twice that capacity.
         assert!(used.entries as u64 <= slots * SLOT_BYTES, "{used:?} for {} rows", cache.len());
         let logits = cache.len() as u64 * (32 + 16);
         assert!(2 * used.entries as u64 + used.map as u64 + logits <= 2 << 20, "{used:?} for {} rows", cache.len());

@@ -1,50 +1,50 @@
-//! How a schedule is to behave.
+//! Settings of a schedule.
 
 use std::time::Duration;
 
-/// When a batch that is not full may leave while an engine is free.
+/// When a batch that is not full may run while an engine is free.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Accumulate {
-    /// At once: batches fill while all engines are busy, and nobody waits for an idle one.
+    /// At once: batches fill while all engines are busy, and no request waits while an engine is idle.
     #[default]
     Never,
     /// At once when every engine is idle; while another one runs, after [`Config::wait_max`].
     WhileBusy,
-    /// After [`Config::wait_max`], whatever the engines do: fuller batches for a slower first answer.
+    /// After [`Config::wait_max`] in every case: fuller batches, but a slower first answer.
     Always,
 }
 
-/// Bounds and habits of a schedule. [`Config::default`] suits one CPU engine.
+/// Limits and behaviour of a schedule. [`Config::default`] suits one CPU engine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    /// How many engines (replicas) there are to run batches side by side; at least 1.
+    /// Number of engines (replicas) that run batches in parallel; at least 1.
     pub engines: usize,
-    /// Sequences that may wait for a run.
+    /// Maximum number of waiting sequences.
     pub queue_rows_max: usize,
-    /// Tokens that may wait for a run. One sequence may always wait, however long.
+    /// Maximum number of waiting tokens. A single sequence may always wait.
     pub queue_tokens_max: usize,
-    /// Requests without an answer, those that share a run included.
+    /// Maximum number of requests without an answer, including those that share a run.
     pub requests_max: usize,
-    /// Sequences in a batch; at least 1.
+    /// Maximum number of sequences in a batch; at least 1.
     pub batch_rows_max: usize,
-    /// Tokens in a batch. A longer sequence runs alone.
+    /// Maximum number of tokens in a batch. A longer sequence runs alone.
     pub batch_tokens_max: usize,
-    /// The share of padding, 0 to 1, up to which a sequence of another length may join a batch. It does not hold for those
-    /// that have been passed over too often.
+    /// Maximum share of padding, 0 to 1, for a sequence of another length to join a batch. Sequences
+    /// that were passed over too often are exempt.
     pub padding_ratio_max: f64,
-    /// When a batch may leave that is not full.
+    /// When a batch that is not full may run.
     pub accumulate: Accumulate,
-    /// How long [`Accumulate`] may hold a sequence back.
+    /// Maximum delay of a sequence by [`Accumulate`].
     pub wait_max: Duration,
-    /// Batches in which a sequence may be passed over for others of a better length.
+    /// Number of batches for which a sequence may be passed over in favour of others of a better length.
     pub passed_over_max: u64,
-    /// Every so many batches the oldest sequence goes first, whatever its priority; at least 1.
+    /// After this number of batches the oldest sequence goes first, regardless of priority; at least 1.
     pub fair_batches: u64,
-    /// Bytes that the cache may hold, bookkeeping included. 0 keeps nothing.
+    /// Maximum size of the cache in bytes, overhead included. 0 turns it off.
     pub cache_bytes_max: u64,
 }
 
-/// A processor gains nothing from more: the activations no longer stay in its cache.
+/// More gains nothing on a processor: the activations would no longer fit in its cache.
 const CPU_BATCH_TOKENS_MAX: usize = 1024;
 /// 64 sequences of 128 tokens, which fill a large GPU.
 const GPU_BATCH_TOKENS_MAX: usize = 8192;

@@ -1,8 +1,8 @@
-//! What the schedule did, in numbers.
+//! Counters of the schedule.
 
 use super::Rejection;
 
-/// A snapshot. What ends in `_total` only grows; the rest is how things stand.
+/// A snapshot. Fields that end in `_total` only grow; the others are current values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Sequences that wait for a run.
@@ -27,9 +27,9 @@ pub struct Counters {
     pub failed_total: u64,
     /// Accepted requests whose deadline passed.
     pub expired_total: u64,
-    /// Accepted requests that their owner gave up.
+    /// Accepted requests that their owner cancelled.
     pub cancelled_total: u64,
-    /// Accepted requests turned away by [`super::Schedule::abort`].
+    /// Accepted requests rejected by [`super::Schedule::abort`].
     pub aborted_total: u64,
     /// Pushes rejected because the queue was full.
     pub rejected_queue_full_total: u64,
@@ -39,11 +39,11 @@ pub struct Counters {
     pub rejected_deadline_total: u64,
     /// Pushes rejected because they held no tokens.
     pub rejected_empty_total: u64,
-    /// Look-ups that the cache answered.
+    /// Cache hits.
     pub cache_hits_total: u64,
-    /// Look-ups that it could not answer.
+    /// Cache misses.
     pub cache_misses_total: u64,
-    /// Rows that left it to make room.
+    /// Rows evicted to make room.
     pub cache_evictions_total: u64,
     /// Requests that joined an identical one.
     pub coalesced_total: u64,
@@ -55,7 +55,7 @@ pub struct Counters {
     pub batch_tokens_total: u64,
     /// Tokens in them had they been padded to their longest sequences.
     pub batch_tokens_padded_total: u64,
-    /// Sequences tried once more after their engine failed.
+    /// Sequences retried after their engine failed.
     pub retried_total: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Going out: which batch leaves for which engine, and when.
+//! Dispatch: which batch runs on which engine, and when.
 
 use super::inflight::Stage;
 use super::queue::JobId;
@@ -20,7 +20,7 @@ impl Schedule {
             let others = self.engines.iter().enumerate().any(|(other, state)| other != index && state.in_use);
             let jobs = self.queue.form_batch(others.then_some(engine));
             if !jobs.is_empty() {
-                // Nothing runs only if packing failed, which has answered its owners; the next poll goes on.
+                // Nothing runs only if packing failed. Then the owners have their answers, and the next poll continues.
                 return self.start(engine, jobs, now);
             }
         }
@@ -53,7 +53,7 @@ impl Schedule {
         Some(Run { id, engine, batch, longest })
     }
 
-    /// When the batch that is being held back leaves; `None` if none is, or if it may leave now.
+    /// When the delayed batch runs; `None` if there is none, or if it may run now.
     pub(super) fn leaves_at(&self, now: Time) -> Option<Time> {
         let has_free = (0..self.engines.len()).any(|index| self.is_free(index));
         let holds = match self.config.accumulate {
@@ -65,7 +65,7 @@ impl Schedule {
             return None;
         }
         let waited = self.queue.oldest_since()? + self.config.wait_max;
-        // Being held back must not be what costs somebody the deadline.
+        // A delay must not make a request miss its deadline.
         let batch = self.pace.batch().unwrap_or(self.config.wait_max);
         let in_time = self.inflight.deadline().map(|(deadline, _)| deadline.before(batch));
         let moment = in_time.map_or(waited, |in_time| waited.min(in_time));

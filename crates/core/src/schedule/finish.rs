@@ -8,16 +8,16 @@ use grice_model::{EngineError, Logits};
 use std::sync::Arc;
 
 impl Schedule {
-    /// Tells what became of a batch and frees its engine. `false`, and nothing else, if no such batch runs.
+    /// Takes the outcome of a batch and frees its engine. Returns `false`, and does nothing, if no such batch runs.
     ///
-    /// Logits that are not one row a sequence are a failure of the engine. Rows with a value that is not finite are handed
-    /// out, for the readout to name, but not cached.
+    /// A wrong number of rows is a failure of the engine. Rows with a value that is not finite are returned, so that
+    /// the readout can name it, but not cached.
     pub fn complete(&mut self, batch: BatchId, outcome: Result<Logits, Failure>, now: Time) -> bool {
         let rows = outcome.map(|logits| (0..logits.rows()).map(|row| Ok(logits.row(row).into())).collect());
         self.complete_rows(batch, rows, now)
     }
 
-    /// The same where each sequence has an outcome of its own, in the order of the batch.
+    /// The same with one outcome per sequence, in the order of the batch.
     pub fn complete_rows(
         &mut self,
         batch: BatchId,
@@ -25,7 +25,7 @@ impl Schedule {
         now: Time,
     ) -> bool {
         let now = self.advance(now);
-        // First, so that an answer at or after its deadline is late in every order of calls.
+        // This comes first, so that an answer at or after its deadline is late in every order of calls.
         self.expire(now);
         let Some(run) = self.running.remove(&batch) else { return false };
         if let Some(engine) = self.engines.get_mut(run.engine.0) {
@@ -46,7 +46,7 @@ impl Schedule {
             }
             Ok(rows) => {
                 let rows = (rows.len(), run.jobs.len());
-                let error = EngineError::Run(format!("it answered {} rows for a batch of {}", rows.0, rows.1));
+                let error = EngineError::Run(format!("it returned {} rows for a batch of {}", rows.0, rows.1));
                 let failure = Failure { error: Arc::new(Error::Engine(error)), retry: Retry::Never };
                 run.jobs.iter().for_each(|&job| self.fail(job, &failure, run.engine, now));
             }
@@ -55,8 +55,8 @@ impl Schedule {
         true
     }
 
-    /// Forgets a request: no answer follows. Those that share its run are not disturbed. `false` if it has, or is about to
-    /// get, its answer.
+    /// Drops a request, so that no answer follows. Requests that share its run continue. Returns `false` if the answer
+    /// already exists.
     pub fn cancel(&mut self, request: RequestId) -> bool {
         let left = self.leave(request).is_some();
         self.totals.cancelled_total += u64::from(left);
@@ -114,7 +114,7 @@ impl Schedule {
         }
     }
 
-    /// Takes a request away from its job, and a job without requests out of the queue.
+    /// Removes a request from its job, and a job without requests from the queue.
     pub(super) fn leave(&mut self, request: RequestId) -> Option<Pending> {
         let (pending, left) = self.inflight.leave(request)?;
         match left {

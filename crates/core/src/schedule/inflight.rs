@@ -1,4 +1,4 @@
-//! Who waits for what: requests, and the sequences that they own together.
+//! Open requests, and the sequences that they share.
 
 use super::queue::{JobId, Waiting};
 use super::{CacheKey, EngineId, Priority, Request, RequestId, Source, Time};
@@ -9,23 +9,23 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) ids: Arc<[u32]>,
-    /// `None` for one that leaves no trace.
+    /// `None` for a sequence that is not cached or shared.
     pub(super) key: Option<CacheKey>,
-    /// In the order in which they came. Empty if all of them left while it ran.
+    /// In order of arrival. Empty if all were cancelled while it ran.
     pub(super) owners: Vec<RequestId>,
-    /// The highest of its owners'.
+    /// The highest priority of its owners.
     pub(super) priority: Priority,
     pub(super) since: Time,
-    /// The last engine that it failed on, if it did.
+    /// The last engine that it failed on, if any.
     pub(super) failed_on: Option<EngineId>,
-    /// Tries that failed for an unknown reason.
+    /// Number of tries that failed for an unknown reason.
     pub(super) failures: usize,
-    /// Tries whose engine went away.
+    /// Number of tries whose engine was lost.
     pub(super) losses: usize,
     pub(super) stage: Stage,
 }
 
-/// Where a job is, and if it runs, since when.
+/// The state of a job; if it runs, since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     Queued,
@@ -42,14 +42,14 @@ pub(super) struct Pending {
     pub(super) source: Source,
 }
 
-/// What a request's leaving did to its job.
+/// The effect of removing a request on its job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
-    /// Nothing that the queue needs to know.
+    /// The queue need not change.
     Unchanged,
     /// Its priority fell from this one to its `priority`.
     Lowered(Priority),
-    /// It was still queued, nobody wants it any more, and it is gone. Its priority was this.
+    /// It was queued, had no other requests, and was removed. This was its priority.
     Dropped(Priority),
 }
 
@@ -113,7 +113,7 @@ impl Inflight {
         (owner, job)
     }
 
-    /// One more owner of a job, and the priority that the job had before.
+    /// Adds an owner to a job, and returns the job's earlier priority.
     pub(super) fn join(&mut self, job: JobId, request: &Request, now: Time) -> Option<(RequestId, Priority)> {
         self.jobs.get(&job)?;
         let owner = self.own(job, request, Source::Coalesced, now);
@@ -124,7 +124,7 @@ impl Inflight {
         Some((owner, before))
     }
 
-    /// Takes a request away from its job.
+    /// Removes a request from its job.
     pub(super) fn leave(&mut self, request: RequestId) -> Option<(Pending, Left)> {
         let pending = self.take(request)?;
         let Some(job) = self.jobs.get_mut(&pending.job) else { return Some((pending, Left::Unchanged)) };
@@ -143,7 +143,7 @@ impl Inflight {
         Some((pending, left))
     }
 
-    /// Ends a job, whose owners can then be taken.
+    /// Ends a job; its owners can then be removed.
     pub(super) fn end(&mut self, job: JobId) -> Option<Job> {
         let ended = self.jobs.remove(&job)?;
         if let Some(key) = ended.key {
@@ -152,7 +152,7 @@ impl Inflight {
         Some(ended)
     }
 
-    /// Takes a request whose job has ended.
+    /// Removes a request whose job has ended.
     pub(super) fn take(&mut self, request: RequestId) -> Option<Pending> {
         let pending = self.requests.remove(&request)?;
         if let Some(deadline) = pending.deadline {

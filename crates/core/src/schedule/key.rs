@@ -1,14 +1,14 @@
-//! What a sequence's logits are filed under.
+//! The cache keys of sequences.
 
 use grice_model::Precision;
 use std::fmt;
 
-/// Names a sequence as one model sees it. 256 bits of BLAKE3: two sequences with one key cannot be found.
+/// Identifies a sequence for one model. 256 bits of BLAKE3, so collisions do not occur in practice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey([u8; 32]);
 
 impl CacheKey {
-    /// Its bytes, for a cache outside the process.
+    /// The bytes, for a cache outside the process.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

@@ -43,7 +43,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Schedule {
     config: Config,
-    /// The latest moment told: a clock that steps back is taken to stand still.
+    /// The latest time passed in; the schedule ignores a clock that steps back.
     now: Time,
     keyer: Keyer,
     cache: LogitsCache,
@@ -54,7 +54,7 @@ pub struct Schedule {
     answers: VecDeque<Answer>,
     draining: bool,
     pace: Pace,
-    /// The totals; what [`Counters`] says of the present is filled in when asked.
+    /// The totals; [`Schedule::counters`] adds the current values.
     totals: Counters,
 }
 
@@ -73,8 +73,8 @@ struct EngineState {
 }
 
 impl Schedule {
-    /// An empty schedule for the model of this digest and precision; both go into the keys of its cache. Bounds of 0 that
-    /// would let nothing run are taken as 1.
+    /// An empty schedule for the model of this digest and precision; both are part of the keys of its cache. Limits of 0 that
+    /// would stop everything count as 1.
     pub fn new(config: Config, bundle_digest: &str, precision: Precision) -> Schedule {
         let rules = Rules {
             rows_max: config.batch_rows_max.max(1),
@@ -99,7 +99,7 @@ impl Schedule {
         }
     }
 
-    /// What to do next; call again until it says [`Step::WaitUntil`] or [`Step::Idle`].
+    /// The next action; call again until it returns [`Step::WaitUntil`] or [`Step::Idle`].
     pub fn poll(&mut self, now: Time) -> Step {
         let now = self.advance(now);
         self.expire(now);
@@ -109,7 +109,7 @@ impl Schedule {
         if let Some(run) = self.dispatch(now) {
             return Step::Run(run);
         }
-        // A batch that could not be packed has left its answers.
+        // A batch that could not be packed may have produced answers.
         if let Some(answer) = self.answers.pop_front() {
             return Step::Answer(answer);
         }
@@ -120,12 +120,12 @@ impl Schedule {
         }
     }
 
-    /// From now on pushes are turned away; what was accepted is still answered, without waiting for fuller batches.
+    /// Rejects all later pushes. Accepted requests are still answered, without waiting for fuller batches.
     pub fn drain(&mut self) {
         self.draining = true;
     }
 
-    /// Drains, and answers everything that is left with [`Rejection::ShuttingDown`]. Batches that run must still be completed.
+    /// Drains, and answers all open requests with [`Rejection::ShuttingDown`]. Running batches must still be completed.
     pub fn abort(&mut self) {
         self.drain();
         while let Some(request) = self.inflight.oldest() {
@@ -140,7 +140,7 @@ impl Schedule {
         self.inflight.len() == 0 && self.running.is_empty() && self.answers.is_empty()
     }
 
-    /// Takes an engine out of use, or back into it. A batch that runs there must still be completed. `false` if there is no
+    /// Takes an engine out of use, or back into use. Its running batch must still be completed. Returns `false` if there is no
     /// such engine.
     pub fn set_engine(&mut self, engine: EngineId, in_use: bool) -> bool {
         let Some(state) = self.engines.get_mut(engine.0) else { return false };
@@ -148,29 +148,29 @@ impl Schedule {
         true
     }
 
-    /// What makes keys of sequences: the same in every process that runs this model, so that they can share a cache.
+    /// Makes the keys of sequences. They are the same in every process that runs this model, so processes can share a cache.
     pub fn keyer(&self) -> &Keyer {
         &self.keyer
     }
 
-    /// What the cache knows of a key. Counts as no look-up, so that one may look elsewhere before a push.
+    /// The cached logits of a key. Does not count as a look-up, so a caller can check another cache before a push.
     pub fn peek(&self, key: &CacheKey) -> Option<LogitsRow> {
         self.cache.get(key)
     }
 
-    /// Puts logits into the cache that another cache knew. Rows with a value that is not finite are not kept.
+    /// Adds logits from another cache. Rows with a value that is not finite are not stored.
     pub fn seed(&mut self, key: CacheKey, row: LogitsRow) {
         if row.iter().all(|logit| logit.is_finite()) {
             self.cache.insert(key, row);
         }
     }
 
-    /// How long the one that has waited longest for a run has done so; zero if none waits.
+    /// The waiting time of the oldest waiting sequence; zero if none waits.
     pub fn waited(&self, now: Time) -> Duration {
         self.queue.oldest_since().map_or(Duration::ZERO, |since| now.since(since))
     }
 
-    /// How things stand.
+    /// A snapshot of all counters.
     pub fn counters(&self) -> Counters {
         Counters {
             queue_rows: self.queue.rows(),
@@ -185,7 +185,7 @@ impl Schedule {
         }
     }
 
-    /// How it was told to behave.
+    /// The settings.
     pub fn config(&self) -> &Config {
         &self.config
     }

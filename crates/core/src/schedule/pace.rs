@@ -1,10 +1,10 @@
-//! How fast the engines are, learned from the batches that they finish.
+//! The speed of the engines, measured with the finished batches.
 
 use std::time::Duration;
 
 /// The weight of the newest batch.
 const NEWEST: f64 = 0.2;
-/// A guess for a client that is turned away before any batch has ended.
+/// The estimate for a client that is rejected before the first batch has ended.
 const RETRY_UNKNOWN: Duration = Duration::from_secs(1);
 const RETRY_LEAST: Duration = Duration::from_millis(10);
 const RETRY_MOST: Duration = Duration::from_secs(60);
@@ -32,13 +32,13 @@ impl Pace {
         Duration::try_from_secs_f64(self.batch_seconds?).ok()
     }
 
-    /// How long so many tokens keep so many engines busy; zero if no batch has ended.
+    /// How long a number of tokens keeps a number of engines busy; zero if no batch has ended.
     pub(super) fn run(&self, tokens: usize, engines: usize) -> Duration {
         let seconds = tokens as f64 * self.token_seconds.unwrap_or(0.0) / engines.max(1) as f64;
         Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
     }
 
-    /// When half of what waits should be gone.
+    /// When half of the queue should be done.
     pub(super) fn retry_after(&self, queue_tokens: usize, engines: usize) -> Duration {
         match self.token_seconds {
             Some(_) => (self.run(queue_tokens, engines) / 2).clamp(RETRY_LEAST, RETRY_MOST),

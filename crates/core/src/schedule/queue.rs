@@ -1,52 +1,52 @@
-//! Sequences that wait, and which of them go into the next batch.
+//! The waiting sequences, and the selection of the next batch.
 //!
 //! # The rule
 //!
-//! The oldest sequence of the highest priority is the *anchor*: it always goes. Every [`Rules::fair_batches`] batches the
+//! The oldest sequence of the highest priority is the *anchor*: it is always in the batch. Every [`Rules::fair_batches`] batches the
 //! anchor is the oldest of all priorities. Then, lane by lane from the highest priority:
 //!
-//! 1. those that were passed over by [`Rules::passed_over_max`] batches, oldest first, up to the first that does not fit;
-//! 2. those nearest in length to the anchor, while rows, tokens and the share of padding stay within bounds.
+//! 1. sequences that were passed over by [`Rules::passed_over_max`] batches, oldest first, up to the first that does not fit;
+//! 2. sequences nearest in length to the anchor, while rows, tokens and the share of padding stay within the limits.
 //!
-//! # Why nobody starves
+//! # Why no sequence starves
 //!
-//! Whoever waits is passed over by at most `passed_over_max` batches before it is *overdue*. Older ones of its priority are
-//! then overdue too, because they saw the same batches; so from there on its priority's part of the batches is first in,
-//! first out, and no later arrival delays it. With one priority, the batches formed after a push, up to and with the one
-//! that holds it, are at most
+//! A sequence is passed over by at most `passed_over_max` batches before it is *overdue*. Older sequences of its priority are
+//! then overdue too, because the same batches passed them over. From then on, its priority's part of the batches is first in,
+//! first out, and no later arrival delays it. With one priority, the number of batches after a push, up to and including the one
+//! that contains the sequence, is at most
 //!
 //! ```text
 //! passed_over_max + ⌊older / rows_max⌋ + ⌊2 · tokens / tokens_max⌋ + 1
 //! ```
 //!
-//! where `older` counts the sequences that waited or ran when it came, and `tokens` theirs and its own. (A batch of overdue
-//! ones that leaves one behind is full, or stopped at one that did not fit; that one is in the next batch, and the two
-//! batches hold more than `tokens_max` together.) Whatever the priorities, it is in one of the next
-//! `fair_batches · (older + 1)` batches. Sequences that an engine failed are the exception: they wait for another engine, and run
-//! alone, so that one that breaks engines takes no others with it; their batches do not count for the others.
+//! where `older` counts the sequences that waited or ran when it arrived, and `tokens` counts their tokens and its own. (A batch of
+//! overdue sequences that leaves one behind is full, or stopped at one that did not fit; that one is in the next batch, and the two
+//! batches hold more than `tokens_max` together.) With any priorities, it is in one of the next
+//! `fair_batches · (older + 1)` batches. Sequences that failed are the exception: they wait for another engine and run
+//! alone, so that a sequence that breaks engines does not affect others; their batches do not count for the others.
 
 use super::{EngineId, Priority, Time};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Names a sequence in the queue and after it. A smaller one is older.
+/// Identifies a sequence in the queue and later. A smaller id is older.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct JobId(pub(super) u64);
 
-/// What the queue knows of a sequence.
+/// A waiting sequence.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Waiting {
     /// Its length.
     pub(super) tokens: usize,
-    /// When it came.
+    /// When it arrived.
     pub(super) since: Time,
-    /// The engine that failed it.
+    /// The engine that it failed on.
     pub(super) not_on: Option<EngineId>,
-    /// Whether its batch failed, perhaps because of it: then it shares none.
+    /// Whether its batch failed, perhaps because of it: then it runs alone.
     pub(super) alone: bool,
 }
 
-/// Bounds of a batch.
+/// Limits of a batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     pub(super) rows_max: usize,
@@ -56,7 +56,7 @@ pub(super) struct Rules {
     pub(super) fair_batches: u64,
 }
 
-/// Everything that waits.
+/// All waiting sequences.
 #[derive(Debug)]
 pub(super) struct Queue {
     rules: Rules,
@@ -79,11 +79,11 @@ struct Place {
     overdue_from: u64,
 }
 
-/// A batch in the making, for one engine.
+/// A batch under construction, for one engine.
 struct Forming {
     rules: Rules,
     batch_number: u64,
-    /// `None` if even sequences that an engine failed may go there.
+    /// `None` if every sequence may run there, even after a failure.
     engine: Option<EngineId>,
     jobs: Vec<JobId>,
     tokens: usize,
@@ -104,12 +104,12 @@ impl Queue {
         self.tokens
     }
 
-    /// Whether what waits would fill a batch.
+    /// Whether the waiting sequences would fill a batch.
     pub(super) fn fills_a_batch(&self) -> bool {
         self.rows >= self.rules.rows_max || self.tokens >= self.rules.tokens_max
     }
 
-    /// Since when the oldest has been waiting.
+    /// The arrival of the oldest sequence.
     pub(super) fn oldest_since(&self) -> Option<Time> {
         self.lanes.iter().filter_map(|lane| Some(lane.by_age.first_key_value()?.1.waiting.since)).min()
     }
@@ -119,12 +119,12 @@ impl Queue {
         self.place(job, Place { waiting, overdue_from }, priority);
     }
 
-    /// Puts one back that has been in a batch: its age is its own, and it is overdue at once.
+    /// Puts a sequence from a batch back: it keeps its age and is overdue at once.
     pub(super) fn put_back(&mut self, job: JobId, waiting: Waiting, priority: Priority) {
         self.place(job, Place { waiting, overdue_from: 0 }, priority);
     }
 
-    /// Takes one out. Nothing happens if it does not wait.
+    /// Removes a sequence, if it waits.
     pub(super) fn remove(&mut self, job: JobId, priority: Priority) {
         if let Some(place) = self.lanes[priority as usize].remove(job) {
             self.rows -= 1;
@@ -132,7 +132,7 @@ impl Queue {
         }
     }
 
-    /// Changes the priority of one that waits; its age stays.
+    /// Changes the priority of a waiting sequence; it keeps its age.
     pub(super) fn move_to(&mut self, job: JobId, from: Priority, to: Priority) {
         if from == to {
             return;
@@ -142,8 +142,8 @@ impl Queue {
         }
     }
 
-    /// Takes the next batch for an engine: empty only if nobody waits who may run there. `None` for an engine lets
-    /// everybody go.
+    /// Removes the next batch for an engine: empty only if no waiting sequence may run there. With `None` for the engine, every
+    /// sequence may run.
     pub(super) fn form_batch(&mut self, engine: Option<EngineId>) -> Vec<JobId> {
         let Some((lane, anchor)) = self.anchor(engine) else { return Vec::new() };
         let mut forming = Forming {

@@ -1,4 +1,4 @@
-//! What is asked of the schedule and what it answers.
+//! Requests to the schedule, and its answers.
 
 use super::{CacheKey, Time};
 use grice_model::Batch;
@@ -8,11 +8,11 @@ use std::time::Duration;
 /// The logits of one sequence, unscaled, in the order of the manifest's labels. Cheap to clone: owners and cache share it.
 pub type LogitsRow = Arc<[f32]>;
 
-/// Names a request from [`super::Schedule::push`] to its [`Answer`]; never used twice.
+/// Identifies a request from [`super::Schedule::push`] to its [`Answer`]; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// Names a batch from [`Step::Run`] to [`super::Schedule::complete`]; never used twice.
+/// Identifies a batch from [`Step::Run`] to [`super::Schedule::complete`]; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub u64);
 
@@ -20,26 +20,26 @@ pub struct BatchId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EngineId(pub usize);
 
-/// Which requests go first. Those of a lower priority still get every so many batches' first place
+/// Which requests go first. Requests of a lower priority still get the first place of some batches
 /// ([`super::Config::fair_batches`]).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Priority {
-    /// When nobody else asks: bulk work.
+    /// For bulk work, when nothing else waits.
     Low,
-    /// The usual.
+    /// The default.
     #[default]
     Normal,
-    /// Somebody is watching the screen.
+    /// For a user who waits for the answer.
     High,
 }
 
-/// Whether a request may be answered by, or share, another one's run.
+/// Whether a request may use the result of another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Caching {
-    /// Looks in the cache, joins an identical request in flight, and leaves its logits in the cache.
+    /// Looks in the cache, joins an identical request in flight, and stores its logits in the cache.
     #[default]
     Use,
-    /// A run of its own that leaves no trace.
+    /// Runs separately and stores nothing.
     Bypass,
 }
 
@@ -48,31 +48,31 @@ pub enum Caching {
 pub struct Request {
     /// Its token ids; at least one.
     pub ids: Arc<[u32]>,
-    /// Their key, by [`super::Schedule::keyer`], if the caller has computed it; else the schedule computes it.
+    /// Their key from [`super::Schedule::keyer`]; if `None`, the schedule computes it.
     pub key: Option<CacheKey>,
-    /// Which requests it may overtake.
+    /// The priority over other requests.
     pub priority: Priority,
-    /// When an answer is of no use any more.
+    /// The time after which the answer is useless.
     pub deadline: Option<Time>,
-    /// Whether it may share.
+    /// Whether it may use the result of another request.
     pub caching: Caching,
 }
 
 impl Request {
-    /// A request of normal priority without a deadline, that may share.
+    /// A request of normal priority without a deadline that may use other results.
     pub fn new(ids: impl Into<Arc<[u32]>>) -> Request {
         Request { ids: ids.into(), key: None, priority: Priority::Normal, deadline: None, caching: Caching::Use }
     }
 }
 
-/// What became of a push.
+/// The outcome of a push.
 #[derive(Clone, Debug)]
 pub enum Pushed {
     /// It waits, or shares a run; its [`Answer`] comes from [`super::Schedule::poll`].
     Accepted(RequestId),
-    /// The cache knew; there is nothing to wait for.
+    /// The cache had the answer.
     Answered(LogitsRow),
-    /// It was not taken; no answer will follow.
+    /// It was rejected; no answer will follow.
     Rejected(Rejection),
 }
 
@@ -80,10 +80,10 @@ pub enum Pushed {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
-    /// There are as many requests as may wait.
+    /// The queue is full.
     #[error("the queue is full; try again in {} ms", retry_after.as_millis())]
     QueueFull {
-        /// When there should be room again.
+        /// When there should be space again.
         retry_after: Duration,
     },
     /// Its deadline passed before there were logits.
@@ -95,7 +95,7 @@ pub enum Rejection {
     /// A sequence without tokens has no logits.
     #[error("the sequence holds no tokens")]
     Empty,
-    /// The engine failed, and so did another one if that was worth a try. Everyone who shared the run gets this.
+    /// The engine failed, and so did a retry, if there was one. All requests that shared the run get this.
     #[error("{0}")]
     Failed(Arc<crate::Error>),
 }
@@ -113,38 +113,38 @@ impl Rejection {
     }
 }
 
-/// Where logits came from.
+/// The source of logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// A run that this request began.
+    /// A run that this request started.
     Miss,
-    /// A run that an identical request had begun.
+    /// A run that an identical request had started.
     Coalesced,
-    /// A run of its own, as asked by [`Caching::Bypass`].
+    /// A separate run, because of [`Caching::Bypass`].
     Bypass,
 }
 
-/// The end of a request; there is exactly one for each that was accepted and not cancelled.
+/// The end of a request; there is exactly one for each accepted request that was not cancelled.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Whose it is.
+    /// The request.
     pub request: RequestId,
-    /// Logits, or why there are none.
+    /// Logits, or the reason why there are none.
     pub outcome: Result<LogitsRow, Rejection>,
-    /// Where they came from.
+    /// Their source.
     pub source: Source,
     /// How long it waited for a run to begin.
     pub queued: Duration,
-    /// How long its run, or what it saw of a shared one, took.
+    /// How long its run took; for a shared run, the part after it joined.
     pub ran: Duration,
 }
 
 /// A batch for an engine to run now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
-    /// To be handed to [`super::Schedule::complete`].
+    /// For [`super::Schedule::complete`].
     pub id: BatchId,
-    /// Where it is to run. This engine counts as busy until then.
+    /// The engine to run it on, which is busy until completion.
     pub engine: EngineId,
     /// The tokens.
     pub batch: Batch,
@@ -153,43 +153,43 @@ pub struct Run {
 }
 
 impl Run {
-    /// The share of padding, 0 to 1, that an engine would add that pads to the longest sequence.
+    /// The share of padding, 0 to 1, if an engine padded to the longest sequence.
     pub fn padding_ratio(&self) -> f64 {
         let padded = self.batch.rows() * self.longest;
         1.0 - self.batch.tokens() as f64 / padded.max(1) as f64
     }
 }
 
-/// What is to be done next.
+/// The next action for the driver.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Hand this to its owner.
+    /// Send this answer to its owner.
     Answer(Answer),
-    /// Run this.
+    /// Run this batch.
     Run(Run),
-    /// Nothing before this moment, unless something is pushed or completed.
+    /// Do nothing before this time, unless something is pushed or completed.
     WaitUntil(Time),
-    /// Nothing, unless something is pushed or completed.
+    /// Do nothing, unless something is pushed or completed.
     Idle,
 }
 
-/// A batch that did not run to its end.
+/// A batch that failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// What went wrong.
     pub error: Arc<crate::Error>,
-    /// Whether another try might do better.
+    /// Whether to try again.
     pub retry: Retry,
 }
 
-/// How often the sequences of a batch that failed are tried again, on another engine where there is one.
+/// How often the sequences of a failed batch are retried, if possible on another engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Retry {
-    /// The fault is theirs.
+    /// Never: the sequences are at fault.
     Never,
-    /// Once: nobody knows whether the fault is theirs.
+    /// Once: the cause is unknown.
     Once,
-    /// As often as there are engines, for all that is known is that the engine went away: a batch may come upon one engine
-    /// after the other that was on the same device.
+    /// Once per engine: the engine was lost, and a batch may meet several engines of the same lost
+    /// device.
     OnceAnEngine,
 }

@@ -1,20 +1,20 @@
-//! Time as the driver tells it.
+//! The time that the driver passes in.
 
 use std::fmt;
 use std::ops::Add;
 use std::time::Duration;
 
-/// Microseconds since a moment of the driver's choice. The schedule has no clock: whoever calls it says what time it is.
+/// Microseconds since a moment that the driver chooses. The schedule has no clock: the caller passes the time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(u64);
 
 impl Time {
-    /// The moment that all others are counted from.
+    /// The start of all times.
     pub const START: Time = Time(0);
-    /// A moment that never comes: 584,000 years on.
+    /// A time that is never reached, after 584,000 years.
     pub const NEVER: Time = Time(u64::MAX);
 
-    /// So many microseconds after the start.
+    /// This number of microseconds after the start.
     pub const fn from_micros(micros: u64) -> Time {
         Time(micros)
     }
@@ -24,12 +24,12 @@ impl Time {
         self.0
     }
 
-    /// How long after `earlier` this is; zero if it is not.
+    /// The time since `earlier`; zero if `earlier` is later.
     pub const fn since(self, earlier: Time) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }
 
-    /// This long before; the start if that is further than the start.
+    /// The time before this one by `by`, but not before the start.
     #[must_use]
     pub fn before(self, by: Duration) -> Time {
         Time(self.0.saturating_sub(micros(by)))

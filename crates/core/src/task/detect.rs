@@ -6,16 +6,16 @@ use crate::text::{Encoded, Template, Tokenizer, encode_turn};
 use crate::{Bounds, Bundle, Error, Options, Reading, Result, Turn, Verdict};
 use grice_model::{Manifest, PerMaxim};
 
-/// What the verdict on a turn depends on beside its logits.
+/// The inputs of a verdict besides the logits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DetectNotes {
-    /// A maxim is violated above its own.
+    /// The threshold of each maxim.
     pub thresholds: PerMaxim<f32>,
-    /// What the verdict says of the text.
+    /// Notes on the text for the verdict.
     pub reading: Reading,
 }
 
-/// Says which maxims a response violates.
+/// Detects which maxims a response violates.
 pub struct Detect {
     manifest: Manifest,
     template: Template,
@@ -24,11 +24,11 @@ pub struct Detect {
 }
 
 impl Detect {
-    /// Reads the tokenizer and manifest of a bundle, whose model can read so much. Of a graph that takes sequences of one length only, that
-    /// length is the manifest's `max_tokens` here.
+    /// Reads the tokenizer and manifest of a bundle, for a model with these limits. If the graph takes only one length, that
+    /// length replaces the manifest's `max_tokens`.
     ///
     /// # Errors
-    /// Of [`crate::ErrorKind::BadModel`], naming the file and what does not fit.
+    /// Errors of [`crate::ErrorKind::BadModel`] that name the file and the problem.
     pub fn read(bundle: &Bundle, options: &Options, bounds: Bounds) -> Result<Detect> {
         let mut manifest = bundle.manifest().clone();
         let tokenizer = Tokenizer::for_templates(&bundle.tokenizer()?, &[&manifest.template, &manifest.turn_template])?;
@@ -43,16 +43,16 @@ impl Detect {
         Ok(Detect { template: Template::new(&manifest).marked(&tokenizer), manifest, tokenizer, thresholds })
     }
 
-    /// Token ids of a turn, as the model reads it.
+    /// The token ids of a turn.
     ///
     /// # Errors
-    /// Of [`crate::ErrorKind::BadInput`] for a turn that cannot be judged; [`crate::Error::Tokenizer`] if the tokenizer fails.
+    /// [`crate::ErrorKind::BadInput`] for a turn that cannot be judged; [`crate::Error::Tokenizer`] if the tokenizer fails.
     pub fn encode(&self, turn: &Turn) -> Result<Encoded> {
         turn.check()?;
         encode_turn(&self.template, &self.tokenizer, self.manifest.max_tokens, turn)
     }
 
-    /// As [`Task::prepare`], with thresholds in the places of those in force.
+    /// As [`Task::prepare`], with some thresholds replaced.
     ///
     /// # Errors
     /// As [`Task::prepare`]; [`Error::Threshold`].
@@ -67,7 +67,7 @@ impl Detect {
         &self.manifest
     }
 
-    /// The thresholds in force.
+    /// The thresholds in use.
     pub fn thresholds(&self) -> &PerMaxim<f32> {
         &self.thresholds
     }
@@ -82,7 +82,7 @@ impl Task for Detect {
         self.prepare_above(turn, &PerMaxim::from_fn(|_| None))
     }
 
-    /// The verdict in one row of logits, in the order of the manifest's labels. [`crate::Error::NotFinite`] names the maxim of one that is none.
+    /// The verdict for one row of logits, in the order of the manifest's labels. [`crate::Error::NotFinite`] names the maxim of an infinite or NaN value.
     fn read(&self, notes: &DetectNotes, logits: &[f32]) -> Result<Verdict> {
         read_verdict(&self.manifest, &notes.thresholds, logits, notes.reading)
     }
@@ -99,21 +99,21 @@ fn check_ids(tokenizer: &Tokenizer, embedding_rows: Option<usize>) -> Result<()>
     }
 }
 
-/// What to tell of a graph that takes fewer tokens than the manifest allows because it was exported for one length.
+/// The note for a graph that was exported for one length and takes fewer tokens than the manifest allows.
 pub(crate) fn note_of_length(manifest: &Manifest, bounds: Bounds) -> Option<String> {
     let longest = bounds.longest.filter(|&longest| bounds.is_fixed && longest < manifest.max_tokens)?;
     let text = format!(
-        "the ONNX graph takes {longest} tokens and no others, so longer texts are cut to {longest} and not to the {} of `max_tokens`; \
+        "the ONNX graph takes exactly {longest} tokens, so longer texts are cut to {longest}, not to the {} of `max_tokens`; \
          export it with dynamic axes for more",
         manifest.max_tokens
     );
     Some(text)
 }
 
-/// A model with one row a position cannot read past its last row: by its own table where that was found, by its configuration otherwise.
+/// A model with one row per position cannot read past its last row. The limit comes from its table if known, otherwise from its configuration.
 fn check_positions(bundle: &Bundle, longest: Option<usize>) -> Result<()> {
     let manifest = bundle.manifest();
-    // Read where the graph tells too: a bundle whose configuration is damaged is not to be believed.
+    // Read even if the graph has the limit: a bundle with a damaged configuration is refused.
     let config = manifest.family.positions_are_rows().then(|| bundle.config()).transpose()?;
     let refused = |source: &str, rows: u64| Error::BundleFile {
         path: "grice.json".to_owned(),

@@ -1,4 +1,4 @@
-//! What is asked of a model: an ask becomes tokens, and what the model made of them becomes an answer. A task runs nothing.
+//! Tasks of a model: a task turns its input into tokens, and the model's output into an answer. It runs nothing.
 
 mod detect;
 
@@ -8,29 +8,29 @@ pub use detect::{Detect, DetectNotes};
 use crate::Result;
 use std::sync::Arc;
 
-/// The two ends of a model, on either side of its engine. Changes nothing in itself, so any number of threads may share one.
+/// The code before and after the engine. It has no mutable state, so threads can share it.
 pub trait Task {
-    /// What is asked.
+    /// The input.
     type Ask;
-    /// What is answered.
+    /// The answer.
     type Answer;
-    /// What reading the model's outcome must know of the ask.
+    /// Notes on the input that [`Task::read`] needs.
     type Notes;
 
-    /// The tokens of an ask, as the model reads them.
+    /// Turns an input into tokens.
     ///
     /// # Errors
-    /// Of [`crate::ErrorKind::BadInput`] for what cannot be asked.
+    /// [`crate::ErrorKind::BadInput`] for an invalid input.
     fn prepare(&self, ask: &Self::Ask) -> Result<Prepared<Self::Notes>>;
 
-    /// The answer in one row of logits.
+    /// The answer for one row of logits.
     ///
     /// # Errors
-    /// Of [`crate::ErrorKind::BadModel`] for logits that say nothing.
+    /// [`crate::ErrorKind::BadModel`] for invalid logits.
     fn read(&self, notes: &Self::Notes, logits: &[f32]) -> Result<Self::Answer>;
 }
 
-/// An ask that is ready to run.
+/// An input that is ready to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prepared<N> {
     /// Token ids, special tokens included.

@@ -1,4 +1,4 @@
-//! The cache against a map that forgets nothing, and against the oldest policy there is.
+//! The cache against an unlimited map, and against least recently used.
 
 use grice_core::Precision;
 use grice_core::schedule::{CacheKey, Keyer, LogitsCache, LogitsRow};
@@ -90,7 +90,7 @@ fn keys_differ_by_model_precision_and_ids() {
     }
 }
 
-/// Hits of a cache of so many rows that lets the least recently used one go.
+/// Hits of a least-recently-used cache with this number of rows.
 fn lru_hits(asked: &[u32], rows_max: usize) -> usize {
     let mut used_at: HashMap<u32, usize> = HashMap::new();
     let mut by_use: BTreeMap<usize, u32> = BTreeMap::new();

@@ -1,4 +1,4 @@
-//! Single rules, each by the shortest story that shows it.
+//! Single rules, each with the shortest example.
 
 use super::world::{Ask, LABELS, World, logits_of};
 use grice_core::schedule::{
@@ -178,7 +178,7 @@ fn owners_of_one_run_come_and_go_without_disturbing_each_other() {
     let ask = |kind, priority| Ask { kind, tokens: 9, priority, patience: None, bypass: false };
     world.push(ask(1, Priority::Normal));
     world.poll();
-    // Three owners of a sequence in the queue, one of them in a hurry, before an older one that is not.
+    // Three owners of a queued sequence, one with high priority, and an older sequence with normal priority.
     world.push(ask(2, Priority::Normal));
     let first = world.push(ask(3, Priority::Low)).unwrap();
     let hasty = world.push(ask(3, Priority::High)).unwrap();
@@ -286,7 +286,7 @@ fn a_failed_batch_is_tried_once_more_elsewhere_and_goes_first() {
     // Each alone, for one of them may be what breaks engines.
     let again = run(&mut schedule, at(3));
     assert_eq!((again.engine, firsts(&again)), (EngineId(1), vec![1]));
-    // Twice is enough: every owner is told.
+    // After two failures every owner gets the error.
     accept(&mut schedule, request(1, 5), at(4));
     assert!(schedule.complete(again.id, Err(failure()), at(5)));
     for _ in 0..2 {
@@ -405,10 +405,10 @@ fn what_cannot_be_taken_is_refused_with_its_reason() {
     };
     refused(&mut schedule, Request::new(vec![]), "no tokens");
     refused(&mut schedule, Request { deadline: Some(at(5)), ..request(1, 5) }, "deadline passed");
-    // Longer than the whole queue may be, but nobody else waits.
+    // Longer than the limit of the whole queue, but no other sequence waits.
     accept(&mut schedule, request(1, 50), at(5));
     refused(&mut schedule, request(2, 1), "queue is full; try again in 1000 ms");
-    // To share a run takes no place in the queue.
+    // Sharing a run takes no place in the queue.
     accept(&mut schedule, request(1, 50), at(5));
     schedule.drain();
     refused(&mut schedule, request(1, 50), "shutting down");
@@ -465,7 +465,7 @@ fn logits_from_elsewhere_are_as_good_as_its_own() {
     assert_eq!((counters.cache_hits_total, counters.cache_misses_total, counters.cache_entries), (1, 1, 1));
 }
 
-/// A caller that has computed the key of a request hands it over.
+/// A caller may pass the key of a request.
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
 fn a_request_is_filed_under_the_key_that_it_carries() {

@@ -1,4 +1,4 @@
-//! A day of traffic as a driver would see it: it polls when told to, and engines take their time.
+//! A day of traffic with a realistic driver: it polls at the requested times, and engines take time.
 
 use super::world::{Ask, World};
 use grice_core::schedule::{Accumulate, BatchId, Config, Priority, Retry, Run, Time};
@@ -60,7 +60,7 @@ fn a_day_with_three_engines_of_which_some_fail() {
     assert!(counters.coalesced_total > 0, "{counters:?}");
 }
 
-/// Runs until the hours are over, then shuts down: nothing may be left.
+/// Runs until the time is over, then shuts down: nothing may be left.
 fn live_through(mut day: Day, hours: u32) -> Day {
     let end = Time::START + HOUR * hours;
     while day.world.now < end {

@@ -1,4 +1,4 @@
-//! Any order of pushes, polls, completions, failures, cancellations and clock jumps, shrunk to the shortest that breaks something.
+//! Random orders of pushes, polls, completions, failures, cancellations and clock jumps, shrunk to the shortest failing one.
 
 use super::world::{Ask, World};
 use grice_core::schedule::{Accumulate, Config, Priority, Retry};

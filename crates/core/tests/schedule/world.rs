@@ -1,4 +1,4 @@
-//! A schedule beside a naive model of it, which knows all of the answers but which batch comes next.
+//! A schedule with a naive model of it. The model knows all answers, but not which batch comes next.
 
 use grice_core::schedule::{
     Accumulate, Answer, BatchId, Caching, Config, Counters, EngineId, Failure, Priority, Pushed, Rejection, Request,
@@ -48,7 +48,7 @@ struct Owner {
     since: Time,
 }
 
-/// What an owner must be told.
+/// The expected answer of an owner.
 #[derive(Clone, Debug, PartialEq)]
 enum Expected {
     Logits(Vec<f32>),
@@ -135,7 +135,7 @@ impl World {
         Some(accepted)
     }
 
-    /// Gives up the request at this place among those that wait, counted around. `false` if none waits.
+    /// Cancels the waiting request with this index, modulo their number. `false` if none waits.
     pub(crate) fn cancel(&mut self, place: usize) -> bool {
         let waiting: Vec<RequestId> = self.owners.keys().copied().collect();
         let Some(&request) = waiting.get(place % waiting.len().max(1)) else { return false };
@@ -250,7 +250,7 @@ impl World {
         assert!(self.schedule.complete(batch, Ok(Logits::zeros(rows, LABELS)), self.now));
         for ids in &ran.sequences {
             let job = self.jobs.remove(ids).expect("what runs is a job");
-            let text = format!("answered {rows} rows for a batch of {}", ran.sequences.len());
+            let text = format!("returned {rows} rows for a batch of {}", ran.sequences.len());
             self.expect(&job.owners, &Expected::Failed(text));
         }
         self.check();
@@ -281,7 +281,7 @@ impl World {
         self.poll();
     }
 
-    /// Drains with working engines: in the end nobody waits and nothing is left.
+    /// Drains with working engines: at the end nothing waits or runs.
     pub(crate) fn drain(&mut self) {
         self.draining = true;
         self.schedule.drain();
@@ -387,7 +387,7 @@ impl World {
         }
     }
 
-    /// Takes an owner from its job, and a job that waits for nobody out of the queue.
+    /// Removes an owner from its job, and a job without owners from the queue.
     fn forget(&mut self, request: RequestId) {
         self.jobs.values_mut().for_each(|job| job.owners.retain(|&owner| owner != request));
         self.jobs.retain(|_, job| job.batch.is_some() || !job.owners.is_empty());
@@ -459,7 +459,7 @@ impl World {
         }
     }
 
-    /// What the queue's documentation promises, held against every sequence that was left behind.
+    /// Checks the promises of the queue's documentation for every waiting sequence.
     fn check_fairness(&mut self) {
         // A sequence that waits for another engine is the stated exception, and others wait behind it.
         let anywhere = self.jobs.values().all(|job| job.failed_on.is_none()) || self.config.engines == 1;
@@ -476,7 +476,7 @@ impl World {
         }
     }
 
-    /// After a round of polls: whoever could be served is, and the next round comes in time.
+    /// After a round of polls: every sequence that could run does, and the next round is in time.
     fn check_rest(&mut self, wakes_at: Option<Time>) {
         assert!(self.expected.is_empty(), "not told: {:?}", self.expected);
         let deadline = self.owners.values().filter_map(|owner| owner.deadline).min();
@@ -501,7 +501,7 @@ impl World {
         assert_eq!(self.counters().requests_pending, self.owners.len());
     }
 
-    /// What holds at every moment.
+    /// The invariants.
     fn check(&self) {
         let counters = self.counters();
         let Config { queue_rows_max, queue_tokens_max, requests_max, batch_rows_max, engines, .. } = self.config;
@@ -524,7 +524,7 @@ impl World {
     }
 }
 
-/// Logits that tell whose they are.
+/// Logits that identify their sequence.
 pub(crate) fn logits_of(ids: &[u32]) -> [f32; LABELS] {
     let sum: u64 = ids.iter().enumerate().map(|(place, &id)| (place as u64 + 1) * u64::from(id)).sum();
     [ids.len() as f32, ids[0] as f32, (sum % 65_521) as f32, -1.0]

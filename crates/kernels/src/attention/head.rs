@@ -160,6 +160,7 @@ fn score_block<S: Simd>(
         c_stride: stride,
         c_group: S::TILE_ROWS,
         onto: false,
+        next_b: 0,
         rounding: layout.shape.rounding,
         ahead: Ahead::NOTHING,
     };
@@ -216,6 +217,7 @@ fn multiply_relative_keys<S: Simd>(
         c_stride: stride,
         c_group: S::TILE_ROWS,
         onto: false,
+        next_b: 0,
         rounding: layout.shape.rounding,
         ahead,
     });
@@ -250,6 +252,7 @@ fn add_relative_queries<S: Simd>(
         c_stride: stride,
         c_group: group,
         onto: false,
+        next_b: 0,
         rounding: layout.shape.rounding,
         ahead,
     });
@@ -289,6 +292,7 @@ fn multiply_values<S: Simd>(s: S, layout: &Layout<'_>, scratch: &mut Scratch, bl
         c_stride: stride,
         c_group: S::TILE_ROWS,
         onto: false,
+        next_b: 0,
         rounding: layout.shape.rounding,
         ahead: Ahead::NOTHING,
     });

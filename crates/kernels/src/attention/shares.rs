@@ -60,7 +60,8 @@ pub(super) unsafe fn exponentiate_scores<S: Simd>(
     }
 }
 
-/// As [`exponentiate_scores`] for a row that sees only the keys of `seen`, among those of `keys`: the others become 0.
+/// As [`exponentiate_scores`] for a row that sees only the keys of `seen`, at least one, among those of `keys`: the others become 0, and
+/// so do those of the blocks of [`LANES_MAX`] where `seen` begins and ends.
 ///
 /// # Safety
 /// `scores` has room for `keys.end` elements rounded up to [`LANES_MAX`], and so has `by_key`; `keys` begins at a multiple of that.
@@ -77,37 +78,57 @@ pub(super) unsafe fn exponentiate_window<S: Simd>(
     let blocks = seen.start / LANES_MAX * LANES_MAX..seen.end.next_multiple_of(LANES_MAX);
     let scale = s.splat(scale * std::f32::consts::LOG2_E);
     let mut largest = s.splat(f32::NEG_INFINITY);
+    let is_whole = |block: usize| seen.start <= block && block + LANES_MAX <= seen.end;
     // SAFETY: the caller's, for all of this.
     unsafe {
-        for at in blocks.clone().step_by(S::LANES) {
-            let mut x = s.load(scores.add(at));
-            if let Some(by_key) = by_key {
-                x = s.add(x, s.load(by_key.add(at)));
+        for block in blocks.clone().step_by(LANES_MAX) {
+            for at in (block..block + LANES_MAX).step_by(S::LANES) {
+                let mut x = s.load(scores.add(at));
+                if let Some(by_key) = by_key {
+                    x = s.add(x, s.load(by_key.add(at)));
+                }
+                x = s.mul(x, scale);
+                if let Some(bias) = bias {
+                    x = s.add(x, bias.load(s, at));
+                }
+                s.store(scores.add(at), x);
             }
-            x = s.mul(x, scale);
-            if let Some(bias) = bias {
-                x = s.add(x, bias.load(s, at));
+            if !is_whole(block) {
+                fill_unseen(scores, block, seen, f32::NEG_INFINITY);
             }
-            s.store(scores.add(at), x);
-        }
-        fill(scores, blocks.start..seen.start, f32::NEG_INFINITY);
-        fill(scores, seen.end..blocks.end, f32::NEG_INFINITY);
-        for at in blocks.clone().step_by(S::LANES) {
-            largest = s.max(largest, s.load(scores.add(at)));
+            for at in (block..block + LANES_MAX).step_by(S::LANES) {
+                largest = s.max(largest, s.load(scores.add(at)));
+            }
         }
         let largest = s.splat(s.largest(largest));
-        for at in blocks.clone().step_by(S::LANES) {
-            s.store(scores.add(at), exp2_of_negative(s, s.sub(s.load(scores.add(at)), largest)));
-        }
-        fill(scores, keys.start..seen.start, 0.0);
-        fill(scores, seen.end..keys.end.max(blocks.end), 0.0);
+        fill(scores, keys.start..blocks.start, 0.0);
+        fill(scores, blocks.end..keys.end, 0.0);
         let mut sum = Sum::zero(s);
         for block in blocks.step_by(LANES_MAX) {
+            for at in (block..block + LANES_MAX).step_by(S::LANES) {
+                s.store(scores.add(at), exp2_of_negative(s, s.sub(s.load(scores.add(at)), largest)));
+            }
+            if !is_whole(block) {
+                fill_unseen(scores, block, seen, 0.0);
+            }
             for part in 0..Sum::<S>::PARTS {
                 sum.add(s, part, s.load(scores.add(block + part * S::LANES)));
             }
         }
         sum.total(s)
+    }
+}
+
+/// Fills the places of a block of [`LANES_MAX`] that are not seen.
+///
+/// # Safety
+/// `numbers` has room for the block.
+#[inline(always)]
+unsafe fn fill_unseen(numbers: *mut f32, block: usize, seen: &Range<usize>, number: f32) {
+    // SAFETY: the caller's.
+    unsafe {
+        fill(numbers, block..seen.start.min(block + LANES_MAX), number);
+        fill(numbers, seen.end.max(block)..block + LANES_MAX, number);
     }
 }
 

@@ -8,6 +8,11 @@ use super::relative::Ahead;
 use crate::Rounding;
 use crate::vector::{Operation, Simd};
 
+/// Numbers in a cache line.
+const LINE: usize = 16;
+/// Rows of a tile that waits for memory.
+const FEW_ROWS: usize = 4;
+
 /// `c[i][·] = Σ_k a[i][k] · b[k][·]`.
 ///
 /// `b` may slide: each tile of `Simd::TILE_ROWS` rows may begin some columns away from the last. That is what makes products with
@@ -32,6 +37,8 @@ pub(super) struct Product {
     /// Whether sums go on from what `c` holds, instead of from 0.
     pub(super) onto: bool,
     pub(super) rounding: Rounding,
+    /// Elements from `b` to what is multiplied after it, 0 for nothing: tiles of few rows, which wait for memory, fetch it meanwhile.
+    pub(super) next_b: isize,
     /// What the thread will read later: fetched from memory a little with each tile, so that nothing waits for it.
     pub(super) ahead: Ahead,
 }
@@ -127,6 +134,9 @@ unsafe fn tile<S: Simd, const ROWS: usize, const VECTORS: usize, const FUSED: bo
         for (i, column) in columns.iter_mut().enumerate() {
             // SAFETY: the caller's.
             *column = unsafe { s.load(b.add(i * S::LANES)) };
+            if ROWS <= FEW_ROWS && p.next_b != 0 && (i * S::LANES).is_multiple_of(LINE) {
+                s.prefetch(b.wrapping_offset(p.next_b).wrapping_add(i * S::LANES));
+            }
         }
         for (sums, a) in sums.iter_mut().zip(rows) {
             // SAFETY: the caller's.

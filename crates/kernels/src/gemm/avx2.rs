@@ -6,7 +6,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
+use super::ahead::fetch_ahead;
+use super::tile::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
 use crate::quantize_rows;
 
 const COLUMNS: usize = 16;
@@ -66,6 +67,7 @@ unsafe fn int8_step<const ROWS: usize>(tile: &Int8Tile, group: usize, sums: &mut
     // SAFETY: `group` is below `k / 2`, so panel and rows reach that far.
     unsafe {
         let panel = tile.panel.add(group * 2 * COLUMNS);
+        fetch_ahead(panel, 2 * COLUMNS);
         let low = _mm256_cvtepi8_epi16(_mm_loadu_si128(panel.cast()));
         let high = _mm256_cvtepi8_epi16(_mm_loadu_si128(panel.add(16).cast()));
         for (row, sums) in sums.iter_mut().enumerate() {
@@ -92,50 +94,38 @@ pub(super) unsafe fn finish_int8(tile: &Int8Tile, row: usize, half: usize, sum: 
 
 unsafe fn f32(tile: &F32Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
-    unsafe { by_rows!(fused_rows, tile, 1 => 4, 2 => 2, 3 => 2, 4 => 1, 5 => 1, 6 => 1) }
+    unsafe { by_rows!(fused_rows, tile, 1, 2, 3, 4, 5, 6) }
 }
 
 /// One sum for each number, in the order of `k`.
 unsafe fn f32_stepwise(tile: &F32Tile) {
     // SAFETY: as above.
-    unsafe { by_rows!(stepwise_rows, tile, 1 => 1, 2 => 1, 3 => 1, 4 => 1, 5 => 1, 6 => 1) }
+    unsafe { by_rows!(stepwise_rows, tile, 1, 2, 3, 4, 5, 6) }
 }
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn fused_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+unsafe fn fused_rows<const ROWS: usize>(tile: &F32Tile) {
     // SAFETY: the caller's promise is passed on.
-    unsafe { f32_rows::<ROWS, UNROLL, true>(tile) }
+    unsafe { f32_rows::<ROWS, true>(tile) }
 }
 
 #[target_feature(enable = "avx2,fma")]
-unsafe fn stepwise_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+unsafe fn stepwise_rows<const ROWS: usize>(tile: &F32Tile) {
     // SAFETY: the caller's promise is passed on.
-    unsafe { f32_rows::<ROWS, UNROLL, false>(tile) }
+    unsafe { f32_rows::<ROWS, false>(tile) }
 }
 
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize, const FUSED: bool>(tile: &F32Tile) {
+unsafe fn f32_rows<const ROWS: usize, const FUSED: bool>(tile: &F32Tile) {
     // SAFETY: all reads and writes are within the lengths that the fields of `F32Tile` promise.
     unsafe {
-        let mut sums = [[[_mm256_setzero_ps(); 2]; ROWS]; UNROLL];
-        let mut i = 0;
-        while i + UNROLL <= tile.k {
-            for (step, sums) in sums.iter_mut().enumerate() {
-                f32_step::<ROWS, FUSED>(tile, i + step, sums);
-            }
-            i += UNROLL;
+        let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
+        for i in 0..tile.k {
+            f32_step::<ROWS, FUSED>(tile, i, &mut sums);
         }
-        while i < tile.k {
-            f32_step::<ROWS, FUSED>(tile, i, &mut sums[0]);
-            i += 1;
-        }
-        for row in 0..ROWS {
-            for half in 0..2 {
-                let mut sum = sums[0][row][half];
-                for sums in &sums[1..] {
-                    sum = _mm256_add_ps(sum, sums[row][half]);
-                }
+        for (row, sums) in sums.into_iter().enumerate() {
+            for (half, sum) in sums.into_iter().enumerate() {
                 let bias = _mm256_loadu_ps(tile.bias.add(8 * half));
                 write(&tile.out, row, half, _mm256_add_ps(sum, bias));
             }
@@ -150,6 +140,7 @@ unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(tile: &F32Tile, i: usiz
     // SAFETY: `i` is below `k`, so panel and rows reach that far.
     unsafe {
         let panel = tile.panel.add(i * COLUMNS);
+        fetch_ahead(panel, 4 * COLUMNS);
         let (low, high) = (_mm256_loadu_ps(panel), _mm256_loadu_ps(panel.add(8)));
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = _mm256_set1_ps(*tile.x.add(row * tile.x_stride + i));

@@ -2,8 +2,9 @@
 
 use std::arch::x86_64::*;
 
+use super::ahead::fetch_ahead;
 use super::avx2::finish_int8;
-use super::{Int8Kernel, Int8Tile, by_rows};
+use super::tile::{Int8Kernel, Int8Tile, by_rows};
 use crate::quantize_rows;
 
 const COLUMNS: usize = 16;
@@ -62,6 +63,7 @@ unsafe fn int8_step<const ROWS: usize>(tile: &Int8Tile, group: usize, sums: &mut
     // SAFETY: `group` is below `k / 4`, so panel and rows reach that far.
     unsafe {
         let panel = tile.panel.add(group * 4 * COLUMNS);
+        fetch_ahead(panel, 4 * COLUMNS);
         let low = _mm256_loadu_si256(panel.cast());
         let high = _mm256_loadu_si256(panel.add(32).cast());
         for (row, sums) in sums.iter_mut().enumerate() {

@@ -5,7 +5,8 @@
 
 use std::arch::x86_64::*;
 
-use super::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
+use super::ahead::fetch_ahead;
+use super::tile::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
 use crate::quantize_rows;
 
 const COLUMNS: usize = 32;
@@ -74,6 +75,7 @@ unsafe fn int8_step<const ROWS: usize>(tile: &Int8Tile, group: usize, sums: &mut
     // SAFETY: `group` is below `k / 4`, so panel and rows reach that far.
     unsafe {
         let panel = tile.panel.add(group * 4 * COLUMNS);
+        fetch_ahead(panel, 4 * COLUMNS);
         let low = _mm512_loadu_si512(panel.cast());
         let high = _mm512_loadu_si512(panel.add(64).cast());
         for (row, sums) in sums.iter_mut().enumerate() {
@@ -87,55 +89,39 @@ unsafe fn int8_step<const ROWS: usize>(tile: &Int8Tile, group: usize, sums: &mut
 
 unsafe fn f32(tile: &F32Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
-    unsafe {
-        by_rows!(fused_rows, tile, 1 => 6, 2 => 4, 3 => 3, 4 => 2, 5 => 2, 6 => 1, 7 => 1, 8 => 1, 9 => 1, 10 => 1, 11 => 1, 12 => 1)
-    }
+    unsafe { by_rows!(fused_rows, tile, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12) }
 }
 
 /// One sum for each number, in the order of `k`.
 unsafe fn f32_stepwise(tile: &F32Tile) {
     // SAFETY: as above.
-    unsafe {
-        by_rows!(stepwise_rows, tile, 1 => 1, 2 => 1, 3 => 1, 4 => 1, 5 => 1, 6 => 1, 7 => 1, 8 => 1, 9 => 1, 10 => 1, 11 => 1, 12 => 1)
-    }
+    unsafe { by_rows!(stepwise_rows, tile, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn fused_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+unsafe fn fused_rows<const ROWS: usize>(tile: &F32Tile) {
     // SAFETY: the caller's promise is passed on.
-    unsafe { f32_rows::<ROWS, UNROLL, true>(tile) }
+    unsafe { f32_rows::<ROWS, true>(tile) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn stepwise_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+unsafe fn stepwise_rows<const ROWS: usize>(tile: &F32Tile) {
     // SAFETY: the caller's promise is passed on.
-    unsafe { f32_rows::<ROWS, UNROLL, false>(tile) }
+    unsafe { f32_rows::<ROWS, false>(tile) }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize, const FUSED: bool>(tile: &F32Tile) {
+unsafe fn f32_rows<const ROWS: usize, const FUSED: bool>(tile: &F32Tile) {
     // SAFETY: all reads and writes are within the lengths that the fields of `F32Tile` promise.
     unsafe {
-        let mut sums = [[[_mm512_setzero_ps(); 2]; ROWS]; UNROLL];
-        let mut i = 0;
-        while i + UNROLL <= tile.k {
-            for (step, sums) in sums.iter_mut().enumerate() {
-                f32_step::<ROWS, FUSED>(tile, i + step, sums);
-            }
-            i += UNROLL;
-        }
-        while i < tile.k {
-            f32_step::<ROWS, FUSED>(tile, i, &mut sums[0]);
-            i += 1;
+        let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+        for i in 0..tile.k {
+            f32_step::<ROWS, FUSED>(tile, i, &mut sums);
         }
         let bias = load(tile.bias);
-        for row in 0..ROWS {
-            for half in 0..2 {
-                let mut sum = sums[0][row][half];
-                for sums in &sums[1..] {
-                    sum = _mm512_add_ps(sum, sums[row][half]);
-                }
+        for (row, sums) in sums.into_iter().enumerate() {
+            for (half, sum) in sums.into_iter().enumerate() {
                 write(&tile.out, row, half, _mm512_add_ps(sum, bias[half]));
             }
         }
@@ -148,7 +134,9 @@ unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize, const FUSED: bool>(ti
 unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(tile: &F32Tile, i: usize, sums: &mut [[__m512; 2]; ROWS]) {
     // SAFETY: `i` is below `k`, so panel and rows reach that far.
     unsafe {
-        let weights = load(tile.panel.add(i * COLUMNS));
+        let panel = tile.panel.add(i * COLUMNS);
+        fetch_ahead(panel, 4 * COLUMNS);
+        let weights = load(panel);
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = _mm512_set1_ps(*tile.x.add(row * tile.x_stride + i));
             for (sum, weights) in sums.iter_mut().zip(weights) {

@@ -8,12 +8,14 @@
 //! multiplication and additions, each rounded by itself, never a fused one, for the same reason. Sums of f32 products come both ways
 //! ([`Rounding`]).
 
+mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx2_vnni;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod int4;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 pub(crate) mod operand;
@@ -23,94 +25,13 @@ mod relaxed_simd;
 mod scalar;
 #[cfg(all(target_family = "wasm", target_feature = "simd128"))]
 mod simd128;
+pub(crate) mod tile;
 
 use crate::isa::IsaKind;
-use crate::quantize_rows::QuantizeRow;
 use crate::{Isa, Rounding};
+use tile::{F32Kernel, Int8Kernel};
 
-/// A kernel for 8-bit weights.
-pub(crate) struct Int8Kernel {
-    /// Rows of a full tile; any smaller number works.
-    pub(crate) rows: usize,
-    /// Columns of a panel, and of every tile.
-    pub(crate) columns: usize,
-    /// Consecutive `k` that lie together in a panel.
-    pub(crate) group: usize,
-    /// `k` is padded with zeros to a multiple of this, itself a multiple of `group`.
-    pub(crate) k_align: usize,
-    /// Bytes that a number of a quantized row takes.
-    pub(crate) row_bytes: usize,
-    /// What the kernel adds to each quantized number, to be taken off again by the columns' sums.
-    pub(crate) offset: i32,
-    pub(crate) quantize_row: QuantizeRow,
-    pub(crate) tile: unsafe fn(&Int8Tile),
-}
-
-/// The operands of a tile. What they point at must be as long as their comments say.
-pub(crate) struct Int8Tile {
-    /// From 1 to the kernel's `rows`.
-    pub(crate) rows: usize,
-    /// Padded `k`, a multiple of `k_align`.
-    pub(crate) k: usize,
-    /// `rows` quantized rows, `x_stride` bytes apart.
-    pub(crate) x: *const u8,
-    pub(crate) x_stride: usize,
-    /// `k · columns` bytes, aligned to 64 where the panel's length is a multiple of it.
-    pub(crate) panel: *const i8,
-    /// What sums start from: minus `offset` times the column's sum, `columns` of them.
-    pub(crate) start: *const i32,
-    /// `rows` factors.
-    pub(crate) row_scales: *const f32,
-    /// `columns` factors.
-    pub(crate) column_scales: *const f32,
-    /// `columns` summands.
-    pub(crate) bias: *const f32,
-    pub(crate) out: Out,
-}
-
-/// A kernel for weights in f32.
-pub(crate) struct F32Kernel {
-    /// Rows of a full tile; any smaller number works.
-    pub(crate) rows: usize,
-    /// Columns of a panel, and of every tile.
-    pub(crate) columns: usize,
-    pub(crate) tile: unsafe fn(&F32Tile),
-}
-
-/// The operands of a tile. What they point at must be as long as their comments say.
-pub(crate) struct F32Tile {
-    /// From 1 to the kernel's `rows`.
-    pub(crate) rows: usize,
-    pub(crate) k: usize,
-    /// `rows` rows of `k`, `x_stride` numbers apart.
-    pub(crate) x: *const f32,
-    pub(crate) x_stride: usize,
-    /// `k · columns` numbers.
-    pub(crate) panel: *const f32,
-    /// `columns` summands.
-    pub(crate) bias: *const f32,
-    pub(crate) out: Out,
-}
-
-/// Where a tile goes.
-pub(crate) struct Out {
-    /// `rows` rows of `columns`, `stride` numbers apart.
-    pub(crate) start: *mut f32,
-    pub(crate) stride: usize,
-    /// Null, or what is added at the end, in the places of `start`.
-    pub(crate) residual: *const f32,
-}
-
-/// Calls a tile function with the number of rows as a constant, and as many sums side by side in `k` as keep the multipliers busy.
-macro_rules! by_rows {
-    ($tile:ident, $operands:expr, $($rows:literal => $unroll:literal),+) => {
-        match $operands.rows {
-            $($rows => $tile::<$rows, $unroll>($operands),)+
-            _ => {}
-        }
-    };
-}
-use by_rows;
+pub(crate) use int4::int4_kernel;
 
 /// The kernel for 8-bit weights of an instruction set.
 pub(crate) fn int8_kernel(isa: Isa) -> &'static Int8Kernel {
@@ -142,7 +63,8 @@ pub(crate) fn f32_kernel(isa: Isa, rounding: Rounding) -> &'static F32Kernel {
     }
 }
 
-/// Stepwise and fused. Stepwise, each number is one sum over `k` in order, and then its bias is added, and then the residual.
+/// Stepwise and fused. Either way each number is one sum over `k` in order, and then its bias is added, and then the residual: the same
+/// bits, whatever the other rows.
 fn f32_kernels(isa: Isa) -> (&'static F32Kernel, &'static F32Kernel) {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]

@@ -6,7 +6,8 @@
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-use super::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
+use super::ahead::fetch_ahead;
+use super::tile::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
 use crate::quantize_rows;
 
 const COLUMNS: usize = 8;
@@ -42,6 +43,7 @@ unsafe fn int8_rows<const ROWS: usize, const UNROLL: usize>(tile: &Int8Tile) {
                 *x = vld1q_s8(tile.x.add(row * tile.x_stride + block * 16).cast());
             }
             let panel = tile.panel.add(block * 16 * COLUMNS);
+            fetch_ahead(panel, 16 * COLUMNS);
             four_k::<0, ROWS>(panel, &x, &mut sums[0]);
             four_k::<1, ROWS>(panel, &x, &mut sums[1 % UNROLL]);
             four_k::<2, ROWS>(panel, &x, &mut sums[0]);
@@ -101,50 +103,38 @@ fn dot<const LANE: usize>(mut sum: int32x4_t, weights: int8x16_t, x: int8x16_t) 
 
 unsafe fn f32(tile: &F32Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
-    unsafe { by_rows!(fused_rows, tile, 1 => 4, 2 => 2, 3 => 2, 4 => 1, 5 => 1, 6 => 1, 7 => 1, 8 => 1) }
+    unsafe { by_rows!(fused_rows, tile, 1, 2, 3, 4, 5, 6, 7, 8) }
 }
 
 /// One sum for each number, in the order of `k`.
 unsafe fn f32_stepwise(tile: &F32Tile) {
     // SAFETY: as above.
-    unsafe { by_rows!(stepwise_rows, tile, 1 => 1, 2 => 1, 3 => 1, 4 => 1, 5 => 1, 6 => 1, 7 => 1, 8 => 1) }
+    unsafe { by_rows!(stepwise_rows, tile, 1, 2, 3, 4, 5, 6, 7, 8) }
 }
 
 #[target_feature(enable = "neon")]
-unsafe fn fused_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+unsafe fn fused_rows<const ROWS: usize>(tile: &F32Tile) {
     // SAFETY: the caller's promise is passed on.
-    unsafe { f32_rows::<ROWS, UNROLL, true>(tile) }
+    unsafe { f32_rows::<ROWS, true>(tile) }
 }
 
 #[target_feature(enable = "neon")]
-unsafe fn stepwise_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+unsafe fn stepwise_rows<const ROWS: usize>(tile: &F32Tile) {
     // SAFETY: the caller's promise is passed on.
-    unsafe { f32_rows::<ROWS, UNROLL, false>(tile) }
+    unsafe { f32_rows::<ROWS, false>(tile) }
 }
 
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize, const FUSED: bool>(tile: &F32Tile) {
+unsafe fn f32_rows<const ROWS: usize, const FUSED: bool>(tile: &F32Tile) {
     // SAFETY: all reads and writes are within the lengths that the fields of `F32Tile` promise.
     unsafe {
-        let mut sums = [[[vdupq_n_f32(0.0); 2]; ROWS]; UNROLL];
-        let mut i = 0;
-        while i + UNROLL <= tile.k {
-            for (step, sums) in sums.iter_mut().enumerate() {
-                f32_step::<ROWS, FUSED>(tile, i + step, sums);
-            }
-            i += UNROLL;
+        let mut sums = [[vdupq_n_f32(0.0); 2]; ROWS];
+        for i in 0..tile.k {
+            f32_step::<ROWS, FUSED>(tile, i, &mut sums);
         }
-        while i < tile.k {
-            f32_step::<ROWS, FUSED>(tile, i, &mut sums[0]);
-            i += 1;
-        }
-        for row in 0..ROWS {
-            for half in 0..2 {
-                let mut sum = sums[0][row][half];
-                for sums in &sums[1..] {
-                    sum = vaddq_f32(sum, sums[row][half]);
-                }
+        for (row, sums) in sums.into_iter().enumerate() {
+            for (half, sum) in sums.into_iter().enumerate() {
                 write(&tile.out, row, half, vaddq_f32(sum, vld1q_f32(tile.bias.add(4 * half))));
             }
         }
@@ -162,6 +152,7 @@ unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(
     // SAFETY: `i` is below `k`, so panel and rows reach that far.
     unsafe {
         let panel = tile.panel.add(i * COLUMNS);
+        fetch_ahead(panel, 4 * COLUMNS);
         let (low, high) = (vld1q_f32(panel), vld1q_f32(panel.add(4)));
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = *tile.x.add(row * tile.x_stride + i);

@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 
+use super::tile::Int8Kernel;
 use crate::aligned::Aligned;
-use crate::gemm::Int8Kernel;
 use crate::packed::{PackedLinear, Panels};
+use crate::packed_groups::Int4Panels;
 use crate::pool::{Parts, Pool, share};
 
 /// Rows ready for a kernel.
@@ -12,6 +13,8 @@ use crate::pool::{Parts, Pool, share};
 pub(crate) enum Operand<'a> {
     /// Quantized rows, `stride` bytes apart, a factor for each, and the sum of each, times its factor, where the weights need it.
     Int8 { bytes: &'a [u8], stride: usize, k: usize, scales: &'a [f32], sums: &'a [f32] },
+    /// Rows as signed bytes, `stride` bytes apart, a factor for each, and the sums of the groups of each, side by side.
+    Int4 { bytes: &'a [u8], stride: usize, scales: &'a [f32], sums: &'a [i32] },
     /// Rows `stride` numbers apart.
     F32 { numbers: &'a [f32], stride: usize },
 }
@@ -21,6 +24,7 @@ pub(crate) enum Operand<'a> {
 pub(crate) struct OperandBuffer {
     bytes: Aligned<u8>,
     numbers: Aligned<f32>,
+    sums: Aligned<i32>,
 }
 
 /// Memory for one task at a time, kept by its thread.
@@ -80,6 +84,7 @@ pub(crate) fn prepare<'a>(
             let (scales, sums) = buffer.numbers.split_at(rows);
             Operand::Int8 { bytes: &buffer.bytes, stride, k: padded, scales, sums }
         }
+        Panels::Int4(panels) => prepare_int4(panels, x, x_stride, [rows, k, task_count], buffer, pool),
         // Rows whose places differ by whole pages share one set of the cache; a tile of them would not fit.
         Panels::F32 { .. } if x_stride.is_multiple_of(1024) && rows > 4 => {
             let stride = odd_lines(4 * k) / 4;
@@ -95,6 +100,38 @@ pub(crate) fn prepare<'a>(
         }
         Panels::F32 { .. } => Operand::F32 { numbers: x, stride: x_stride },
     }
+}
+
+/// Rows of `k` numbers as signed bytes, padded with zeros to whole groups, and the groups' sums.
+fn prepare_int4<'a>(
+    panels: &Int4Panels,
+    x: &[f32],
+    x_stride: usize,
+    [rows, k, tasks]: [usize; 3],
+    buffer: &'a mut OperandBuffer,
+    pool: &Pool,
+) -> Operand<'a> {
+    let (groups, group) = (panels.groups, panels.group);
+    let stride = odd_lines(groups * group);
+    buffer.bytes.resize(rows * stride);
+    buffer.numbers.resize(rows);
+    buffer.sums.resize(rows * groups);
+    let (bytes, scales) = (Parts::new(&mut buffer.bytes), Parts::new(&mut buffer.numbers));
+    let sums = Parts::new(&mut buffer.sums);
+    pool.run(tasks, &|task| {
+        for row in share(rows, tasks, task) {
+            // SAFETY: each row is one task's; the kernel is had by an `Isa` only, and the row has room for whole groups.
+            let (out, sums) = unsafe {
+                let out = bytes.part(row * stride, groups * group);
+                scales.part(row, 1)[0] = (panels.kernel.quantize_row)(&x[row * x_stride..][..k], out);
+                (out, sums.part(row * groups, groups))
+            };
+            for (sum, group) in sums.iter_mut().zip(out.chunks_exact(group)) {
+                *sum = group.iter().map(|&byte| i32::from(byte as i8)).sum();
+            }
+        }
+    });
+    Operand::Int4 { bytes: &buffer.bytes, stride, scales: &buffer.numbers, sums: &buffer.sums }
 }
 
 /// The sum of a quantized row; below 2²⁴ for every `k` that weights are packed with, so exact as f32 too.

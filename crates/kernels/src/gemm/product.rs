@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::operand::Operand;
-use super::{F32Tile, Int8Tile, Out};
+use super::tile::{F32Tile, Int4Tile, Int8Tile, Out};
 use crate::packed::{PackedLinear, Panels};
 use crate::pool::{Parts, share};
 use crate::{Activation, Isa, activation};
@@ -156,6 +156,25 @@ impl Product<'_> {
                 };
                 // SAFETY: the slices above are as long as the tile reads; a kernel in packed weights came by an `Isa`.
                 unsafe { (kernel.tile)(&tile) }
+            }
+            (Panels::Int4(panels), Operand::Int4 { bytes, stride, scales, sums }) => {
+                let (groups, columns) = (panels.groups, panels.kernel.columns);
+                let zeros = panels.zeros.as_ref().map(|zeros| &zeros[column * groups..][..columns * groups]);
+                let tile = Int4Tile {
+                    rows: rows.len(),
+                    groups,
+                    group: panels.group,
+                    x: bytes[rows.start * stride..rows.end * stride].as_ptr(),
+                    x_stride: stride,
+                    sums: sums[rows.start * groups..rows.end * groups].as_ptr(),
+                    panel: panels.values[panel * panels.panel_bytes()..][..panels.panel_bytes()].as_ptr(),
+                    zeros: zeros.map_or(std::ptr::null(), |zeros| zeros.as_ptr()),
+                    row_scales: scales[rows].as_ptr(),
+                    bias,
+                    out,
+                };
+                // SAFETY: as above.
+                unsafe { (panels.kernel.tile)(&tile) }
             }
             (Panels::F32 { kernel, values }, Operand::F32 { numbers, stride }) => {
                 let k = self.weights.k();

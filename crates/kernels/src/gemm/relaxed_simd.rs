@@ -10,7 +10,7 @@ use std::arch::wasm32::*;
 use std::hint::black_box;
 
 use super::simd128::{self, f32_tile, finish_int8};
-use super::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, by_rows};
+use super::tile::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, by_rows};
 use crate::quantize_rows::{self, QuantizeRow};
 
 const COLUMNS: usize = 8;
@@ -112,10 +112,10 @@ unsafe fn int8_step<const ROWS: usize>(tile: &Int8Tile, group: usize, sums: &mut
 
 unsafe fn f32(tile: &F32Tile) {
     // SAFETY: the caller's promise about the operands is passed on.
-    unsafe { by_rows!(f32_rows, tile, 1 => 2, 2 => 1, 3 => 1, 4 => 1) }
+    unsafe { by_rows!(f32_rows, tile, 1, 2, 3, 4) }
 }
 
-unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+unsafe fn f32_rows<const ROWS: usize>(tile: &F32Tile) {
     // SAFETY: the caller's promise about the operands is passed on.
-    unsafe { f32_tile::<ROWS, UNROLL>(tile, |x, y, sum| f32x4_relaxed_madd(x, y, sum)) }
+    unsafe { f32_tile::<ROWS>(tile, |x, y, sum| f32x4_relaxed_madd(x, y, sum)) }
 }

@@ -1,6 +1,6 @@
 //! Plain Rust, for processors without a kernel of their own.
 
-use super::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
+use super::tile::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
 use crate::quantize_rows;
 
 const COLUMNS: usize = 8;
@@ -53,10 +53,10 @@ unsafe fn int8_rows<const ROWS: usize, const UNROLL: usize>(tile: &Int8Tile) {
 
 unsafe fn f32(tile: &F32Tile) {
     // SAFETY: the caller's promise about the operands is passed on.
-    unsafe { by_rows!(f32_rows, tile, 1 => 1, 2 => 1, 3 => 1, 4 => 1) }
+    unsafe { by_rows!(f32_rows, tile, 1, 2, 3, 4) }
 }
 
-unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+unsafe fn f32_rows<const ROWS: usize>(tile: &F32Tile) {
     // SAFETY: all reads and writes are within the lengths that the fields of `F32Tile` promise.
     unsafe {
         let mut sums = [[0f32; COLUMNS]; ROWS];

@@ -5,7 +5,7 @@
 
 use std::arch::wasm32::*;
 
-use super::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
+use super::tile::{F32Kernel, F32Tile, Int8Kernel, Int8Tile, Out, by_rows};
 use crate::quantize_rows;
 
 const COLUMNS: usize = 8;
@@ -86,47 +86,35 @@ pub(super) unsafe fn finish_int8(tile: &Int8Tile, row: usize, half: usize, sum: 
 
 unsafe fn f32(tile: &F32Tile) {
     // SAFETY: the caller's promise about the operands is passed on.
-    unsafe { by_rows!(f32_rows, tile, 1 => 2, 2 => 1, 3 => 1, 4 => 1) }
+    unsafe { by_rows!(f32_rows, tile, 1, 2, 3, 4) }
 }
 
 /// One sum for each number, in the order of `k`.
 unsafe fn f32_stepwise(tile: &F32Tile) {
     // SAFETY: the caller's promise about the operands is passed on.
-    unsafe { by_rows!(f32_rows, tile, 1 => 1, 2 => 1, 3 => 1, 4 => 1) }
+    unsafe { by_rows!(f32_rows, tile, 1, 2, 3, 4) }
 }
 
-unsafe fn f32_rows<const ROWS: usize, const UNROLL: usize>(tile: &F32Tile) {
+unsafe fn f32_rows<const ROWS: usize>(tile: &F32Tile) {
     let multiply_add = |x, y, sum| f32x4_add(sum, f32x4_mul(x, y));
     // SAFETY: the caller's promise about the operands is passed on.
-    unsafe { f32_tile::<ROWS, UNROLL>(tile, multiply_add) }
+    unsafe { f32_tile::<ROWS>(tile, multiply_add) }
 }
 
 /// The f32 tile around a multiplication with addition, `(x, y, sum)`.
 #[inline(always)]
-pub(super) unsafe fn f32_tile<const ROWS: usize, const UNROLL: usize>(
+pub(super) unsafe fn f32_tile<const ROWS: usize>(
     tile: &F32Tile,
     multiply_add: impl Fn(v128, v128, v128) -> v128 + Copy,
 ) {
     // SAFETY: all reads and writes are within the lengths that the fields of `F32Tile` promise.
     unsafe {
-        let mut sums = [[[f32x4_splat(0.0); 2]; ROWS]; UNROLL];
-        let mut i = 0;
-        while i + UNROLL <= tile.k {
-            for (step, sums) in sums.iter_mut().enumerate() {
-                f32_step(tile, i + step, sums, multiply_add);
-            }
-            i += UNROLL;
+        let mut sums = [[f32x4_splat(0.0); 2]; ROWS];
+        for i in 0..tile.k {
+            f32_step(tile, i, &mut sums, multiply_add);
         }
-        while i < tile.k {
-            f32_step(tile, i, &mut sums[0], multiply_add);
-            i += 1;
-        }
-        for row in 0..ROWS {
-            for half in 0..2 {
-                let mut sum = sums[0][row][half];
-                for sums in &sums[1..] {
-                    sum = f32x4_add(sum, sums[row][half]);
-                }
+        for (row, sums) in sums.into_iter().enumerate() {
+            for (half, sum) in sums.into_iter().enumerate() {
                 write(&tile.out, row, half, f32x4_add(sum, v128_load(tile.bias.add(4 * half).cast())));
             }
         }

@@ -69,6 +69,38 @@ pub fn linear_int8(
     out
 }
 
+/// `x·w + bias` by way of 4-bit integers in groups, to the bit: each row of `x` quantized by [`quantize_row`]; for each group of `k` the exact
+/// sum of `q · (value - zero)`, rounded to f32, which it fits; the groups' sums times their scales added one after another, from 0, in f32
+/// with each operation rounded by itself; then `sum · row's scale + bias`. `values` is `[k, n]`, `scales` and `zeros` are `[groups, n]`;
+/// without zeros all are 8.
+#[allow(clippy::too_many_arguments, reason = "the operands of the formula")]
+pub fn linear_int4(
+    x: &[f32],
+    values: &[u8],
+    scales: &[f32],
+    zeros: Option<&[u8]>,
+    group: usize,
+    bias: Option<&[f32]>,
+    k: usize,
+    n: usize,
+) -> Vec<f32> {
+    let mut out = Vec::new();
+    for row in x.chunks_exact(k) {
+        let (q, scale) = quantize_row(row);
+        for column in 0..n {
+            let mut total = 0f32;
+            for (index, q) in q.chunks(group).enumerate() {
+                let zero = zeros.map_or(8, |zeros| i32::from(zeros[index * n + column]));
+                let number = |i: usize| i32::from(values[(index * group + i) * n + column]) - zero;
+                let sum: i32 = q.iter().enumerate().map(|(i, &q)| i32::from(q) * number(i)).sum();
+                total += sum as f32 * scales[index * n + column];
+            }
+            out.push(total * scale + bias.map_or(0.0, |bias| bias[column]));
+        }
+    }
+    out
+}
+
 /// One number through an activation, in f64 inside.
 pub fn activate(activation: Activation, x: f32) -> f32 {
     let wide = f64::from(x);

@@ -1,6 +1,6 @@
-//! Compressed bodies: unpacked within a bound, and answers packed for clients that ask for it.
+//! Compression: decompresses request bodies within a limit, and compresses answers for clients that accept it.
 //!
-//! `deflate` means a zlib stream (RFC 9110); clients that send the bare stream (RFC 1951) are understood too.
+//! `deflate` means a zlib stream (RFC 9110); raw deflate streams (RFC 1951) are accepted too.
 
 use crate::app::App;
 use crate::lanes::SMALL_BYTES;
@@ -16,31 +16,31 @@ use hyper::body::Body as _;
 use std::io::{Read, Write};
 use std::time::Instant;
 
-/// More layers than anybody has a use for.
+/// More layers than any client needs.
 const CODINGS_MAX: usize = 3;
 /// A small answer gains nothing.
 const PACKED_BYTES_LEAST: u64 = 1 << 10;
-/// A large one would hold up others.
+/// A large one would delay other requests.
 const PACKED_BYTES_MAX: u64 = 1 << 20;
 
-/// A way to pack bytes.
+/// A compression method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
     Gzip,
     Deflate,
 }
 
-/// Why packed bytes cannot be unpacked.
+/// Why bytes cannot be decompressed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Unpacked {
-    /// There would be more bytes than allowed.
+    /// The result is larger than allowed.
     TooMany,
-    /// They are no such stream.
+    /// The bytes are not a valid stream.
     Broken(String),
 }
 
 impl Coding {
-    /// By its name in a header.
+    /// The method with this name in a header.
     pub(crate) fn named(name: &str) -> Option<Coding> {
         let is = |known: &str| name.eq_ignore_ascii_case(known);
         match () {
@@ -57,7 +57,7 @@ impl Coding {
         }
     }
 
-    /// At most `bytes_max` bytes; never takes more memory than that and a window.
+    /// Decompresses to at most `bytes_max` bytes; never needs more memory than that and a window.
     pub(crate) fn unpack(self, packed: &[u8], bytes_max: usize) -> Result<Vec<u8>, Unpacked> {
         match self {
             Coding::Gzip => unpack_gzip(packed, bytes_max),
@@ -65,7 +65,7 @@ impl Coding {
         }
     }
 
-    /// Packs an answer, quickly rather than well.
+    /// Compresses an answer, with speed over size.
     pub(crate) fn pack(self, bytes: &[u8]) -> Vec<u8> {
         let out = Vec::with_capacity(bytes.len() / 2);
         let packed = match self {
@@ -90,8 +90,8 @@ fn unpack_gzip(packed: &[u8], bytes_max: usize) -> Result<Vec<u8>, Unpacked> {
     if whole.len() > bytes_max { Err(Unpacked::TooMany) } else { Ok(whole) }
 }
 
-/// The header of a zlib stream: its method, its window, and a sum that holds by chance one time in 31. A bare stream of an
-/// encoder does not begin with that method, which would be a stored block whose padding is not zero.
+/// Recognises the header of a zlib stream: its method, its window, and a checksum that random data passes one time in 31. A raw stream of an
+/// encoder does not begin with that method, which would be a stored block with non-zero padding.
 fn is_zlib(packed: &[u8]) -> bool {
     matches!(packed, [method, flags, ..] if method & 15 == 8 && method >> 4 <= 7
         && (u16::from(*method) << 8 | u16::from(*flags)).is_multiple_of(31))
@@ -123,10 +123,10 @@ fn inflate(packed: &[u8], has_header: bool, bytes_max: usize) -> Result<Vec<u8>,
     }
 }
 
-/// What `Content-Encoding` says was done to a body, in that order.
+/// The compression methods in `Content-Encoding`, in order.
 ///
 /// # Errors
-/// 415 naming what is not known.
+/// 415 with the unknown method.
 fn codings_of(headers: &HeaderMap) -> Result<Vec<Coding>, Problem> {
     let mut codings = Vec::new();
     for value in headers.get_all(CONTENT_ENCODING) {
@@ -137,19 +137,19 @@ fn codings_of(headers: &HeaderMap) -> Result<Vec<Coding>, Problem> {
                 None if name.is_empty() || name.eq_ignore_ascii_case("identity") => {}
                 None => {
                     let name: String = name.escape_default().take(40).collect();
-                    return Err(Problem::unknown_encoding(format!("Content-Encoding `{name}` is not read")));
+                    return Err(Problem::unknown_encoding(format!("Content-Encoding `{name}` is not supported")));
                 }
             }
         }
     }
     if codings.len() > CODINGS_MAX {
-        let detail = format!("Content-Encoding names {} layers; at most {CODINGS_MAX} are read", codings.len());
+        let detail = format!("Content-Encoding names {} layers; at most {CODINGS_MAX} are supported", codings.len());
         return Err(Problem::unknown_encoding(detail));
     }
     Ok(codings)
 }
 
-/// Undoes them, the last one first. Each layer is bounded, so what a body costs is bounded.
+/// Decompresses the layers, the last one first. Each layer has a limit, so the cost of a body has one too.
 fn unpack_all(codings: &[Coding], packed: &Bytes, bytes_max: usize) -> Result<Bytes, Problem> {
     let mut bytes = packed.clone();
     for coding in codings.iter().rev() {
@@ -160,25 +160,25 @@ fn unpack_all(codings: &[Coding], packed: &Bytes, bytes_max: usize) -> Result<By
             }
             Err(Unpacked::Broken(cause)) => {
                 let name = coding.name();
-                return Err(Problem::malformed(format!("the body is not {name}, as it is said to be: {cause}")));
+                return Err(Problem::malformed(format!("the body is not valid {name}: {cause}")));
             }
         };
     }
     Ok(bytes)
 }
 
-/// The codings of a request's body, before any of it is read.
+/// The codings of a request's body, before the body is read.
 ///
 /// # Errors
-/// 415 naming what is not known.
+/// 415 with the unknown method.
 pub(crate) fn expect_known(headers: &HeaderMap) -> Result<(), Problem> {
     codings_of(headers).map(|_| ())
 }
 
-/// A body as it was before it was packed.
+/// The decompressed body.
 ///
 /// # Errors
-/// 415 for an unknown packing, 400 for a broken one, 413 for what would be too large.
+/// 415 for an unknown method, 400 for broken data, 413 for a result that is too large.
 pub(crate) async fn unpack_body(
     app: &App,
     headers: &HeaderMap,
@@ -188,7 +188,7 @@ pub(crate) async fn unpack_body(
     unpack(app, codings_of(headers)?, packed, deadline).await
 }
 
-/// Undoes some codings where it holds up nobody.
+/// Decompresses on a thread where this does not delay other requests.
 ///
 /// # Errors
 /// As [`unpack_body`].
@@ -203,7 +203,7 @@ pub(crate) async fn unpack(
     }
     let bytes_max = app.settings.limits.body_bytes_max;
     if packed.len() <= SMALL_BYTES {
-        // Nearly always it stays small.
+        // Nearly all bodies stay small.
         let bound = bytes_max.min(4 * SMALL_BYTES);
         match unpack_all(&codings, &packed, bound) {
             Err(problem) if problem.code == "too-large" && bound < bytes_max => {}
@@ -214,7 +214,7 @@ pub(crate) async fn unpack(
     unpacked
 }
 
-/// The packing that a client would rather have than none.
+/// The compression method that the client prefers, if any.
 pub(crate) fn wanted(headers: &HeaderMap) -> Option<Coding> {
     let mut best: Option<(f32, Coding)> = None;
     for value in headers.get_all(ACCEPT_ENCODING) {
@@ -226,7 +226,7 @@ pub(crate) fn wanted(headers: &HeaderMap) -> Option<Coding> {
             });
             let weight = weight.unwrap_or(1.0);
             let Some(coding) = Coding::named(name.trim()).filter(|_| weight > 0.0) else { continue };
-            // Of equals gzip, and otherwise the first.
+            // With equal weights gzip, otherwise the first.
             let is_better = best.is_none_or(|(other, known)| {
                 weight > other || weight == other && coding == Coding::Gzip && known != Coding::Gzip
             });
@@ -238,7 +238,7 @@ pub(crate) fn wanted(headers: &HeaderMap) -> Option<Coding> {
     best.map(|(_, coding)| coding)
 }
 
-/// Packs an answer, if it is of a size that gains by it.
+/// Compresses an answer if its size makes that worthwhile.
 pub(crate) async fn pack_answer(coding: Coding, response: Response<Body>) -> Response<Body> {
     let size = response.body().size_hint().exact();
     let is_fit = size.is_some_and(|size| (PACKED_BYTES_LEAST..=PACKED_BYTES_MAX).contains(&size));
@@ -246,7 +246,7 @@ pub(crate) async fn pack_answer(coding: Coding, response: Response<Body>) -> Res
         return response;
     }
     let (mut head, body) = response.into_parts();
-    // All of it is in memory already.
+    // The whole answer is in memory already.
     let Ok(whole) = body.collect().await else { return Response::from_parts(head, Body::empty()) };
     let packed = coding.pack(&whole.to_bytes());
     head.headers.remove(CONTENT_LENGTH);

@@ -1,4 +1,4 @@
-//! What only the administrator may do.
+//! Routes for the administrator.
 
 use super::body::json_response;
 use crate::app::App;
@@ -10,9 +10,9 @@ use axum::response::IntoResponse;
 use serde_json::json;
 use std::sync::Arc;
 
-/// `POST /admin/reload`: reads all bundles anew; answers once the new models are in place.
+/// `POST /admin/reload`: reloads all bundles; answers when the new models are in use.
 pub(crate) async fn reload(State(app): State<Arc<App>>) -> Response<Body> {
-    // On a task of its own: a client that goes away does not leave a reload half done.
+    // In a separate task, so that a disconnect does not stop a reload halfway.
     let catalog = Arc::clone(&app.catalog);
     let outcome = tokio::spawn(async move { catalog.reload().await }).await;
     match outcome {
@@ -21,8 +21,8 @@ pub(crate) async fn reload(State(app): State<Arc<App>>) -> Response<Body> {
             json_response(StatusCode::OK, &json!({ "reloaded": models }))
         }
         Ok(Err(error)) => {
-            tracing::error!(%error, "reload failed; the old models stay");
-            let detail = format!("the bundles cannot be used, and the old models stay: {error}");
+            tracing::error!(%error, "reload failed; the old models stay in use");
+            let detail = format!("the bundles cannot be used, so the old models stay in use: {error}");
             Problem::new(StatusCode::CONFLICT, "reload-failed", detail).into_response()
         }
         Err(error) => Problem::internal(format!("reload: {error}")).into_response(),

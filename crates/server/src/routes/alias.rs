@@ -27,7 +27,7 @@ struct Answer {
     latency_ms: f64,
 }
 
-/// As in a verdict, which leaves it out too.
+/// As in a verdict, left out if it is 0.
 fn is_zero(share: &f32) -> bool {
     *share == 0.0
 }

@@ -1,4 +1,4 @@
-//! What all routes do with bodies: they read one, and send JSON.
+//! Reads request bodies and sends JSON, for all routes.
 
 use crate::app::App;
 use crate::arrival::Arrival;
@@ -13,10 +13,10 @@ use serde::Serialize;
 use std::time::Instant;
 use tokio::time::timeout_at;
 
-/// The whole body, unpacked, within the limits.
+/// The whole body, decompressed, within the limits.
 ///
 /// # Errors
-/// 413 if it is too large, 408 if it comes too slowly, 400 if it breaks off, 415 if it is packed in an unknown way, 504 at the
+/// 413 if it is too large, 408 if it arrives too slowly, 400 if it breaks off, 415 for an unknown content coding, 504 at the
 /// deadline.
 pub(super) async fn read_body(app: &App, headers: &HeaderMap, body: Body, arrival: &Arrival) -> Result<Bytes, Problem> {
     encoding::expect_known(headers)?;
@@ -33,7 +33,7 @@ async fn receive_body(app: &App, headers: &HeaderMap, mut body: Body, arrival: &
         discard(app, body, arrival).await;
         return Err(too_large);
     }
-    // Nearly always all of it comes in one piece, which is then not copied.
+    // Nearly all bodies arrive in one piece, which is then not copied.
     let mut first = Bytes::new();
     let mut whole = Vec::new();
     loop {
@@ -61,8 +61,8 @@ async fn receive_body(app: &App, headers: &HeaderMap, mut body: Body, arrival: &
     }
 }
 
-/// Takes in what is left of a body that is refused, within reason: a client that is still sending when the connection closes
-/// sees a broken pipe and not the answer.
+/// Reads the rest of a refused body, within limits: a client that is still sending when the connection closes
+/// gets a broken pipe instead of the answer.
 async fn discard(app: &App, mut body: Body, arrival: &Arrival) {
     let limits = &app.settings.limits;
     let until = arrival.deadline.min(Instant::now() + limits.body_pause_max);
@@ -75,7 +75,7 @@ async fn discard(app: &App, mut body: Body, arrival: &Arrival) {
     }
 }
 
-/// Refuses a body that says to be something else than JSON.
+/// Refuses a body with a media type other than JSON.
 pub(super) fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     let Some(told) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let told = told.to_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What pages of other origins may send and see.
+//! Headers that pages of other origins may send and read.
 
 use axum::http::header::{
     ACCEPT_ENCODING, ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName,
@@ -12,7 +12,7 @@ const fn named(name: &'static str) -> HeaderName {
     HeaderName::from_static(name)
 }
 
-/// Every header of requests that `docs/serving.md` names.
+/// All request headers in `docs/serving.md`.
 const ACCEPTED: [HeaderName; 10] = [
     CONTENT_TYPE,
     CONTENT_ENCODING,
@@ -26,7 +26,7 @@ const ACCEPTED: [HeaderName; 10] = [
     named("inference-header-content-length"),
 ];
 
-/// Every header of answers that it names.
+/// All response headers in `docs/serving.md`.
 const EXPOSED: [HeaderName; 11] = [
     ACCEPT_ENCODING,
     ALLOW,
@@ -41,12 +41,12 @@ const EXPOSED: [HeaderName; 11] = [
     named("inference-header-content-length"),
 ];
 
-/// Lets pages of these origins in; nothing for none.
+/// Allows pages of these origins; `None` without origins.
 pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
     let allowed = match origins {
         [] => return None,
         [any] if any == "*" => AllowOrigin::any(),
-        // Those that cannot be a header were refused at the start.
+        // Invalid header values were refused at the start.
         some => AllowOrigin::list(some.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())),
     };
     Some(
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    /// Names that the description gives to headers, in parameters and in answers.
+    /// Names of headers in the OpenAPI description, in parameters and in answers.
     fn described(value: &Value, sent: &mut Vec<String>, answered: &mut Vec<String>) {
         if value["in"] == "header" {
             sent.push(value["name"].as_str().unwrap().to_ascii_lowercase());
@@ -83,7 +83,7 @@ mod tests {
     fn pages_may_use_every_header_that_is_documented() {
         let (mut sent, mut answered) = (Vec::new(), Vec::new());
         let mut api: Value = serde_json::from_str(super::super::info::OPENAPI).unwrap();
-        // Those are names of descriptions, not of headers.
+        // These are names of descriptions, not of headers.
         api["components"].as_object_mut().unwrap().remove("headers");
         described(&api, &mut sent, &mut answered);
         let docs = include_str!("../../../../docs/serving.md");
@@ -99,7 +99,7 @@ mod tests {
             }
         }
         assert!(sent.len() > 8 && answered.len() > 8, "{sent:?} {answered:?}");
-        // Browsers set it themselves and let no page do so.
+        // Browsers set it themselves; pages cannot.
         sent.retain(|name| name != "accept-encoding");
         for name in sent {
             assert!(ACCEPTED.iter().any(|known| known.as_str() == name), "no page may send {name}");

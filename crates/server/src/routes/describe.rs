@@ -1,4 +1,4 @@
-//! What the server and its models say of themselves, whichever way they are asked.
+//! Descriptions of the server and its models, for HTTP and gRPC.
 
 use super::outputs::OutputKind;
 use crate::app::App;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub(crate) const NAME: &str = "grice";
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The extensions of Triton's that there are.
+/// The supported Triton extensions.
 pub(crate) const EXTENSIONS: [&str; 6] = [
     "binary_tensor_data",
     "classification",
@@ -24,7 +24,7 @@ pub(crate) const EXTENSIONS: [&str; 6] = [
 pub(crate) struct TensorInfo {
     pub(crate) name: &'static str,
     pub(crate) datatype: &'static str,
-    /// The rows left out; -1 for any length.
+    /// Without the rows; -1 for any length.
     pub(crate) dims: Vec<i64>,
 }
 
@@ -34,7 +34,7 @@ impl TensorInfo {
         [&[-1], &self.dims[..]].concat()
     }
 
-    /// As Triton's configurations spell it, with its number there.
+    /// The name and number in Triton's configurations.
     pub(crate) fn config_type(&self) -> (&'static str, i32) {
         match self.datatype {
             "BYTES" => ("TYPE_STRING", 13),
@@ -44,7 +44,7 @@ impl TensorInfo {
     }
 }
 
-/// All inputs; either texts or tokens are given.
+/// All inputs; a request has either texts or tokens.
 pub(crate) fn inputs() -> Vec<TensorInfo> {
     let text = |name| TensorInfo { name, datatype: "BYTES", dims: vec![1] };
     let tokens = |name| TensorInfo { name, datatype: "INT64", dims: vec![-1] };
@@ -58,10 +58,10 @@ pub(crate) fn outputs(served: &Served) -> Vec<TensorInfo> {
     OutputKind::ALL.map(output).into()
 }
 
-/// The model of this name and version; any version, if none is said.
+/// The model with this name and version; any version if none is given.
 ///
 /// # Errors
-/// 404 naming those that there are, 503 before there is any.
+/// 404 with the names of the models, 503 before the first load.
 pub(crate) fn find(app: &App, name: &str, version: Option<&str>) -> Result<Arc<Served>, Problem> {
     let served = app.catalog.find(Some(name))?;
     match version {
@@ -74,12 +74,12 @@ pub(crate) fn find(app: &App, name: &str, version: Option<&str>) -> Result<Arc<S
     }
 }
 
-/// Whether a model can answer, as clients are told.
+/// The state of a model, for clients.
 pub(crate) fn is_ready(app: &App, served: &Served) -> bool {
     served.is_ready() && !app.is_draining()
 }
 
-/// The models in the repository; those that are ready alone, if only they are asked for.
+/// The models in the repository; with `only_ready`, only the ready ones.
 pub(crate) fn index(app: &App, only_ready: bool) -> Vec<(Arc<Served>, &'static str)> {
     let models = app.catalog.models();
     let states = models.iter().map(|served| {

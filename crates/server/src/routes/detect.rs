@@ -19,7 +19,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// An answer to one turn: the verdict, and who gave it.
+/// The answer to one turn: the verdict, and the model's name.
 #[derive(Serialize)]
 struct Answer<'a> {
     #[serde(flatten)]
@@ -27,27 +27,27 @@ struct Answer<'a> {
     model: &'a str,
 }
 
-/// In the place of an answer, why there is none.
+/// An error in place of an answer.
 #[derive(Serialize)]
 struct NoAnswer<'a> {
     error: &'a str,
-    /// The status that the turn would have had alone.
+    /// The status that the turn alone would have had.
     status: u16,
     index: usize,
 }
 
-/// A body made ready to run.
+/// A body that is ready to run.
 struct Asked {
     is_array: bool,
     /// Each turn, or why it cannot be judged.
     items: Vec<Result<Prepared, Problem>>,
-    /// One for each model that is asked.
+    /// One for each requested model.
     shares: Vec<Judging>,
 }
 
-/// A turn made ready to run.
+/// A turn that is ready to run.
 struct Prepared {
-    /// The place of its model among the shares.
+    /// The index of its model in the shares.
     share: usize,
     question: Question,
 }
@@ -61,7 +61,7 @@ pub(crate) async fn detect(
     judge(&app, &arrival, request).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// 501: no bundle of today has such a task.
+/// 501: no current bundle has such a task.
 pub(crate) async fn repair() -> Problem {
     absent("repair")
 }
@@ -77,8 +77,7 @@ pub(crate) async fn pipeline() -> Problem {
 }
 
 pub(super) fn absent(task: &str) -> Problem {
-    let detail =
-        format!("no model here has the task `{task}`; the models that are served detect violations, see /v1/models");
+    let detail = format!("no model here has the task `{task}`; all models detect violations, see /v1/models");
     Problem::new(StatusCode::NOT_IMPLEMENTED, "no-such-task", detail)
 }
 
@@ -124,7 +123,7 @@ impl Asked {
         Ok(Prepared { share, question: self.shares[share].prepare(&item.turn(), thresholds)? })
     }
 
-    /// Judges what can be judged, whatever becomes of the others.
+    /// Judges the turns that can be judged; the others get errors.
     async fn answer(mut self, app: &App, arrival: &Arrival, caching: Caching) -> Result<Response<Body>, Problem> {
         let mut answers = Vec::with_capacity(self.items.len());
         let mut items = std::mem::take(&mut self.items).into_iter().peekable();
@@ -136,7 +135,7 @@ impl Asked {
                     continue;
                 }
             };
-            // Neighbours for one model go to it together; nearly always that is all of them.
+            // Adjacent turns for one model go to it together; usually these are all turns.
             while let Some(Ok(item)) = items.next_if(|next| matches!(next, Ok(next) if next.share == run[0].share)) {
                 run.push(item);
             }
@@ -165,8 +164,8 @@ impl Asked {
         Ok(())
     }
 
-    /// One that cannot be judged gets its error in its place, and the others their answers. Where there is no answer at all, the
-    /// errors are the request's.
+    /// A turn that cannot be judged gets an error at its index, and the others their answers. If there is no answer at all, the
+    /// request itself fails with all errors.
     fn write(self, answers: Vec<Result<String, Problem>>, arrival: &Arrival) -> Result<Response<Body>, Problem> {
         if !self.is_array {
             let answer = answers.into_iter().next().ok_or_else(|| Problem::internal("an item without an outcome"))?;
@@ -207,7 +206,7 @@ fn to_json(value: &impl Serialize) -> Result<String, Problem> {
     serde_json::to_string(value).map_err(|error| Problem::internal(format!("writing an answer: {error}")))
 }
 
-/// `Cache-Control: no-store` asks for a run of its own that leaves no trace; `no-cache` too, which comes to the same here.
+/// `Cache-Control: no-store` means a separate run that stores nothing; `no-cache` means the same here.
 pub(super) fn caching_of(headers: &HeaderMap) -> Caching {
     let told = headers.get(CACHE_CONTROL).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if told.contains("no-store") || told.contains("no-cache") { Caching::Bypass } else { Caching::Use }

@@ -1,8 +1,8 @@
-//! Which keys a route asks for.
+//! The keys that routes require.
 
 use crate::guard::Entry;
 
-/// What a route asks of its caller.
+/// What a route requires from its caller.
 pub(crate) fn entry_of(route: &str) -> Entry {
     match route {
         "/detect" | "/repair" | "/generate" => Entry::KeyOr403,
@@ -13,7 +13,7 @@ pub(crate) fn entry_of(route: &str) -> Entry {
         _ if route.starts_with("/inference.") => Entry::Key,
         "/admin/reload" => Entry::Admin,
         _ if route.starts_with("/v1/") || route.starts_with("/v2") => Entry::Key,
-        // Nothing is there to be guarded.
+        // There is nothing to protect.
         _ => Entry::Open,
     }
 }

@@ -1,4 +1,4 @@
-//! The parsers of request bodies, for a fuzzer: whatever the bytes are, they return.
+//! The parsers of request bodies, for a fuzzer: they must return for all bytes.
 
 use super::bounds::Bounds;
 use super::input::{AliasItem, Items, parse_json};
@@ -10,13 +10,13 @@ use crate::encoding::Coding;
 const BOUNDS: Bounds = Bounds { rows_max: 64, tokens_max: 512, labels: 4, keeps_padding: false };
 const UNPACKED_BYTES_MAX: usize = 1 << 16;
 
-/// Reads bytes as an inference request of gRPC. The status of the refusal, if they are refused.
+/// Reads bytes as a gRPC inference request. Returns the status of the refusal, if any.
 pub fn parse_message(bytes: &[u8]) -> Option<u16> {
     let read = super::grpc::parse(bytes::Bytes::copy_from_slice(bytes), BOUNDS);
     read.err().map(|problem| problem.status.as_u16())
 }
 
-/// Unpacks bytes in each way that there is.
+/// Decompresses bytes with every method.
 pub fn unpack(bytes: &[u8]) {
     for coding in [Coding::Gzip, Coding::Deflate] {
         if let Ok(unpacked) = coding.unpack(bytes, UNPACKED_BYTES_MAX) {
@@ -25,15 +25,15 @@ pub fn unpack(bytes: &[u8]) {
     }
 }
 
-/// Reads bytes as the body of `/v1/detect` and of `/detect`. The status of the refusal, if they are refused.
+/// Reads bytes as the body of `/v1/detect` and of `/detect`. Returns the status of the refusal, if any.
 pub fn parse_turns(body: &[u8]) -> (Option<u16>, Option<u16>) {
     let own = Items::parse(body, 64).err().map(|problem| problem.status.as_u16());
     let alias = parse_json::<AliasItem>(body).err().map(|problem| problem.status.as_u16());
     (own, alias)
 }
 
-/// Reads bytes as the body of an inference request; the first two tell where the head ends, if any does. The status of the
-/// refusal, if they are refused.
+/// Reads bytes as the body of an inference request; the first two give the end of the head, if any. Returns the status of the
+/// refusal, if any.
 pub fn parse_tensors(bytes: &[u8]) -> Option<u16> {
     let (head_bytes, body) = match bytes {
         [0, rest @ ..] => (None, rest),

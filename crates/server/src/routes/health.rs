@@ -1,4 +1,4 @@
-//! Whether the server lives, and whether it can answer.
+//! Liveness and readiness.
 
 use super::body::json_response;
 use crate::app::App;
@@ -8,12 +8,12 @@ use axum::http::{Response, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
 
-/// `GET /v2/health/live`: it lives, or there would be no answer.
+/// `GET /v2/health/live`: any answer shows that the server is alive.
 pub(crate) async fn live() -> Response<Body> {
     json_response(StatusCode::OK, &json!({ "live": true }))
 }
 
-/// `GET /v2/health/ready`: 200 only while every model has a replica in use and the server is not about to stop.
+/// `GET /v2/health/ready`: 200 only while every model has a replica in use and the server is not stopping.
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
     let ready = app.is_ready();
     let models: serde_json::Map<String, serde_json::Value> = app

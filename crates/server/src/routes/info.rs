@@ -1,4 +1,4 @@
-//! What the server says of itself: models, metrics, OpenAPI, the docs page.
+//! Information routes: models, metrics, OpenAPI, the docs page.
 
 use super::body::{bytes_response, json_response};
 use crate::app::App;
@@ -9,7 +9,7 @@ use axum::http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 use std::sync::Arc;
 
-/// Kept by hand; a test holds it to the routes and to real answers.
+/// Written by hand; a test compares it with the routes and with real answers.
 pub(crate) const OPENAPI: &str = include_str!("../../openapi.json");
 const DOCS: &str = include_str!("../../docs.html");
 
@@ -61,7 +61,7 @@ pub(crate) async fn openapi() -> Response<Body> {
     )
 }
 
-/// `GET /docs`: shows `/openapi.json`; needs nothing from anywhere else.
+/// `GET /docs`: shows `/openapi.json`; loads nothing from other servers.
 pub(crate) async fn docs() -> Response<Body> {
     let mut response = bytes_response(StatusCode::OK, "text/html; charset=utf-8", DOCS);
     let policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \

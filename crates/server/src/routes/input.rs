@@ -1,4 +1,4 @@
-//! Bodies of the domain routes, read. No state and no I/O, so that a fuzzer can have it.
+//! Parses the bodies of the domain routes. No state and no I/O, so that a fuzzer can run it.
 
 use crate::problem::{ItemProblem, Problem};
 use grice_core::{Context, Error, PerMaxim, THRESHOLD_EXPECTED, Turn, merge_thresholds};
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 const DETAIL_CHARS_MAX: usize = 400;
 
-/// One turn to judge, and how.
+/// One turn to judge, with its options.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Item {
     #[serde(default)]
@@ -17,10 +17,10 @@ pub(crate) struct Item {
     #[serde(default)]
     evidence: Option<String>,
     response: String,
-    /// Which model; the default one if none.
+    /// The model; `None` for the default.
     #[serde(default)]
     pub(crate) model: Option<String>,
-    /// In place of the model's.
+    /// Thresholds that replace the model's.
     #[serde(default)]
     pub(crate) thresholds: Option<Thresholds>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Thresholds {
 #[derive(Debug)]
 pub(crate) enum Items {
     One(Box<Item>),
-    /// Those that cannot be read have a problem each.
+    /// Invalid items have a problem each.
     Many(Vec<Result<Item, Problem>>),
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct AliasItem {
     #[serde(default)]
     evidence: Option<String>,
     response: String,
-    /// For all maxims alike.
+    /// The threshold for all maxims.
     #[serde(default)]
     pub(crate) threshold: Option<f32>,
 }
@@ -60,14 +60,13 @@ impl Items {
     /// Reads a body: an object or an array of objects.
     ///
     /// # Errors
-    /// 400 for what is no JSON, 422 for JSON of another form, naming the field; 413 for too many items.
+    /// 400 if it is not JSON, 422 with the field for JSON of another form, 413 for too many items.
     pub(crate) fn parse(body: &[u8], items_max: usize) -> Result<Items, Problem> {
         match body.trim_ascii_start().first() {
             Some(b'[') => {
                 let items: Vec<Box<RawValue>> = parse_json(body)?;
                 if items.len() > items_max {
-                    let detail =
-                        format!("{} turns are more than the {items_max} that one request may hold", items.len());
+                    let detail = format!("{} turns are more than the {items_max} allowed in one request", items.len());
                     return Err(Problem::too_large(detail));
                 }
                 Ok(Items::Many(items.iter().map(|item| parse_json(item.get().as_bytes())).collect()))
@@ -98,10 +97,10 @@ impl Thresholds {
         Thresholds { quantity: value, quality: value, relation: value, manner: value }
     }
 
-    /// These, and the model's where there is none.
+    /// These thresholds, and the model's for the missing ones.
     ///
     /// # Errors
-    /// 422 naming the maxim of one that is no threshold.
+    /// 422 with the maxim of an invalid threshold.
     pub(crate) fn over(&self, model: &PerMaxim<f32>) -> Result<PerMaxim<f32>, Problem> {
         let given =
             PerMaxim { quantity: self.quantity, quality: self.quality, relation: self.relation, manner: self.manner };
@@ -112,10 +111,10 @@ impl Thresholds {
     }
 }
 
-/// Reads JSON; on failure once more, slowly, to say where it is wrong.
+/// Reads JSON; after a failure reads it again, slowly, to find the place of the error.
 ///
 /// # Errors
-/// 400 for what is no JSON, 422 naming the field of JSON of another form.
+/// 400 if it is not JSON, 422 with the field for JSON of another form.
 pub(crate) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     serde_json::from_slice(body).map_err(|error| match error.classify() {
         Category::Data => {
@@ -130,7 +129,7 @@ pub(crate) fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem>
     })
 }
 
-/// serde quotes what it found, however long that is.
+/// serde quotes the value that it found, at any length.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(DETAIL_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -138,7 +137,7 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// One problem for all the items at fault.
+/// One problem for all invalid items.
 pub(crate) fn items_problem(items: Vec<(usize, Problem)>) -> Option<Problem> {
     let count = items.len();
     let errors: Vec<ItemProblem> =

@@ -1,4 +1,4 @@
-//! An inference request from its bytes to its columns, whichever way it came.
+//! An inference request from its bytes to its columns, for HTTP and gRPC.
 
 use super::bounds::Bounds;
 use super::outputs::{Column, Output, OutputKind};
@@ -14,7 +14,7 @@ use grice_core::schedule::Caching;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What an inference request is answered with.
+/// The answer to an inference request.
 #[derive(Debug)]
 pub(crate) struct Judged {
     pub(crate) id: Option<String>,
@@ -24,7 +24,7 @@ pub(crate) struct Judged {
     pub(crate) timing: Timing,
 }
 
-/// A request made ready to run.
+/// A request that is ready to run.
 struct Prepared {
     id: Option<String>,
     outputs: Vec<Output>,
@@ -34,7 +34,7 @@ struct Prepared {
     questions: Vec<Question>,
 }
 
-/// What a model and the server allow.
+/// The limits of the model and the server.
 pub(crate) fn bounds(app: &App, served: &Served) -> Bounds {
     let manifest = served.task().manifest();
     Bounds {
@@ -48,7 +48,7 @@ pub(crate) fn bounds(app: &App, served: &Served) -> Bounds {
 /// Reads a request of `bytes`, runs it and writes its columns.
 ///
 /// # Errors
-/// What `read` says; else of rows that cannot be judged, or of a server that cannot do so now.
+/// The errors of `read`; of rows that cannot be judged; of a server that cannot run them now.
 pub(crate) async fn judge(
     app: &Arc<App>,
     served: &Arc<Served>,
@@ -111,7 +111,7 @@ fn check_ids(served: &Served, rows: &[Vec<u32>]) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The values of each output asked for, row by row, in the order of the manifest's labels.
+/// The values of each requested output, row by row, in the order of the manifest's labels.
 fn write_columns(served: &Served, outputs: &[Output], found: &[Finding]) -> Vec<Column> {
     let labels = &served.task().manifest().labels;
     let columns = outputs.iter().map(|output| {

@@ -34,10 +34,10 @@ use std::any::Any;
 use std::sync::Arc;
 use tower_http::catch_panic::CatchPanicLayer;
 
-/// Of a path that is named in a refusal.
+/// Maximum length of a path in an error message.
 const PATH_CHARS_MAX: usize = 120;
 
-/// All routes, with everything around them.
+/// All routes with their middleware.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     let routes = table().into_iter().fold(Router::new(), |router, (_, path, handler)| router.route(path, handler));
     let routes = grpc_table().into_iter().fold(routes, |router, (path, handler)| router.route(path, handler));
@@ -105,16 +105,16 @@ fn grpc_table() -> Vec<(&'static str, MethodRouter<Arc<App>>)> {
 
 async fn not_found(uri: Uri) -> Problem {
     let path: String = uri.path().chars().take(PATH_CHARS_MAX).collect();
-    let detail = format!("there is no route `{}`; /docs shows those that there are", path.escape_default());
+    let detail = format!("there is no route `{}`; /docs shows all routes", path.escape_default());
     Problem::new(StatusCode::NOT_FOUND, "not-found", detail)
 }
 
 async fn method_not_allowed() -> Problem {
-    let detail = "this route takes another method; see the Allow header, or /docs";
+    let detail = "this route needs another method; see the Allow header, or /docs";
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", detail)
 }
 
-/// Without the panic's own words: they may quote what a user wrote.
+/// Leaves the panic's message out, because it may contain a user's text.
 fn panicked(_: Box<dyn Any + Send>) -> Response<Body> {
     Problem::internal("a handler panicked").into_response()
 }

@@ -1,16 +1,16 @@
-//! What an inference answers: the outputs that there are, and those as classes (the classification extension).
+//! Outputs of inference requests, also as classes (the classification extension).
 
 use super::bounds::Bounds;
 use crate::problem::Problem;
 use grice_core::Maxim;
 
-/// One output asked for.
+/// One requested output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Output {
     pub(crate) kind: OutputKind,
-    /// As bytes after the JSON head.
+    /// Send it as bytes after the JSON head.
     pub(crate) binary: bool,
-    /// In place of numbers, so many of the highest, each with its label.
+    /// Send this number of highest values with their labels instead of all numbers.
     pub(crate) classes: Option<usize>,
 }
 
@@ -18,7 +18,7 @@ pub(crate) struct Output {
 pub(crate) enum OutputKind {
     Logits,
     Probabilities,
-    /// How much of each response the tokenizer does not know.
+    /// The share of each response that the tokenizer does not know.
     UnknownShare,
 }
 
@@ -40,7 +40,7 @@ impl OutputKind {
         }
     }
 
-    /// Its columns, for a model of so many labels.
+    /// Its number of columns, for a model with this number of labels.
     pub(crate) fn columns(self, labels: usize) -> usize {
         match self {
             OutputKind::Logits | OutputKind::Probabilities => labels,
@@ -50,10 +50,10 @@ impl OutputKind {
 }
 
 impl Output {
-    /// Adds one by its name.
+    /// Adds an output by name.
     ///
     /// # Errors
-    /// 400 for a name that there is not, or that was there.
+    /// 400 for an unknown or repeated name.
     pub(crate) fn add(
         outputs: &mut Vec<Output>,
         name: &str,
@@ -64,11 +64,11 @@ impl Output {
         let Some(kind) = OutputKind::ALL.into_iter().find(|kind| kind.name() == name) else {
             let name: String = name.escape_default().take(80).collect();
             return Err(Problem::malformed(format!(
-                "no output `{name}`; there are logits, probabilities and unknown_share"
+                "no output `{name}`; the outputs are logits, probabilities and unknown_share"
             )));
         };
         if outputs.iter().any(|output| output.kind == kind) {
-            return Err(Problem::malformed(format!("output `{name}` is asked for more than once")));
+            return Err(Problem::malformed(format!("output `{name}` is requested more than once")));
         }
         if kind == OutputKind::UnknownShare && classes.is_some_and(|count| count > 0) {
             return Err(Problem::malformed(format!("output `{name}` has no classes")));
@@ -78,7 +78,7 @@ impl Output {
         Ok(())
     }
 
-    /// Its values: numbers as they are, or the highest of each row.
+    /// Its values: all numbers, or the highest of each row.
     pub(crate) fn column(&self, rows: usize, values: Vec<f32>, labels: &[Maxim]) -> Column {
         let Some(count) = self.classes else { return Column::Numbers { rows, values } };
         let texts = values.chunks_exact(labels.len().max(1)).flat_map(|row| top(row, labels, count)).collect();
@@ -86,7 +86,7 @@ impl Output {
     }
 }
 
-/// `value:index:label` of the highest values, the highest first; of equals the first.
+/// `value:index:label` of the highest values, the highest first; equal values in index order.
 fn top(row: &[f32], labels: &[Maxim], count: usize) -> Vec<String> {
     let mut places: Vec<usize> = (0..row.len()).collect();
     places.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
@@ -112,7 +112,7 @@ impl Column {
         [rows, values / rows.max(1)]
     }
 
-    /// Little-endian; texts each preceded by a 32-bit length.
+    /// Little-endian; each text preceded by a 32-bit length.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         match self {
             Column::Numbers { values, .. } => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(column, Column::Classes { rows: 2, texts: texts.map(str::to_owned).into() });
         assert_eq!((column.datatype(), column.shape()), ("BYTES", [2, 3]));
         assert_eq!(column.bytes()[..20], *b"\x0c\0\0\x000.5:0:manner\x0d\0\0\0");
-        // To the last bit, and never in powers of ten, which clients would have to know.
+        // Exact, and without exponents, which clients may not parse.
         let Column::Classes { texts, .. } = Output { classes: Some(4), ..output }.column(2, values, &labels) else {
             unreachable!("classes were asked for")
         };

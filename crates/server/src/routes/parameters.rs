@@ -1,53 +1,59 @@
-//! Parameters of inference requests: what is understood, and a refusal by name of everything else.
+//! Parameters of inference requests: reads the supported ones, and refuses all others by name.
 
 use crate::problem::Problem;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
-/// As they were sent.
+/// Parameters as sent.
 pub(crate) type Given = Map<String, Value>;
 
-/// Of a request as a whole.
+/// Parameters of a whole request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OfRequest {
     pub(crate) binary_data_output: bool,
     pub(crate) timeout: Option<Duration>,
 }
 
-/// Of one output.
+/// Parameters of one output.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct OfOutput {
     pub(crate) binary_data: Option<bool>,
     pub(crate) classes: Option<u64>,
 }
 
-/// Those of a request. `as_json` says that it came as JSON, which may have binary tensors.
+/// Reads those of a request. `as_json` means that it is JSON, which may have binary tensors.
 ///
 /// # Errors
-/// 400 naming a parameter that is not supported, or holds something else than it should.
+/// 400 with the name of an unsupported or invalid parameter.
 pub(crate) fn read_request(given: &Given, as_json: bool) -> Result<OfRequest, Problem> {
     let mut read = OfRequest::default();
     for (name, value) in given {
         match name.as_str() {
             "binary_data_output" if as_json => read.binary_data_output = flag(name, value)?,
             "timeout" => {
-                // Zero is Triton's word for none.
+                // Zero means none in Triton.
                 let micros = whole(name, value)?;
                 read.timeout = (micros > 0).then(|| Duration::from_micros(micros));
             }
-            // What a client sets that does not use them.
+            // The defaults of clients that do not use them.
             "sequence_id" | "sequence_start" | "sequence_end" | "priority" if is_neutral(value) => {}
             "sequence_id" | "sequence_start" | "sequence_end" => {
-                return Err(unsupported("request", name, "each request is judged for itself"));
+                return Err(unsupported("request", name, "requests are independent"));
             }
-            "priority" => return Err(unsupported("request", name, "all requests are equal")),
-            _ => return Err(unsupported("request", name, "there are timeout and, with JSON, binary_data_output")),
+            "priority" => return Err(unsupported("request", name, "all requests have the same priority")),
+            _ => {
+                return Err(unsupported(
+                    "request",
+                    name,
+                    "the parameters are timeout and, with JSON, binary_data_output",
+                ));
+            }
         }
     }
     Ok(read)
 }
 
-/// Bytes of binary data that belong to an input, if any do.
+/// Number of bytes of an input's binary data, if any.
 ///
 /// # Errors
 /// As [`read_request`].
@@ -62,7 +68,7 @@ pub(crate) fn read_input(input: &str, given: &Given, as_json: bool) -> Result<Op
     Ok(size)
 }
 
-/// Those of an output.
+/// Reads those of an output.
 ///
 /// # Errors
 /// As [`read_request`].
@@ -85,11 +91,7 @@ fn of(what: &str, name: &str) -> String {
 }
 
 fn instead(name: &str, known: &'static str) -> &'static str {
-    if name.starts_with("shared_memory") {
-        "shared memory is not shared with this server; send the data"
-    } else {
-        known
-    }
+    if name.starts_with("shared_memory") { "this server has no shared memory; send the data" } else { known }
 }
 
 fn unsupported(place: &str, name: &str, why: &str) -> Problem {

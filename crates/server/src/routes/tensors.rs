@@ -1,5 +1,5 @@
-//! Tensors of inference requests, whichever way they travel, and what they ask to be judged. No state and no I/O, so that a
-//! fuzzer can have it.
+//! Tensors of inference requests, for JSON and gRPC, and the rows in them. No state and no I/O, so that a
+//! fuzzer can run it.
 
 use super::bounds::Bounds;
 use super::outputs::Output;
@@ -7,22 +7,22 @@ use crate::problem::Problem;
 use grice_core::{Context, MASKED, Turn};
 use std::time::Duration;
 
-/// An inference request, read and checked.
+/// A checked inference request.
 #[derive(Debug, PartialEq)]
 pub(crate) struct InferRequest {
     pub(crate) id: Option<String>,
     pub(crate) inputs: Inputs,
-    /// Which outputs and how, in the order asked for.
+    /// The requested outputs, in order.
     pub(crate) outputs: Vec<Output>,
-    /// When the client gives up, from its arrival on.
+    /// The client's timeout, from the arrival.
     pub(crate) timeout: Option<Duration>,
 }
 
-/// What is to be judged.
+/// The rows to judge.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Inputs {
     Texts(Vec<Turn>),
-    /// Without padding, or with it as [`MASKED`] tokens.
+    /// Without padding, or with padding as [`MASKED`] tokens.
     Tokens(Vec<Vec<u32>>),
 }
 
@@ -41,42 +41,42 @@ pub(crate) enum Values {
 }
 
 impl Tensor {
-    /// With as many values as its shape has room for.
+    /// An input with the number of values that its shape requires.
     ///
     /// # Errors
-    /// In words, if they are more or fewer.
+    /// A message if there are more or fewer.
     pub(crate) fn new(name: &str, shape: &[u64], values: Values) -> Result<Tensor, String> {
         let (count, found) = (count_of(shape)?, values.len());
         if found != count {
-            return Err(format!("its shape {shape:?} holds {count} values, but there are {found}"));
+            return Err(format!("its shape {shape:?} has {count} values, but there are {found}"));
         }
         Ok(Tensor { name: name.to_owned(), shape: shape.to_vec(), values })
     }
 }
 
-/// How many values a shape has room for.
+/// The number of values of a shape.
 ///
 /// # Errors
-/// In words, if that is no number of this machine's.
+/// A message if the number overflows.
 pub(crate) fn count_of(shape: &[u64]) -> Result<usize, String> {
     let count = shape.iter().try_fold(1u64, |product, &side| product.checked_mul(side));
     count.and_then(|count| usize::try_from(count).ok()).ok_or_else(|| "its shape overflows".to_owned())
 }
 
-/// Values as bytes, little-endian, texts each preceded by a 32-bit length.
+/// Reads values from bytes: little-endian, each text preceded by a 32-bit length.
 ///
 /// # Errors
-/// In words, for bytes that are cut off or no text, and for other types.
+/// A message for bytes that are cut off or not text, and for other types.
 pub(crate) fn read_binary_values(bytes: &[u8], datatype: &str) -> Result<Values, String> {
     let of_size = |size: usize| match bytes.len() % size {
         0 => Ok(()),
-        _ => Err(format!("{} bytes are no whole number of {datatype}", bytes.len())),
+        _ => Err(format!("{} bytes are not a whole number of {datatype} values", bytes.len())),
     };
     match datatype {
         "BYTES" => read_binary_texts(bytes).map(Values::Texts),
         "INT64" | "UINT64" => {
             of_size(8)?;
-            // Beyond the signed range there is no token id either way.
+            // Outside the signed range there is no token id.
             Ok(Values::Numbers(bytes.as_chunks::<8>().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect()))
         }
         "INT32" => {
@@ -107,7 +107,7 @@ fn read_binary_texts(mut bytes: &[u8]) -> Result<Vec<String>, String> {
 }
 
 pub(crate) fn unknown_type(datatype: &str) -> String {
-    format!("datatype `{}` is not read; use BYTES for texts and INT64 for tokens", datatype.escape_default())
+    format!("datatype `{}` is not supported; use BYTES for texts and INT64 for tokens", datatype.escape_default())
 }
 
 impl Values {
@@ -120,10 +120,10 @@ impl Values {
 }
 
 impl Inputs {
-    /// The rows that tensors hold.
+    /// The rows in tensors.
     ///
     /// # Errors
-    /// 422 naming the input that does not fit, 413 for too many rows.
+    /// 422 with the invalid input, 413 for too many rows.
     pub(crate) fn from_tensors(tensors: Vec<Tensor>, bounds: Bounds) -> Result<Inputs, Problem> {
         let mut texts: [Option<Vec<String>>; 3] = Default::default();
         let (mut ids, mut mask) = (None, None);
@@ -149,11 +149,14 @@ impl Inputs {
                 }
                 _ => {
                     let known = "context, evidence and response, or input_ids and attention_mask";
-                    return Err(Problem::unusable(format!("no input `{}`; there are {known}", name.escape_default())));
+                    return Err(Problem::unusable(format!(
+                        "no input `{}`; the inputs are {known}",
+                        name.escape_default()
+                    )));
                 }
             };
             if again {
-                return Err(Problem::malformed(format!("input `{name}` is there twice")));
+                return Err(Problem::malformed(format!("input `{name}` occurs twice")));
             }
         }
         let [context, evidence, response] = texts;
@@ -180,7 +183,7 @@ fn check_rows(name: &str, shape: &[u64], rows: &mut Option<u64>, bounds: Bounds)
         return Err(Problem::unusable(format!("input `{name}` has no rows")));
     }
     if found > bounds.rows_max as u64 {
-        let detail = format!("{found} rows are more than the {} that one request may hold", bounds.rows_max);
+        let detail = format!("{found} rows are more than the {} allowed in one request", bounds.rows_max);
         return Err(Problem::too_large(detail));
     }
     Ok(())
@@ -199,7 +202,7 @@ fn join_turns(context: Option<Vec<String>>, evidence: Option<Vec<String>>, respo
 
 type Matrix = (Vec<u64>, Vec<i64>);
 
-/// Rows without their padding, or with it where a graph's answers depend on it.
+/// Rows without their padding, or with it if the graph's answers depend on it.
 fn read_tokens(ids: Matrix, mask: Option<Matrix>, bounds: Bounds) -> Result<Vec<Vec<u32>>, Problem> {
     let (shape, ids) = ids;
     let [_, length] = *shape else {
@@ -222,7 +225,7 @@ fn read_tokens(ids: Matrix, mask: Option<Matrix>, bounds: Bounds) -> Result<Vec<
         let (kept, padding) = if bounds.keeps_padding { (length, ", padding included") } else { (ones, "") };
         if kept > bounds.tokens_max {
             let most = bounds.tokens_max;
-            let detail = format!("row {row} has {kept} tokens{padding}, but the model reads at most {most}");
+            let detail = format!("row {row} has {kept} tokens{padding}, but the model takes at most {most}");
             return Err(Problem::unusable(detail));
         }
         let ids = ids[..kept].iter().enumerate().map(|(place, &id)| {
@@ -235,7 +238,7 @@ fn read_tokens(ids: Matrix, mask: Option<Matrix>, bounds: Bounds) -> Result<Vec<
     rows.collect()
 }
 
-/// How many ones lead a mask of ones and then zeros; nothing if it is another, or has none.
+/// The number of leading ones in a mask of ones and then zeros; `None` for another mask, or without ones.
 fn unpadded(mask: &[i64]) -> Option<usize> {
     let ones = mask.iter().take_while(|&&bit| bit == 1).count();
     (ones > 0 && mask[ones..].iter().all(|&bit| bit == 0)).then_some(ones)

@@ -1,4 +1,4 @@
-//! The Open Inference Protocol v2 over HTTP, with the parts of Triton's that its clients call.
+//! The Open Inference Protocol v2 over HTTP, with the parts of Triton's API that its clients call.
 
 use super::body::{bytes_response, json_response, read_body};
 use super::describe::{self, TensorInfo};
@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 const HEAD_LENGTH: &str = "inference-header-content-length";
 
-/// A model in a path, perhaps with a version.
+/// A model in a path, optionally with a version.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ModelPath {
     model: String,
@@ -32,7 +32,7 @@ pub(crate) struct ModelPath {
 
 type Asked = Result<Path<ModelPath>, PathRejection>;
 
-/// What the index may be asked for.
+/// The options of the index.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct IndexAsked {
@@ -88,7 +88,7 @@ pub(crate) async fn model_ready(State(app): State<Arc<App>>, asked: Asked) -> Re
     Ok(json_response(status, &json!({ "name": served.name(), "ready": ready })))
 }
 
-/// `GET /v2/models/{model}/config`, in Triton's words.
+/// `GET /v2/models/{model}/config`, in Triton's format.
 pub(crate) async fn model_config(State(app): State<Arc<App>>, asked: Asked) -> Result<Response<Body>, Problem> {
     let served = find(&app, asked)?;
     let input = |tensor: &TensorInfo| json!({ "name": tensor.name, "data_type": tensor.config_type().0, "dims": tensor.dims, "optional": true });
@@ -146,7 +146,7 @@ fn statistics(served: &Served) -> Value {
             "cache_hit": sum(counts.cache_hit),
             "cache_miss": sum(counts.cache_miss),
         },
-        // Of models that answer one request in several pieces, which there are not here.
+        // For models with several answers per request; there are none here.
         "response_stats": {},
         "batch_stats": batches.collect::<Vec<_>>(),
         "memory_usage": [],

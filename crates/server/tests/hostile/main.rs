@@ -1,6 +1,6 @@
-//! Sixty-four texts of a megabyte at once, made to be slow to read: each is answered, and requests of usual size do not wait.
+//! Sixty-four concurrent texts of a megabyte that are slow to read: each is answered, and normal requests do not wait.
 //!
-//! A process of its own: it fills this machine and its memory for a while, which other tests would notice.
+//! A separate process, because it uses all cores and much memory for a while, which would disturb other tests.
 #![allow(clippy::unwrap_used, dead_code)]
 
 #[path = "../server/fake.rs"]

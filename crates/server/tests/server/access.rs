@@ -1,4 +1,4 @@
-//! Keys, rates, CORS, and what is answered before the models are there.
+//! Keys, rates, CORS, and answers before the models are loaded.
 
 use crate::fake::Plan;
 use crate::started::{Started, faked, settings, tiny};
@@ -140,7 +140,7 @@ fn settings_that_cannot_be_used_are_named() {
     check(|settings| settings.bundles[0].name = Some("stats".to_owned()), "`stats` cannot be a model's name");
     check(|settings| settings.bundles[0] = tiny("no-such-bundle"), "no-such-bundle");
     check(|settings| settings.access.keys = vec!["short".to_owned()], "at least 8 characters");
-    check(|settings| settings.access.cors_origins = vec!["page.example".to_owned()], "no origin");
+    check(|settings| settings.access.cors_origins = vec!["page.example".to_owned()], "not an origin");
     check(
         |settings| {
             let plan = Arc::new(Plan::default());

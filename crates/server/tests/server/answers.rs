@@ -167,7 +167,7 @@ fn refusals_name_what_is_wrong() {
     check(json!({ "response": " " }), 422, "`response` is empty");
     check(json!({ "response": "a\u{0}b" }), 422, "NUL character at byte 1");
     check(json!({ "response": 1 }), 422, "`response`: invalid type");
-    check(json!({ "response": "a", "model": "other" }), 404, "no model is called `other`; there is: tiny-bert");
+    check(json!({ "response": "a", "model": "other" }), 404, "no model is called `other`; the models are: tiny-bert");
     let outside = json!({ "response": "a", "thresholds": { "manner": 1.5 } });
     check(outside, 422, "`thresholds.manner` must be a number from 0 to 1");
     check(json!({ "response": "\u{200b}\u{fe0f}" }), 422, "`response` is empty");

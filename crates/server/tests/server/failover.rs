@@ -130,7 +130,7 @@ fn a_lone_replica_that_fails_is_waited_for() {
     let plan = Arc::new(Plan::default());
     let server = Started::new(settings(vec![faked(&plan)]));
     plan.fail(1, Failure::Panic);
-    // Tried again by the same replica once it is built anew.
+    // Retried by the same replica after it is rebuilt.
     server.client().post("/v1/detect", &json!({ "response": "a" })).expect(200);
     assert_eq!(plan.builds.load(Ordering::Relaxed), 2);
 }
@@ -163,7 +163,7 @@ fn readiness_tells_the_truth() {
     client.get("/v2/models/tiny-bert/ready").expect(503);
     client.get("/v2/health/live").expect(200);
     // Nobody queues for long for what is not there.
-    wait_until("requests to be turned away", || client.post("/v1/detect", &json!({ "response": "b" })).status == 503);
+    wait_until("requests to be refused", || client.post("/v1/detect", &json!({ "response": "b" })).status == 503);
     assert_eq!(client.post("/v1/detect", &json!({ "response": "b" })).expect(503).header("retry-after"), "1");
     plan.build_failures.store(0, Ordering::Relaxed);
     wait_until("the replica to be back", || client.get("/v2/health/ready").status == 200);

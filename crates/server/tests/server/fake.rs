@@ -1,4 +1,4 @@
-//! Engines that take as long, and fail as often, as a test says.
+//! Fake engines with the delays and failures that a test sets.
 
 use grice_core::{Batch, Engine, EngineError, EngineInfo, Error, Logits, Precision};
 use grice_server::Loaded;
@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What all engines of a model are to do, and what they did.
+/// The plan for all engines of a model, and a record of their runs.
 #[derive(Default)]
 pub(crate) struct Plan {
     /// Of each batch.
     pub(crate) delay_micros: AtomicU64,
-    /// So many of the next runs end in this way.
+    /// This number of next runs end in this way.
     pub(crate) failures: Mutex<(usize, Failure)>,
-    /// Whatever batch holds this sequence fails; none if it is empty.
+    /// Every batch with this sequence fails; none if it is empty.
     bad_tokens: Mutex<Vec<u32>>,
-    /// So many of the next builds fail.
+    /// This number of next builds fail.
     pub(crate) build_failures: AtomicUsize,
     pub(crate) builds: AtomicUsize,
     /// Of each engine but the first.
@@ -62,7 +62,7 @@ impl Plan {
         self.batches.lock().unwrap().clone()
     }
 
-    /// The model with these engines in place of its own.
+    /// The model with these engines instead of its own.
     pub(crate) fn replace(self: &Arc<Plan>, own: Loaded) -> Loaded {
         let plan = Arc::clone(self);
         let build = move |replica: &grice_server::Replica| {

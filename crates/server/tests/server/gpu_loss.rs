@@ -46,7 +46,7 @@ fn check(model: &str, replicas: usize) {
         for client in 0..CLIENTS {
             let (server, cases, asked, is_over) = (&server, &cases, &asked, &is_over);
             scope.spawn(move || {
-                // A panic must end the test rather than leave it waiting for answers that nobody asks for.
+                // A panic must end the test, so that it does not wait forever.
                 let _over = Over(is_over);
                 ask_on(server, cases, client, asked, is_over);
             });
@@ -84,7 +84,7 @@ fn check(model: &str, replicas: usize) {
     assert_eq!(failures.len(), LOSSES * replicas, "{failures:?}");
 }
 
-/// What a lost plan is made anew from lies on the disk: the compiled engine, without the ONNX file; but no model that took its place.
+/// A lost plan is rebuilt from the disk: from the compiled engine, without the ONNX file, but not from a model that replaced it.
 #[test]
 fn a_lost_plan_comes_from_the_same_bundle() {
     if find_adapters().iter().all(|adapter| adapter.unfit.is_some()) {
@@ -139,7 +139,7 @@ fn on_gpu(name: &str, plans: &Arc<Mutex<Option<Arc<Plans>>>>) -> BundleSource {
     BundleSource { name: Some(name.to_owned()), load: Arc::new(load) }
 }
 
-/// Turns of many lengths, and what the processor says of them.
+/// Turns of many lengths, with the processor's answers.
 fn cases() -> Vec<(Value, Verdict)> {
     let bundle = Bundle::open(fixtures_folder().join("tiny-bert")).unwrap();
     let mut detector = Detector::load(&bundle, &Options::default()).unwrap();
@@ -151,7 +151,7 @@ fn cases() -> Vec<(Value, Verdict)> {
     judged.collect()
 }
 
-/// Asks on one connection until it is over, past every cache, and holds each answer to the processor's.
+/// Sends requests on one connection until the end, without caches, and compares each answer with the processor's.
 fn ask_on(server: &Started, cases: &[(Value, Verdict)], first: usize, asked: &AtomicUsize, is_over: &AtomicBool) {
     let client = server.client();
     for (turn, expected) in cases.iter().cycle().skip(first) {
@@ -175,7 +175,7 @@ fn without_model(mut answer: Value) -> Value {
     answer
 }
 
-/// Says that it is over when it goes out of scope.
+/// Signals the end when it goes out of scope.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -184,7 +184,7 @@ impl Drop for Over<'_> {
     }
 }
 
-/// What all tests of this program log, for there is one log in a process.
+/// The log of all tests of this program, because a process has one log.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -199,7 +199,7 @@ impl Log {
         LOG.clone()
     }
 
-    /// Those that hold all of these words.
+    /// Lines with all of these words.
     fn lines(&self, words: &[&str]) -> Vec<String> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()

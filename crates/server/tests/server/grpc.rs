@@ -137,7 +137,7 @@ fn every_refusal_has_its_number_and_its_words() {
         send(&[], &[0, 0]).await.expect(3, "cut off after 2 bytes");
         send(&[], &prefixed(0, b"\xff\xff\xff")).await.expect(3, "cannot be read");
         send(&[], &prefixed(7, b"")).await.expect(3, "begins with 7");
-        send(&[], &prefixed(1, b"x")).await.expect(3, "grpc-encoding names no way");
+        send(&[], &prefixed(1, b"x")).await.expect(3, "there is no grpc-encoding");
         send(&[("grpc-encoding", "snappy")], &prefixed(1, b"x")).await.expect(12, "`snappy`");
         send(&[("grpc-encoding", "gzip")], &prefixed(1, b"x")).await.expect(3, "not gzip");
         send(&[("grpc-timeout", "1x")], &frame(&texts("tiny-bert", "", &["a"]))).await.expect(3, "grpc-timeout");
@@ -150,7 +150,7 @@ fn every_refusal_has_its_number_and_its_words() {
         stream.send_data(Bytes::from_static(&[0, 0, 0, 0, 9, 1]), false).unwrap();
         read(answer).await.expect(4, "too slowly");
         plan.fail(2, crate::fake::Failure::Panic);
-        infer(texts("tiny-bert", "", &["It falls."])).await.expect(13, "the server's log says why");
+        infer(texts("tiny-bert", "", &["It falls."])).await.expect(13, "the server's log has the cause");
         // The same path without gRPC's media type.
         let plain = server.client().post("/inference.GRPCInferenceService/ModelInfer", &json!({})).expect(415);
         assert!(plain.detail().contains("application/grpc"));
@@ -188,7 +188,7 @@ fn keys_rates_and_deadlines_hold_for_calls() {
         client.send("ModelInfer", &[first], &asked).await.expect(0, "");
         client.send("ModelInfer", &[first], &asked).await.expect(0, "");
         let limited = client.send("ModelInfer", &[first], &asked).await;
-        limited.expect(8, "used up its requests");
+        limited.expect(8, "reached its rate limit");
         let pushback: u64 = limited.trailers["grpc-retry-pushback-ms"].to_str().unwrap().parse().unwrap();
         assert!((1000..=10_000).contains(&pushback), "{pushback}");
         // On a stream each request counts.

@@ -1,4 +1,4 @@
-//! gRPC by hand, on HTTP/2 frames: what a generated client would hide.
+//! gRPC by hand, on HTTP/2 frames, to test details that a generated client would hide.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
@@ -13,7 +13,7 @@ pub(crate) struct Grpc {
     sender: SendRequest<Bytes>,
 }
 
-/// What came of a call.
+/// The result of a call.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) http_status: u16,

@@ -1,4 +1,4 @@
-//! Ten thousand requests that make no sense: refused without a 5xx, a panic, or a byte more of memory.
+//! Ten thousand invalid requests: refused without a 5xx, a panic, or growing memory.
 
 use crate::fake::Plan;
 use crate::memory::resident_bytes;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// SplitMix64, so that a failure can be had again.
+/// SplitMix64, so that a failure can be reproduced.
 struct Dice(u64);
 
 impl Dice {
@@ -32,7 +32,7 @@ const DETECT: &str = "{\"context\": [\"a\", {\"speaker\": \"A\", \"text\": \"b\"
 const INFER: &str = "{\"id\": \"1\", \"inputs\": [{\"name\": \"input_ids\", \"datatype\": \"INT64\", \"shape\": [1, 3], \"data\": [1, 2, 3]}], \
                      \"outputs\": [{\"name\": \"logits\", \"parameters\": {\"binary_data\": true}}]}";
 
-/// What may stand where something else should.
+/// Replacement values.
 const WRONG: [&str; 14] = [
     "1e999",
     "-1",
@@ -89,7 +89,7 @@ fn spoilt(dice: &mut Dice) -> (&'static str, Vec<u8>) {
 fn exchange(address: SocketAddr, bytes: &[u8], half_close: bool) -> Option<u16> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-    // The server may have had enough before we are through.
+    // The server may close before everything is sent.
     _ = stream.write_all(bytes);
     if half_close {
         _ = stream.shutdown(Shutdown::Write);

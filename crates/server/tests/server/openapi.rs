@@ -1,9 +1,9 @@
-//! Real answers against the description.
+//! Compares real answers with the OpenAPI description.
 
 use crate::started::{Started, settings, tiny};
 use serde_json::{Map, Value, json};
 
-/// As much of JSON Schema as the description uses; says where a value breaks it.
+/// The part of JSON Schema that the description uses; reports the place of a violation.
 fn check(api: &Value, schema: &Value, value: &Value, place: &str) -> Result<(), String> {
     let Some(schema) = schema.as_object() else { return Ok(()) };
     for keyword in schema.keys() {
@@ -117,7 +117,7 @@ fn the_checker_can_refuse() {
     }
 }
 
-/// A server and what it says of itself.
+/// A server and its description.
 struct Described {
     server: Started,
     api: Value,
@@ -133,7 +133,7 @@ impl Described {
         Described { server, api }
     }
 
-    /// Asks, and holds status, media type and body of the answer to the description.
+    /// Sends a request, and compares status, media type and body of the answer with the description.
     #[track_caller]
     fn check(&self, verb: &str, template: &str, path: &str, body: &Value, expected: u16) {
         let client = self.server.client();
@@ -170,7 +170,7 @@ fn domain_answers_are_as_described() {
     let described = Described::new();
     let turn = json!({ "context": "What is it?", "response": "Yes." });
     let body = &described.api["paths"]["/v1/detect"]["post"]["requestBody"]["content"]["application/json"];
-    // Each example of the description is one that works.
+    // Every example in the description works.
     for example in body["examples"].as_object().unwrap().values() {
         described.plain("post", "/v1/detect", &example["value"], 200);
         check(&described.api, &body["schema"], &example["value"], "turn").unwrap();

@@ -1,4 +1,4 @@
-//! Three times what the engine can do: turned away at once or answered in time, nothing in between.
+//! Three times the engine's capacity: requests are refused at once or answered in time.
 
 use crate::fake::Plan;
 use crate::memory::resident_bytes;
@@ -86,7 +86,7 @@ fn overload_is_turned_away_and_passes() {
     let (answered, refused) = (count(200), count(429));
     assert_eq!(answered + refused, outcomes.len());
     // A shared machine may be slower than its clock; that the engine was kept busy shows all the same.
-    assert!(answered > 200 && refused > answered / 4, "{answered} answered, {refused} turned away");
+    assert!(answered > 200 && refused > answered / 4, "{answered} answered, {refused} refused");
     let late = outcomes.iter().filter(|(status, took)| *status == 200 && *took > DEADLINE).count();
     assert!(late * 100 <= answered, "{late} of {answered} admitted requests came late");
     // The queue of 32 is 160 ms long.

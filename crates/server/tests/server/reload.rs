@@ -1,4 +1,4 @@
-//! New models in place of old ones while requests go on.
+//! Replacement of models while requests run.
 
 use crate::fake::Plan;
 use crate::started::{Started, faked, settings, tiny};
@@ -39,7 +39,7 @@ fn no_request_is_dropped() {
 }
 
 #[test]
-fn a_folder_that_was_changed_is_read_anew_and_a_broken_one_is_not_taken() {
+fn a_changed_folder_is_reloaded_and_a_broken_one_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let copy = |from: &str| copy_bundle(&fixtures_folder().join(from), folder.path());
     copy("tiny-bert");

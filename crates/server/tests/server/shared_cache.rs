@@ -1,4 +1,4 @@
-//! The cache that servers share, against a real Redis server: there, gone, back, and hanging.
+//! The shared cache, with a real Redis server: up, down, up again, and hanging.
 
 use crate::fake::Plan;
 use crate::started::{Started, faked, settings, wait_until};

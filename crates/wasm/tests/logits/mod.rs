@@ -1,11 +1,11 @@
-//! The committed native logits of the int8 files among the fixtures, to which native and browser are both held.
+//! The committed native logits of the int8 fixtures, which native and browser builds must both reproduce.
 #![allow(clippy::unwrap_used)]
 
 use grice_testkit::assert_close;
 use grice_testkit::fixtures::Reference;
 use serde::{Deserialize, Serialize};
 
-/// How far a logit may lie from the committed one: up to the head the kernels give the same bits everywhere, and the head is a few products of
+/// Tolerance of a logit: up to the head the kernels give the same bits everywhere, and the head is a few products in
 /// fp32.
 const TOLERANCE: f32 = 1e-5;
 

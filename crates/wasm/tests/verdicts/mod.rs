@@ -1,11 +1,11 @@
-//! The committed turns and the verdicts on them, to which native and browser are both held.
+//! The committed turns and verdicts, which native and browser builds must both reproduce.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_core::Verdict;
 use serde::{Deserialize, Serialize};
 
-/// How far a probability may lie from the committed one: fp32 sums in the order of another instruction set. Int8 models differ by the head
-/// alone, which is fp32.
+/// Tolerance of a probability: fp32 sums in the order of another instruction set. Int8 models differ only in the head,
+/// which is fp32.
 pub(crate) const TOLERANCE: f32 = 1e-4;
 
 /// `crates/testkit/fixtures/verdicts.json`. Names of turns are in the file's order in both maps.

@@ -1,15 +1,15 @@
-//! Which files of a crate name each other, and by what name.
+//! The imports between the files of a crate.
 
 use super::tokens::{Token, group_length, product_tokens};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Follow an import of an import this many times; more would be a circle of re-exports, which does not compile.
+/// Maximum length of a chain of imports; more would be a circle of re-exports, which does not compile.
 const IMPORTS_MAX: usize = 16;
 
-/// The files of a crate, relative to its `src`, and what each takes from the others.
+/// The files of a crate, relative to its `src`, and the imports between them.
 pub(super) struct Imports {
     pub(super) files: Vec<String>,
-    /// For each file, the files it takes something from, and the first name that it takes.
+    /// For each file, the files that it imports from, and the first imported name.
     pub(super) takes: Vec<BTreeMap<usize, String>>,
 }
 
@@ -20,22 +20,22 @@ type ModulePath = Vec<String>;
 struct Module {
     file: usize,
     children: BTreeSet<String>,
-    /// What `use` brings in, by the name that it has here.
+    /// Names from `use`, by their local name.
     imports: BTreeMap<String, Vec<String>>,
     globs: Vec<Vec<String>>,
     items: BTreeSet<String>,
 }
 
-/// A path as it stands in a file.
+/// A path in a file.
 struct Mention {
     module: ModulePath,
     file: usize,
     path: Vec<String>,
-    /// A re-export alone uses nothing: the name must stand elsewhere in the file too.
+    /// A re-export alone uses nothing: the name must also occur elsewhere in the file.
     shown_as: Option<String>,
 }
 
-/// Where a path leads.
+/// The target of a path.
 enum Target {
     Module(ModulePath),
     Item(usize),
@@ -43,7 +43,7 @@ enum Target {
 }
 
 impl Imports {
-    /// Reads a crate: its files, relative to its `src`, with their texts. Files that only tests compile are never reached.
+    /// Reads a crate from its files, relative to its `src`, with their texts. Skips files that only tests compile.
     pub(super) fn read(texts: &BTreeMap<String, String>) -> Imports {
         let mut reading =
             Reading { texts, files: Vec::new(), modules: BTreeMap::new(), mentions: Vec::new(), words: Vec::new() };
@@ -61,7 +61,7 @@ struct Reading<'t> {
     files: Vec<String>,
     modules: BTreeMap<ModulePath, Module>,
     mentions: Vec<Mention>,
-    /// Of each file, the words outside `use`.
+    /// The words of each file outside `use`.
     words: Vec<BTreeSet<String>>,
 }
 
@@ -81,7 +81,7 @@ impl Reading<'_> {
         self.read_children(&module, file, &folder);
     }
 
-    /// The files of a module's children, and of the children of those that stand inline.
+    /// The files of a module's children, and of the children of inline modules.
     fn read_children(&mut self, module: &ModulePath, file: usize, folder: &str) {
         let children = self.modules.get(module).map(|module| module.children.clone()).unwrap_or_default();
         for child in children {
@@ -214,7 +214,7 @@ impl Reading<'_> {
             let taken = match self.resolve(module, path, 0) {
                 Target::Item(taken) => taken,
                 Target::Module(taken) if is_glob => self.modules[&taken].file,
-                // A module that is only named: what is taken out of it is another mention.
+                // A module that is only named; names from it are separate mentions.
                 Target::Module(_) | Target::Outside => continue,
             };
             if taken != *file {
@@ -225,7 +225,7 @@ impl Reading<'_> {
         Imports { files: self.files, takes }
     }
 
-    /// Where a path leads that stands in a module.
+    /// The target of a path in a module.
     fn resolve(&self, module: &[String], path: &[String], imports: usize) -> Target {
         let [first, rest @ ..] = path else { return Target::Module(module.to_vec()) };
         match first.as_str() {
@@ -258,7 +258,7 @@ impl Reading<'_> {
         }
         if let Some(imported) = here.imports.get(name) {
             let whole: Vec<String> = imported.iter().chain(rest).cloned().collect();
-            // `use name::name;` leads outside.
+            // `use name::name;` refers to an outside crate.
             let is_itself = imported.first() == Some(name) && !here.children.contains(name);
             return if is_itself { Target::Outside } else { self.resolve(module, &whole, imports + 1) };
         }
@@ -271,7 +271,7 @@ impl Reading<'_> {
                 return self.resolve(module, &whole, imports + 1);
             }
         }
-        // What a macro defines.
+        // Defined by a macro.
         Target::Item(here.file)
     }
 }
@@ -286,7 +286,7 @@ fn is_item(word: &str) -> bool {
     matches!(word, "fn" | "struct" | "enum" | "trait" | "type" | "const" | "static" | "union")
 }
 
-/// Whether a path that follows this token goes on with another one.
+/// Whether a path continues after this token.
 fn is_inner(before: Option<&Token>) -> bool {
     before.is_some_and(|token| *token == Token::Path || token.is('.'))
 }
@@ -301,7 +301,7 @@ fn read_path(tokens: &[Token]) -> Vec<String> {
     path
 }
 
-/// The parts of a list, between its commas.
+/// The parts of a list between commas.
 fn split_list(tokens: &[Token]) -> impl Iterator<Item = &[Token]> {
     let mut depth = 0usize;
     tokens.split(move |token| {

@@ -1,20 +1,7 @@
-//! The circles that are left. No row is added; a circle that is cleared takes its row with it, and one that shrinks shortens its row.
+//! The remaining circles. Add no row; remove the row of a resolved circle, and shorten the row of a smaller one.
 
 /// Crate and files.
 pub(super) const KNOWN: &[(&str, &[&str])] = &[
-    (
-        "crates/kernels",
-        &[
-            "gemm/avx2.rs",
-            "gemm/avx2_vnni.rs",
-            "gemm/avx512.rs",
-            "gemm/mod.rs",
-            "gemm/neon.rs",
-            "gemm/relaxed_simd.rs",
-            "gemm/scalar.rs",
-            "gemm/simd128.rs",
-        ],
-    ),
     ("crates/kernels", &["pool.rs", "pool/threads.rs"]),
     (
         "crates/kernels",

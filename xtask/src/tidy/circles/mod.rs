@@ -1,6 +1,6 @@
 //! No circles of files inside a crate: files that import from each other can only be read together.
 //!
-//! An import is what `use` or a path takes from another file of the crate, wherever it is re-exported on the way. What only tests compile does
+//! An import is a name from another file of the crate, by `use` or by path, also through re-exports. Code that only tests compile does
 //! not count.
 
 mod imports;
@@ -14,15 +14,15 @@ use known::KNOWN;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
-/// Files that can all be reached from each other, relative to the crate's `src`.
+/// Files that all reach each other, relative to the crate's `src`.
 type Circle = BTreeSet<String>;
 
-/// The circles in all crates that are not known, and the known ones that are no more.
+/// The unknown circles in all crates, and the known ones that no longer exist.
 pub(super) fn check(root: &Path, files: &[String]) -> Vec<String> {
     let mut crates: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
     for file in files.iter().filter(|file| file.ends_with(".rs")) {
         let Some((member, inside)) = file.split_once("/src/") else { continue };
-        // A deleted file is still listed until that is committed.
+        // A deleted file is listed until the deletion is committed.
         let Ok(text) = std::fs::read_to_string(root.join(file)) else { continue };
         crates.entry(member).or_default().insert(inside.to_owned(), text);
     }
@@ -67,7 +67,7 @@ fn circles(imports: &Imports) -> Vec<Circle> {
     circles
 }
 
-/// The files that a file needs, itself only if it is in a circle.
+/// The files that a file needs; includes itself only if it is in a circle.
 fn reached_from(imports: &Imports, file: usize) -> BTreeSet<usize> {
     let mut reached = BTreeSet::new();
     let mut next = vec![file];
@@ -77,7 +77,7 @@ fn reached_from(imports: &Imports, file: usize) -> BTreeSet<usize> {
     reached
 }
 
-/// One way round, as short as there is, with a name for each step.
+/// A shortest way around, with a name for each step.
 fn shortest(imports: &Imports, circle: &Circle) -> String {
     let of_circle = (0..imports.files.len()).filter(|file| circle.contains(&imports.files[*file]));
     let ways = of_circle.filter_map(|file| way_back(imports, file));

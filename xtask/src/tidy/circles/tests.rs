@@ -39,7 +39,7 @@ fn a_file_that_uses_its_children_must_not_be_used_by_them() {
     let child = ("a/b.rs", "use super::A; pub fn b(_: A) {}");
     check(&[("lib.rs", "mod a;"), ("a.rs", "mod b; pub struct A; fn f() { b::b(A) }"), child], &[&["a.rs", "a/b.rs"]]);
     check(&[("lib.rs", "mod a;"), ("a/mod.rs", "mod b; pub use b::b; pub struct A;"), child], &[]);
-    // What the parent imports itself belongs to another file.
+    // A name that the parent imports belongs to another file.
     let parent = ("a/mod.rs", "mod b; mod c; use c::A; fn f() { b::b(A) }");
     check(&[("lib.rs", "mod a;"), parent, child, ("a/c.rs", "pub struct A;")], &[]);
 }

@@ -1,4 +1,4 @@
-//! Rust source as words and signs, without comments, texts and what only tests compile.
+//! Rust source as words and signs, without comments, strings and code that only tests compile.
 
 /// A word (`::` is one too) or a sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ fn tokens(text: &str) -> Vec<Token> {
                 let end = at + length;
                 match raw_text_hashes(&word, &chars[end..]) {
                     Some(hashes) => end_of_raw_text(&chars, end + hashes + 1, hashes),
-                    // A prefix of a text, such as the `b` of b"…".
+                    // A prefix of a string, such as the `b` of b"…".
                     None if matches!(word.as_str(), "b" | "c") && chars.get(end) == Some(&'"') => end,
                     None => {
                         found.push(Token::Word(word));
@@ -102,7 +102,7 @@ fn end_of_text(chars: &[char], mut at: usize) -> usize {
     at
 }
 
-/// The end of a character, or of the sign before the name of a lifetime.
+/// The end of a character literal, or of the sign before a lifetime's name.
 fn end_of_char(chars: &[char], at: usize) -> usize {
     match chars[at + 1..] {
         ['\\', _, ..] => {
@@ -113,7 +113,7 @@ fn end_of_char(chars: &[char], at: usize) -> usize {
     }
 }
 
-/// How many `#` open a raw text after this word; `None` if none begins there.
+/// The number of `#` that open a raw string after this word; `None` if none begins there.
 fn raw_text_hashes(word: &str, after: &[char]) -> Option<usize> {
     let hashes = after.iter().take_while(|c| **c == '#').count();
     (matches!(word, "r" | "br" | "cr") && after.get(hashes) == Some(&'"')).then_some(hashes)
@@ -139,7 +139,7 @@ fn without_tests(tokens: &[Token]) -> Vec<Token> {
                 at += length;
                 at += item_length(&tokens[at..]);
             }
-            // An attribute names nothing that belongs to the crate.
+            // An attribute names nothing of the crate.
             Some(length) => at += length,
             None => {
                 kept.push(tokens[at].clone());
@@ -200,7 +200,7 @@ fn item_length(tokens: &[Token]) -> usize {
             Token::Sign(';') => return at + 1,
             Token::Sign('{') if !ends_with_sign => return at + group_length(&tokens[at..]),
             Token::Sign('(' | '[' | '{') => at += group_length(&tokens[at..]),
-            // The end of what holds a field, an arm or an expression.
+            // The end of the group around a field, an arm or an expression.
             Token::Sign(')' | ']' | '}') => return at,
             _ => at += 1,
         }

@@ -103,6 +103,18 @@ impl Plan<'_> {
         &self.operands.pool[start..start + layout.head]
     }
 
+    /// The rows that see any key of a page, from a multiple of `align` on.
+    fn rows_seeing(&self, page: usize, align: usize) -> Range<usize> {
+        let keys = page * PAGE_TOKENS..(page + 1) * PAGE_TOKENS;
+        let sees = |row: &usize| {
+            let seen = self.keys_of(*row);
+            seen.start < keys.end && keys.start < seen.end
+        };
+        let first = (0..self.rows).find(sees).unwrap_or(0);
+        let end = (first..self.rows).rev().find(sees).map_or(self.rows, |last| last + 1);
+        first / align * align..end
+    }
+
     /// Makes `scratch.asked` `[rows, head_dim]`.
     fn gather_queries(&self, scratch: &mut Scratch) {
         let (size, q) = (self.operands.shape.head_dim, self.operands.q);
@@ -119,19 +131,26 @@ impl Plan<'_> {
         let size = self.operands.shape.head_dim;
         scratch.scores.resize(self.rows.next_multiple_of(S::TILE_ROWS) * self.stride);
         for page in self.first_page..self.end_page {
+            let keys = self.page(page).as_ptr();
+            let next = match page + 1 == self.end_page {
+                true => self.page(self.first_page)[self.operands.layout.keys..].as_ptr(),
+                false => self.page(page + 1).as_ptr(),
+            };
+            let rows = self.rows_seeing(page, S::TILE_ROWS);
             s.call(Product {
-                a: scratch.asked.as_ptr(),
+                a: scratch.asked[rows.start * size..].as_ptr(),
                 a_stride: size,
-                rows: self.rows,
+                rows: rows.len(),
                 depth: size,
-                b: self.page(page).as_ptr(),
+                b: keys,
                 b_stride: PAGE_TOKENS,
                 b_slide: 0,
                 columns: PAGE_TOKENS,
-                c: scratch.scores[(page - self.first_page) * PAGE_TOKENS..].as_mut_ptr(),
+                c: scratch.scores[rows.start * self.stride + (page - self.first_page) * PAGE_TOKENS..].as_mut_ptr(),
                 c_stride: self.stride,
                 c_group: S::TILE_ROWS,
                 onto: false,
+                next_b: distance(keys, next),
                 rounding: self.operands.shape.rounding,
                 ahead: Ahead::NOTHING,
             });
@@ -167,21 +186,39 @@ impl Plan<'_> {
         scratch.products.resize(self.rows.next_multiple_of(S::TILE_ROWS) * stride);
         scratch.products.fill(0.0);
         let common = if last.start < first.end { last.start..first.end } else { last.end..last.end };
-        for row in 0..self.rows {
-            let keys = self.keys_of(row);
-            self.add_values(s, scratch, row..row + 1, keys.start..common.start.min(keys.end));
-        }
+        self.mix_rows(s, scratch, 0..self.rows, 0..common.start);
         self.add_values(s, scratch, 0..self.rows, common.clone());
-        for row in 0..self.rows {
-            let keys = self.keys_of(row);
-            self.add_values(s, scratch, row..row + 1, common.end.max(keys.start)..keys.end);
+        self.mix_rows(s, scratch, 0..self.rows, common.end..usize::MAX);
+    }
+
+    /// Adds the values of those of `keys` that each row sees. A few rows at a time have most of their keys in common.
+    #[inline(always)]
+    fn mix_rows<S: Simd>(&self, s: S, scratch: &mut Scratch, rows: Range<usize>, keys: Range<usize>) {
+        let within = |row: usize| {
+            let seen = self.keys_of(row);
+            seen.start.max(keys.start)..seen.end.min(keys.end)
+        };
+        for start in rows.clone().step_by(S::TILE_ROWS) {
+            let tile = start..rows.end.min(start + S::TILE_ROWS);
+            let (first, last) = (within(tile.start), within(tile.end - 1));
+            let common = if last.start < first.end { last.start..first.end } else { last.end..last.end };
+            for row in tile.clone() {
+                let keys = within(row);
+                self.add_values(s, scratch, row..row + 1, keys.start..common.start.min(keys.end));
+            }
+            self.add_values(s, scratch, tile.clone(), common.clone());
+            for row in tile {
+                let keys = within(row);
+                self.add_values(s, scratch, row..row + 1, common.end.max(keys.start)..keys.end);
+            }
         }
     }
 
-    /// Adds the values of `keys` to some rows: one row, or all.
+    /// Adds the values of `keys` to some rows: a single one, or rows from a multiple of `TILE_ROWS` on up to another or to the last.
     #[inline(always)]
     fn add_values<S: Simd>(&self, s: S, scratch: &mut Scratch, rows: Range<usize>, keys: Range<usize>) {
         let layout = &self.operands.layout;
+        let values = |page: usize| self.page(page)[layout.keys..].as_ptr();
         let mut key = keys.start;
         while key < keys.end {
             let (page, slot) = (key / PAGE_TOKENS, key % PAGE_TOKENS);
@@ -199,6 +236,7 @@ impl Plan<'_> {
                 c_stride: layout.value_stride,
                 c_group: S::TILE_ROWS,
                 onto: true,
+                next_b: if key + count < keys.end { distance(values(page), values(page + 1)) } else { 0 },
                 rounding: self.operands.shape.rounding,
                 ahead: Ahead::NOTHING,
             });
@@ -206,6 +244,7 @@ impl Plan<'_> {
         }
     }
 
+    /// Writes `products · inverses` to their places.
     fn write(&self, scratch: &Scratch, out: &Parts<'_, f32>) {
         let size = self.operands.shape.head_dim;
         let width = self.operands.shape.heads * size;
@@ -219,4 +258,9 @@ impl Plan<'_> {
             }
         }
     }
+}
+
+/// Elements from one place to another.
+fn distance(from: *const f32, to: *const f32) -> isize {
+    (to.addr().wrapping_sub(from.addr()) as isize) / size_of::<f32>() as isize
 }

@@ -58,7 +58,7 @@ impl Kernels {
         self.pool().run(tasks, &|task| {
             for head in share(shape.key_heads, tasks, task) {
                 // SAFETY: each head of keys is in one task only.
-                unsafe { keep.write(head, &pool) };
+                unsafe { keep.write(self.isa(), head, &pool) };
             }
         });
         Ok(())

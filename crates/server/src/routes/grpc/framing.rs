@@ -1,7 +1,7 @@
 //! gRPC over HTTP/2: messages in a body, and answers with their status in trailers.
 //!
-//! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>: before each message stand a byte that says whether it is
-//! compressed and its length, 32 bits, the highest first.
+//! <https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>: each message is preceded by a byte that says whether it is
+//! compressed, and its length in 32 bits, big-endian.
 
 use super::status;
 use crate::app::App;
@@ -21,18 +21,18 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::timeout_at;
 
 const PREFIX_BYTES: usize = 5;
-/// A smaller answer gains nothing by being packed.
+/// Compressing a smaller answer gains nothing.
 const PACKED_BYTES_LEAST: usize = 1 << 10;
 
-/// How the messages of a call are packed, if they are.
+/// The compression of a call's messages, if any.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Packing(Option<Coding>);
 
 impl Packing {
-    /// As `grpc-encoding` says.
+    /// The method in `grpc-encoding`.
     ///
     /// # Errors
-    /// 415 naming an unknown one.
+    /// 415 with the unknown method.
     pub(super) fn of(headers: &HeaderMap) -> Result<Packing, Problem> {
         let Some(told) = headers.get("grpc-encoding") else { return Ok(Packing(None)) };
         let name = told.to_str().unwrap_or_default().trim();
@@ -41,12 +41,12 @@ impl Packing {
             None if name.is_empty() || name.eq_ignore_ascii_case("identity") => Ok(Packing(None)),
             None => {
                 let name: String = name.escape_default().take(40).collect();
-                Err(Problem::unknown_encoding(format!("grpc-encoding `{name}` is not read")))
+                Err(Problem::unknown_encoding(format!("grpc-encoding `{name}` is not supported")))
             }
         }
     }
 
-    /// A message with its prefix. Packed as those of the client are, which can unpack it then.
+    /// A message with its prefix. It uses the client's compression method, which the client can decompress.
     pub(super) fn frame(self, message: &impl Message) -> Bytes {
         let plain = message.encode_to_vec();
         let packed = self.0.filter(|_| plain.len() >= PACKED_BYTES_LEAST).map(|coding| coding.pack(&plain));
@@ -58,7 +58,7 @@ impl Packing {
         frame.into()
     }
 
-    /// Tells the client, in the head of an answer.
+    /// Sets the header for the client.
     pub(super) fn tell(self, headers: &mut HeaderMap) {
         if let Some(coding) = self.0 {
             headers.insert("grpc-encoding", HeaderValue::from_static(coding.name()));
@@ -66,7 +66,7 @@ impl Packing {
     }
 }
 
-/// The messages in a body, one after the other.
+/// The messages of a body, in order.
 pub(super) struct Messages {
     body: Body,
     packing: Packing,
@@ -79,11 +79,11 @@ impl Messages {
         Messages { body, packing, buffer: BytesMut::new(), has_ended: false }
     }
 
-    /// The next message, unpacked; nothing at the end. The first byte may be waited for until `patience` is over, each
-    /// further piece as long as pieces of a body.
+    /// The next message, decompressed; `None` at the end. Waits until `patience` for the first byte, and for each
+    /// further part as long as for parts of a body.
     ///
     /// # Errors
-    /// 413 for one that is too large, 400 for one that is broken, 408 for one that comes too slowly, 504 at the deadline.
+    /// 413 if it is too large, 400 if it is broken, 408 if it arrives too slowly, 504 at the deadline.
     pub(super) async fn next(&mut self, app: &App, patience: Option<Instant>) -> Result<Option<Bytes>, Problem> {
         let bytes_max = app.settings.limits.body_bytes_max;
         loop {
@@ -138,24 +138,24 @@ async fn unpack(app: &App, packing: Packing, flag: u8, content: Bytes, deadline:
     match (flag, packing.0) {
         (0, _) => Ok(content),
         (1, Some(coding)) => encoding::unpack(app, vec![coding], content, deadline).await,
-        (1, None) => Err(Problem::malformed("a message is marked as compressed, but grpc-encoding names no way")),
+        (1, None) => Err(Problem::malformed("a message is marked as compressed, but there is no grpc-encoding")),
         (other, _) => Err(Problem::malformed(format!("a message begins with {other}; it must be 0 or 1"))),
     }
 }
 
-/// A message, read.
+/// Decodes a message.
 ///
 /// # Errors
-/// 400 with what protobuf says.
+/// 400 with protobuf's error.
 pub(super) fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, Problem> {
     M::decode(bytes).map_err(|error| Problem::malformed(format!("the message cannot be read: {error}")))
 }
 
 /// The body of an answer: messages, then the status in trailers.
 pub(super) enum Answer {
-    /// One message, and all went well.
+    /// One message, then success.
     One(Option<Bytes>),
-    /// As they come; the last one is the trailers.
+    /// Messages as they become ready; the last frame is the trailers.
     Many(Option<Receiver<Frame<Bytes>>>),
     Done,
 }
@@ -181,7 +181,7 @@ impl hyper::body::Body for Answer {
                     Some(frames) => std::task::ready!(frames.poll_recv(context)),
                     None => None,
                 };
-                // Whoever was to send the rest is gone.
+                // The sender is gone.
                 let frame =
                     next.unwrap_or_else(|| Frame::trailers(status::of(&Problem::internal("a stream broke off"))));
                 if frame.is_trailers() {

@@ -1,10 +1,10 @@
-//! The messages of `inference.GRPCInferenceService`, in the published numbering: the fields that are read or written here.
-//! Others are kept from view by protobuf itself, except where ignoring them would be wrong.
+//! The messages of `inference.GRPCInferenceService`, with the published field numbers: the fields that are read or written here,
+//! and fields that must not be ignored. protobuf skips all others.
 
 use prost::{Message, Oneof};
 use std::collections::HashMap;
 
-/// Also what is asked about the server as a whole.
+/// Also used for requests about the whole server.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Empty {}
 
@@ -14,7 +14,7 @@ pub(crate) struct Flag {
     pub(crate) is_so: bool,
 }
 
-/// A model by its name, and perhaps its version.
+/// A model's name, and optionally its version.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ModelAsked {
     #[prost(string, tag = "1")]
@@ -187,7 +187,7 @@ pub(crate) struct OutputAsked {
     pub(crate) parameters: HashMap<String, Parameter>,
 }
 
-/// Values in a field of their own type. The fields that no input here is of are read too, so that they can be refused.
+/// Values in the field of their type. Fields of unsupported types are read too, so that they can be refused.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Contents {
     #[prost(bool, repeated, tag = "1")]

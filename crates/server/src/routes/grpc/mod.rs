@@ -1,6 +1,6 @@
-//! `inference.GRPCInferenceService`, the Open Inference Protocol v2 over gRPC, on the port of all else.
+//! `inference.GRPCInferenceService`, the Open Inference Protocol v2 over gRPC, on the same port as HTTP.
 //!
-//! A refusal leaves here as it does from the other routes; `envelope` turns it into gRPC's own form.
+//! Refusals have the form of the other routes; `envelope` converts them to gRPC.
 
 mod framing;
 mod infer;
@@ -33,7 +33,7 @@ use std::time::Duration;
 
 type Answered = Result<Response<Body>, Problem>;
 
-/// One call, its only message read.
+/// Reads the only message of a call.
 struct Call {
     packing: Packing,
     headers: HeaderMap,
@@ -42,16 +42,16 @@ struct Call {
 
 impl Call {
     /// # Errors
-    /// 400 for what is no gRPC or not exactly one message, and those of [`Messages::next`].
+    /// 400 if it is not gRPC or not exactly one message, and the errors of [`Messages::next`].
     async fn read(app: &App, arrival: &Arrival, request: Request) -> Result<Call, Problem> {
         expect_grpc(&request)?;
         let (head, body) = request.into_parts();
         let packing = Packing::of(&head.headers)?;
         let mut messages = Messages::new(body, packing);
-        let missing = || Problem::malformed("the call holds no message; this method takes one");
+        let missing = || Problem::malformed("the call has no message; this method takes one");
         let message = messages.next(app, Some(arrival.deadline)).await?.ok_or_else(missing)?;
         if messages.next(app, Some(arrival.deadline)).await?.is_some() {
-            return Err(Problem::malformed("the call holds more than one message; this method takes one"));
+            return Err(Problem::malformed("the call has more than one message; this method takes one"));
         }
         Ok(Call { packing, headers: head.headers, message })
     }
@@ -71,7 +71,7 @@ fn expect_grpc(request: &Request) -> Result<(), Problem> {
     }
 }
 
-/// How long a client waits, as `grpc-timeout` says it: up to eight digits and a unit.
+/// The timeout in `grpc-timeout`: up to eight digits and a unit.
 ///
 /// # Errors
 /// 400 for another form.
@@ -117,7 +117,7 @@ pub(super) async fn server_ready(
     Call::read(&app, &arrival, request).await?.answer(&messages::Flag { is_so: app.is_ready() })
 }
 
-/// `ModelReady`. A model that there is not is not ready, as Triton has it.
+/// `ModelReady`. An unknown model is not ready, as in Triton.
 pub(super) async fn model_ready(
     State(app): State<Arc<App>>,
     Extension(arrival): Extension<Arrival>,
@@ -296,7 +296,7 @@ pub(super) fn parse(message: Bytes, bounds: Bounds) -> Result<InferRequest, Prob
     InferRequest::from_message(decode(message)?, bounds)
 }
 
-/// Judges what one message asks for.
+/// Judges the request in one message.
 async fn infer_one(
     app: &Arc<App>,
     arrival: &Arrival,

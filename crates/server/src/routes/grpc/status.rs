@@ -1,4 +1,4 @@
-//! What gRPC clients are told of a call's end.
+//! The status of calls for gRPC clients.
 
 use crate::problem::{Problem, ProblemTold};
 use axum::body::Body;
@@ -6,11 +6,11 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use std::fmt::Write;
 
-/// The media type of all that gRPC says.
+/// The media type of gRPC.
 pub(super) const CONTENT: &str = "application/grpc";
-/// What messages may be packed by.
+/// The supported compression methods of messages.
 pub(super) const ACCEPTED: &str = "identity,deflate,gzip";
-/// Clients bound the size of what stands in headers and trailers.
+/// Clients limit the size of headers and trailers.
 const MESSAGE_CHARS_MAX: usize = 1000;
 
 /// Whether a request is a call: `application/grpc`, alone or with the name of an encoding after `+`.
@@ -20,11 +20,11 @@ pub(crate) fn is_call(headers: &HeaderMap) -> bool {
     essence.strip_prefix(CONTENT).is_some_and(|rest| rest.is_empty() || rest.starts_with('+'))
 }
 
-/// An HTTP status, with the code of its problem, in gRPC's numbers.
+/// The gRPC status of an HTTP status and its problem's code.
 fn code_of(status: StatusCode, code: &str) -> u8 {
     match (status.as_u16(), code) {
         (200, _) => 0,
-        // UNIMPLEMENTED: a method that there is not, or a message packed in an unknown way.
+        // UNIMPLEMENTED: an unknown method, or an unknown compression method.
         (404, "not-found") | (405 | 415 | 501, _) => 12,
         (400 | 422, _) => 3,
         (401, _) => 16,
@@ -39,7 +39,7 @@ fn code_of(status: StatusCode, code: &str) -> u8 {
     }
 }
 
-/// The trailers of a call that went well.
+/// The trailers of a successful call.
 pub(super) fn fine() -> HeaderMap {
     HeaderMap::from_iter(
         [("grpc-status".parse(), "0")]
@@ -48,7 +48,7 @@ pub(super) fn fine() -> HeaderMap {
     )
 }
 
-/// The trailers of a call that failed.
+/// The trailers of a failed call.
 pub(super) fn of(problem: &Problem) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     write(&mut trailers, problem.status, problem.code, &problem.detail);
@@ -62,10 +62,10 @@ fn write(headers: &mut HeaderMap, status: StatusCode, code: &str, detail: &str) 
     }
 }
 
-/// A refusal of the routes, whichever it is, as gRPC clients read it: a head alone, with the status in it.
+/// Converts any refusal for gRPC clients: only a head, with the status in it.
 pub(crate) fn refusal(refused: &Response<Body>) -> Response<Body> {
     let told = refused.extensions().get::<ProblemTold>();
-    let (code, detail) = told.map_or(("", "this is no gRPC method"), |told| (told.code, &*told.detail));
+    let (code, detail) = told.map_or(("", "this is not a gRPC method"), |told| (told.code, &*told.detail));
     let status = if refused.status().is_success() { StatusCode::NOT_FOUND } else { refused.status() };
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
@@ -84,7 +84,7 @@ pub(crate) fn refusal(refused: &Response<Body>) -> Response<Body> {
     response
 }
 
-/// Visible ASCII as it is, all else as the bytes of UTF-8.
+/// Keeps visible ASCII, and percent-encodes all other UTF-8 bytes.
 fn percent_encoded(text: &str) -> String {
     let end = text.char_indices().nth(MESSAGE_CHARS_MAX).map_or(text.len(), |(end, _)| end);
     let mut out = String::with_capacity(end);

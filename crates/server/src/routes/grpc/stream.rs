@@ -1,5 +1,5 @@
-//! `ModelStreamInfer`: requests on one stream, each answered in turn. What is wrong with one is its own answer; the stream goes
-//! on.
+//! `ModelStreamInfer`: requests on one stream, answered in order. An error is the answer to its request; the stream
+//! continues.
 
 use super::framing::{Answer, Messages, Packing, response};
 use super::infer::WANTS_FINAL;
@@ -19,25 +19,25 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::watch;
 
-/// A stream and what its requests share.
+/// A stream, and the state that its requests share.
 struct Stream {
     app: Arc<App>,
     headers: HeaderMap,
     packing: Packing,
-    /// When the client gives up the stream as a whole, if it said so.
+    /// The client's deadline for the whole stream, if any.
     deadline: Option<Instant>,
     ending: watch::Receiver<bool>,
     answers: Sender<Frame<Bytes>>,
 }
 
-/// Answers at once with a head; the messages follow as they are ready.
+/// Sends a head at once; the messages follow when they are ready.
 pub(in crate::routes) async fn infer_stream(State(app): State<Arc<App>>, request: Request) -> Answered {
     expect_grpc(&request)?;
     let start = Instant::now();
     let (head, body) = request.into_parts();
     let packing = Packing::of(&head.headers)?;
     let deadline = timeout_of(&head.headers)?.map(|timeout| start + timeout);
-    // A client that does not read its answers is asked for no more requests.
+    // While a client does not read its answers, no more of its requests are read.
     let (answers, frames) = channel(1);
     let ending = app.ending.subscribe();
     let stream = Stream { app, headers: head.headers, packing, deadline, ending, answers };
@@ -53,17 +53,17 @@ impl Stream {
                 Ok(()) => status::fine(),
                 Err(problem) => status::of(&problem),
             };
-            // Whoever went away wants no status.
+            // A disconnected client needs no status.
             _ = self.answers.send(Frame::trailers(trailers)).await;
         };
         tokio::select! {
             () = served => {}
-            // The client is gone: what it asked for last leaves the queue.
+            // The client is gone: its last request leaves the queue.
             () = answers.closed() => {}
         }
     }
 
-    /// Until the client has no more, or the stream cannot go on.
+    /// Runs until the client sends no more, or the stream cannot continue.
     async fn answer_all(&mut self, messages: &mut Messages) -> Result<(), Problem> {
         let mut is_first = true;
         loop {
@@ -88,7 +88,7 @@ impl Stream {
             Ok(answer) => StreamAnswer { error_message: String::new(), infer_response: Some(answer) },
             Err(problem) => StreamAnswer {
                 error_message: problem.detail,
-                // By which the client finds the request that failed.
+                // The client uses it to find the failed request.
                 infer_response: Some(InferAnswer { id, ..InferAnswer::default() }),
             },
         }
@@ -102,7 +102,7 @@ impl Stream {
         let mut asked = read_infer(&self.app, &arrival, message).await?;
         id.clone_from(&asked.id);
         if !is_first {
-            // The stream itself was let in as one request; each further one counts as well.
+            // The stream itself counted as one request; each further one counts too.
             self.app.guard.admit(Entry::Key, &self.headers)?;
         }
         asked.parameters.remove(WANTS_FINAL);

@@ -1,8 +1,8 @@
 //! Inference requests and answers of the Open Inference Protocol v2 as JSON, with the binary tensor data extension. No state
-//! and no I/O, so that a fuzzer can have it.
+//! and no I/O, so that a fuzzer can run it.
 //!
 //! <https://github.com/kserve/open-inference-protocol>, and the extensions as Triton's HTTP clients speak them: a JSON head
-//! whose length a header tells, then the tensors' bytes end to end.
+//! with its length in a header, then the bytes of the tensors without gaps.
 
 use super::bounds::Bounds;
 use super::input::parse_json;
@@ -42,10 +42,10 @@ struct OutputHead {
 }
 
 impl InferRequest {
-    /// Reads a body. `head_bytes` is what `Inference-Header-Content-Length` says, if it is there.
+    /// Reads a body. `head_bytes` is the value of `Inference-Header-Content-Length`, if present.
     ///
     /// # Errors
-    /// 400 for what breaks the protocol or is not supported, 413 for too many rows, 422 for tensors that cannot be judged.
+    /// 400 for violations of the protocol and unsupported features, 413 for too many rows, 422 for tensors that cannot be judged.
     pub(crate) fn parse(body: &[u8], head_bytes: Option<usize>, bounds: Bounds) -> Result<InferRequest, Problem> {
         let length = head_bytes.unwrap_or(body.len());
         let Some((head, mut rest)) = body.split_at_checked(length) else {
@@ -99,7 +99,7 @@ fn read_tensor(input: &InputHead, rest: &mut &[u8]) -> Result<Tensor, Problem> {
         (Some(size), None) => {
             let split = usize::try_from(size).ok().and_then(|size| rest.split_at_checked(size));
             let Some((bytes, after)) = split else {
-                return Err(wrong(format!("{size} bytes of binary data are told, but {} are left", rest.len())));
+                return Err(wrong(format!("{size} bytes of binary data are announced, but {} are left", rest.len())));
             };
             *rest = after;
             read_binary_values(bytes, &input.datatype).map_err(wrong)?
@@ -109,7 +109,7 @@ fn read_tensor(input: &InputHead, rest: &mut &[u8]) -> Result<Tensor, Problem> {
 }
 
 fn read_json_values(data: &RawValue, datatype: &str, count: usize) -> Result<Values, String> {
-    // A shape may claim anything; the text bounds what there can be.
+    // A shape may claim any size; the length of the text limits it.
     let room = count.min(data.get().len());
     let mut values = match datatype {
         "BYTES" => Values::Texts(Vec::with_capacity(room)),
@@ -121,7 +121,7 @@ fn read_json_values(data: &RawValue, datatype: &str, count: usize) -> Result<Val
     Ok(values)
 }
 
-/// `data` may be nested like its shape or flat; either way what counts is the order. serde_json bounds the depth.
+/// `data` may be nested like its shape or flat; only the order matters. serde_json limits the depth.
 struct Flatten<'v>(&'v mut Values);
 
 impl<'de> DeserializeSeed<'de> for Flatten<'_> {
@@ -207,7 +207,7 @@ pub(crate) struct AnswerBody {
     pub(crate) head_bytes: Option<usize>,
 }
 
-/// Writes an answer, its columns in the order of the outputs asked for.
+/// Writes an answer, with its columns in the order of the requested outputs.
 pub(crate) fn write_answer(
     model: (&str, &str),
     id: Option<&str>,

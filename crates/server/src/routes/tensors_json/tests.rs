@@ -64,7 +64,7 @@ fn binary_tensors_follow_the_head() {
 
 #[test]
 fn what_breaks_the_protocol_is_named() {
-    check(&texts("response", "[2]", "[\"a\"]"), 400, "its shape [2] holds 2 values, but there are 1");
+    check(&texts("response", "[2]", "[\"a\"]"), 400, "its shape [2] has 2 values, but there are 1");
     check(&texts("response", "[18446744073709551615, 2]", "[\"a\"]"), 400, "overflows");
     check(&texts("response", "[1]", "[1]"), 400, "`data`: invalid type: integer `1`, expected text");
     check(&tokens("input_ids", "[1, 1]", "[1.5]"), 400, "expected a whole number");
@@ -123,7 +123,7 @@ fn outputs_come_as_asked_for() {
     assert_eq!(head, expected);
     assert!(ask("[{\"name\": \"labels\"}]").unwrap_err().detail.contains("no output `labels`"));
     let twice = "[{\"name\": \"logits\"}, {\"name\": \"logits\"}]";
-    assert!(ask(twice).unwrap_err().detail.contains("`logits` is asked for more than once"));
+    assert!(ask(twice).unwrap_err().detail.contains("`logits` is requested more than once"));
 }
 
 #[test]

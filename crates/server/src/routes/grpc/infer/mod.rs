@@ -1,4 +1,4 @@
-//! Inference by gRPC: tensors out of messages, and columns into them.
+//! Inference over gRPC: reads tensors from messages, and writes columns to them.
 
 use super::messages::{
     Contents, InferAnswer, InferAsked, InputTensor, OutputAsked, OutputTensor, Parameter, ParameterValue,
@@ -15,17 +15,17 @@ use prost::encoding::{DecodeContext, decode_key, skip_field};
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Inputs, outputs or parameters of a request.
+/// Maximum number of inputs, outputs or parameters of a request.
 const PARTS_MAX: usize = 64;
-/// Set by clients of streams that want to be told which answer is the last to a request; here the only one is.
+/// Set by streaming clients to mark the last answer to a request; here each request has one answer.
 pub(super) const WANTS_FINAL: &str = "triton_enable_empty_final_response";
 const IS_FINAL: &str = "triton_final_response";
 
-/// Refuses a message that holds more inputs, outputs or parameters than any request has use for, before room is made for them:
-/// in two bytes each, a message has room for a million.
+/// Refuses a message with too many inputs, outputs or parameters before memory is allocated for them:
+/// they need only two bytes each, so a message can have a million.
 ///
 /// # Errors
-/// 400 for those, and for what is no message.
+/// 400 for these, and for invalid messages.
 pub(super) fn check_counts(message: &Bytes) -> Result<(), Problem> {
     let mut rest = message.clone();
     let mut counts = [0; 8];
@@ -47,10 +47,10 @@ pub(super) fn check_counts(message: &Bytes) -> Result<(), Problem> {
 }
 
 impl InferRequest {
-    /// Out of a message.
+    /// Reads a request from a message.
     ///
     /// # Errors
-    /// As those of [`InferRequest::parse`].
+    /// As [`InferRequest::parse`].
     pub(super) fn from_message(asked: InferAsked, bounds: Bounds) -> Result<InferRequest, Problem> {
         let parameters = read_request(&given(asked.parameters), false)?;
         let (inputs, raw) = (&asked.inputs, &asked.raw_input_contents);
@@ -80,7 +80,7 @@ fn asked_outputs(asked: Vec<OutputAsked>, bounds: Bounds) -> Result<Vec<Output>,
     Ok(outputs)
 }
 
-/// Parameters in the words of JSON, in the order of their names: a map has none.
+/// Parameters as JSON, sorted by name, because a map has no order.
 fn given(parameters: HashMap<String, Parameter>) -> Given {
     let value = |parameter: Parameter| match parameter.value {
         Some(ParameterValue::Bool(set)) => Value::from(set),
@@ -115,7 +115,7 @@ fn read_tensor(input: &InputTensor, raw: Option<&Bytes>) -> Result<Tensor, Probl
     Tensor::new(name, &shape, values).map_err(wrong)
 }
 
-/// Values out of the field that belongs to their type.
+/// Values from the field of their type.
 fn read_contents(contents: &Contents, datatype: &str) -> Result<Values, String> {
     let Contents { bools, ints, int64s, uints, uint64s, fp32s, fp64s, texts } = contents;
     let counts = [
@@ -142,7 +142,7 @@ fn read_contents(contents: &Contents, datatype: &str) -> Result<Values, String> 
         other => return Err(unknown_type(other)),
     };
     match counts.iter().find(|(name, count)| *count > 0 && *name != field) {
-        Some((name, _)) => Err(format!("its datatype is {datatype}, whose values stand in {field}, not in {name}")),
+        Some((name, _)) => Err(format!("its datatype is {datatype}, whose values belong in {field}, not in {name}")),
         None => Ok(values),
     }
 }

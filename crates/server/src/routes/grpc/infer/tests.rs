@@ -60,13 +60,13 @@ fn what_does_not_fit_is_named() {
         assert!(problem.status.as_u16() < 500 && problem.detail.contains(words), "{}", problem.detail);
     };
     let ints = || Contents { ints: vec![1, 2], ..Contents::default() };
-    check(parse(&[numbers("INT64", ints())], &[]), "whose values stand in int64_contents, not in int_contents");
+    check(parse(&[numbers("INT64", ints())], &[]), "whose values belong in int64_contents, not in int_contents");
     check(parse(&[numbers("FP32", ints())], &[]), "datatype `FP32`");
     check(parse(&[numbers("INT32", ints())], &[b"\x01\0\0\0\x02\0\0\0"]), "both `contents` and raw_input_contents");
     check(parse(&[numbers("INT32", ints())], &[b"", b""]), "2 raw_input_contents are given for 1 inputs");
     check(parse(&[InputTensor { contents: None, ..numbers("INT32", ints()) }], &[]), "neither `contents`");
     check(parse(&[InputTensor { shape: vec![-1, 2], ..numbers("INT32", ints()) }], &[]), "a side below 0");
-    check(parse(&[InputTensor { shape: vec![1, 3], ..numbers("INT32", ints()) }], &[]), "holds 3 values");
+    check(parse(&[InputTensor { shape: vec![1, 3], ..numbers("INT32", ints()) }], &[]), "has 3 values");
     let huge = Contents { uint64s: vec![u64::MAX, 1], ..Contents::default() };
     check(parse(&[numbers("UINT64", huge)], &[]), "too large for a token");
     let spoilt = InputTensor {

@@ -1,0 +1,200 @@
+//! A model that writes text: a Hugging Face folder, its tokenizer, and engines for it.
+
+use crate::bundle::DiskFolder;
+use crate::generate::{Bounds, Courses, DecodeOptions, Event, Search, Start};
+use crate::text::{Speller, Tokenizer};
+use crate::{Error, Result};
+use grice_cpu::{CpuGenerator, CpuGeneratorPlan};
+use grice_model::{Checkpoint, GenerationDefaults, GeneratorEngine, PAGE_TOKENS, Precision, pages_of};
+use std::path::Path;
+use std::sync::Arc;
+
+const TOKENIZER: &str = "tokenizer.json";
+const FILES: &str = "config.json, model.safetensors and tokenizer.json";
+/// Tokens of a pass: more make a prompt no faster.
+const PASS_TOKENS: usize = 512;
+
+/// A model that writes text, packed for the CPU.
+///
+/// ```no_run
+/// use grice_core::{Memory, Writer, generate::Event};
+/// use std::sync::Arc;
+///
+/// let writer = Writer::open("gpt2-medium".as_ref(), None)?;
+/// let (mut engine, mut courses) = writer.engine(2, Memory::Tokens(1024))?;
+/// let options = Arc::new(writer.options());
+/// courses.add(options, writer.start("Context: Hi!\nResponse:")?, None)?;
+/// writer.run(&mut engine, &mut courses, |event| {
+///     if let Event::Done(_, texts) = event {
+///         println!("{}", writer.text(&texts[0].tokens));
+///     }
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Writer {
+    plan: CpuGeneratorPlan,
+    tokenizer: Arc<Tokenizer>,
+    speller: Speller,
+    defaults: GenerationDefaults,
+    family: String,
+    reads_source: bool,
+}
+
+/// How much memory an engine keeps for keys and values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// For so many tokens, sources included.
+    Tokens(usize),
+    /// At most so many bytes.
+    Bytes(usize),
+}
+
+impl Writer {
+    /// Opens a Hugging Face folder, and rounds its weights to a precision if one is given.
+    ///
+    /// # Errors
+    /// [`Error::Model`] that names the file, field or tensor; [`Error::Tokenizer`]; [`Error::Engine`].
+    pub fn open(folder: &Path, precision: Option<Precision>) -> Result<Writer> {
+        let of_model = |source| Error::Model { path: folder.display().to_string(), source: Box::new(source) };
+        let Checkpoint { generator, defaults, family } =
+            Checkpoint::open(&DiskFolder(folder.to_owned())).map_err(of_model)?;
+        let path = folder.join(TOKENIZER);
+        let json = std::fs::read(&path).map_err(|error| Error::BundleFile {
+            path: path.display().to_string(),
+            cause: format!("{error}; a model that writes text is a folder with {FILES}"),
+        })?;
+        let tokenizer = Arc::new(Tokenizer::from_json(&json)?);
+        let (bound, vocabulary) = (tokenizer.id_bound(), generator.vocabulary());
+        if bound > vocabulary {
+            let problem = format!("it makes ids up to {}, and the model has {vocabulary} of them", bound - 1);
+            return Err(Error::Tokenizer(problem));
+        }
+        let reads_source = generator.encoder.is_some();
+        if reads_source && defaults.start_token.is_none() {
+            let problem = "generation_config.json: field `decoder_start_token_id` is missing".to_owned();
+            return Err(of_model(grice_model::Error::Checkpoint(problem)));
+        }
+        let generator = match precision {
+            Some(precision) => generator.to_precision(precision).map_err(of_model)?,
+            None => generator,
+        };
+        let plan = CpuGeneratorPlan::new(generator)?;
+        let speller = tokenizer.speller();
+        Ok(Writer { plan, tokenizer, speller, defaults, family, reads_source })
+    }
+
+    /// What the model's makers generate with, as far as their files say: greedy, 20 tokens where they say nothing.
+    pub fn options(&self) -> DecodeOptions {
+        let GenerationDefaults { end_tokens, sample, temperature, top_k, top_p, beams, .. } = &self.defaults;
+        let search = match (sample, beams) {
+            (Some(true), _) => Search::Sample {
+                temperature: temperature.unwrap_or(1.0),
+                // What Hugging Face's library takes where the files say nothing.
+                top_k: top_k.unwrap_or(50),
+                top_p: top_p.unwrap_or(1.0),
+            },
+            (_, Some(width)) if *width > 1 => {
+                Search::Beam { width: *width, length_penalty: 1.0, early: Default::default() }
+            }
+            _ => Search::Greedy,
+        };
+        let defaults = DecodeOptions::default();
+        DecodeOptions {
+            search,
+            stop_tokens: end_tokens.clone(),
+            max_new_tokens: self.defaults.max_new_tokens.unwrap_or(defaults.max_new_tokens),
+            repetition_penalty: self.defaults.repetition_penalty.unwrap_or(1.0),
+            no_repeat_ngram: self.defaults.no_repeat_ngram.unwrap_or(0),
+            ..defaults
+        }
+    }
+
+    /// Where a text begins: the prompt itself, or for a model with an encoder the text that it reads.
+    ///
+    /// # Errors
+    /// [`Error::NoTokens`] for a prompt without tokens, [`Error::Tokenizer`].
+    pub fn start(&self, prompt: &str) -> Result<Start> {
+        let ids: Arc<[u32]> = self.tokenizer.ids(prompt)?.into();
+        if ids.is_empty() {
+            return Err(Error::NoTokens { field: "prompt" });
+        }
+        let vocabulary = self.plan.vocabulary();
+        Ok(match self.defaults.start_token.filter(|_| self.reads_source) {
+            Some(start) => Start { prompt: [start].into(), source: Some(ids), vocabulary },
+            None => Start { prompt: ids, source: None, vocabulary },
+        })
+    }
+
+    /// An engine and the courses that run on it.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] if there is no such memory.
+    pub fn engine(&self, threads: usize, memory: Memory) -> Result<(CpuGenerator, Courses)> {
+        let pages = match memory {
+            Memory::Tokens(tokens) => pages_of(tokens),
+            Memory::Bytes(bytes) => bytes / self.plan.page_bytes().max(1),
+        };
+        let engine = self.plan.engine(threads, pages)?;
+        let bounds = Bounds {
+            pages,
+            pass_tokens: PASS_TOKENS,
+            longest: self.plan.longest(),
+            longest_source: self.plan.longest_source(),
+        };
+        Ok((engine, Courses::new(bounds)))
+    }
+
+    /// Runs all courses to their end.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] if a pass fails.
+    pub fn run(&self, engine: &mut CpuGenerator, courses: &mut Courses, mut tell: impl FnMut(Event<'_>)) -> Result<()> {
+        while !courses.is_empty() {
+            self.pass(engine, courses, &mut tell)?;
+        }
+        Ok(())
+    }
+
+    /// Runs one pass of the courses, if anything is to run.
+    ///
+    /// # Errors
+    /// As [`Writer::run`].
+    pub fn pass(&self, engine: &mut CpuGenerator, courses: &mut Courses, tell: impl FnMut(Event<'_>)) -> Result<()> {
+        let Some(work) = courses.next() else { return Ok(()) };
+        if !work.sources.is_empty() {
+            engine.read(&work.sources)?;
+        }
+        courses.take(engine.step(&work.pass)?, tell);
+        Ok(())
+    }
+
+    /// The text of tokens, without special ones.
+    pub fn text(&self, tokens: &[u32]) -> String {
+        self.speller.text(tokens)
+    }
+
+    /// Tells the text of tokens, for streams and stop strings.
+    pub fn speller(&self) -> Speller {
+        self.speller.clone()
+    }
+
+    /// What the model's makers generate with.
+    pub fn defaults(&self) -> &GenerationDefaults {
+        &self.defaults
+    }
+
+    /// `model_type` of its configuration.
+    pub fn family(&self) -> &str {
+        &self.family
+    }
+
+    /// The precision of its weights.
+    pub fn precision(&self) -> Precision {
+        self.plan.precision()
+    }
+
+    /// Bytes of a token's keys and values.
+    pub fn token_bytes(&self) -> usize {
+        self.plan.page_bytes() / PAGE_TOKENS
+    }
+}
