@@ -150,7 +150,7 @@ impl KeptRotary {
         };
         let is_sound = |bits: u32| f32::from_bits(bits).is_finite() && f32::from_bits(bits) > 0.0;
         let turns = columns > 0 && columns.is_multiple_of(2) && columns <= head_dim;
-        let angles = positions.checked_mul(columns).unwrap_or(usize::MAX);
+        let angles = positions.saturating_mul(columns);
         if turns && numbers.into_iter().all(is_sound) && (1..=ANGLES_MAX).contains(&angles) {
             return Ok(Rotary { base: f32::from_bits(base), columns, positions, scaling });
         }

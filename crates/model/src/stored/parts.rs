@@ -52,7 +52,7 @@ enum KeptPlace {
 #[serde(rename_all = "snake_case")]
 enum KeptBody {
     Attention(Box<KeptAttention>),
-    FeedForward(KeptFeedForward),
+    FeedForward(Box<KeptFeedForward>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -184,12 +184,12 @@ impl KeptBlock {
             Body::Attention(attention) => KeptBody::Attention(Box::new(KeptAttention::of(attention, name, writer)?)),
             Body::FeedForward(FeedForward { gate, up, activation, down }) => {
                 let mut linear = |linear, part| KeptLinear::of(linear, &format!("{name}.{part}"), writer);
-                KeptBody::FeedForward(KeptFeedForward {
+                KeptBody::FeedForward(Box::new(KeptFeedForward {
                     gate: gate.as_ref().map(|gate| linear(gate, "gate")),
                     up: linear(up, "up"),
                     activation: *activation,
                     down: linear(down, "down"),
-                })
+                }))
             }
         };
         let place = match block.place {
@@ -206,12 +206,11 @@ impl KeptBlock {
         };
         let body = match self.body {
             KeptBody::Attention(kept) => Body::Attention(Box::new(kept.read(reading)?)),
-            KeptBody::FeedForward(KeptFeedForward { gate, up, activation, down }) => Body::FeedForward(FeedForward {
-                gate: gate.map(|gate| gate.read(reading)).transpose()?,
-                up: up.read(reading)?,
-                activation,
-                down: down.read(reading)?,
-            }),
+            KeptBody::FeedForward(kept) => {
+                let KeptFeedForward { gate, up, activation, down } = *kept;
+                let gate = gate.map(|gate| gate.read(reading)).transpose()?;
+                Body::FeedForward(FeedForward { gate, up: up.read(reading)?, activation, down: down.read(reading)? })
+            }
         };
         Ok(Block { norm: self.norm.map(|norm| norm.read(reading)).transpose()?, place, body })
     }
