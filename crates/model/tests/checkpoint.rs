@@ -1,0 +1,191 @@
+//! Folders of models that write text: what opens, and what is refused by name.
+
+use grice_model::{Checkpoint, Folder, Source};
+use grice_testkit::generators::{GENERATORS, folder};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io;
+
+/// Files in memory.
+#[derive(Clone)]
+struct Files(BTreeMap<String, Vec<u8>>);
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Source for Bytes<'_> {
+    fn length(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read(&self, range: std::ops::Range<u64>) -> io::Result<std::borrow::Cow<'_, [u8]>> {
+        Ok(self.0[range.start as usize..range.end as usize].into())
+    }
+}
+
+impl Folder for Files {
+    fn file(&self, name: &str) -> io::Result<Option<Box<dyn Source + '_>>> {
+        Ok(self.0.get(name).map(|bytes| Box::new(Bytes(bytes)) as Box<dyn Source>))
+    }
+}
+
+const WEIGHTS: &str = "model.safetensors";
+
+impl Files {
+    fn of(name: &str) -> Files {
+        let entries = std::fs::read_dir(folder(name)).unwrap().map(Result::unwrap);
+        Files(
+            entries
+                .map(|entry| (entry.file_name().into_string().unwrap(), std::fs::read(entry.path()).unwrap()))
+                .collect(),
+        )
+    }
+
+    fn json(&mut self, file: &str, change: impl FnOnce(&mut Value)) {
+        let mut value = serde_json::from_slice(&self.0[file]).unwrap();
+        change(&mut value);
+        self.0.insert(file.to_owned(), serde_json::to_vec(&value).unwrap());
+    }
+
+    /// Changes the header of a safetensors file, and nothing after it.
+    fn header(&mut self, file: &str, change: impl FnOnce(&mut Value)) {
+        let bytes = &self.0[file];
+        let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let mut header: Value = serde_json::from_slice(&bytes[8..end]).unwrap();
+        change(&mut header);
+        self.raw_header(file, &header.to_string());
+    }
+
+    fn raw_header(&mut self, file: &str, text: &str) {
+        let bytes = &self.0[file];
+        let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let changed = [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &bytes[end..]].concat();
+        self.0.insert(file.to_owned(), changed);
+    }
+
+    fn refused(&self) -> String {
+        Checkpoint::open(self).expect_err("it opened").to_string()
+    }
+}
+
+fn check(name: &str, change: impl FnOnce(&mut Files), expected: &str) {
+    let mut files = Files::of(name);
+    change(&mut files);
+    let error = files.refused();
+    assert!(error.contains(expected), "{error}\nlacks: {expected}");
+}
+
+fn config(name: &str, field: &str, value: Value, expected: &str) {
+    check(name, |files| files.json("config.json", |config| config[field] = value), expected);
+}
+
+#[test]
+fn all_families_open() {
+    for name in GENERATORS {
+        let checkpoint = Checkpoint::open(&Files::of(name)).unwrap();
+        assert_eq!(checkpoint.generator.vocabulary(), 96, "{name}");
+        let ends: &[u32] = if name == "qwen2" { &[1, 5] } else { &[1] };
+        assert_eq!(checkpoint.defaults.end_tokens, ends, "{name}");
+        let start = match name {
+            "t5" => Some(0),
+            "t5-gated" => Some(3),
+            _ => None,
+        };
+        assert_eq!(checkpoint.defaults.start_token, start, "{name}");
+    }
+}
+
+#[test]
+fn what_changes_the_arithmetic_is_refused_by_name() {
+    config("gpt2", "model_type", json!("bloom"), "`bloom` is not supported; supported are t5, gpt2, llama");
+    config("gpt2", "activation_function", json!("mish"), "field `activation_function`: the activation `mish`");
+    config("gpt2", "add_cross_attention", json!(true), "field `add_cross_attention`: true is not supported");
+    config("gpt2", "n_head", json!(5), "5 heads do not divide 32 columns");
+    config("gpt2", "n_layer", json!(4), "the tensor `transformer.h.3.ln_1.weight` is missing");
+    config("gpt2", "n_layer", json!(2), "is no part of a gpt2 model");
+    config("gpt2", "n_embd", json!(-1), "field `n_embd`: expected a whole number from 1 on, found -1");
+    config("gpt2", "n_embd", json!(1u64 << 40), "field `n_embd`: expected a whole number");
+    config("gpt2", "vocab_size", json!(97), "has the shape [96, 32]; expected [97, 32]");
+    config("llama", "rope_parameters", json!({"rope_type": "yarn", "rope_theta": 1e4}), "`yarn` is not supported");
+    config("llama", "num_key_value_heads", json!(4), "4 key heads do not divide 6 heads");
+    config("llama", "pretraining_tp", json!(2), "field `pretraining_tp`: 2 is not supported");
+    config("llama", "tie_word_embeddings", json!(false), "the tensor `lm_head.weight` is missing");
+    config("qwen2", "layer_types", json!(["full_attention", "sliding_attention"]), "field `layer_types`");
+    config("t5", "feed_forward_proj", json!("gated-mish"), "`gated-mish` is not supported");
+    config("t5", "relative_attention_max_distance", json!(8), "does not fit 8 buckets");
+    config("gpt2", "quantization_config", json!({"quant_method": "gptq"}), "field `quant_method`: \"gptq\"");
+}
+
+#[test]
+fn damaged_files_are_refused_by_the_tensors_name() {
+    let header =
+        |change: fn(&mut Value), expected: &str| check("gpt2", |files| files.header(WEIGHTS, change), expected);
+    header(
+        |h| h["transformer.wpe.weight"]["shape"] = json!([160, 33]),
+        "`transformer.wpe.weight` has other bytes than F32 [160, 33]",
+    );
+    header(|h| h["transformer.wpe.weight"]["dtype"] = json!("Q4"), "has the type Q4");
+    header(|h| h["transformer.wpe.weight"]["shape"] = json!([usize::MAX, 3]), "has other bytes than");
+    header(|h| h["transformer.wpe.weight"]["data_offsets"] = json!([0, 20480]), "overlap");
+    header(|h| h["transformer.wpe.weight"]["data_offsets"] = json!([9, 3]), "has other bytes than");
+    header(|h| h["transformer.wpe.weight"]["data_offsets"] = json!([u64::MAX - 20480, u64::MAX]), "cut short");
+    header(|h| h["transformer.wpe.weight"] = json!(7), "the tensor `transformer.wpe.weight` in its header");
+    header(
+        |h| drop(h.as_object_mut().unwrap().remove("transformer.wpe.weight")),
+        "`transformer.wpe.weight` is missing",
+    );
+    check("gpt2", |files| files.raw_header(WEIGHTS, "{\"a\": 1, \"a\": 2}"), "the tensor `a` appears twice");
+    check("gpt2", |files| files.0.get_mut(WEIGHTS).unwrap().truncate(90_000), "cut short");
+    check("gpt2", |files| files.0.get_mut(WEIGHTS).unwrap().truncate(5), "it is no safetensors file");
+    check("gpt2", |files| drop(files.0.remove(WEIGHTS)), "the file model.safetensors is missing");
+    check("gpt2", |files| drop(files.0.remove("config.json")), "the file config.json is missing");
+    check(
+        "gpt2",
+        |files| drop(files.0.insert("config.json".to_owned(), b"[]".to_vec())),
+        "config.json: it is no JSON object",
+    );
+    let nan = |files: &mut Files| {
+        let bytes = files.0.get_mut(WEIGHTS).unwrap();
+        let at = bytes.len() - 4;
+        bytes[at..].copy_from_slice(&f32::NAN.to_le_bytes());
+    };
+    check("gpt2", nan, "holds a number that is infinite or NaN");
+}
+
+#[test]
+fn shards_are_read_where_the_index_says() {
+    const INDEX: &str = "model.safetensors.index.json";
+    let index = |change: fn(&mut Value), expected: &str| check("qwen2", |files| files.json(INDEX, change), expected);
+    index(
+        |index| index["weight_map"]["lm_head.weight"] = json!("../secret"),
+        "`lm_head.weight` must be in a file beside it",
+    );
+    index(
+        |index| index["weight_map"]["lm_head.weight"] = json!("none.safetensors"),
+        "the file none.safetensors is missing",
+    );
+    index(|index| index["weight_map"]["stray"] = json!("model-00001-of-00003.safetensors"), "the tensor `stray`");
+    index(|index| index["weight_map"] = json!(3), "field `weight_map`");
+    index(
+        |index| drop(index["weight_map"].as_object_mut().unwrap().remove("model.norm.weight")),
+        "`model.norm.weight` is missing",
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    /// Any change of bytes is an error or opens, and never a panic.
+    #[test]
+    fn changed_bytes_give_an_answer(at in any::<prop::sample::Index>(), new in any::<u8>(), in_header in any::<bool>(), cut in prop::option::of(any::<prop::sample::Index>())) {
+        let mut files = Files::of("t5-gated");
+        let bytes = files.0.get_mut(WEIGHTS).unwrap();
+        let end = if in_header { 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize } else { bytes.len() };
+        bytes[at.index(end)] = new;
+        if let Some(cut) = cut {
+            let length = cut.index(bytes.len());
+            bytes.truncate(length);
+        }
+        _ = Checkpoint::open(&files);
+    }
+}
