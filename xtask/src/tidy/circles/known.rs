@@ -2,18 +2,6 @@
 
 /// Crate and files.
 pub(super) const KNOWN: &[(&str, &[&str])] = &[
-    ("crates/kernels", &["pool.rs", "pool/threads.rs"]),
-    (
-        "crates/kernels",
-        &[
-            "vector/functions.rs",
-            "vector/mod.rs",
-            "vector/neon.rs",
-            "vector/scalar.rs",
-            "vector/wasm.rs",
-            "vector/x86.rs",
-        ],
-    ),
     (
         "crates/model",
         &[
