@@ -104,6 +104,7 @@ pub struct CpuEngine {
     runner: Runner,
     #[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "fused programs know theirs"))]
     labels: usize,
+    #[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "fused programs know theirs"))]
     embedding_rows: Option<usize>,
     precision: Precision,
     threads: usize,
@@ -133,25 +134,24 @@ impl CpuEngine {
     }
 
     fn run(&mut self, batch: &Batch, trace: Option<&mut Trace>) -> Result<Logits, EngineError> {
-        self.check_ids(batch)?;
         match &mut self.runner {
             Runner::Fused(fused) => fused.forward(batch, trace),
             #[cfg(feature = "onnx")]
-            Runner::Padded(padded) => padded.forward(batch, self.labels, trace),
+            Runner::Padded(padded) => {
+                check_ids(batch, self.embedding_rows)?;
+                padded.forward(batch, self.labels, trace)
+            }
         }
     }
+}
 
-    fn check_ids(&self, batch: &Batch) -> Result<(), EngineError> {
-        let Some(rows) = self.embedding_rows else { return Ok(()) };
-        let ignored = match &self.runner {
-            Runner::Fused(_) => 0,
-            #[cfg(feature = "onnx")]
-            Runner::Padded(_) => MASKED,
-        };
-        match batch.ids().iter().map(|id| id & !ignored).find(|&id| id as usize >= rows) {
-            Some(id) => Err(EngineError::TokenId { id, rows }),
-            None => Ok(()),
-        }
+/// Whether every id, masked or not, has a row of words, of which there are so many.
+#[cfg(feature = "onnx")]
+fn check_ids(batch: &Batch, rows: Option<usize>) -> Result<(), EngineError> {
+    let Some(rows) = rows else { return Ok(()) };
+    match batch.ids().iter().map(|id| id & !MASKED).find(|&id| id as usize >= rows) {
+        Some(id) => Err(EngineError::TokenId { id, rows }),
+        None => Ok(()),
     }
 }
 

@@ -241,7 +241,7 @@ impl Relative {
 }
 
 /// The farthest distance that has a number of its own in any model.
-const REACH_MAX: i64 = 1 << 16;
+pub(crate) const REACH_MAX: i64 = 1 << 16;
 
 /// The numbers of a bias of scores, `[heads, 2 · reach + 1]`, key minus query, with no more distances than differ from those beyond; and their
 /// reach.

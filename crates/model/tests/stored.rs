@@ -95,7 +95,13 @@ fn the_oldest_version_that_can_say_it_is_written() {
 #[test]
 fn what_is_no_program_says_so() {
     for bytes in [&b""[..], b"short", &[0xff; 64], &[0; 64], b"\x10\0\0\0\0\0\0\0{\"__metadata__\":1}"] {
-        assert!(restore(bytes).unwrap_err().contains("no file of a compiled program"), "{bytes:?}");
+        let told = restore(bytes).unwrap_err();
+        assert!(
+            ["no file of a compiled program", "no safetensors file", "its header cannot be read"]
+                .iter()
+                .any(|what| told.contains(what)),
+            "{told}"
+        );
     }
     let later = rewrite(&store(&programs().remove(0).1), |description| description["version"] = json!(3));
     assert!(restore(&later).unwrap_err().contains("compile the model again"));

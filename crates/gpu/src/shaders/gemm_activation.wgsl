@@ -45,9 +45,9 @@ fn gelu_tanh(x: vec4<f32>) -> vec4<f32> {
 
 /// x / (1 + e^-x). Beyond 80 the power would come near the end of f32, and the result is x or next to 0.
 fn silu(x: vec4<f32>) -> vec4<f32> {
-    let shared = x / (1.0 + exp(-clamp(x, vec4(-80.0), vec4(80.0))));
+    let near = x / (1.0 + exp(-clamp(x, vec4(-80.0), vec4(80.0))));
     // Far below zero it is 0, where the bound would leave a share of it.
-    let bounded = select(shared, vec4(0.0), x < vec4(-80.0));
+    let bounded = select(near, vec4(0.0), x < vec4(-80.0));
     return select(bounded, x, x != x);
 }
 

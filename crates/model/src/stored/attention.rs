@@ -2,7 +2,7 @@
 
 use super::container::{Tensor, Writer};
 use super::weights::{KeptLinear, Read, Reading};
-use crate::program::{Attention, Relative, ScorePositions, Scores, Sees, numbers_of};
+use crate::program::{Attention, REACH_MAX, Relative, ScorePositions, Scores, Sees, numbers_of};
 use crate::weights::Linear;
 use grice_kernels::{Rotary, RotaryScaling, ScoreBias};
 use serde::{Deserialize, Serialize};
@@ -167,8 +167,10 @@ impl KeptBias {
     fn read(self, reading: &Reading<'_>, heads: usize) -> Read<ScoreBias> {
         let KeptBias { values, reach } = self;
         let unfit = || "it is damaged: the bias of its scores does not fit its heads".to_owned();
-        let distances = reach.checked_mul(2).and_then(|both| both.checked_add(1)).ok_or_else(unfit)?;
-        let values: Vec<f32> = reading.reader.read(&values, &[heads, distances])?;
+        if reach > REACH_MAX as usize {
+            return Err(unfit());
+        }
+        let values: Vec<f32> = reading.reader.read(&values, &[heads, 2 * reach + 1])?;
         ScoreBias::new(heads, reach, &values).map_err(|_| unfit())
     }
 }
