@@ -94,3 +94,14 @@ fn an_inline_module_belongs_to_its_file() {
     check(&[("lib.rs", "mod a; mod b;"), a, ("b.rs", "pub struct B;")], &[]);
     check(&[("lib.rs", "mod a; mod b;"), a, ("b.rs", "use crate::a::A; pub struct B;")], &[&["a.rs", "b.rs"]]);
 }
+
+#[test]
+fn a_circle_is_told_with_the_names_that_make_it() {
+    let texts = |b: &str| {
+        let files = [("lib.rs", "mod a; mod b;"), ("a.rs", "use crate::b::B; pub struct A;"), ("b.rs", b)];
+        files.into_iter().map(|(name, text)| (name.to_owned(), text.to_owned())).collect::<BTreeMap<_, _>>()
+    };
+    let (tangled, cleared) = (texts("use crate::a::A; pub struct B;"), texts("pub struct B;"));
+    assert!(check_crate("crates/x", &tangled)[0].contains("a.rs (B) → b.rs (A) → a.rs"));
+    assert_eq!(check_crate("crates/x", &cleared), [""; 0]);
+}
