@@ -1,6 +1,6 @@
 //! Folders of models that write text: what opens, and what is refused by name.
 
-use grice_model::{Checkpoint, Folder, Source};
+use grice_model::{Checkpoint, Folder, Precision, Source};
 use grice_testkit::generators::{GENERATORS, folder};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -188,4 +188,87 @@ proptest! {
         }
         _ = Checkpoint::open(&files);
     }
+}
+
+/// The tensors of a safetensors file with single precision, by name.
+fn tensors(bytes: &[u8]) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: BTreeMap<String, Value> = serde_json::from_slice(&bytes[8..end]).unwrap();
+    let tensor = |(name, entry): (String, Value)| {
+        let size = |value: &Value| value.as_u64().unwrap() as usize;
+        let [start, stop] = [0, 1].map(|side| end + size(&entry["data_offsets"][side]));
+        let numbers = bytes[start..stop].chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap()));
+        (name, entry["shape"].as_array().unwrap().iter().map(size).collect(), numbers.collect())
+    };
+    header.into_iter().filter(|(name, _)| name != "__metadata__").map(tensor).collect()
+}
+
+/// As llm-compressor writes 8-bit weights: the dense layers in I8 with a scale for each output.
+fn compressed(files: &mut Files) {
+    let (mut header, mut data) = (json!({}), Vec::new());
+    let mut push = |name: String, dtype: &str, shape: &[usize], bytes: Vec<u8>| {
+        header[name] = json!({"dtype": dtype, "shape": shape, "data_offsets": [data.len(), data.len() + bytes.len()]});
+        data.extend(bytes);
+    };
+    for (name, shape, numbers) in tensors(&files.0[WEIGHTS]) {
+        if !name.ends_with("_proj.weight") {
+            push(name, "F32", &shape, numbers.iter().flat_map(|number| number.to_le_bytes()).collect());
+            continue;
+        }
+        let rows = numbers.chunks_exact(shape[1]);
+        let scales: Vec<f32> =
+            rows.clone().map(|row| row.iter().fold(0f32, |most, x| most.max(x.abs() / 127.0))).collect();
+        let whole = rows.zip(&scales).flat_map(|(row, scale)| row.iter().map(move |x| (x / scale).round() as i8 as u8));
+        push(name.clone(), "I8", &shape, whole.collect());
+        push(
+            format!("{name}_scale"),
+            "F32",
+            &[shape[0], 1],
+            scales.iter().flat_map(|scale| scale.to_le_bytes()).collect(),
+        );
+    }
+    let header = header.to_string();
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat();
+    files.0.insert(WEIGHTS.to_owned(), bytes);
+    files.json("config.json", |config| {
+        config["quantization_config"] = json!({
+            "quant_method": "compressed-tensors", "format": "int-quantized", "quantization_status": "compressed",
+            "kv_cache_scheme": null, "ignore": ["lm_head"],
+            "config_groups": {"group_0": {
+                "targets": ["Linear"], "output_activations": null,
+                "weights": {"num_bits": 8, "type": "int", "symmetric": true, "strategy": "channel", "dynamic": false, "group_size": null},
+                "input_activations": {"num_bits": 8, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true},
+            }},
+        });
+    });
+}
+
+#[test]
+fn compressed_tensors_are_the_weights_that_rounding_makes() {
+    let mut files = Files::of("llama");
+    let rounded = Checkpoint::open(&files).unwrap().generator.to_precision(Precision::Int8).unwrap();
+    compressed(&mut files);
+    let stored = Checkpoint::open(&files).unwrap().generator;
+    assert_eq!(stored.precision(), Precision::Int8);
+    let linears = || stored.decoder.linears().zip(rounded.decoder.linears());
+    assert_eq!(linears().count(), 3 * 7);
+    assert!(linears().all(|(stored, rounded)| stored == rounded));
+}
+
+#[test]
+fn other_schemes_are_refused_by_name() {
+    let scheme = |path: &str, value: Value, expected: &str| {
+        let change = |files: &mut Files| {
+            compressed(files);
+            files.json("config.json", |config| *config["quantization_config"].pointer_mut(path).unwrap() = value);
+        };
+        check("llama", change, expected);
+    };
+    scheme("/format", json!("pack-quantized"), "field `format`: \"pack-quantized\" is not supported");
+    scheme("/config_groups/group_0/weights/num_bits", json!(4), "field `num_bits`: 4 is not supported");
+    scheme("/config_groups/group_0/weights/symmetric", json!(false), "field `symmetric`: false");
+    scheme("/config_groups/group_0/weights/strategy", json!("tensor"), "field `strategy`: \"tensor\"");
+    scheme("/config_groups/group_0/input_activations/dynamic", json!(false), "field `dynamic`: false");
+    scheme("/kv_cache_scheme", json!({"num_bits": 8}), "field `kv_cache_scheme`");
+    scheme("/config_groups/group_0", Value::Null, "only one group of 8-bit weights");
 }
