@@ -39,7 +39,7 @@ thread_local! {
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
-/// Lends this thread's memory. Whoever asks while it is lent gets memory of his own.
+/// Lends this thread's memory. A task that asks while it is lent gets memory of its own.
 pub(crate) fn with_scratch<R>(use_it: impl FnOnce(&mut Scratch) -> R) -> R {
     let mut scratch = SCRATCH.take().unwrap_or_default();
     let result = use_it(&mut scratch);
