@@ -113,7 +113,7 @@ fn a_file_has_the_texts_of_its_rows_in_order() {
     }
     // A file that is there is not lost.
     let files = ["--input", input.to_str().unwrap(), "--output", output.to_str().unwrap()];
-    assert!(grice("gpt2", &files).expect(2).err.contains("exists already; add --overwrite"));
+    assert!(grice("gpt2", &files).expect(2).err.contains("--overwrite"));
 }
 
 #[test]

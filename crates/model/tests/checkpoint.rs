@@ -101,7 +101,7 @@ fn what_changes_the_arithmetic_is_refused_by_name() {
     config("gpt2", "activation_function", json!("mish"), "field `activation_function`: the activation `mish`");
     config("gpt2", "add_cross_attention", json!(true), "field `add_cross_attention`: true is not supported");
     config("gpt2", "n_head", json!(5), "5 heads do not divide 32 columns");
-    config("gpt2", "n_layer", json!(4), "the tensor `transformer.h.3.ln_1.weight` is missing");
+    config("gpt2", "n_layer", json!(4), "the tensor `transformer.h.3.attn.c_attn.weight` is missing");
     config("gpt2", "n_layer", json!(2), "is no part of a gpt2 model");
     config("gpt2", "n_embd", json!(-1), "field `n_embd`: expected a whole number from 1 on, found -1");
     config("gpt2", "n_embd", json!(1u64 << 40), "field `n_embd`: expected a whole number");
