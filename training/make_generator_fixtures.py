@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 import transformers
+from tokenizers import Tokenizer, models as vocabularies, pre_tokenizers, processors
 from transformers import (GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM,
                           T5Config, T5ForConditionalGeneration)
 
@@ -77,6 +78,18 @@ def untie(model):
     model.lm_head.weight = torch.nn.Parameter(torch.randn(VOCABULARY, model.config.d_model) * 0.3)
 
 
+def write_tokenizer(folder, model):
+    """One word a token: `w6`, `w7` and so on. A T5 reads an end after its source, as its own tokenizer has it."""
+    names = ["<pad>", "</s>", "<s>", "<start>", "<unk>", "<end>"]
+    vocabulary = {name: number for number, name in enumerate(names + [f"w{number}" for number in range(len(names), VOCABULARY)])}
+    tokenizer = Tokenizer(vocabularies.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.add_special_tokens(names)
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if model.config.is_encoder_decoder:
+        tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", END)])
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
 def ids(length, seed):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(6, VOCABULARY, (1, length), generator=generator)
@@ -127,6 +140,7 @@ def main(out=OUT):
         model = model.to(getattr(torch, dtype))
         folder = out / name
         model.save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
+        write_tokenizer(folder, model)
         (folder / "README.md").unlink(missing_ok=True)
         # Of what was saved, since the conversion above rounds tables of angles too.
         found = reference(type(model).from_pretrained(folder).float().eval())

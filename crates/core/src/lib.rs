@@ -45,13 +45,13 @@ pub use engine::{Compilation, compile, find_adapters};
 #[cfg(all(feature = "onnx", not(target_arch = "wasm32")))]
 pub use engine::{ProgramCompilation, compile_program};
 pub use error::{Error, ErrorKind, Result};
-pub use grice_cpu::{CpuEngine, CpuPlan};
+pub use grice_cpu::{CpuEngine, CpuGenerator, CpuGeneratorPlan, CpuPlan};
 #[cfg(feature = "gpu")]
 pub use grice_gpu::Adapter;
 pub use grice_model::{
-    BOM, Batch, Engine, EngineError, EngineInfo, Family, Lengths, Logits, MASKED, Manifest, Maxim, Network,
-    NodeSummary, PerMaxim, Precision, Proof, Span, THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint,
-    without_bom,
+    BOM, Batch, Checkpoint, Engine, EngineError, EngineInfo, Family, Folder, GenerationDefaults, GeneratorEngine,
+    Lengths, Logits, MASKED, Manifest, Maxim, Network, NodeSummary, PerMaxim, Precision, Proof, Span,
+    THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint, without_bom,
 };
 pub use isolate::{Rows, panic_text, run_each, run_guarded, run_rows, run_rows_blocking};
 pub use model::Model;

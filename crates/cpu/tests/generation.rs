@@ -65,12 +65,15 @@ fn logits_are_those_of_transformers() {
     }
 }
 
-/// In 8 bits, in any pieces and on any number of threads: the same bits.
+/// In any pieces and on any number of threads: the same bits.
 #[test]
 fn a_prompt_in_pieces_is_a_prompt_at_once() {
     for name in GENERATORS {
-        let plan = in_8_bits(name, Isa::best());
-        for case in reference(name).cases {
+        let exact = CpuGeneratorPlan::new(checkpoint(name).generator).unwrap();
+        let plans = [exact, in_8_bits(name, Isa::best())];
+        for (plan, case) in
+            plans.iter().flat_map(|plan| reference(name).cases.into_iter().map(move |case| (plan, case)))
+        {
             let length = case.prompt.len();
             let whole = bits(&logits(&mut plan.engine(1, PAGES).unwrap(), &case, &[length]));
             for piece in [1, 3, PAGE_TOKENS - 1, PAGE_TOKENS, length.div_ceil(2)] {

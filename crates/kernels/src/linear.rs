@@ -34,7 +34,7 @@ impl Kernels {
     /// `out = norm(act(x·W + b) + residual)` for `x` `[rows, k]` and `out` `[rows, n]`, row after row.
     ///
     /// With 8-bit weights each row of `x` is quantized on the way, as [`crate::reference::quantize_row`] does; the sums of products are
-    /// exact, so what precedes the activation is the same to the last bit on every instruction set and for any number of threads. A
+    /// exact (with 4-bit weights those of groups, [`crate::reference::linear_int4`]), so what precedes the activation is the same to the last bit on every instruction set and for any number of threads. A
     /// row with a NaN or an infinity then becomes a row of NaN, and does not touch the others.
     ///
     /// # Errors

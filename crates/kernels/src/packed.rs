@@ -75,11 +75,16 @@ pub(crate) enum Panels {
         kernel: &'static F32Kernel,
         values: Aligned<f32>,
     },
+    F16 {
+        kernel: &'static F32Kernel,
+        values: Aligned<u16>,
+    },
 }
 
 impl PackedLinear {
     /// Packs `parts`, all of `k` rows, side by side for the kernels of `isa`. If all are 8-bit integers, or all are 4-bit integers in groups of
-    /// one size, they stay so, and `rounding` makes no difference: their sums have one order, or are exact. Otherwise all become f32.
+    /// one size, they stay so, and `rounding` makes no difference: their sums have one order, or are exact. If all are binary16 they are kept so where the instruction set makes f32 of them
+    /// as fast as it reads them. Otherwise all become f32.
     ///
     /// # Errors
     /// When a part's numbers, scales, zeros or bias are not as many as its shape says, `k` is beyond exact 32-bit sums, a group of 4-bit
@@ -98,7 +103,7 @@ impl PackedLinear {
         let panels = match int4_groups(parts) {
             Some(groups) if !groups.is_empty() => Panels::Int4(Int4Panels::pack(isa, k, n, groups[0].1.group, &groups)),
             _ if int8 => pack_int8(isa, k, n, parts),
-            _ => pack_f32(gemm::f32_kernel(isa, rounding), k, n, parts),
+            _ => pack_floats(isa, rounding, k, n, parts),
         };
         let mut bias = Aligned::zeros(n.next_multiple_of(panels.columns()));
         let mut column = 0;
@@ -130,6 +135,7 @@ impl PackedLinear {
             }
             Panels::Int4(panels) => panels.bytes(),
             Panels::F32 { values, .. } => 4 * values.len(),
+            Panels::F16 { values, .. } => 2 * values.len(),
         };
         panels + 4 * self.bias.len()
     }
@@ -165,6 +171,7 @@ impl fmt::Debug for PackedLinear {
             Panels::Int8 { .. } => "int8",
             Panels::Int4(_) => "int4",
             Panels::F32 { .. } => "f32",
+            Panels::F16 { .. } => "f16",
         };
         write!(f, "PackedLinear([{}, {}] in {form} for {})", self.k, self.n, self.isa.name())
     }
@@ -175,7 +182,7 @@ impl Panels {
         match self {
             Self::Int8 { kernel, .. } => kernel.columns,
             Self::Int4(panels) => panels.kernel.columns,
-            Self::F32 { kernel, .. } => kernel.columns,
+            Self::F32 { kernel, .. } | Self::F16 { kernel, .. } => kernel.columns,
         }
     }
 
@@ -184,7 +191,7 @@ impl Panels {
         match self {
             Self::Int8 { kernel, .. } => kernel.rows,
             Self::Int4(panels) => panels.kernel.rows,
-            Self::F32 { kernel, .. } => kernel.rows,
+            Self::F32 { kernel, .. } | Self::F16 { kernel, .. } => kernel.rows,
         }
     }
 }
@@ -276,7 +283,22 @@ fn pack_int8(isa: Isa, k: usize, n: usize, parts: &[WeightPart<'_>]) -> Panels {
     Panels::Int8 { kernel, values, start, scales, shifts }
 }
 
-fn pack_f32(kernel: &'static F32Kernel, k: usize, n: usize, parts: &[WeightPart<'_>]) -> Panels {
+fn pack_floats(isa: Isa, rounding: Rounding, k: usize, n: usize, parts: &[WeightPart<'_>]) -> Panels {
+    let halves = parts.iter().map(|part| match part.data {
+        WeightData::F16(values) => Some((part.n, values)),
+        _ => None,
+    });
+    if let (Some(kernel), Some(halves)) = (gemm::f16_kernel(isa, rounding), halves.collect::<Option<Vec<_>>>()) {
+        let order = Order { k, columns: kernel.columns, group: 1 };
+        let mut values = Aligned::zeros(k * n.next_multiple_of(kernel.columns));
+        let mut first = 0;
+        for (n, numbers) in halves {
+            order.pack(&mut values, first, k, n, |row, column| numbers[row * n + column]);
+            first += n;
+        }
+        return Panels::F16 { kernel, values };
+    }
+    let kernel = gemm::f32_kernel(isa, rounding);
     let order = Order { k, columns: kernel.columns, group: 1 };
     let mut values = Aligned::zeros(k * n.next_multiple_of(kernel.columns));
     let mut first = 0;

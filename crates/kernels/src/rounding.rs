@@ -9,6 +9,7 @@
 pub enum Rounding {
     /// Each product and each sum by itself, in one order: the same bits on every instruction set.
     Stepwise,
-    /// A product and its addition at once where the processor can, sums in whatever order is fastest: for what is not rounded any further.
+    /// A product and its addition at once where the processor can: for what is not rounded any further. The bits are the instruction set's
+    /// own, but a row's do not depend on the rows beside it.
     Fused,
 }

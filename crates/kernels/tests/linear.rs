@@ -384,24 +384,3 @@ fn shapes_that_do_not_fit_are_refused() {
         kernels.feed_forward(&[0.0; 4], 2, &packed, Activation::Relu, &packed, &PLAIN, &mut [0.0; 6]).unwrap_err();
     assert!(error.to_string().contains("k of `down` is 2, but n of `up` is 3"), "{error}");
 }
-
-/// A model that writes a token at a time must compute what it computes for many at once.
-#[test]
-fn f32_rows_do_not_depend_on_how_many_there_are() {
-    let (k, n, rows) = (67, 70, 29);
-    let numbers = |count: usize| (0..count).map(|i| ((i * 37 % 1013) as f32 - 506.0) / 506.0).collect::<Vec<f32>>();
-    let (x, w) = (numbers(rows * k), numbers(k * n));
-    for isa in Isa::available() {
-        for rounding in [Rounding::Stepwise, Rounding::Fused] {
-            let part = WeightPart { n, data: WeightData::F32(&w), bias: None };
-            let packed = PackedLinear::pack(isa, k, &[part], rounding).unwrap();
-            let (kernels, mut all) = (Kernels::with_isa(isa, 1), vec![0.0; rows * n]);
-            kernels.linear(&x, rows, &packed, &PLAIN, &mut all).unwrap();
-            for count in 1..rows {
-                let mut some = vec![0.0; count * n];
-                kernels.linear(&x[..count * k], count, &packed, &PLAIN, &mut some).unwrap();
-                assert!(some == all[..count * n], "{}: {count} rows", isa.name());
-            }
-        }
-    }
-}

@@ -90,7 +90,7 @@ fn what_is_no_batch_is_an_error_and_the_engine_goes_on() {
     check(&[1, 2], &[2, 0], "bad_input", "sequence");
     check(&[1, 2], &[3], "bad_input", "more tokens than the 2");
     check(&[1, 2], &[1, u32::MAX], "bad_input", "more tokens than the 2");
-    check(&[1, 2, 3], &[1], "bad_input", "2 of `ids` are in no sequence");
+    check(&[1, 2, 3], &[1], "bad_input", "2 of `ids` belong to no sequence");
     check(&[4_000_000], &[1], "bad_model", "token id 4000000 has no row");
     check(&[1; 4000], &[4000], "bad_model", "positions");
     let no_model = Engine::from_onnx(&Uint8Array::from(b"not a model".as_slice()), 4);

@@ -63,13 +63,13 @@ pub(crate) struct How {
     #[arg(long, value_name = "TOKENS")]
     pub(crate) min_new_tokens: Option<usize>,
     /// Draw tokens at random, from logits divided by this; 0 takes the likeliest
-    #[arg(long, value_name = "T", conflicts_with = "beams")]
+    #[arg(long, value_name = "T", allow_negative_numbers = true, conflicts_with = "beams")]
     pub(crate) temperature: Option<f32>,
     /// Draw from so many of the likeliest tokens; 0 for all [default: the model's, or all]
     #[arg(long, value_name = "TOKENS", conflicts_with = "beams")]
     pub(crate) top_k: Option<usize>,
     /// Draw from the likeliest tokens whose probabilities sum to this [default: the model's, or 1]
-    #[arg(long, value_name = "P", conflicts_with = "beams")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true, conflicts_with = "beams")]
     pub(crate) top_p: Option<f32>,
     /// What random draws depend on: a whole number [default: another one each time]
     #[arg(long, value_name = "N")]
@@ -81,7 +81,7 @@ pub(crate) struct How {
     #[arg(long, value_name = "POWER", requires = "beams", allow_hyphen_values = true)]
     pub(crate) length_penalty: Option<f32>,
     /// Above 1, tokens that are there already get less likely
-    #[arg(long, value_name = "FACTOR")]
+    #[arg(long, value_name = "FACTOR", allow_negative_numbers = true)]
     pub(crate) repetition_penalty: Option<f32>,
     /// No sequence of so many tokens comes twice; 0 allows all
     #[arg(long, value_name = "TOKENS")]

@@ -35,7 +35,7 @@ impl Kernels {
     ///
     /// Sequence s is the tokens `cu_seqlens[s]..cu_seqlens[s + 1]`. `k` and `v` have a row a token; `q` and `out` have one for each of
     /// `queries`. Rows have `heads · head_dim` columns, those of `k` and `v` `key_heads · head_dim`, and `out` is dense. The result for a sequence depends neither on its neighbours nor on
-    /// the number of threads; nor, with [`Rounding::Stepwise`], on the instruction set: [`crate::reference::attention_stepwise`] says what
+    /// the number of threads; nor, with [`crate::Rounding::Stepwise`], on the instruction set: [`crate::reference::attention_stepwise`] says what
     /// it is, to the bit.
     ///
     /// # Errors

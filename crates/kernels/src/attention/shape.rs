@@ -34,7 +34,8 @@ pub struct AttentionShape {
     pub head_dim: usize,
     /// Factor of the scores, such as 1 / √head_dim.
     pub scale: f32,
-    /// How far from a query, to either side, it sees keys; `None` for all of the sequence.
+    /// How far from a query, to either side, it sees keys; `None` for all of the sequence. Over pages it is a number of keys, the query's own
+    /// among them ([`crate::Seen::Earlier`]): one more than how far.
     pub window: Option<usize>,
     /// How the products of queries and keys and of shares and values are rounded.
     pub rounding: Rounding,

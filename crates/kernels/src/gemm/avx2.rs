@@ -23,8 +23,10 @@ pub(super) const INT8: Int8Kernel = Int8Kernel {
     tile: int8,
 };
 
-pub(super) const F32: F32Kernel = F32Kernel { rows: 6, columns: COLUMNS, tile: f32 };
-pub(super) const F32_STEPWISE: F32Kernel = F32Kernel { rows: 6, columns: COLUMNS, tile: f32_stepwise };
+pub(super) const F32: F32Kernel = F32Kernel { rows: 6, columns: COLUMNS, tile: f32::<true, false> };
+pub(super) const F32_STEPWISE: F32Kernel = F32Kernel { tile: f32::<false, false>, ..F32 };
+pub(super) const F16: F32Kernel = F32Kernel { tile: f32::<true, true>, ..F32 };
+pub(super) const F16_STEPWISE: F32Kernel = F32Kernel { tile: f32::<false, true>, ..F32 };
 
 unsafe fn int8(tile: &Int8Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
@@ -92,37 +94,19 @@ pub(super) unsafe fn finish_int8(tile: &Int8Tile, row: usize, half: usize, sum: 
     }
 }
 
-unsafe fn f32(tile: &F32Tile) {
+unsafe fn f32<const FUSED: bool, const HALF: bool>(tile: &F32Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
-    unsafe { by_rows!(fused_rows, tile, 1, 2, 3, 4, 5, 6) }
+    unsafe { by_rows!(f32_rows[FUSED, HALF], tile, 1, 2, 3, 4, 5, 6) }
 }
 
 /// One sum for each number, in the order of `k`.
-unsafe fn f32_stepwise(tile: &F32Tile) {
-    // SAFETY: as above.
-    unsafe { by_rows!(stepwise_rows, tile, 1, 2, 3, 4, 5, 6) }
-}
-
-#[target_feature(enable = "avx2,fma")]
-unsafe fn fused_rows<const ROWS: usize>(tile: &F32Tile) {
-    // SAFETY: the caller's promise is passed on.
-    unsafe { f32_rows::<ROWS, true>(tile) }
-}
-
-#[target_feature(enable = "avx2,fma")]
-unsafe fn stepwise_rows<const ROWS: usize>(tile: &F32Tile) {
-    // SAFETY: the caller's promise is passed on.
-    unsafe { f32_rows::<ROWS, false>(tile) }
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn f32_rows<const ROWS: usize, const FUSED: bool>(tile: &F32Tile) {
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn f32_rows<const ROWS: usize, const FUSED: bool, const HALF: bool>(tile: &F32Tile) {
     // SAFETY: all reads and writes are within the lengths that the fields of `F32Tile` promise.
     unsafe {
         let mut sums = [[_mm256_setzero_ps(); 2]; ROWS];
         for i in 0..tile.k {
-            f32_step::<ROWS, FUSED>(tile, i, &mut sums);
+            f32_step::<ROWS, FUSED, HALF>(tile, i, &mut sums);
         }
         for (row, sums) in sums.into_iter().enumerate() {
             for (half, sum) in sums.into_iter().enumerate() {
@@ -135,16 +119,21 @@ unsafe fn f32_rows<const ROWS: usize, const FUSED: bool>(tile: &F32Tile) {
 
 /// One `k`.
 #[inline]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(tile: &F32Tile, i: usize, sums: &mut [[__m256; 2]; ROWS]) {
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn f32_step<const ROWS: usize, const FUSED: bool, const HALF: bool>(
+    tile: &F32Tile,
+    i: usize,
+    sums: &mut [[__m256; 2]; ROWS],
+) {
     // SAFETY: `i` is below `k`, so panel and rows reach that far.
     unsafe {
-        let panel = tile.panel.add(i * COLUMNS);
-        fetch_ahead(panel, 4 * COLUMNS);
-        let (low, high) = (_mm256_loadu_ps(panel), _mm256_loadu_ps(panel.add(8)));
+        let size = if HALF { 2 } else { 4 };
+        let panel = tile.panel.add(i * COLUMNS * size);
+        fetch_ahead(panel, COLUMNS * size);
+        let weights = if HALF { load_halves(panel.cast()) } else { load(panel.cast()) };
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = _mm256_set1_ps(*tile.x.add(row * tile.x_stride + i));
-            for (sum, weights) in sums.iter_mut().zip([low, high]) {
+            for (sum, weights) in sums.iter_mut().zip(weights) {
                 *sum = match FUSED {
                     true => _mm256_fmadd_ps(x, weights, *sum),
                     false => _mm256_add_ps(_mm256_mul_ps(x, weights), *sum),
@@ -152,6 +141,20 @@ unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(tile: &F32Tile, i: usiz
             }
         }
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn load(numbers: *const f32) -> [__m256; 2] {
+    // SAFETY: the caller points at `COLUMNS` numbers.
+    unsafe { [_mm256_loadu_ps(numbers), _mm256_loadu_ps(numbers.add(8))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn load_halves(numbers: *const u16) -> [__m256; 2] {
+    // SAFETY: the caller points at `COLUMNS` numbers.
+    unsafe { [numbers, numbers.add(8)].map(|at| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()))) }
 }
 
 #[inline]

@@ -22,8 +22,10 @@ pub(super) const INT8: Int8Kernel = Int8Kernel {
     tile: int8,
 };
 
-pub(super) const F32: F32Kernel = F32Kernel { rows: 12, columns: COLUMNS, tile: f32 };
-pub(super) const F32_STEPWISE: F32Kernel = F32Kernel { rows: 12, columns: COLUMNS, tile: f32_stepwise };
+pub(super) const F32: F32Kernel = F32Kernel { rows: 12, columns: COLUMNS, tile: f32::<true, false> };
+pub(super) const F32_STEPWISE: F32Kernel = F32Kernel { tile: f32::<false, false>, ..F32 };
+pub(super) const F16: F32Kernel = F32Kernel { tile: f32::<true, true>, ..F32 };
+pub(super) const F16_STEPWISE: F32Kernel = F32Kernel { tile: f32::<false, true>, ..F32 };
 
 unsafe fn int8(tile: &Int8Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
@@ -87,37 +89,19 @@ unsafe fn int8_step<const ROWS: usize>(tile: &Int8Tile, group: usize, sums: &mut
     }
 }
 
-unsafe fn f32(tile: &F32Tile) {
+unsafe fn f32<const FUSED: bool, const HALF: bool>(tile: &F32Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
-    unsafe { by_rows!(fused_rows, tile, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12) }
+    unsafe { by_rows!(f32_rows[FUSED, HALF], tile, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12) }
 }
 
 /// One sum for each number, in the order of `k`.
-unsafe fn f32_stepwise(tile: &F32Tile) {
-    // SAFETY: as above.
-    unsafe { by_rows!(stepwise_rows, tile, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12) }
-}
-
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn fused_rows<const ROWS: usize>(tile: &F32Tile) {
-    // SAFETY: the caller's promise is passed on.
-    unsafe { f32_rows::<ROWS, true>(tile) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn stepwise_rows<const ROWS: usize>(tile: &F32Tile) {
-    // SAFETY: the caller's promise is passed on.
-    unsafe { f32_rows::<ROWS, false>(tile) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn f32_rows<const ROWS: usize, const FUSED: bool>(tile: &F32Tile) {
+unsafe fn f32_rows<const ROWS: usize, const FUSED: bool, const HALF: bool>(tile: &F32Tile) {
     // SAFETY: all reads and writes are within the lengths that the fields of `F32Tile` promise.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
         for i in 0..tile.k {
-            f32_step::<ROWS, FUSED>(tile, i, &mut sums);
+            f32_step::<ROWS, FUSED, HALF>(tile, i, &mut sums);
         }
         let bias = load(tile.bias);
         for (row, sums) in sums.into_iter().enumerate() {
@@ -131,12 +115,17 @@ unsafe fn f32_rows<const ROWS: usize, const FUSED: bool>(tile: &F32Tile) {
 /// One `k`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
-unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(tile: &F32Tile, i: usize, sums: &mut [[__m512; 2]; ROWS]) {
+unsafe fn f32_step<const ROWS: usize, const FUSED: bool, const HALF: bool>(
+    tile: &F32Tile,
+    i: usize,
+    sums: &mut [[__m512; 2]; ROWS],
+) {
     // SAFETY: `i` is below `k`, so panel and rows reach that far.
     unsafe {
-        let panel = tile.panel.add(i * COLUMNS);
-        fetch_ahead(panel, 4 * COLUMNS);
-        let weights = load(panel);
+        let size = if HALF { 2 } else { 4 };
+        let panel = tile.panel.add(i * COLUMNS * size);
+        fetch_ahead(panel, COLUMNS * size);
+        let weights = if HALF { load_halves(panel.cast()) } else { load(panel.cast()) };
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = _mm512_set1_ps(*tile.x.add(row * tile.x_stride + i));
             for (sum, weights) in sums.iter_mut().zip(weights) {
@@ -154,6 +143,13 @@ unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(tile: &F32Tile, i: usiz
 unsafe fn load(numbers: *const f32) -> [__m512; 2] {
     // SAFETY: the caller points at `COLUMNS` numbers.
     unsafe { [_mm512_loadu_ps(numbers), _mm512_loadu_ps(numbers.add(16))] }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn load_halves(numbers: *const u16) -> [__m512; 2] {
+    // SAFETY: the caller points at `COLUMNS` numbers.
+    unsafe { [numbers, numbers.add(16)].map(|at| _mm512_cvtph_ps(_mm256_loadu_si256(at.cast()))) }
 }
 
 #[inline]

@@ -74,11 +74,30 @@ fn f32_kernels(isa: Isa) -> (&'static F32Kernel, &'static F32Kernel) {
         #[cfg(target_arch = "aarch64")]
         IsaKind::NeonDot => (&neon::F32_STEPWISE, &neon::F32),
         #[cfg(all(target_family = "wasm", target_feature = "simd128"))]
-        IsaKind::Simd128 => (&simd128::F32_STEPWISE, &simd128::F32),
+        IsaKind::Simd128 => (&simd128::F32, &simd128::F32),
         #[cfg(all(target_family = "wasm", target_feature = "relaxed-simd"))]
-        IsaKind::RelaxedSimd => (&simd128::F32_STEPWISE, &relaxed_simd::F32),
+        IsaKind::RelaxedSimd => (&simd128::F32, &relaxed_simd::F32),
         IsaKind::Scalar => (&scalar::F32, &scalar::F32),
         // As above.
         _ => (&scalar::F32, &scalar::F32),
+    }
+}
+
+/// The kernel for weights in binary16 of an instruction set, if it can make f32 of them on the way.
+pub(crate) fn f16_kernel(isa: Isa, rounding: Rounding) -> Option<&'static F32Kernel> {
+    match (isa.kind(), rounding) {
+        #[cfg(target_arch = "x86_64")]
+        (IsaKind::Avx2 | IsaKind::Avx2Vnni, Rounding::Stepwise) => Some(&avx2::F16_STEPWISE),
+        #[cfg(target_arch = "x86_64")]
+        (IsaKind::Avx2 | IsaKind::Avx2Vnni, Rounding::Fused) => Some(&avx2::F16),
+        #[cfg(target_arch = "x86_64")]
+        (IsaKind::Avx512Vnni, Rounding::Stepwise) => Some(&avx512::F16_STEPWISE),
+        #[cfg(target_arch = "x86_64")]
+        (IsaKind::Avx512Vnni, Rounding::Fused) => Some(&avx512::F16),
+        #[cfg(target_arch = "aarch64")]
+        (IsaKind::NeonDot, Rounding::Stepwise) => Some(&neon::F16_STEPWISE),
+        #[cfg(target_arch = "aarch64")]
+        (IsaKind::NeonDot, Rounding::Fused) => Some(&neon::F16),
+        _ => None,
     }
 }

@@ -23,8 +23,10 @@ pub(super) const INT8: Int8Kernel = Int8Kernel {
     tile: int8,
 };
 
-pub(super) const F32: F32Kernel = F32Kernel { rows: 8, columns: COLUMNS, tile: f32 };
-pub(super) const F32_STEPWISE: F32Kernel = F32Kernel { rows: 8, columns: COLUMNS, tile: f32_stepwise };
+pub(super) const F32: F32Kernel = F32Kernel { rows: 8, columns: COLUMNS, tile: f32::<true, false> };
+pub(super) const F32_STEPWISE: F32Kernel = F32Kernel { tile: f32::<false, false>, ..F32 };
+pub(super) const F16: F32Kernel = F32Kernel { tile: f32::<true, true>, ..F32 };
+pub(super) const F16_STEPWISE: F32Kernel = F32Kernel { tile: f32::<false, true>, ..F32 };
 
 unsafe fn int8(tile: &Int8Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
@@ -101,37 +103,19 @@ fn dot<const LANE: usize>(mut sum: int32x4_t, weights: int8x16_t, x: int8x16_t) 
     sum
 }
 
-unsafe fn f32(tile: &F32Tile) {
+unsafe fn f32<const FUSED: bool, const HALF: bool>(tile: &F32Tile) {
     // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
-    unsafe { by_rows!(fused_rows, tile, 1, 2, 3, 4, 5, 6, 7, 8) }
+    unsafe { by_rows!(f32_rows[FUSED, HALF], tile, 1, 2, 3, 4, 5, 6, 7, 8) }
 }
 
 /// One sum for each number, in the order of `k`.
-unsafe fn f32_stepwise(tile: &F32Tile) {
-    // SAFETY: as above.
-    unsafe { by_rows!(stepwise_rows, tile, 1, 2, 3, 4, 5, 6, 7, 8) }
-}
-
 #[target_feature(enable = "neon")]
-unsafe fn fused_rows<const ROWS: usize>(tile: &F32Tile) {
-    // SAFETY: the caller's promise is passed on.
-    unsafe { f32_rows::<ROWS, true>(tile) }
-}
-
-#[target_feature(enable = "neon")]
-unsafe fn stepwise_rows<const ROWS: usize>(tile: &F32Tile) {
-    // SAFETY: the caller's promise is passed on.
-    unsafe { f32_rows::<ROWS, false>(tile) }
-}
-
-#[inline]
-#[target_feature(enable = "neon")]
-unsafe fn f32_rows<const ROWS: usize, const FUSED: bool>(tile: &F32Tile) {
+unsafe fn f32_rows<const ROWS: usize, const FUSED: bool, const HALF: bool>(tile: &F32Tile) {
     // SAFETY: all reads and writes are within the lengths that the fields of `F32Tile` promise.
     unsafe {
         let mut sums = [[vdupq_n_f32(0.0); 2]; ROWS];
         for i in 0..tile.k {
-            f32_step::<ROWS, FUSED>(tile, i, &mut sums);
+            f32_step::<ROWS, FUSED, HALF>(tile, i, &mut sums);
         }
         for (row, sums) in sums.into_iter().enumerate() {
             for (half, sum) in sums.into_iter().enumerate() {
@@ -144,19 +128,20 @@ unsafe fn f32_rows<const ROWS: usize, const FUSED: bool>(tile: &F32Tile) {
 /// One `k`.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(
+unsafe fn f32_step<const ROWS: usize, const FUSED: bool, const HALF: bool>(
     tile: &F32Tile,
     i: usize,
     sums: &mut [[float32x4_t; 2]; ROWS],
 ) {
     // SAFETY: `i` is below `k`, so panel and rows reach that far.
     unsafe {
-        let panel = tile.panel.add(i * COLUMNS);
-        fetch_ahead(panel, 4 * COLUMNS);
-        let (low, high) = (vld1q_f32(panel), vld1q_f32(panel.add(4)));
+        let size = if HALF { 2 } else { 4 };
+        let panel = tile.panel.add(i * COLUMNS * size);
+        fetch_ahead(panel, COLUMNS * size);
+        let weights = if HALF { load_halves(panel.cast()) } else { load(panel.cast()) };
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = *tile.x.add(row * tile.x_stride + i);
-            for (sum, weights) in sums.iter_mut().zip([low, high]) {
+            for (sum, weights) in sums.iter_mut().zip(weights) {
                 *sum = match FUSED {
                     true => vfmaq_n_f32(*sum, weights, x),
                     false => vaddq_f32(vmulq_n_f32(weights, x), *sum),
@@ -164,6 +149,32 @@ unsafe fn f32_step<const ROWS: usize, const FUSED: bool>(
             }
         }
     }
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn load(numbers: *const f32) -> [float32x4_t; 2] {
+    // SAFETY: the caller points at `COLUMNS` numbers.
+    unsafe { [vld1q_f32(numbers), vld1q_f32(numbers.add(4))] }
+}
+
+/// `fcvtl`, for which there is no stable function yet.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn load_halves(numbers: *const u16) -> [float32x4_t; 2] {
+    let (low, high): (float32x4_t, float32x4_t);
+    // SAFETY: the caller points at `COLUMNS` numbers.
+    unsafe {
+        asm!(
+            "fcvtl {low:v}.4s, {halves:v}.4h",
+            "fcvtl2 {high:v}.4s, {halves:v}.8h",
+            halves = in(vreg) vld1q_u16(numbers),
+            low = out(vreg) low,
+            high = lateout(vreg) high,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    [low, high]
 }
 
 #[inline]

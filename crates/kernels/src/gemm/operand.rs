@@ -39,7 +39,7 @@ thread_local! {
     static SCRATCH: Cell<Option<Box<Scratch>>> = const { Cell::new(None) };
 }
 
-/// Lends this thread's memory. Whoever asks while it is lent gets memory of his own.
+/// Lends this thread's memory. A task that asks while it is lent gets memory of its own.
 pub(crate) fn with_scratch<R>(use_it: impl FnOnce(&mut Scratch) -> R) -> R {
     let mut scratch = SCRATCH.take().unwrap_or_default();
     let result = use_it(&mut scratch);
@@ -86,7 +86,7 @@ pub(crate) fn prepare<'a>(
         }
         Panels::Int4(panels) => prepare_int4(panels, x, x_stride, [rows, k, task_count], buffer, pool),
         // Rows whose places differ by whole pages share one set of the cache; a tile of them would not fit.
-        Panels::F32 { .. } if x_stride.is_multiple_of(1024) && rows > 4 => {
+        Panels::F32 { .. } | Panels::F16 { .. } if x_stride.is_multiple_of(1024) && rows > 4 => {
             let stride = odd_lines(4 * k) / 4;
             buffer.numbers.resize(rows * stride);
             let numbers = Parts::new(&mut buffer.numbers);
@@ -98,7 +98,7 @@ pub(crate) fn prepare<'a>(
             });
             Operand::F32 { numbers: &buffer.numbers, stride }
         }
-        Panels::F32 { .. } => Operand::F32 { numbers: x, stride: x_stride },
+        Panels::F32 { .. } | Panels::F16 { .. } => Operand::F32 { numbers: x, stride: x_stride },
     }
 }
 

@@ -137,6 +137,7 @@ impl Product<'_> {
     unsafe fn multiply(&self, rows: Range<usize>, panel: usize, out: Out) {
         let column = panel * self.weights.panels.columns();
         let bias = self.weights.bias()[column..].as_ptr();
+        let k = self.weights.k();
         match (&self.weights.panels, self.operand) {
             (
                 Panels::Int8 { kernel, values, start, scales, .. },
@@ -177,20 +178,31 @@ impl Product<'_> {
                 unsafe { (panels.kernel.tile)(&tile) }
             }
             (Panels::F32 { kernel, values }, Operand::F32 { numbers, stride }) => {
-                let k = self.weights.k();
-                let tile = F32Tile {
-                    rows: rows.len(),
-                    k,
-                    x: numbers[rows.start * stride..][..(rows.len() - 1) * stride + k].as_ptr(),
-                    x_stride: stride,
-                    panel: values[column * k..][..k * kernel.columns].as_ptr(),
-                    bias,
-                    out,
-                };
+                let values = values[column * k..][..k * kernel.columns].as_ptr().cast();
                 // SAFETY: as above.
-                unsafe { (kernel.tile)(&tile) }
+                unsafe { (kernel.tile)(&self.float_tile(rows, values, numbers, stride, bias, out)) }
+            }
+            (Panels::F16 { kernel, values }, Operand::F32 { numbers, stride }) => {
+                let values = values[column * k..][..k * kernel.columns].as_ptr().cast();
+                // SAFETY: as above.
+                unsafe { (kernel.tile)(&self.float_tile(rows, values, numbers, stride, bias, out)) }
             }
             _ => unreachable!("an operand is prepared for the weights it meets"),
         }
+    }
+
+    /// A tile of some of the operand's rows, and a panel's values.
+    fn float_tile(
+        &self,
+        rows: Range<usize>,
+        panel: *const u8,
+        numbers: &[f32],
+        stride: usize,
+        bias: *const f32,
+        out: Out,
+    ) -> F32Tile {
+        let (k, count) = (self.weights.k(), rows.len());
+        let x = numbers[rows.start * stride..][..(count - 1) * stride + k].as_ptr();
+        F32Tile { rows: count, k, x, x_stride: stride, panel, bias, out }
     }
 }

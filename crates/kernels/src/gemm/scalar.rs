@@ -61,7 +61,7 @@ unsafe fn f32_rows<const ROWS: usize>(tile: &F32Tile) {
     unsafe {
         let mut sums = [[0f32; COLUMNS]; ROWS];
         for i in 0..tile.k {
-            let weights = *tile.panel.add(i * COLUMNS).cast::<[f32; COLUMNS]>();
+            let weights = *tile.panel.cast::<[f32; COLUMNS]>().add(i);
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = *tile.x.add(row * tile.x_stride + i);
                 for (sum, weight) in sums.iter_mut().zip(weights) {

@@ -22,7 +22,6 @@ pub(super) const INT8: Int8Kernel = Int8Kernel {
 };
 
 pub(super) const F32: F32Kernel = F32Kernel { rows: 4, columns: COLUMNS, tile: f32 };
-pub(super) const F32_STEPWISE: F32Kernel = F32Kernel { rows: 4, columns: COLUMNS, tile: f32_stepwise };
 
 unsafe fn int8(tile: &Int8Tile) {
     // SAFETY: the caller's promise about the operands is passed on.
@@ -89,12 +88,6 @@ unsafe fn f32(tile: &F32Tile) {
     unsafe { by_rows!(f32_rows, tile, 1, 2, 3, 4) }
 }
 
-/// One sum for each number, in the order of `k`.
-unsafe fn f32_stepwise(tile: &F32Tile) {
-    // SAFETY: the caller's promise about the operands is passed on.
-    unsafe { by_rows!(f32_rows, tile, 1, 2, 3, 4) }
-}
-
 unsafe fn f32_rows<const ROWS: usize>(tile: &F32Tile) {
     let multiply_add = |x, y, sum| f32x4_add(sum, f32x4_mul(x, y));
     // SAFETY: the caller's promise about the operands is passed on.
@@ -131,8 +124,8 @@ unsafe fn f32_step<const ROWS: usize>(
 ) {
     // SAFETY: `i` is below `k`, so panel and rows reach that far.
     unsafe {
-        let panel = tile.panel.add(i * COLUMNS);
-        let (low, high) = (v128_load(panel.cast()), v128_load(panel.add(4).cast()));
+        let panel = tile.panel.cast::<v128>().add(2 * i);
+        let (low, high) = (v128_load(panel), v128_load(panel.add(1)));
         for (row, sums) in sums.iter_mut().enumerate() {
             let x = v128_load32_splat(tile.x.add(row * tile.x_stride + i).cast());
             sums[0] = multiply_add(x, low, sums[0]);

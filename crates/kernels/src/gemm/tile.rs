@@ -42,7 +42,7 @@ pub(crate) struct Int8Tile {
     pub(crate) out: Out,
 }
 
-/// A kernel for weights in f32.
+/// A kernel for weights in f32, or in binary16 and made f32 on the way.
 pub(crate) struct F32Kernel {
     /// Rows of a full tile; any smaller number works.
     pub(crate) rows: usize,
@@ -59,8 +59,8 @@ pub(crate) struct F32Tile {
     /// `rows` rows of `k`, `x_stride` numbers apart.
     pub(crate) x: *const f32,
     pub(crate) x_stride: usize,
-    /// `k · columns` numbers.
-    pub(crate) panel: *const f32,
+    /// `k · columns` numbers, in the form that the kernel reads: f32, or IEEE binary16.
+    pub(crate) panel: *const u8,
     /// `columns` summands.
     pub(crate) bias: *const f32,
     pub(crate) out: Out,
@@ -81,6 +81,12 @@ macro_rules! by_rows {
     ($tile:ident, $operands:expr, $($rows:literal => $unroll:literal),+) => {
         match $operands.rows {
             $($rows => $tile::<$rows, $unroll>($operands),)+
+            _ => {}
+        }
+    };
+    ($tile:ident[$fused:ident, $half:ident], $operands:expr, $($rows:literal),+) => {
+        match $operands.rows {
+            $($rows => $tile::<$rows, $fused, $half>($operands),)+
             _ => {}
         }
     };

@@ -1,14 +1,12 @@
 //! The helpers, where there are threads.
 
 use std::any::Any;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{JoinHandle, Thread};
 use std::time::{Duration, Instant};
-
-use super::IN_TASK;
 
 /// How long a helper looks for the next job before it sleeps: longer than the gap between two kernels of a model, far shorter than
 /// a time slice that somebody else could use.
@@ -18,6 +16,16 @@ const SPIN: Duration = Duration::from_micros(30);
 const OPEN: usize = 1 << 15;
 const INSIDE: usize = OPEN - 1;
 const EPOCH: usize = 1 << 16;
+
+thread_local! {
+    /// Whether this thread is running a task of some pool.
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread is running a task of some pool.
+pub(super) fn in_task() -> bool {
+    IN_TASK.get()
+}
 
 pub(super) struct Crew {
     shared: Arc<Shared>,

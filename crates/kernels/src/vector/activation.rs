@@ -1,6 +1,8 @@
 //! Activations over slices, in place.
 
-use super::{LANES_MAX, Operation, Simd, dispatch, functions};
+use super::dispatch::dispatch;
+use super::functions;
+use super::simd::{LANES_MAX, Operation, Simd};
 use crate::Isa;
 
 /// Replaces each x by x·Φ(x), Φ the normal distribution function: ONNX Gelu, `approximate = "none"`. Within 2e-6 of max(1, |x|).

@@ -5,7 +5,8 @@
 //! Coefficients are our own minimax fits (Lawson's reweighted least squares) over the stated ranges. Not-a-number stays so
 //! throughout.
 
-use super::{LANES_MAX, Simd};
+use super::scalar::Scalar;
+use super::simd::{LANES_MAX, Simd};
 
 /// 1.5·2²³: adding it rounds to a whole number, which is then in the low bits.
 const ROUND: f32 = 12_582_912.0;
@@ -52,6 +53,11 @@ pub(crate) fn exp2_of_negative<S: Simd>(s: S, x: S::V) -> S::V {
     let shifted = s.add(x, s.splat(ROUND));
     let f = s.sub(x, s.sub(shifted, s.splat(ROUND)));
     s.mul(polynomial(s, &P, f), s.exp2_shifted(shifted))
+}
+
+/// 2ˣ for x up to 0, as every instruction set computes it.
+pub(crate) fn exp2_of_negative_in_steps(x: f32) -> f32 {
+    exp2_of_negative(Scalar, x)
 }
 
 /// tanh to 5e-7.

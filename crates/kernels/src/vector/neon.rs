@@ -1,6 +1,6 @@
 //! NEON.
 
-use super::{LANES_MAX, Operation, Simd};
+use super::simd::{LANES_MAX, Operation, Simd};
 use std::arch::aarch64::*;
 
 /// NEON. Made only by [`run_neon`].

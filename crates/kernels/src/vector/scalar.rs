@@ -1,6 +1,6 @@
 //! One lane of plain Rust.
 
-use super::{LANES_MAX, Operation, Simd};
+use super::simd::{LANES_MAX, Operation, Simd};
 
 /// Plain Rust, which every processor runs.
 #[derive(Clone, Copy)]

@@ -1,6 +1,6 @@
 use super::functions::{exp, maximum_of};
 use super::*;
-use crate::reference;
+use crate::{Isa, reference};
 
 /// A function over a slice, with the instructions named.
 type Kernel = fn(Isa, &mut [f32]);

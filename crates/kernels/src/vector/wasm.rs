@@ -1,6 +1,6 @@
 //! WebAssembly's fixed-width SIMD, and relaxed SIMD for its fused multiplication and addition.
 
-use super::{LANES_MAX, Operation, Simd};
+use super::simd::{LANES_MAX, Operation, Simd};
 use std::arch::wasm32::*;
 
 /// Fixed-width SIMD: in the module's feature set, or this file is not compiled.

@@ -1,6 +1,6 @@
 //! AVX2 and AVX-512.
 
-use super::{LANES_MAX, Operation, Simd};
+use super::simd::{LANES_MAX, Operation, Simd};
 use std::arch::x86_64::*;
 
 /// AVX2 and FMA. Made only by [`run_avx2`].

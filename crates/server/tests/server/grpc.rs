@@ -139,7 +139,7 @@ fn every_refusal_has_its_number_and_its_words() {
         send(&[], &prefixed(7, b"")).await.expect(3, "begins with 7");
         send(&[], &prefixed(1, b"x")).await.expect(3, "there is no grpc-encoding");
         send(&[("grpc-encoding", "snappy")], &prefixed(1, b"x")).await.expect(12, "`snappy`");
-        send(&[("grpc-encoding", "gzip")], &prefixed(1, b"x")).await.expect(3, "not gzip");
+        send(&[("grpc-encoding", "gzip")], &prefixed(1, b"x")).await.expect(3, "not valid gzip");
         send(&[("grpc-timeout", "1x")], &frame(&texts("tiny-bert", "", &["a"]))).await.expect(3, "grpc-timeout");
         let twice = [frame(&texts("tiny-bert", "", &["a"])), frame(&texts("tiny-bert", "", &["a"]))].concat();
         send(&[], &twice).await.expect(3, "more than one message");

@@ -4,20 +4,18 @@
 //! not count.
 
 mod imports;
-mod known;
 #[cfg(test)]
 mod tests;
 mod tokens;
 
 use imports::Imports;
-use known::KNOWN;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 
 /// Files that all reach each other, relative to the crate's `src`.
 type Circle = BTreeSet<String>;
 
-/// The unknown circles in all crates, and the known ones that no longer exist.
+/// The circles in all crates.
 pub(super) fn check(root: &Path, files: &[String]) -> Vec<String> {
     let mut crates: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
     for file in files.iter().filter(|file| file.ends_with(".rs")) {
@@ -26,33 +24,19 @@ pub(super) fn check(root: &Path, files: &[String]) -> Vec<String> {
         let Ok(text) = std::fs::read_to_string(root.join(file)) else { continue };
         crates.entry(member).or_default().insert(inside.to_owned(), text);
     }
-    let known = |member: &str| -> Vec<Circle> {
-        let of_it = KNOWN.iter().filter(|(name, _)| *name == member);
-        of_it.map(|(_, files)| files.iter().map(|file| (*file).to_owned()).collect()).collect()
-    };
-    let mut broken: Vec<String> =
-        crates.iter().flat_map(|(member, texts)| check_crate(member, texts, &known(member))).collect();
-    let gone = KNOWN.iter().filter(|(name, _)| !crates.contains_key(name));
-    broken.extend(gone.map(|(name, _)| format!("xtask/src/tidy/circles/known.rs: there is no `{name}`")));
-    broken
+    crates.iter().flat_map(|(member, texts)| check_crate(member, texts)).collect()
 }
 
-fn check_crate(member: &str, texts: &BTreeMap<String, String>, known: &[Circle]) -> Vec<String> {
+fn check_crate(member: &str, texts: &BTreeMap<String, String>) -> Vec<String> {
     let imports = Imports::read(texts);
-    let found = circles(&imports);
-    let fresh = found.iter().filter(|circle| !known.contains(circle)).map(|circle| {
+    let told = circles(&imports).into_iter().map(|circle| {
         let files: Vec<&str> = circle.iter().map(String::as_str).collect();
         format!(
             "{member}/src: files import from each other in a circle: {} (all: {files:?})",
-            shortest(&imports, circle)
+            shortest(&imports, &circle)
         )
     });
-    let gone = known.iter().filter(|circle| !found.contains(circle)).map(|circle| {
-        format!(
-            "xtask/src/tidy/circles/known.rs: {member} no longer has exactly this circle; shorten the list: {circle:?}"
-        )
-    });
-    fresh.chain(gone).collect()
+    told.collect()
 }
 
 fn circles(imports: &Imports) -> Vec<Circle> {

@@ -4,7 +4,6 @@
 //! run out, and waits only for those that have joined. So a helper that the operating system does not let run costs nothing: the caller
 //! does its share. Between jobs helpers spin a little, since the next kernel usually follows at once, and then sleep.
 
-use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -15,11 +14,6 @@ mod threads;
 pub struct Pool {
     #[cfg(not(target_family = "wasm"))]
     crew: Option<threads::Crew>,
-}
-
-thread_local! {
-    /// Whether this thread is running a task of some pool.
-    static IN_TASK: Cell<bool> = const { Cell::new(false) };
 }
 
 impl Pool {
@@ -55,7 +49,7 @@ impl Pool {
         #[cfg(not(target_family = "wasm"))]
         if let Some(crew) = &self.crew
             && tasks > 1
-            && !IN_TASK.get()
+            && !threads::in_task()
         {
             return crew.run(tasks, task);
         }

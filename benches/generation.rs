@@ -1,0 +1,79 @@
+//! Texts by models of full size, one request a line on standard input: what `benches/generation.py` alternates with other engines.
+//!
+//! ```sh
+//! echo '{"rows": 1, "prompt": 64, "new": 80}' | cargo bench --bench generation -- MODEL int8 2
+//! ```
+//!
+//! `prompt` counts the tokens of the prompt, or of the source for a model with an encoder; `new` those that are written, no fewer and no
+//! more; `beams` and `draft` may be given. Each line is answered by one with `ms`.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use grice_core::generate::{Bounds, Courses, DecodeOptions, Search, Start};
+use grice_core::{Checkpoint, CpuGenerator, CpuGeneratorPlan, GeneratorEngine, Precision};
+use grice_testkit::generators::DiskFolder;
+use serde_json::{Value, json};
+use std::io::BufRead;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Tokens of memory.
+const MEMORY_TOKENS: usize = 32 * 1024;
+
+fn main() {
+    let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
+    let Some(model) = args.next() else {
+        return println!("name a Hugging Face folder; see the first lines of this file");
+    };
+    let precision: Option<Precision> = args.next().map(|precision| precision.parse().unwrap());
+    let threads: usize = args.next().map_or(1, |threads| threads.parse().unwrap());
+    let start = Instant::now();
+    let checkpoint = Checkpoint::open(&DiskFolder(model.into())).unwrap();
+    let generator = checkpoint.generator;
+    let generator = precision.map_or(Ok(generator.clone()), |precision| generator.to_precision(precision)).unwrap();
+    let reads_source = generator.encoder.is_some();
+    let plan = CpuGeneratorPlan::new(generator).unwrap();
+    let pages = MEMORY_TOKENS / 32;
+    let mut engine = plan.engine(threads, pages).unwrap();
+    println!("{}", json!({"load_ms": start.elapsed().as_secs_f64() * 1e3}));
+    for line in std::io::stdin().lock().lines() {
+        let request: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        println!("{}", json!({"ms": run(&mut engine, &plan, pages, &request, reads_source)}));
+    }
+}
+
+fn run(engine: &mut CpuGenerator, plan: &CpuGeneratorPlan, pages: usize, request: &Value, reads_source: bool) -> f64 {
+    let number = |field: &str| request[field].as_u64().unwrap_or(0) as usize;
+    let new = number("new");
+    let beams = number("beams");
+    let search = if beams > 1 {
+        Search::Beam { width: beams, length_penalty: 1.0, early: Default::default() }
+    } else {
+        Search::Greedy
+    };
+    let options = Arc::new(DecodeOptions {
+        search,
+        max_new_tokens: new,
+        min_new_tokens: new,
+        draft: number("draft"),
+        ..Default::default()
+    });
+    let bounds = Bounds { pages, pass_tokens: 512, longest: plan.longest(), longest_source: plan.longest_source() };
+    let mut courses = Courses::new(bounds);
+    let start = Instant::now();
+    for row in 0..number("rows").max(1) {
+        let ids: Arc<[u32]> =
+            (0..number("prompt")).map(|at| 100 + (at * 7919 + row * 104_729) as u32 % 30_000).collect();
+        let start = match reads_source {
+            true => Start { prompt: [0].into(), source: Some(ids), vocabulary: plan.vocabulary() },
+            false => Start { prompt: ids, source: None, vocabulary: plan.vocabulary() },
+        };
+        courses.add(options.clone(), start, None).unwrap();
+    }
+    while let Some(work) = courses.next() {
+        if !work.sources.is_empty() {
+            engine.read(&work.sources).unwrap();
+        }
+        courses.take(engine.step(&work.pass).unwrap(), |_| {});
+    }
+    start.elapsed().as_secs_f64() * 1e3
+}
