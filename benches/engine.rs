@@ -23,13 +23,13 @@ fn thread_counts() -> Vec<usize> {
 fn batch_of(rows: usize, tokens: usize, vocabulary: usize) -> Result<Batch> {
     let row = |row: usize| (0..tokens).map(|token| ((row + 7919 * token) % vocabulary) as u32).collect();
     let sequences: Vec<Vec<u32>> = (0..rows).map(row).collect();
-    Batch::pack(&sequences).map_err(Error::Batch)
+    Batch::pack(&sequences).map_err(|source| Error::Batch(Box::new(source)))
 }
 
 fn bench_model(criterion: &mut Criterion, name: &str, onnx: &[u8]) -> Result<()> {
     let imported = [("fused", Network::import(onnx, LABELS)), ("graph", Network::import_graph(onnx, LABELS))];
     for (way, network) in imported {
-        let network = network.map_err(|source| Error::Model { path: name.to_owned(), source })?;
+        let network = network.map_err(|source| Error::Model { path: name.to_owned(), source: Box::new(source) })?;
         let precision = network.precision();
         let plan = CpuPlan::new(network, precision)?;
         for threads in thread_counts() {
