@@ -1,6 +1,7 @@
 //! Files of prompts: all run together, each row is written as soon as those before it are.
 
-use super::{line_of, memory, options};
+use super::options;
+use super::report::{line_of, memory};
 use crate::args::{Common, Generate};
 use crate::error::{CliError, Result};
 use crate::model::threads;

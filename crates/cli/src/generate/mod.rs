@@ -2,14 +2,16 @@
 
 mod files;
 mod options;
+mod report;
 
 use crate::args::{Common, Generate};
 use crate::error::{CliError, Result};
 use crate::model::threads;
 use crate::output::write_stdout;
-use grice_core::generate::{Event, Finish, Generated};
+use grice_core::Writer;
+use grice_core::generate::Event;
 use grice_core::text::Stream;
-use grice_core::{Memory, Writer};
+use report::{line_of, memory};
 use std::io::IsTerminal;
 use std::sync::Arc;
 
@@ -62,26 +64,4 @@ fn write_one(prompt: &str, args: &Generate, common: &Common, writer: &Writer) ->
 
 fn none() -> CliError {
     CliError::Generate("it ended without a text".to_owned())
-}
-
-fn memory(args: &Generate) -> Memory {
-    Memory::Bytes(args.memory.get().saturating_mul(1 << 20))
-}
-
-/// A text as one JSON object.
-fn line_of(text: &str, prompt_tokens: usize, generated: &Generated) -> serde_json::Value {
-    serde_json::json!({
-        "generated": text,
-        "finish_reason": reason_of(generated.reason),
-        "prompt_tokens": prompt_tokens,
-        "generated_tokens": generated.tokens.len(),
-    })
-}
-
-/// As OpenAI's interface names them.
-fn reason_of(reason: Finish) -> &'static str {
-    match reason {
-        Finish::StopToken | Finish::StopString => "stop",
-        Finish::Length => "length",
-    }
 }
