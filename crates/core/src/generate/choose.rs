@@ -2,9 +2,9 @@
 
 use super::adjust::{Seen, adjust};
 use super::numbers::{Ranked, Top, index_of_largest, log_softmax};
-use super::options::DecodeOptions;
+use super::options::{DecodeOptions, Search};
 use super::outcome::{DecodeError, TokenLog};
-use super::sample::{Weigher, draw};
+use super::sample::Weigher;
 use std::sync::Arc;
 
 /// Working memory. A clone has none of its own yet.
@@ -35,12 +35,11 @@ impl Desk {
         options: &DecodeOptions,
     ) -> Result<u32, DecodeError> {
         adjust(logits, history, made, options, &mut self.seen);
-        let token = match options.seed.filter(|_| options.is_sampled()) {
-            Some(seed) => {
-                self.weigher.weigh(logits, &options.search);
-                draw(logits, seed, made)
+        let token = match (&options.search, options.seed) {
+            (&Search::Sample { temperature, top_k, top_p }, Some(seed)) if temperature > 0.0 => {
+                self.weigher.weigh(logits, temperature, top_k, top_p).draw(seed, made)
             }
-            None => index_of_largest(logits).map(|token| token as u32),
+            _ => index_of_largest(logits).map(|token| token as u32),
         };
         token.ok_or(DecodeError::NothingAllowed)
     }

@@ -33,7 +33,7 @@ impl Decoding {
     /// [`OptionError`] for options that break a rule, for sampling without a seed, for stop strings without the text of tokens, for an
     /// empty prompt or vocabulary, and for a `min_length` that the sequence cannot have.
     pub fn new(options: Arc<DecodeOptions>, start: Start) -> Result<Decoding, OptionError> {
-        Decoding::build(options, start, &[], None)
+        Decoding::resume(options, start, &[], None)
     }
 
     /// As [`Decoding::new`], with the text of tokens, which stop strings need.
@@ -41,7 +41,7 @@ impl Decoding {
     /// # Errors
     /// As [`Decoding::new`].
     pub fn with_text(options: Arc<DecodeOptions>, start: Start, speller: Speller) -> Result<Decoding, OptionError> {
-        Decoding::build(options, start, &[], Some(speller))
+        Decoding::resume(options, start, &[], Some(speller))
     }
 
     /// A decoding that has got as far as `tokens` before. It goes on as if it had never stopped; log-probabilities begin with the
@@ -56,26 +56,8 @@ impl Decoding {
         tokens: &[u32],
         speller: Option<Speller>,
     ) -> Result<Decoding, OptionError> {
-        Decoding::build(options, start, tokens, speller)
-    }
-
-    fn build(
-        options: Arc<DecodeOptions>,
-        start: Start,
-        tokens: &[u32],
-        speller: Option<Speller>,
-    ) -> Result<Decoding, OptionError> {
         check(&options, &start, tokens)?;
-        let stops = &options.stop_strings;
-        let text = speller.filter(|_| !stops.is_empty()).map(|speller| Stream::new(speller, stops));
-        let is_readable = text.is_some() || stops.is_empty();
-        rule(
-            is_readable,
-            "stop_strings",
-            stops.len(),
-            "they need the text of tokens; begin with `Decoding::with_text`",
-        )?;
-        let watch = Watch { text };
+        let watch = watch(&options.stop_strings, speller)?;
         let course = match options.search {
             Search::Beam { width, length_penalty, early } if width > 1 => {
                 Course::Beams(Beams::new(Breadth { width, length_penalty, early }, &start, watch))
@@ -190,4 +172,13 @@ fn check(options: &DecodeOptions, start: &Start, tokens: &[u32]) -> Result<(), O
     )?;
     let fits = tokens.len() <= if options.width() == 1 { options.max_new_tokens } else { 0 };
     rule(fits, "tokens", tokens.len(), "there are at most `max_new_tokens`, and none of a beam")
+}
+
+/// Looks for stop strings, if there are any.
+fn watch(stops: &[String], speller: Option<Speller>) -> Result<Watch, OptionError> {
+    let text = speller.filter(|_| !stops.is_empty()).map(|speller| Stream::new(speller, stops));
+    let is_readable = text.is_some() || stops.is_empty();
+    let expected = "they need the text of tokens; begin with `Decoding::with_text`";
+    rule(is_readable, "stop_strings", stops.len(), expected)?;
+    Ok(Watch { text })
 }

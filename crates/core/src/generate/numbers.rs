@@ -4,11 +4,11 @@ use super::outcome::DecodeError;
 use std::cmp::Ordering;
 
 /// Values that are looked at together.
-pub(super) const LANES: usize = 16;
+const LANES: usize = 16;
 
 /// Whether a test holds for any value, without a branch for each.
 #[inline]
-pub(super) fn any(values: &[f32], test: impl Fn(f32) -> bool) -> bool {
+fn any(values: &[f32], test: impl Fn(f32) -> bool) -> bool {
     values.iter().fold(false, |any, &value| any | test(value))
 }
 

@@ -52,11 +52,12 @@ pub enum Search {
 pub struct DecodeOptions {
     /// Which token comes next.
     pub search: Search,
-    /// The most tokens that are generated, 1 or more; a stop token counts.
+    /// The most tokens that are generated, 1 or more; a stop token counts. Hugging Face's `max_length` counts the prompt or the start
+    /// token as well.
     pub max_new_tokens: usize,
     /// No stop token before the decoder's sequence has so many tokens: the prompt, or the start token, counts.
     pub min_length: usize,
-    /// No stop token before so many generated ones.
+    /// No stop token before so many generated ones. It and `min_length` both hold; in Hugging Face's library it replaces the other.
     pub min_new_tokens: usize,
     /// Above 1: tokens of the decoder's sequence get less probable, each once; 1: off. Above 0.
     pub repetition_penalty: f32,

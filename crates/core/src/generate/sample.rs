@@ -1,7 +1,6 @@
 //! Random draws: temperature, then top-k, then top-p, then a token. Nothing is remembered between draws.
 
-use super::numbers::{LANES, Ranked, Top, any, exp, largest, sum, visit};
-use super::options::Search;
+use super::numbers::{Ranked, Top, exp, largest, sum, visit};
 
 /// Sums of probabilities this close to `top_p` count as equal to it: about the rounding of a sum of 50,000 floats.
 const EQUAL: f64 = 1e-6;
@@ -16,68 +15,97 @@ const BINS: usize = (1.0_f32.to_bits() >> SHIFT) as usize + 1;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Weigher {
     top: Top,
+    /// The most probable tokens, in order, and their weights, where there is a top-k.
+    tokens: Vec<u32>,
+    weights: Vec<f32>,
+    nucleus: Nucleus,
+}
+
+/// Weights of tokens: probabilities but for a factor that all share; 0 for those that may not be drawn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weighed<'w> {
+    /// Whose weights they are; `None`: those of the whole vocabulary.
+    pub(super) tokens: Option<&'w [u32]>,
+    pub(super) weights: &'w [f32],
+}
+
+impl Weigher {
+    /// Weighs the tokens by their adjusted logits, which are overwritten.
+    pub(super) fn weigh<'w>(
+        &'w mut self,
+        logits: &'w mut [f32],
+        temperature: f32,
+        top_k: usize,
+        top_p: f32,
+    ) -> Weighed<'w> {
+        self.tokens.clear();
+        self.weights.clear();
+        let highest = largest(logits);
+        if highest == f32::NEG_INFINITY {
+            return Weighed { tokens: Some(&self.tokens), weights: &self.weights };
+        }
+        let is_cut = top_k > 0 && top_k < logits.len();
+        if is_cut {
+            self.keep_top(logits, top_k);
+        }
+        let Weigher { tokens, weights, nucleus, .. } = self;
+        let weights = if is_cut { weights.as_mut_slice() } else { logits };
+        weights.iter_mut().for_each(|logit| *logit = exp((*logit - highest) / temperature));
+        if top_p < 1.0 {
+            nucleus.keep(weights, top_p);
+        }
+        Weighed { tokens: is_cut.then_some(tokens.as_slice()), weights }
+    }
+
+    /// Keeps the most probable tokens, and those equal to the last of them.
+    fn keep_top(&mut self, logits: &[f32], top_k: usize) {
+        self.top.begin(top_k);
+        self.top.show(logits, 0.0, 0);
+        let floor = self.top.last();
+        visit(
+            logits,
+            |logit| logit >= floor,
+            |start, chunk| {
+                let kept = chunk.iter().zip(start as u32..).filter(|(logit, _)| **logit >= floor);
+                kept.for_each(|(&logit, token)| {
+                    self.tokens.push(token);
+                    self.weights.push(logit);
+                });
+            },
+        );
+    }
+}
+
+/// Finds the nucleus without sorting all weights. Its memory is used again.
+#[derive(Clone, Debug, Default)]
+struct Nucleus {
     /// Sums of weights by their leading bits.
     bins: Vec<f64>,
     /// The weights of one bin.
     bin: Vec<Ranked>,
 }
 
-impl Weigher {
-    /// Adjusted logits → weights: probabilities but for a factor that all share, and 0 for tokens that may not be drawn. All are 0 if
-    /// all logits are −∞.
-    pub(super) fn weigh(&mut self, logits: &mut [f32], search: &Search) {
-        let &Search::Sample { temperature, top_k, top_p } = search else { return };
-        let highest = largest(logits);
-        if highest == f32::NEG_INFINITY {
-            return logits.fill(0.0);
-        }
-        let floor = self.floor(logits, top_k);
-        let weight = |logit| {
-            // Computed for all: a branch would keep it from being done for several at once.
-            let weight = exp((logit - highest) / temperature);
-            if logit >= floor { weight } else { 0.0 }
-        };
-        let (chunks, rest) = logits.as_chunks_mut::<LANES>();
-        for chunk in chunks {
-            let is_kept = any(chunk, |logit| logit >= floor);
-            *chunk = if is_kept { chunk.map(weight) } else { [0.0; LANES] };
-        }
-        rest.iter_mut().for_each(|logit| *logit = weight(*logit));
-        if top_p < 1.0 {
-            self.keep_nucleus(logits, top_p);
-        }
-    }
-
-    /// The logit of the last of the `top_k` most probable tokens.
-    fn floor(&mut self, logits: &[f32], top_k: usize) -> f32 {
-        if top_k == 0 || top_k >= logits.len() {
-            return f32::NEG_INFINITY;
-        }
-        self.top.begin(top_k);
-        self.top.show(logits, 0.0, 0);
-        self.top.last()
-    }
-
-    /// Keeps the heaviest tokens up to the one with which their probabilities reach `top_p`.
-    fn keep_nucleus(&mut self, weights: &mut [f32], top_p: f32) {
+impl Nucleus {
+    /// Keeps the heaviest tokens up to the one with which their probabilities reach `top_p`; the others weigh nothing then.
+    fn keep(&mut self, weights: &mut [f32], top_p: f32) {
         let total = sum(weights);
+        let wanted = (f64::from(top_p) - EQUAL) * total;
         // All those below it together weigh less than what lies outside; half of it, so that rounding cannot matter.
         let lightest = (0.5 * (1.0 - f64::from(top_p)) * total / weights.len() as f64) as f32;
         self.sum_bins(weights, lightest);
-        let wanted = (f64::from(top_p) - EQUAL) * total;
         let mut above = 0.0;
         let reached = self.bins.iter().rposition(|bin| {
             above += bin;
             above >= wanted && *bin > 0.0
         });
         let Some(reached) = reached else { return };
-        let last = self.last_inside(weights, reached, above - self.bins[reached], wanted);
-        let (before, after) = weights.split_at_mut(last.at.min(weights.len()));
+        let Some(last) = self.last_inside(weights, reached, above - self.bins[reached], wanted) else { return };
+        let (before, after) = weights.split_at_mut(last.at);
         before.iter_mut().for_each(|weight| *weight = if *weight < last.value { 0.0 } else { *weight });
         after.iter_mut().skip(1).for_each(|weight| *weight = if *weight <= last.value { 0.0 } else { *weight });
     }
 
-    /// Sums the weights that may lie in the nucleus by their leading bits.
+    /// Sums the weights by their leading bits, but for most of those that are lighter.
     fn sum_bins(&mut self, weights: &[f32], lightest: f32) {
         self.bins.clear();
         self.bins.resize(BINS, 0.0);
@@ -85,8 +113,8 @@ impl Weigher {
         visit(weights, |weight| weight >= lightest, add);
     }
 
-    /// The last token of the nucleus, which ends in this bin; `above` is what the heavier bins weigh.
-    fn last_inside(&mut self, weights: &[f32], bin: usize, mut above: f64, wanted: f64) -> Ranked {
+    /// The last of the nucleus, which ends in this bin; `above` is what the heavier bins weigh.
+    fn last_inside(&mut self, weights: &[f32], bin: usize, mut above: f64, wanted: f64) -> Option<Ranked> {
         self.bin.clear();
         visit(
             weights,
@@ -102,8 +130,7 @@ impl Weigher {
             above >= wanted
         };
         // Without one, the sum in another order fell short of itself by rounding.
-        let last = self.bin.iter().find(reaches).or(self.bin.last());
-        last.copied().unwrap_or(Ranked { value: 0.0, at: weights.len() })
+        self.bin.iter().find(reaches).or(self.bin.last()).copied()
     }
 }
 
@@ -111,10 +138,18 @@ fn bin_of(weight: f32) -> usize {
     ((weight.to_bits() >> SHIFT) as usize).min(BINS - 1)
 }
 
-/// The token that this seed draws at this step; `None` if all weights are 0.
-pub(super) fn draw(weights: &[f32], seed: u64, step: usize) -> Option<u32> {
+impl Weighed<'_> {
+    /// The token that this seed draws at this step; `None` if all weights are 0.
+    pub(super) fn draw(&self, seed: u64, step: usize) -> Option<u32> {
+        let place = pick(self.weights, uniform(seed, step as u64))?;
+        self.tokens.map_or(Some(place as u32), |tokens| tokens.get(place).copied())
+    }
+}
+
+/// The place of the weight at this share of their sum.
+fn pick(weights: &[f32], share: f64) -> Option<usize> {
     let total: f64 = weights.chunks(BLOCK).map(sum).sum();
-    let mut left = uniform(seed, step as u64) * total;
+    let mut left = share * total;
     for (block, values) in weights.chunks(BLOCK).enumerate() {
         let weight = sum(values);
         if left >= weight {
@@ -124,12 +159,12 @@ pub(super) fn draw(weights: &[f32], seed: u64, step: usize) -> Option<u32> {
         for (&value, at) in values.iter().zip(block * BLOCK..) {
             left -= f64::from(value);
             if left < 0.0 {
-                return Some(at as u32);
+                return Some(at);
             }
         }
     }
     // Rounding left a grain of the last token's weight.
-    weights.iter().rposition(|&weight| weight > 0.0).map(|at| at as u32)
+    weights.iter().rposition(|&weight| weight > 0.0)
 }
 
 /// A number from 0 up to 1 that depends on seed and step alone: the mixer of SplitMix64 (Steele, Lea, Flood 2014) over a counter.

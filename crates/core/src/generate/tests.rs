@@ -4,7 +4,7 @@ use super::adjust::{Seen, adjust, ban_repeated_ngrams, penalise_repeats};
 use super::draft::guess;
 use super::numbers::{Ranked, Top, check_finite, exp, index_of_largest, ln, log_softmax};
 use super::outcome::DecodeError;
-use super::sample::{Weigher, draw, uniform};
+use super::sample::{Weighed, Weigher, uniform};
 use super::{DecodeOptions, Search};
 use proptest::prelude::*;
 use serde::Deserialize;
@@ -17,11 +17,16 @@ const OUT: f32 = f32::NEG_INFINITY;
 
 /// The tokens that may be drawn, with probabilities.
 fn drawable(logits: &[f32], temperature: f32, top_k: usize, top_p: f32) -> BTreeMap<u32, f64> {
-    let mut weights = logits.to_vec();
-    Weigher::default().weigh(&mut weights, &Search::Sample { temperature, top_k, top_p });
+    let (mut weigher, mut logits) = (Weigher::default(), logits.to_vec());
+    let Weighed { tokens, weights } = weigher.weigh(&mut logits, temperature, top_k, top_p);
     let total: f64 = weights.iter().map(|&weight| f64::from(weight)).sum();
-    let drawable = (0..).zip(weights).filter(|(_, weight)| *weight > 0.0);
-    drawable.map(|(token, weight)| (token, f64::from(weight) / total)).collect()
+    let tokens = tokens.map_or_else(|| (0..weights.len() as u32).collect(), <[u32]>::to_vec);
+    let drawable = tokens.into_iter().zip(weights).filter(|(_, weight)| **weight > 0.0);
+    drawable.map(|(token, weight)| (token, f64::from(*weight) / total)).collect()
+}
+
+fn draw(weights: &[f32], seed: u64, step: usize) -> Option<u32> {
+    Weighed { tokens: None, weights }.draw(seed, step)
 }
 
 /// Sorts everything: which tokens make up the nucleus.
