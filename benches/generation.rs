@@ -1,7 +1,7 @@
 //! Texts by models of full size, one request a line on standard input: what `benches/generation.py` alternates with other engines.
 //!
 //! ```sh
-//! echo '{"rows": 1, "prompt": 64, "new": 80}' | cargo bench --bench generation -- MODEL int8 2
+//! echo '{"rows": 1, "prompt": 64, "new": 80}' | cargo bench --workspace --bench generation -- MODEL int8 2
 //! ```
 //!
 //! `prompt` counts the tokens of the prompt, or of the source for a model with an encoder; `new` those that are written, no fewer and no
