@@ -97,7 +97,7 @@ class CTranslate2:
 
 
 def binary():
-    command = ["cargo", "bench", "--workspace", "--bench", "generation", "--no-run", "--message-format=json"]
+    command = ["cargo", "build", "--release", "--workspace", "--bench", "generation", "--message-format=json"]
     lines = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
     built = [json.loads(line) for line in lines if line.startswith("{")]
     return next(unit["executable"] for unit in built if unit.get("executable") and unit["target"]["name"] == "generation")

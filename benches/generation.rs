@@ -4,17 +4,20 @@
 //! echo '{"rows": 1, "prompt": 64, "new": 80}' | cargo bench --workspace --bench generation -- MODEL int8 2
 //! ```
 //!
+//! With `"ops": true` the answer tells the milliseconds of each kind of step too.
+//!
 //! `prompt` counts the tokens of the prompt, or of the source for a model with an encoder; `new` those that are written, no fewer and no
 //! more; `beams` and `draft` may be given. Each line is answered by one with `ms`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_core::generate::{Bounds, Courses, DecodeOptions, Search, Start};
-use grice_core::{Checkpoint, CpuGenerator, CpuGeneratorPlan, GeneratorEngine, Precision};
+use grice_core::{Checkpoint, CpuGenerator, CpuGeneratorPlan, GeneratorEngine, Precision, Trace};
 use grice_testkit::generators::DiskFolder;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::BufRead;
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
 
 /// Tokens of memory.
 const MEMORY_TOKENS: usize = 32 * 1024;
@@ -37,11 +40,11 @@ fn main() {
     println!("{}", json!({"load_ms": start.elapsed().as_secs_f64() * 1e3}));
     for line in std::io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&line.unwrap()).unwrap();
-        println!("{}", json!({"ms": run(&mut engine, &plan, pages, &request, reads_source)}));
+        println!("{}", run(&mut engine, &plan, pages, &request, reads_source));
     }
 }
 
-fn run(engine: &mut CpuGenerator, plan: &CpuGeneratorPlan, pages: usize, request: &Value, reads_source: bool) -> f64 {
+fn run(engine: &mut CpuGenerator, plan: &CpuGeneratorPlan, pages: usize, request: &Value, reads_source: bool) -> Value {
     let number = |field: &str| request[field].as_u64().unwrap_or(0) as usize;
     let new = number("new");
     let beams = number("beams");
@@ -59,6 +62,7 @@ fn run(engine: &mut CpuGenerator, plan: &CpuGeneratorPlan, pages: usize, request
     });
     let bounds = Bounds { pages, pass_tokens: 512, longest: plan.longest(), longest_source: plan.longest_source() };
     let mut courses = Courses::new(bounds);
+    let mut ops = BTreeMap::<&str, f64>::new();
     let start = Instant::now();
     for row in 0..number("rows").max(1) {
         let ids: Arc<[u32]> =
@@ -73,7 +77,21 @@ fn run(engine: &mut CpuGenerator, plan: &CpuGeneratorPlan, pages: usize, request
         if !work.sources.is_empty() {
             engine.read(&work.sources).unwrap();
         }
-        courses.take(engine.step(&work.pass).unwrap(), |_| {});
+        if request["ops"] != true {
+            courses.take(engine.step(&work.pass).unwrap(), |_| {});
+            continue;
+        }
+        let mut trace = Trace::start(since_the_first_call);
+        let logits = engine.step_traced(&work.pass, &mut trace).unwrap();
+        let before = Instant::now();
+        courses.take(logits, |_| {});
+        *ops.entry("choose").or_default() += before.elapsed().as_secs_f64() * 1e3;
+        trace.spans().iter().for_each(|span| *ops.entry(span.op).or_default() += span.duration.as_secs_f64() * 1e3);
     }
-    start.elapsed().as_secs_f64() * 1e3
+    json!({"ms": start.elapsed().as_secs_f64() * 1e3, "ops": ops})
+}
+
+fn since_the_first_call() -> Duration {
+    static FIRST: LazyLock<Instant> = LazyLock::new(Instant::now);
+    FIRST.elapsed()
 }

@@ -176,7 +176,7 @@ impl Matrix {
             (Precision::Fp32, Precision::Fp16) => {
                 Values::F16(values.iter().map(|&value| half::f16::from_f32(value).to_bits()).collect())
             }
-            (Precision::Fp32 | Precision::Fp16, Precision::Int8) => quantize(&values, self.rows, self.columns, along),
+            (Precision::Fp32 | Precision::Fp16, Precision::Int8) => quantize(&values, self.columns, along),
             _ => return None,
         };
         Matrix::new(self.rows, self.columns, values)
@@ -201,22 +201,30 @@ pub enum Along {
     Columns,
 }
 
-fn quantize(elements: &[f32], rows: usize, columns: usize, along: Along) -> Values {
-    let at = |index: usize| if along == Along::Rows { index / columns } else { index % columns };
-    let mut scales = vec![0f32; if along == Along::Rows { rows } else { columns }];
-    for (index, element) in elements.iter().enumerate() {
-        let scale = &mut scales[at(index)];
-        *scale = scale.max(element.abs() / 127.0);
-    }
-    let rounded = elements.iter().enumerate().map(|(index, element)| {
-        let scale = scales[at(index)];
-        // The cast saturates, and makes 0 of what is not a number.
-        if scale > 0.0 { (element / scale).round() as i8 } else { 0 }
-    });
-    let values = rounded.collect();
+fn quantize(elements: &[f32], columns: usize, along: Along) -> Values {
+    let lines = || elements.chunks_exact(columns.max(1));
+    let larger = |scale: f32, element: &f32| scale.max(element.abs() / 127.0);
+    // The cast saturates, and makes 0 of what is not a number.
+    let round = |element: &f32, scale: f32| if scale > 0.0 { (element / scale).round() as i8 } else { 0 };
+    let mut values = Vec::with_capacity(elements.len());
     match along {
-        Along::Rows => Values::Int8Rows { values, scales },
-        Along::Columns => Values::Int8Columns { values, scales },
+        Along::Rows => {
+            let scales: Vec<f32> = lines().map(|line| line.iter().fold(0.0, larger)).collect();
+            for (line, &scale) in lines().zip(&scales) {
+                values.extend(line.iter().map(|element| round(element, scale)));
+            }
+            Values::Int8Rows { values, scales }
+        }
+        Along::Columns => {
+            let mut scales = vec![0f32; columns];
+            for line in lines() {
+                scales.iter_mut().zip(line).for_each(|(scale, element)| *scale = larger(*scale, element));
+            }
+            for line in lines() {
+                values.extend(line.iter().zip(&scales).map(|(element, &scale)| round(element, scale)));
+            }
+            Values::Int8Columns { values, scales }
+        }
     }
 }
 
@@ -225,8 +233,20 @@ fn all_alike<T: Copy + PartialEq>(values: &[T]) -> Option<T> {
     values.first().copied().filter(|first| values.iter().all(|value| value == first))
 }
 
+/// In squares, so that neither side is read or written far apart.
 fn transpose<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
-    (0..columns).flat_map(|column| (0..rows).map(move |row| values[row * columns + column])).collect()
+    const SQUARE: usize = 32;
+    let mut out = values.to_vec();
+    for first_row in (0..rows).step_by(SQUARE) {
+        for first_column in (0..columns).step_by(SQUARE) {
+            for row in first_row..rows.min(first_row + SQUARE) {
+                for column in first_column..columns.min(first_column + SQUARE) {
+                    out[column * rows + row] = values[row * columns + column];
+                }
+            }
+        }
+    }
+    out
 }
 
 /// A dense layer, `y = x · weights + bias`.
