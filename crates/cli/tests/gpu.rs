@@ -101,7 +101,7 @@ fn a_gpu_is_named_in_place_of_threads() {
     let findings: Value = serde_json::from_str(&doctor(&["--json"])).unwrap();
     let name = findings["model"]["adapter"].as_str().unwrap();
     assert!(findings["gpus"].as_array().unwrap().iter().any(|gpu| gpu["name"] == name), "{findings}");
-    assert!(doctor(&[]).contains(&format!("the GPU engine on {name}: ")));
+    assert!(doctor(&[]).contains(&format!("the GPU engine on {name}; ")));
 }
 
 #[test]
