@@ -147,7 +147,7 @@ impl Watched {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(150))]
 
-    /// Whoever joins, leaves or loses the engine at whatever time: each text is the one that it has alone, each token comes once, and all
+    /// Courses join, leave and lose the engine at any time: each text is the one that it has alone, each token comes once, and all
     /// memory comes back.
     #[test]
     fn texts_do_not_depend_on_company(happenings in prop::collection::vec(happening(), 1..60)) {

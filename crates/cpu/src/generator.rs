@@ -28,7 +28,7 @@ pub struct CpuGenerator {
 }
 
 impl CpuGeneratorPlan {
-    /// Packs the weights for the best instruction set. Weights that nobody else holds are freed on the way.
+    /// Packs the weights for the best instruction set. Weights without another owner are freed on the way.
     ///
     /// # Errors
     /// [`EngineError::Plan`] for parts that do not fit each other.

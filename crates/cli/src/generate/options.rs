@@ -6,7 +6,7 @@ use grice_core::Writer;
 use grice_core::generate::{DecodeOptions, Search};
 use std::hash::{BuildHasher, Hasher};
 
-/// The most tokens to write where nobody says.
+/// The most tokens to write if neither an option nor the model says.
 const NEW_TOKENS: usize = 80;
 
 /// The model's own options, changed by those that are given.
@@ -47,7 +47,7 @@ fn search(how: &How, own: Search) -> Search {
     }
 }
 
-/// A number that nobody chose: the keys of a new hash map are drawn by the system.
+/// A random seed: the system draws the keys of a new hash map.
 fn random() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }

@@ -83,7 +83,7 @@ impl Decoding {
     /// Takes the logits of the wants, `[rows, vocabulary]`: for each want in order [`Want::asked`] rows. They are overwritten.
     ///
     /// # Errors
-    /// [`DecodeError`]. The decoding is of no use after it.
+    /// [`DecodeError`]. The decoding cannot go on after it.
     pub fn advance(&mut self, logits: &mut [f32]) -> Result<Progress, DecodeError> {
         if self.is_finished {
             return Err(DecodeError::Finished);

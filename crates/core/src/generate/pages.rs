@@ -39,7 +39,7 @@ impl PagePool {
         self.reserved
     }
 
-    /// Promises pages, if there are so many that nobody was promised. Returns whether there are.
+    /// Promises pages, if that many are not promised yet. Returns whether it did.
     pub fn reserve(&mut self, pages: usize) -> bool {
         let fits = pages <= self.uses.len() - self.reserved;
         self.reserved += if fits { pages } else { 0 };
