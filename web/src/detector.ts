@@ -108,7 +108,7 @@ export async function open(options: DetectorOptions, backend: Open, readSource?:
     };
     const opened = backend(worker, plan, signal, onProgress);
     const loaded = await abortable(opened, signal).catch((error: unknown) => {
-      // If it still opens, nobody uses it.
+      // If it still opens, it is not used.
       opened.then((late) => late.dispose()).catch(() => {});
       throw error;
     });

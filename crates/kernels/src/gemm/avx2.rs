@@ -29,7 +29,7 @@ pub(super) const F16: F32Kernel = F32Kernel { tile: f32::<true, true>, ..F32 };
 pub(super) const F16_STEPWISE: F32Kernel = F32Kernel { tile: f32::<false, true>, ..F32 };
 
 unsafe fn int8(tile: &Int8Tile) {
-    // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
+    // SAFETY: only an `Isa` gives the kernel, so the processor has these instructions; the operands are the caller's promise.
     unsafe { by_rows!(int8_rows, tile, 1 => 2, 2 => 2, 3 => 1, 4 => 1, 5 => 1, 6 => 1) }
 }
 
@@ -95,7 +95,7 @@ pub(super) unsafe fn finish_int8(tile: &Int8Tile, row: usize, half: usize, sum: 
 }
 
 unsafe fn f32<const FUSED: bool, const HALF: bool>(tile: &F32Tile) {
-    // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
+    // SAFETY: only an `Isa` gives the kernel, so the processor has these instructions; the operands are the caller's promise.
     unsafe { by_rows!(f32_rows[FUSED, HALF], tile, 1, 2, 3, 4, 5, 6) }
 }
 

@@ -21,7 +21,7 @@ pub(super) const INT8: Int8Kernel = Int8Kernel {
 };
 
 unsafe fn int8(tile: &Int8Tile) {
-    // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
+    // SAFETY: only an `Isa` gives the kernel, so the processor has these instructions; the operands are the caller's promise.
     unsafe { by_rows!(int8_rows, tile, 1 => 4, 2 => 3, 3 => 2, 4 => 1, 5 => 1, 6 => 1) }
 }
 

@@ -28,7 +28,7 @@ pub(super) const F16: F32Kernel = F32Kernel { tile: f32::<true, true>, ..F32 };
 pub(super) const F16_STEPWISE: F32Kernel = F32Kernel { tile: f32::<false, true>, ..F32 };
 
 unsafe fn int8(tile: &Int8Tile) {
-    // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
+    // SAFETY: only an `Isa` gives the kernel, so the processor has these instructions; the operands are the caller's promise.
     unsafe {
         by_rows!(int8_rows, tile, 1 => 6, 2 => 4, 3 => 3, 4 => 2, 5 => 2, 6 => 1, 7 => 1, 8 => 1, 9 => 1, 10 => 1, 11 => 1, 12 => 1)
     }
@@ -90,7 +90,7 @@ unsafe fn int8_step<const ROWS: usize>(tile: &Int8Tile, group: usize, sums: &mut
 }
 
 unsafe fn f32<const FUSED: bool, const HALF: bool>(tile: &F32Tile) {
-    // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
+    // SAFETY: only an `Isa` gives the kernel, so the processor has these instructions; the operands are the caller's promise.
     unsafe { by_rows!(f32_rows[FUSED, HALF], tile, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12) }
 }
 

@@ -49,7 +49,7 @@ pub(crate) fn int8_kernel(isa: Isa) -> &'static Int8Kernel {
         #[cfg(all(target_family = "wasm", target_feature = "relaxed-simd"))]
         IsaKind::RelaxedSimd => relaxed_simd::int8_kernel(),
         IsaKind::Scalar => &scalar::INT8,
-        // Instruction sets of other targets, which nobody has a value of.
+        // Instruction sets of other targets, which cannot occur here.
         _ => &scalar::INT8,
     }
 }

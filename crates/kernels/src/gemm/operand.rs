@@ -69,7 +69,7 @@ pub(crate) fn prepare<'a>(
             let (bytes, scales) = (Parts::new(&mut buffer.bytes), Parts::new(&mut buffer.numbers));
             pool.run(task_count, &|task| {
                 for row in share(rows, task_count, task) {
-                    // SAFETY: each row is one task's; the kernel is had by an `Isa` only, and the row has room for `padded` numbers.
+                    // SAFETY: each row is one task's; only an `Isa` gives the kernel, and the row has room for `padded` numbers.
                     unsafe {
                         let out = bytes.part(row * stride, padded * kernel.row_bytes);
                         let scale = (kernel.quantize_row)(&x[row * x_stride..][..k], out);
@@ -120,7 +120,7 @@ fn prepare_int4<'a>(
     let sums = Parts::new(&mut buffer.sums);
     pool.run(tasks, &|task| {
         for row in share(rows, tasks, task) {
-            // SAFETY: each row is one task's; the kernel is had by an `Isa` only, and the row has room for whole groups.
+            // SAFETY: each row is one task's; only an `Isa` gives the kernel, and the row has room for whole groups.
             let (out, sums) = unsafe {
                 let out = bytes.part(row * stride, groups * group);
                 scales.part(row, 1)[0] = (panels.kernel.quantize_row)(&x[row * x_stride..][..k], out);

@@ -90,7 +90,7 @@ impl<'a> Weights<'a> {
         self.places.contains_key(name)
     }
 
-    /// Tensors that nobody read, but for those whose names `may_stay`.
+    /// Tensors that were not read, except those whose names `may_stay`.
     pub(super) fn unread(&self, may_stay: impl Fn(&str) -> bool) -> Vec<String> {
         let used = self.used.borrow();
         self.places.keys().filter(|name| !used.contains(*name) && !may_stay(name)).cloned().collect()

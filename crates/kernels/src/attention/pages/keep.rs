@@ -21,7 +21,7 @@ impl Keep<'_> {
     /// Writes one key head of all sequences, one after another: sequences may share pages.
     ///
     /// # Safety
-    /// Nobody else uses this head's parts of the pages.
+    /// No other task uses this head's parts of the pages.
     pub(super) unsafe fn write(&self, isa: Isa, key_head: usize, pool: &Parts<'_, f32>) {
         for sequence in self.sequences {
             let mut row = sequence.queries.start;

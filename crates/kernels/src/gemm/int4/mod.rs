@@ -32,7 +32,7 @@ pub(crate) fn int4_kernel(isa: Isa) -> &'static Int4Kernel {
         #[cfg(all(target_family = "wasm", target_feature = "relaxed-simd"))]
         IsaKind::RelaxedSimd => &wasm::RELAXED,
         IsaKind::Scalar => &scalar::KERNEL,
-        // Instruction sets of other targets, which nobody has a value of.
+        // Instruction sets of other targets, which cannot occur here.
         _ => &scalar::KERNEL,
     }
 }

@@ -12,7 +12,7 @@ pub(super) const KERNEL: Int4Kernel =
     Int4Kernel { rows: 6, columns: VECTORS * LANES, quantize_row: quantize_rows::neon, tile: run };
 
 unsafe fn run(tile: &Int4Tile) {
-    // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
+    // SAFETY: only an `Isa` gives the kernel, so the processor has these instructions; the operands are the caller's promise.
     unsafe { by_rows!(rows, tile, 1, 2, 3, 4, 5, 6) }
 }
 

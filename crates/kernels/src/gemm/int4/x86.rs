@@ -15,7 +15,7 @@ pub(super) const AVX512: Int4Kernel =
     Int4Kernel { rows: 8, columns: VECTORS * 16, quantize_row: quantize_rows::avx512_bytes, tile: avx512 };
 
 unsafe fn avx2(tile: &Int4Tile) {
-    // SAFETY: the kernel is had by an `Isa` only, so the processor has these instructions; the operands are the caller's promise.
+    // SAFETY: only an `Isa` gives the kernel, so the processor has these instructions; the operands are the caller's promise.
     unsafe { by_rows!(avx2_rows, tile, 1, 2, 3, 4) }
 }
 
