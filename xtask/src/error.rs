@@ -1,5 +1,6 @@
 //! Errors of commands.
 
+use crate::failures::Failure;
 use std::path::PathBuf;
 
 /// An error whose text says what to do next.
@@ -11,6 +12,8 @@ pub(crate) enum Error {
     Start { command: String, source: std::io::Error },
     #[error("`{command}` failed ({status})")]
     Failed { command: String, status: std::process::ExitStatus },
+    #[error("`{command}` failed ({status}); failed tests: {}", failures.len())]
+    Tests { command: String, status: std::process::ExitStatus, failures: Vec<Failure> },
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
     #[error("{place}: {problem}")]

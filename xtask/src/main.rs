@@ -7,6 +7,7 @@
 //! It starts tools and checks their results; it builds nothing itself.
 
 mod error;
+mod failures;
 mod process;
 mod rustc;
 mod setup;

@@ -1,5 +1,6 @@
 //! The test suite: its parts in order, and their results.
 
+use crate::failures::{Failure, run_tests};
 use crate::process::{find, run, step, succeeds};
 use crate::workspace::{Workspace, cargo};
 use crate::{Error, Result, setup, tidy, wasm, www};
@@ -116,7 +117,7 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 /// Includes the doctests, because no test target is named.
 fn test_native(workspace: &Workspace) -> Result<()> {
     step("native tests");
-    run(cargo(&["test", "--release", "--workspace", "--no-fail-fast"]).current_dir(&workspace.root))
+    run_tests(cargo(&["test", "--release", "--workspace", "--no-fail-fast"]).current_dir(&workspace.root))
 }
 
 fn test_browser(workspace: &Workspace) -> Result<()> {
@@ -142,7 +143,7 @@ fn test_browser(workspace: &Workspace) -> Result<()> {
     if let Some(driver) = driver() {
         command.env("CHROMEDRIVER", driver);
     }
-    run(&mut command)
+    run_tests(&mut command)
 }
 
 /// The shipped artifacts with their size budgets, and the npm package made of them.
@@ -151,7 +152,7 @@ fn test_web(workspace: &Workspace) -> Result<()> {
     wasm::build_all(workspace)?;
     for script in ["build", "lint", "test"] {
         step(format_args!("npm run {script} in web"));
-        run(setup::npm(&["run", "--silent", script]).current_dir(workspace.root.join("web")))?;
+        run_tests(setup::npm(&["run", "--silent", script]).current_dir(workspace.root.join("web")))?;
     }
     Ok(())
 }
@@ -168,7 +169,7 @@ fn test_www(workspace: &Workspace) -> Result<()> {
     refuse_without(setup::web_lacks(workspace), Part::Www)?;
     www::build(workspace)?;
     step("npm run test in www");
-    run(setup::npm(&["run", "--silent", "test"]).current_dir(workspace.root.join("www")))
+    run_tests(setup::npm(&["run", "--silent", "test"]).current_dir(workspace.root.join("www")))
 }
 
 fn refuse_without(lacks: Vec<&'static str>, part: Part) -> Result<()> {
@@ -198,17 +199,28 @@ fn timed(part: impl FnOnce() -> Result<()>) -> Outcome {
 fn sum_up(outcomes: Vec<(&'static str, Outcome)>) -> Result<()> {
     println!("\nsummary");
     let mut failed = Vec::new();
-    for (name, outcome) in outcomes {
+    for (name, outcome) in &outcomes {
         match outcome {
             Outcome::Passed(time) => println!("  {name:<8} ok       {:>4} s", time.as_secs()),
             Outcome::Skipped(reason) => println!("  {name:<8} SKIPPED  {reason}"),
             Outcome::Failed(error) => {
                 println!("  {name:<8} FAILED   {error}");
-                failed.push(name);
+                failed.push(*name);
             }
         }
     }
+    for (name, outcome) in &outcomes {
+        if let Outcome::Failed(Error::Tests { failures, .. }) = outcome {
+            failures.iter().for_each(|failure| repeat(name, failure));
+        }
+    }
     if failed.is_empty() { Ok(()) } else { Err(Error::Parts(failed)) }
+}
+
+/// Prints what a failed test said once more.
+fn repeat(part: &str, failure: &Failure) {
+    println!("\nfailed in {part}: {}", failure.test);
+    failure.output.iter().for_each(|line| println!("  {line}"));
 }
 
 #[cfg(test)]
