@@ -3,6 +3,8 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
+use crate::memory::{Block, LINE};
+
 /// Types for which any bytes are a value.
 ///
 /// # Safety
@@ -21,14 +23,10 @@ unsafe impl Plain for i32 {}
 // SAFETY: as above.
 unsafe impl Plain for f32 {}
 
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([u8; 64]);
-
 /// A vector of numbers whose first element is aligned to 64 bytes, a cache line and the widest SIMD register.
 #[derive(Clone, Default)]
 pub(crate) struct Aligned<T> {
-    lines: Vec<Line>,
+    block: Block,
     len: usize,
     element: PhantomData<T>,
 }
@@ -36,17 +34,14 @@ pub(crate) struct Aligned<T> {
 impl<T: Plain> Aligned<T> {
     /// `len` zeros.
     pub(crate) fn zeros(len: usize) -> Self {
-        let mut buffer = Self { lines: Vec::new(), len: 0, element: PhantomData };
+        let mut buffer = Self { block: Block::default(), len: 0, element: PhantomData };
         buffer.resize(len);
         buffer
     }
 
     /// Makes it `len` elements long. What is new is zero, or left over from a longer past.
     pub(crate) fn resize(&mut self, len: usize) {
-        let lines = (len * size_of::<T>()).div_ceil(64);
-        if lines > self.lines.len() {
-            self.lines.resize(lines, Line([0; 64]));
-        }
+        self.block.grow((len * size_of::<T>()).next_multiple_of(LINE));
         self.len = len;
     }
 }
@@ -55,15 +50,15 @@ impl<T: Plain> Deref for Aligned<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: `lines` holds at least `len` elements (`resize`), aligned to 64, and any bytes are a `T` (`Plain`).
-        unsafe { std::slice::from_raw_parts(self.lines.as_ptr().cast(), self.len) }
+        // SAFETY: `block` holds at least `len` elements (`resize`), aligned to 64, and any bytes are a `T` (`Plain`).
+        unsafe { std::slice::from_raw_parts(self.block.start().cast(), self.len) }
     }
 }
 
 impl<T: Plain> DerefMut for Aligned<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `deref`, and `self` is borrowed alone.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
+        unsafe { std::slice::from_raw_parts_mut(self.block.start().cast(), self.len) }
     }
 }
 

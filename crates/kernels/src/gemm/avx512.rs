@@ -38,9 +38,7 @@ unsafe fn int8(tile: &Int8Tile) {
 unsafe fn int8_rows<const ROWS: usize, const UNROLL: usize>(tile: &Int8Tile) {
     // SAFETY: all reads and writes are within the lengths that the fields of `Int8Tile` promise.
     unsafe {
-        let start = [_mm512_loadu_si512(tile.start.cast()), _mm512_loadu_si512(tile.start.add(16).cast())];
         let mut sums = [[[_mm512_setzero_si512(); 2]; ROWS]; UNROLL];
-        sums[0] = [start; ROWS];
         let groups = tile.k / 4;
         let mut group = 0;
         while group + UNROLL <= groups {
@@ -53,19 +51,32 @@ unsafe fn int8_rows<const ROWS: usize, const UNROLL: usize>(tile: &Int8Tile) {
             int8_step(tile, group, &mut sums[0]);
             group += 1;
         }
-        let scales = load(tile.column_scales);
-        let bias = load(tile.bias);
         for row in 0..ROWS {
-            let row_scale = _mm512_set1_ps(*tile.row_scales.add(row));
-            for half in 0..2 {
-                let mut sum = sums[0][row][half];
-                for sums in &sums[1..] {
-                    sum = _mm512_add_epi32(sum, sums[row][half]);
+            let mut row_sums = sums[0][row];
+            for sums in &sums[1..] {
+                for (sum, more) in row_sums.iter_mut().zip(sums[row]) {
+                    *sum = _mm512_add_epi32(*sum, more);
                 }
-                let scale = _mm512_mul_ps(row_scale, scales[half]);
-                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
-                write(&tile.out, row, half, _mm512_add_ps(product, bias[half]));
             }
+            finish_int8(tile, row, row_sums);
+        }
+    }
+}
+
+/// From the sums of a row to its numbers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]
+pub(super) unsafe fn finish_int8(tile: &Int8Tile, row: usize, sums: [__m512i; 2]) {
+    // SAFETY: `row` is one of the tile's, and all reads and writes are within the lengths that the fields of `Int8Tile` promise.
+    unsafe {
+        let start = [_mm512_loadu_si512(tile.start.cast()), _mm512_loadu_si512(tile.start.add(16).cast())];
+        let (scales, bias) = (load(tile.column_scales), load(tile.bias));
+        let row_scale = _mm512_set1_ps(*tile.row_scales.add(row));
+        for half in 0..2 {
+            let sum = _mm512_add_epi32(sums[half], start[half]);
+            let scale = _mm512_mul_ps(row_scale, scales[half]);
+            let product = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
+            write(&tile.out, row, half, _mm512_add_ps(product, bias[half]));
         }
     }
 }

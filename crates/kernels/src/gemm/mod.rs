@@ -10,6 +10,8 @@
 
 mod ahead;
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx2_vnni;
@@ -42,6 +44,8 @@ pub(crate) fn int8_kernel(isa: Isa) -> &'static Int8Kernel {
         IsaKind::Avx2Vnni => &avx2_vnni::INT8,
         #[cfg(target_arch = "x86_64")]
         IsaKind::Avx512Vnni => &avx512::INT8,
+        #[cfg(target_arch = "x86_64")]
+        IsaKind::Amx => &amx::INT8,
         #[cfg(target_arch = "aarch64")]
         IsaKind::NeonDot => &neon::INT8,
         #[cfg(all(target_family = "wasm", target_feature = "simd128"))]
@@ -70,7 +74,7 @@ fn f32_kernels(isa: Isa) -> (&'static F32Kernel, &'static F32Kernel) {
         #[cfg(target_arch = "x86_64")]
         IsaKind::Avx2 | IsaKind::Avx2Vnni => (&avx2::F32_STEPWISE, &avx2::F32),
         #[cfg(target_arch = "x86_64")]
-        IsaKind::Avx512Vnni => (&avx512::F32_STEPWISE, &avx512::F32),
+        IsaKind::Avx512Vnni | IsaKind::Amx => (&avx512::F32_STEPWISE, &avx512::F32),
         #[cfg(target_arch = "aarch64")]
         IsaKind::NeonDot => (&neon::F32_STEPWISE, &neon::F32),
         #[cfg(all(target_family = "wasm", target_feature = "simd128"))]
@@ -91,9 +95,9 @@ pub(crate) fn f16_kernel(isa: Isa, rounding: Rounding) -> Option<&'static F32Ker
         #[cfg(target_arch = "x86_64")]
         (IsaKind::Avx2 | IsaKind::Avx2Vnni, Rounding::Fused) => Some(&avx2::F16),
         #[cfg(target_arch = "x86_64")]
-        (IsaKind::Avx512Vnni, Rounding::Stepwise) => Some(&avx512::F16_STEPWISE),
+        (IsaKind::Avx512Vnni | IsaKind::Amx, Rounding::Stepwise) => Some(&avx512::F16_STEPWISE),
         #[cfg(target_arch = "x86_64")]
-        (IsaKind::Avx512Vnni, Rounding::Fused) => Some(&avx512::F16),
+        (IsaKind::Avx512Vnni | IsaKind::Amx, Rounding::Fused) => Some(&avx512::F16),
         #[cfg(target_arch = "aarch64")]
         (IsaKind::NeonDot, Rounding::Stepwise) => Some(&neon::F16_STEPWISE),
         #[cfg(target_arch = "aarch64")]

@@ -11,7 +11,7 @@ use crate::{Activation, Isa, activation};
 /// Columns between two looks at the activation: those of all rows of a block still lie in the second-level cache.
 const ACTIVATED_COLUMNS: usize = 256;
 /// Numbers of the largest tile of all kernels.
-const TILE_MAX: usize = 12 * 32;
+const TILE_MAX: usize = 32 * 32;
 
 /// `act(x·W + b) + residual` for some rows and some panels of `W`.
 pub(crate) struct Product<'a> {

@@ -1,5 +1,8 @@
 //! Which instructions the processor has.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
+
 /// An instruction set that this processor has: a value is proof, and comes only from [`Isa::best`], [`Isa::available`] or
 /// [`Isa::scalar`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,6 +20,8 @@ pub(crate) enum IsaKind {
     Avx2Vnni,
     /// x86-64: AVX-512 F, BW, DQ, VL and VNNI, `vpdpbusd` on 512 bits; AVX2, FMA and F16C as well.
     Avx512Vnni,
+    /// x86-64: the same and AMX's products of 8-bit integers, where the system lets this process use its registers.
+    Amx,
     /// AArch64: NEON and the dot-product extension, `sdot`.
     NeonDot,
     /// WebAssembly: fixed-width SIMD.
@@ -43,13 +48,14 @@ impl Isa {
         Self(IsaKind::Scalar)
     }
 
-    /// As in `scalar`, `avx2`, `avx2-vnni`, `avx512-vnni`, `neon-dot`, `simd128`, `relaxed-simd`.
+    /// As in `scalar`, `avx2`, `avx2-vnni`, `avx512-vnni`, `amx`, `neon-dot`, `simd128`, `relaxed-simd`.
     pub fn name(self) -> &'static str {
         match self.0 {
             IsaKind::Scalar => "scalar",
             IsaKind::Avx2 => "avx2",
             IsaKind::Avx2Vnni => "avx2-vnni",
             IsaKind::Avx512Vnni => "avx512-vnni",
+            IsaKind::Amx => "amx",
             IsaKind::NeonDot => "neon-dot",
             IsaKind::Simd128 => "simd128",
             IsaKind::RelaxedSimd => "relaxed-simd",
@@ -76,6 +82,9 @@ fn detected() -> Vec<IsaKind> {
             && is_x86_feature_detected!("avx512vl");
         if avx512 && is_x86_feature_detected!("avx512vnni") {
             kinds.push(IsaKind::Avx512Vnni);
+            if amx::is_usable() {
+                kinds.push(IsaKind::Amx);
+            }
         }
     }
     kinds

@@ -10,7 +10,7 @@ pub(crate) fn dispatch<O: Operation>(isa: Isa, operation: O) -> O::Output {
     match isa.kind() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a value of `Isa` says that the processor has the instructions.
-        IsaKind::Avx512Vnni => unsafe { super::x86::run_avx512(operation) },
+        IsaKind::Avx512Vnni | IsaKind::Amx => unsafe { super::x86::run_avx512(operation) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         IsaKind::Avx2 | IsaKind::Avx2Vnni => unsafe { super::x86::run_avx2(operation) },

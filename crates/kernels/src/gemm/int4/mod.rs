@@ -24,7 +24,7 @@ pub(crate) fn int4_kernel(isa: Isa) -> &'static Int4Kernel {
         #[cfg(target_arch = "x86_64")]
         IsaKind::Avx2Vnni => &x86::AVX2_VNNI,
         #[cfg(target_arch = "x86_64")]
-        IsaKind::Avx512Vnni => &x86::AVX512,
+        IsaKind::Avx512Vnni | IsaKind::Amx => &x86::AVX512,
         #[cfg(target_arch = "aarch64")]
         IsaKind::NeonDot => &neon::KERNEL,
         #[cfg(all(target_family = "wasm", target_feature = "simd128"))]

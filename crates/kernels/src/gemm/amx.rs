@@ -1,0 +1,213 @@
+//! AMX, Intel's matrix unit: tiles of 32 rows by 32 columns in four tile registers of 16 by 16 sums. Products of few rows wait for
+//! memory, and go to the AVX-512 kernel, which reads the same panels.
+//!
+//! `tdpbusd` multiplies unsigned by signed bytes as `vpdpbusd` does, 16 by 16 by 64 of them at once, so rows are offset by 128 here too. The
+//! sums are exact, and the same as everywhere. Instructions and their operands:
+//! <https://www.intel.com/content/www/us/en/docs/intrinsics-guide/index.html> (AMX).
+
+use std::arch::asm;
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+
+use super::avx512;
+use super::tile::{Int8Kernel, Int8Tile};
+
+const COLUMNS: usize = 32;
+/// Rows of a tile register.
+const TILE_ROWS: usize = 16;
+/// Consecutive `k` in a row of a tile register.
+const TILE_K: usize = 64;
+/// Below this many rows the AVX-512 kernel is as fast.
+const ROWS_MIN: usize = 5;
+
+pub(super) const INT8: Int8Kernel = Int8Kernel { rows: 2 * TILE_ROWS, k_align: TILE_K, tile: int8, ..avx512::INT8 };
+
+/// The operand of `ldtilecfg`: of each tile register its rows and the bytes of a row.
+#[repr(C, align(64))]
+struct Config {
+    palette: u8,
+    start_row: u8,
+    reserved: [u8; 14],
+    row_bytes: [u16; 16],
+    rows: [u8; 16],
+}
+
+/// Sums of a tile, row after row.
+#[repr(C, align(64))]
+struct Sums([[i32; COLUMNS]; 2 * TILE_ROWS]);
+
+unsafe fn int8(tile: &Int8Tile) {
+    // SAFETY: only an `Isa` gives the kernel, so the processor has these instructions; the operands are the caller's promise.
+    unsafe {
+        match tile.rows {
+            ..ROWS_MIN => (avx512::INT8.tile)(tile),
+            ..=TILE_ROWS => int8_rows::<false>(tile),
+            _ => int8_rows::<true>(tile),
+        }
+    }
+}
+
+/// Registers 0 to 3 hold sums, 4 and 5 rows, 6 and 7 columns.
+fn config(rows: usize) -> Config {
+    let (first, second) = (rows.min(TILE_ROWS) as u8, rows.saturating_sub(TILE_ROWS) as u8);
+    let mut config = Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
+    config.rows[..8].copy_from_slice(&[first, first, second, second, first, second, TILE_ROWS as u8, TILE_ROWS as u8]);
+    for (bytes, &rows) in config.row_bytes.iter_mut().zip(&config.rows) {
+        *bytes = if rows > 0 { TILE_K as u16 } else { 0 };
+    }
+    config
+}
+
+/// `BOTH`: more rows than one register takes.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn int8_rows<const BOTH: bool>(tile: &Int8Tile) {
+    let config = config(tile.rows);
+    // The loops below run once at least, so nothing sums up to zeros by itself.
+    let mut sums = if tile.k == 0 { MaybeUninit::zeroed() } else { MaybeUninit::<Sums>::uninit() };
+    // SAFETY: all reads and writes are within the lengths that the fields of `Int8Tile` promise, with `k` a multiple of 64; each register is
+    // as large as `config` says. The block leaves the registers as it found them: released.
+    unsafe {
+        if tile.k == 0 {
+        } else if BOTH {
+            asm!(
+                "ldtilecfg [{config}]",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "2:",
+                "tileloadd tmm6, [{panel} + {two_lines}]",
+                "tileloadd tmm4, [{x} + {x_stride}]",
+                "prefetcht0 [{panel} + 4096]",
+                "prefetcht0 [{panel} + 4160]",
+                "prefetcht0 [{panel} + 4224]",
+                "prefetcht0 [{panel} + 4288]",
+                "prefetcht0 [{panel} + 4352]",
+                "prefetcht0 [{panel} + 4416]",
+                "prefetcht0 [{panel} + 4480]",
+                "prefetcht0 [{panel} + 4544]",
+                "prefetcht0 [{panel} + 4608]",
+                "prefetcht0 [{panel} + 4672]",
+                "prefetcht0 [{panel} + 4736]",
+                "prefetcht0 [{panel} + 4800]",
+                "prefetcht0 [{panel} + 4864]",
+                "prefetcht0 [{panel} + 4928]",
+                "prefetcht0 [{panel} + 4992]",
+                "prefetcht0 [{panel} + 5056]",
+                "tdpbusd tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{panel} + {two_lines} + 64]",
+                "prefetcht0 [{panel} + 5120]",
+                "prefetcht0 [{panel} + 5184]",
+                "prefetcht0 [{panel} + 5248]",
+                "prefetcht0 [{panel} + 5312]",
+                "prefetcht0 [{panel} + 5376]",
+                "prefetcht0 [{panel} + 5440]",
+                "prefetcht0 [{panel} + 5504]",
+                "prefetcht0 [{panel} + 5568]",
+                "prefetcht0 [{panel} + 5632]",
+                "prefetcht0 [{panel} + 5696]",
+                "prefetcht0 [{panel} + 5760]",
+                "prefetcht0 [{panel} + 5824]",
+                "prefetcht0 [{panel} + 5888]",
+                "prefetcht0 [{panel} + 5952]",
+                "prefetcht0 [{panel} + 6016]",
+                "prefetcht0 [{panel} + 6080]",
+                "tdpbusd tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{low} + {x_stride}]",
+                "tdpbusd tmm2, tmm5, tmm6",
+                "tdpbusd tmm3, tmm5, tmm7",
+                "add {panel}, 2048",
+                "add {x}, 64",
+                "add {low}, 64",
+                "dec {steps}",
+                "jnz 2b",
+                "tilestored [{sums} + {two_lines}], tmm0",
+                "tilestored [{sums} + {two_lines} + 64], tmm1",
+                "tilestored [{sums} + {two_lines} + 2048], tmm2",
+                "tilestored [{sums} + {two_lines} + 2112], tmm3",
+                "tilerelease",
+                config = in(reg) &config,
+                panel = inout(reg) tile.panel => _,
+                two_lines = in(reg) 4 * COLUMNS,
+                x = inout(reg) tile.x => _,
+                low = inout(reg) tile.x.add(TILE_ROWS * tile.x_stride) => _,
+                x_stride = in(reg) tile.x_stride,
+                steps = inout(reg) tile.k / TILE_K => _,
+                sums = in(reg) sums.as_mut_ptr(),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        } else {
+            asm!(
+                "ldtilecfg [{config}]",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "2:",
+                "tileloadd tmm6, [{panel} + {two_lines}]",
+                "tileloadd tmm4, [{x} + {x_stride}]",
+                "prefetcht0 [{panel} + 4096]",
+                "prefetcht0 [{panel} + 4160]",
+                "prefetcht0 [{panel} + 4224]",
+                "prefetcht0 [{panel} + 4288]",
+                "prefetcht0 [{panel} + 4352]",
+                "prefetcht0 [{panel} + 4416]",
+                "prefetcht0 [{panel} + 4480]",
+                "prefetcht0 [{panel} + 4544]",
+                "prefetcht0 [{panel} + 4608]",
+                "prefetcht0 [{panel} + 4672]",
+                "prefetcht0 [{panel} + 4736]",
+                "prefetcht0 [{panel} + 4800]",
+                "prefetcht0 [{panel} + 4864]",
+                "prefetcht0 [{panel} + 4928]",
+                "prefetcht0 [{panel} + 4992]",
+                "prefetcht0 [{panel} + 5056]",
+                "tdpbusd tmm0, tmm4, tmm6",
+                "tileloadd tmm7, [{panel} + {two_lines} + 64]",
+                "prefetcht0 [{panel} + 5120]",
+                "prefetcht0 [{panel} + 5184]",
+                "prefetcht0 [{panel} + 5248]",
+                "prefetcht0 [{panel} + 5312]",
+                "prefetcht0 [{panel} + 5376]",
+                "prefetcht0 [{panel} + 5440]",
+                "prefetcht0 [{panel} + 5504]",
+                "prefetcht0 [{panel} + 5568]",
+                "prefetcht0 [{panel} + 5632]",
+                "prefetcht0 [{panel} + 5696]",
+                "prefetcht0 [{panel} + 5760]",
+                "prefetcht0 [{panel} + 5824]",
+                "prefetcht0 [{panel} + 5888]",
+                "prefetcht0 [{panel} + 5952]",
+                "prefetcht0 [{panel} + 6016]",
+                "prefetcht0 [{panel} + 6080]",
+                "tdpbusd tmm1, tmm4, tmm7",
+                "add {panel}, 2048",
+                "add {x}, 64",
+                "dec {steps}",
+                "jnz 2b",
+                "tilestored [{sums} + {two_lines}], tmm0",
+                "tilestored [{sums} + {two_lines} + 64], tmm1",
+                "tilerelease",
+                config = in(reg) &config,
+                panel = inout(reg) tile.panel => _,
+                two_lines = in(reg) 4 * COLUMNS,
+                x = inout(reg) tile.x => _,
+                x_stride = in(reg) tile.x_stride,
+                steps = inout(reg) tile.k / TILE_K => _,
+                sums = in(reg) sums.as_mut_ptr(),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+        let sums = sums.as_ptr().cast::<[i32; COLUMNS]>();
+        for row in 0..tile.rows {
+            let row_sums = (*sums.add(row)).as_ptr();
+            avx512::finish_int8(
+                tile,
+                row,
+                [_mm512_load_si512(row_sums.cast()), _mm512_load_si512(row_sums.add(16).cast())],
+            );
+        }
+    }
+}
