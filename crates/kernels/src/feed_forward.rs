@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::gemm::operand::{self, Scratch, odd_lines, with_scratch};
 use crate::gemm::product::{Product, Target};
-use crate::linear::{Split, check_shapes, light_tasks, normalize_rows, split};
+use crate::linear::{Split, block_rows, check_shapes, light_tasks, normalize_rows, split};
 use crate::pool::{Parts, share};
 use crate::{Activation, Epilogue, Kernels, PackedLinear, ShapeError};
 
@@ -49,7 +49,7 @@ impl Kernels {
         let layer = FeedForward { up, activation, down, epilogue };
         let out = Parts::new(out);
         let products = rows.saturating_mul(up.k() + down.n()).saturating_mul(up.n());
-        match split(rows, BLOCK_ROWS, self.threads(), products) {
+        match split(rows, block_rows(BLOCK_ROWS, up), self.threads(), products) {
             Split::Rows { blocks } => self.pool().run(blocks, &|block| {
                 let rows = share(rows, blocks, block);
                 // SAFETY: each row is in one block only.

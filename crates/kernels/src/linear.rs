@@ -50,7 +50,7 @@ impl Kernels {
         check_shapes(x, rows, weights.k(), weights.n(), epilogue, out)?;
         let out = Parts::new(out);
         let products = rows.saturating_mul(weights.k()).saturating_mul(weights.n());
-        match split(rows, BLOCK_ROWS, self.threads(), products) {
+        match split(rows, block_rows(BLOCK_ROWS, weights), self.threads(), products) {
             Split::Rows { blocks } => self.pool().run(blocks, &|block| {
                 let rows = share(rows, blocks, block);
                 // SAFETY: each row is in one block only.
@@ -145,6 +145,12 @@ impl Kernels {
 pub(crate) enum Split {
     Rows { blocks: usize },
     Columns,
+}
+
+/// As many rows of a block as whole tiles take.
+pub(crate) fn block_rows(most: usize, weights: &PackedLinear) -> usize {
+    let tile = weights.panels.rows();
+    (most / tile).max(1) * tile
 }
 
 /// By rows if there are enough of them for all threads, or if `products` products are too few to share.

@@ -17,10 +17,17 @@ const COLUMNS: usize = 32;
 const TILE_ROWS: usize = 16;
 /// Consecutive `k` in a row of a tile register.
 const TILE_K: usize = 64;
-/// Below this many rows the AVX-512 kernel is as fast.
-const ROWS_MIN: usize = 5;
+/// Below this many rows the AVX-512 kernel is as fast, or faster where the weights come from memory.
+const ROWS_MIN: usize = 10;
 
 pub(super) const INT8: Int8Kernel = Int8Kernel { rows: 2 * TILE_ROWS, k_align: TILE_K, tile: int8, ..avx512::INT8 };
+
+/// Asks for lines that lie two steps ahead in the panel, as `fetch_ahead` does in the other kernels: a step reads 32 of them.
+macro_rules! fetch_ahead {
+    ($($line:literal)*) => {
+        concat!($("prefetcht0 [{panel} + 4096 + ", $line, "]\n"),*)
+    };
+}
 
 /// The operand of `ldtilecfg`: of each tile register its rows and the bytes of a row.
 #[repr(C, align(64))]
@@ -78,40 +85,10 @@ unsafe fn int8_rows<const BOTH: bool>(tile: &Int8Tile) {
                 "2:",
                 "tileloadd tmm6, [{panel} + {two_lines}]",
                 "tileloadd tmm4, [{x} + {x_stride}]",
-                "prefetcht0 [{panel} + 4096]",
-                "prefetcht0 [{panel} + 4160]",
-                "prefetcht0 [{panel} + 4224]",
-                "prefetcht0 [{panel} + 4288]",
-                "prefetcht0 [{panel} + 4352]",
-                "prefetcht0 [{panel} + 4416]",
-                "prefetcht0 [{panel} + 4480]",
-                "prefetcht0 [{panel} + 4544]",
-                "prefetcht0 [{panel} + 4608]",
-                "prefetcht0 [{panel} + 4672]",
-                "prefetcht0 [{panel} + 4736]",
-                "prefetcht0 [{panel} + 4800]",
-                "prefetcht0 [{panel} + 4864]",
-                "prefetcht0 [{panel} + 4928]",
-                "prefetcht0 [{panel} + 4992]",
-                "prefetcht0 [{panel} + 5056]",
+                fetch_ahead!(0 64 128 192 256 320 384 448 512 576 640 704 768 832 896 960),
                 "tdpbusd tmm0, tmm4, tmm6",
                 "tileloadd tmm7, [{panel} + {two_lines} + 64]",
-                "prefetcht0 [{panel} + 5120]",
-                "prefetcht0 [{panel} + 5184]",
-                "prefetcht0 [{panel} + 5248]",
-                "prefetcht0 [{panel} + 5312]",
-                "prefetcht0 [{panel} + 5376]",
-                "prefetcht0 [{panel} + 5440]",
-                "prefetcht0 [{panel} + 5504]",
-                "prefetcht0 [{panel} + 5568]",
-                "prefetcht0 [{panel} + 5632]",
-                "prefetcht0 [{panel} + 5696]",
-                "prefetcht0 [{panel} + 5760]",
-                "prefetcht0 [{panel} + 5824]",
-                "prefetcht0 [{panel} + 5888]",
-                "prefetcht0 [{panel} + 5952]",
-                "prefetcht0 [{panel} + 6016]",
-                "prefetcht0 [{panel} + 6080]",
+                fetch_ahead!(1024 1088 1152 1216 1280 1344 1408 1472 1536 1600 1664 1728 1792 1856 1920 1984),
                 "tdpbusd tmm1, tmm4, tmm7",
                 "tileloadd tmm5, [{low} + {x_stride}]",
                 "tdpbusd tmm2, tmm5, tmm6",
@@ -146,40 +123,10 @@ unsafe fn int8_rows<const BOTH: bool>(tile: &Int8Tile) {
                 "2:",
                 "tileloadd tmm6, [{panel} + {two_lines}]",
                 "tileloadd tmm4, [{x} + {x_stride}]",
-                "prefetcht0 [{panel} + 4096]",
-                "prefetcht0 [{panel} + 4160]",
-                "prefetcht0 [{panel} + 4224]",
-                "prefetcht0 [{panel} + 4288]",
-                "prefetcht0 [{panel} + 4352]",
-                "prefetcht0 [{panel} + 4416]",
-                "prefetcht0 [{panel} + 4480]",
-                "prefetcht0 [{panel} + 4544]",
-                "prefetcht0 [{panel} + 4608]",
-                "prefetcht0 [{panel} + 4672]",
-                "prefetcht0 [{panel} + 4736]",
-                "prefetcht0 [{panel} + 4800]",
-                "prefetcht0 [{panel} + 4864]",
-                "prefetcht0 [{panel} + 4928]",
-                "prefetcht0 [{panel} + 4992]",
-                "prefetcht0 [{panel} + 5056]",
+                fetch_ahead!(0 64 128 192 256 320 384 448 512 576 640 704 768 832 896 960),
                 "tdpbusd tmm0, tmm4, tmm6",
                 "tileloadd tmm7, [{panel} + {two_lines} + 64]",
-                "prefetcht0 [{panel} + 5120]",
-                "prefetcht0 [{panel} + 5184]",
-                "prefetcht0 [{panel} + 5248]",
-                "prefetcht0 [{panel} + 5312]",
-                "prefetcht0 [{panel} + 5376]",
-                "prefetcht0 [{panel} + 5440]",
-                "prefetcht0 [{panel} + 5504]",
-                "prefetcht0 [{panel} + 5568]",
-                "prefetcht0 [{panel} + 5632]",
-                "prefetcht0 [{panel} + 5696]",
-                "prefetcht0 [{panel} + 5760]",
-                "prefetcht0 [{panel} + 5824]",
-                "prefetcht0 [{panel} + 5888]",
-                "prefetcht0 [{panel} + 5952]",
-                "prefetcht0 [{panel} + 6016]",
-                "prefetcht0 [{panel} + 6080]",
+                fetch_ahead!(1024 1088 1152 1216 1280 1344 1408 1472 1536 1600 1664 1728 1792 1856 1920 1984),
                 "tdpbusd tmm1, tmm4, tmm7",
                 "add {panel}, 2048",
                 "add {x}, 64",
