@@ -3,10 +3,10 @@
 use crate::args::{Bench, Common, Shape};
 use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file, write_stdout};
-use crate::profile::{Measured, counted, digits_for, load_subject, measure_latency};
+use crate::profile::{Measured, digits_for, load_subject, measure_latency};
 use crate::serve::config_file::ConfigFile;
 use crate::terminal::Terminal;
-use crate::workers::Workers;
+use crate::workers::{Workers, counted};
 use grice_core::{Engine, Precision};
 use serde::Serialize;
 use std::fmt::Write;

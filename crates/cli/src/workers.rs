@@ -1,6 +1,5 @@
 //! What runs a model, for reports: threads of the processor, or a GPU.
 
-use crate::profile::counted;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -32,6 +31,12 @@ impl fmt::Display for Workers {
             None => f.write_str(&counted(self.threads.unwrap_or(1), "thread")),
         }
     }
+}
+
+/// `1 thread`, `2 threads`.
+pub(crate) fn counted(count: usize, noun: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {noun}{s}")
 }
 
 #[cfg(test)]

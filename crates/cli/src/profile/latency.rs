@@ -1,12 +1,12 @@
 //! `profile latency`: times of whole batches.
 
 use super::statistics::{Statistics, digits_for, rounded};
-use super::{Subject, counted, load_subject, synthetic_batch};
+use super::{Subject, load_subject, synthetic_batch};
 use crate::args::{Common, ProfileLatency, Shape};
 use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::terminal::Terminal;
-use crate::workers::Workers;
+use crate::workers::{Workers, counted};
 use grice_core::{AnyEngine, Batch, Engine, EngineError, Precision};
 use serde::Serialize;
 use std::fmt::Write;

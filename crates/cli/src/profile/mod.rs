@@ -9,7 +9,7 @@ mod subject;
 
 pub(crate) use latency::{Measured, measure_latency};
 pub(crate) use memory::footprint_in_child;
-pub(crate) use statistics::{counted, digits_for};
+pub(crate) use statistics::digits_for;
 pub(crate) use subject::{Subject, is_onnx, load_subject, synthetic_batch};
 
 use crate::args::{Common, Profile, ProfileWhat};

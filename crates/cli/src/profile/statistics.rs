@@ -49,12 +49,6 @@ pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-/// `1 thread`, `2 threads`.
-pub(crate) fn counted(count: usize, noun: &str) -> String {
-    let s = if count == 1 { "" } else { "s" };
-    format!("{count} {noun}{s}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
