@@ -120,6 +120,14 @@ impl KeptProgram {
     }
 }
 
+/// Whether the first form has a word for it. A new activation is not of the first form: releases that read it would not know the word.
+fn is_of_first_form(activation: Activation) -> bool {
+    match activation {
+        Activation::Identity | Activation::Gelu | Activation::GeluTanh | Activation::Relu | Activation::Tanh => true,
+        Activation::Silu => false,
+    }
+}
+
 impl Program {
     /// Whether the first form of description has words for it.
     pub(super) fn is_of_first_form(&self) -> bool {
@@ -130,7 +138,7 @@ impl Program {
                 heads == key_heads && *sees == Sees::All && has_words
             }
             Body::FeedForward(FeedForward { gate, activation, .. }) => {
-                gate.is_none() && *activation != Activation::Silu
+                gate.is_none() && is_of_first_form(*activation)
             }
         };
         let Stack { embedding, last, .. } = &self.encoder;
@@ -139,7 +147,7 @@ impl Program {
         norms.all(|norm| norm.as_ref().is_some_and(|norm| norm.centred))
             && last.as_ref().is_none_or(|norm| norm.centred)
             && self.encoder.blocks().all(|block| is_plain(&block.body))
-            && head.all(|dense| dense.norm.is_none() && dense.activation != Activation::Silu)
+            && head.all(|dense| dense.norm.is_none() && is_of_first_form(dense.activation))
     }
 }
 
