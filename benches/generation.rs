@@ -32,7 +32,10 @@ fn main() {
     let start = Instant::now();
     let checkpoint = Checkpoint::open(&DiskFolder(model.into())).unwrap();
     let generator = checkpoint.generator;
-    let generator = precision.map_or(Ok(generator.clone()), |precision| generator.to_precision(precision)).unwrap();
+    let generator = match precision {
+        Some(precision) => generator.to_precision(precision).unwrap(),
+        None => generator,
+    };
     let reads_source = generator.encoder.is_some();
     let plan = CpuGeneratorPlan::new(generator).unwrap();
     let pages = MEMORY_TOKENS / 32;

@@ -72,10 +72,12 @@ impl Generator {
             let key = (Arc::as_ptr(matrix), along == Along::Rows);
             let known = match rounded.get(&key) {
                 Some((_, known)) => Arc::clone(known),
-                // The old matrix is kept until the end, so no other takes its place in memory.
                 None => {
                     let new = Arc::new(matrix.to_precision(precision, along).ok_or_else(error)?);
-                    rounded.insert(key, (matrix.clone(), new.clone()));
+                    // An old matrix with other owners is kept until the end, so no other takes its place in memory.
+                    if Arc::strong_count(matrix) > 1 {
+                        rounded.insert(key, (matrix.clone(), new.clone()));
+                    }
                     new
                 }
             };

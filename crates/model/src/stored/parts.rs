@@ -137,9 +137,7 @@ impl Program {
                 let has_words = matches!(positions, ScorePositions::None | ScorePositions::Disentangled(_));
                 heads == key_heads && *sees == Sees::All && has_words
             }
-            Body::FeedForward(FeedForward { gate, activation, .. }) => {
-                gate.is_none() && is_of_first_form(*activation)
-            }
+            Body::FeedForward(FeedForward { gate, activation, .. }) => gate.is_none() && is_of_first_form(*activation),
         };
         let Stack { embedding, last, .. } = &self.encoder;
         let mut norms = self.encoder.blocks().map(|block| &block.norm).chain([&embedding.norm]);
