@@ -298,6 +298,8 @@ impl Runner {
                     let sent = state.inboxes.get(place).map(|inbox| inbox.send(run));
                     debug_assert!(matches!(sent, Some(Ok(()))), "a replica in use has an inbox that is read");
                 }
+                // Nobody asks for texts.
+                Next::Tokens(..) | Next::Text(..) | Next::Courses(_) => {}
                 Next::WaitUntil(moment) => break moment,
                 Next::Idle => break Time::NEVER,
             }
