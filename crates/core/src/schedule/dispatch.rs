@@ -16,11 +16,11 @@ impl Schedule {
                 continue;
             }
             let engine = EngineId(index);
-            let goes_first = self.engines[index].ran_courses;
-            let batch = if goes_first { self.start_batch(engine, now) } else { None };
-            let pass = |schedule: &mut Schedule| schedule.start_pass(engine, now).map(Step::Courses);
-            let step = batch.map(Step::Run).or_else(|| pass(self));
-            let step = step.or_else(|| self.start_batch(engine, now).map(Step::Run));
+            let after_pass = self.engines[index].ran_courses;
+            let first = if after_pass { self.start_batch(engine, now).map(Step::Run) } else { None };
+            let step = first
+                .or_else(|| self.start_pass(engine, now).map(Step::Courses))
+                .or_else(|| self.start_batch(engine, now).map(Step::Run));
             if step.is_some() {
                 return step;
             }

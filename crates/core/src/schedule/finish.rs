@@ -60,7 +60,9 @@ impl Schedule {
     /// already exists.
     pub fn cancel(&mut self, request: RequestId) -> bool {
         let left = self.leave(request).is_some();
-        self.told.retain(|step| !matches!(step, Step::Tokens(of, _) if *of == request));
+        if left {
+            self.told.retain(|step| !matches!(step, Step::Tokens(of, _) if *of == request));
+        }
         self.totals.cancelled_total += u64::from(left);
         left
     }

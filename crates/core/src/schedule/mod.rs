@@ -23,11 +23,13 @@ mod course_run;
 mod courses;
 mod dispatch;
 mod finish;
+mod ids;
 mod inflight;
 mod key;
 mod line;
 mod pace;
 mod passes;
+mod priority;
 mod queue;
 mod request;
 mod time;
@@ -37,10 +39,11 @@ pub use cache::{AnswerCache, LogitsCache, Weigh};
 pub use config::{Accumulate, Config};
 pub use counters::Counters;
 pub use course_run::CourseRun;
+pub use ids::{BatchId, EngineId, PassId, RequestId};
 pub use key::{CacheKey, Keyer};
+pub use priority::Priority;
 pub use request::{
-    Answer, BatchId, Caching, CourseRequest, EngineId, Failure, LogitsRow, PassId, Priority, Pushed, Rejection,
-    Request, RequestId, Retry, Run, Source, Step, Texts,
+    Answer, Caching, CourseRequest, Failure, LogitsRow, Pushed, Rejection, Request, Retry, Run, Source, Step, Texts,
 };
 pub use time::Time;
 

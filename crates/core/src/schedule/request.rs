@@ -1,6 +1,6 @@
 //! Requests to the schedule, and its answers.
 
-use super::{CacheKey, CourseRun, Time};
+use super::{BatchId, CacheKey, CourseRun, EngineId, Priority, RequestId, Time};
 use crate::generate::{Decoding, Generated, Refused};
 use grice_model::Batch;
 use std::sync::Arc;
@@ -11,35 +11,6 @@ pub type LogitsRow = Arc<[f32]>;
 
 /// What a course wrote: its sequences, the best first. Cheap to clone: owners and cache share it.
 pub type Texts = Arc<[Generated]>;
-
-/// Identifies a request from [`super::Schedule::push`] to its [`Answer`]; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// Identifies a batch from [`Step::Run`] to [`super::Schedule::complete`]; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BatchId(pub u64);
-
-/// Identifies a pass from [`Step::Courses`] to [`super::Schedule::complete_courses`]; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PassId(pub u64);
-
-/// One of the engines (replicas) that the driver runs batches on, counted from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EngineId(pub usize);
-
-/// Which requests go first. Requests of a lower priority still get the first place of some batches
-/// ([`super::Config::fair_batches`]).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
-    /// For bulk work, when nothing else waits.
-    Low,
-    /// The default.
-    #[default]
-    Normal,
-    /// For a user who waits for the answer.
-    High,
-}
 
 /// Whether a request may use the result of another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -9,6 +9,8 @@ use std::time::Duration;
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test;
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Once,
@@ -35,7 +37,7 @@ struct Day {
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
 fn hours_in_which_sequences_wait_for_one_pass_at_most() {
-    let day = live_through(Day::new(Config::default(), 7, 700_000, u64::MAX), 2);
+    let day = live_through(Day::new(Config::default(), 7, 700_000, u64::MAX), 2 * HOUR);
     let counters = day.world.schedule.counters();
     assert_eq!((counters.failed_total, counters.retried_total), (0, 0));
     // At most the pass that runs, and a batch that had been formed before.
@@ -47,9 +49,9 @@ fn hours_in_which_sequences_wait_for_one_pass_at_most() {
 /// More texts than the engine can write: the queue fills, and who is refused is told when to come back.
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
-fn hours_of_overload() {
+fn an_overload_of_texts() {
     let config = Config { queue_rows_max: 40, ..Config::default() };
-    let day = live_through(Day::new(config, 8, 15_000, u64::MAX), 1);
+    let day = live_through(Day::new(config, 8, 15_000, u64::MAX), HOUR / 10);
     let counters = day.world.schedule.counters();
     assert!(counters.rejected_queue_full_total > 0 && counters.expired_total > 0, "{counters:?}");
     assert!(counters.coalesced_total > 0, "{counters:?}");
@@ -59,13 +61,13 @@ fn hours_of_overload() {
 #[cfg_attr(not(target_arch = "wasm32"), test)]
 #[cfg_attr(target_arch = "wasm32", wasm_bindgen_test)]
 fn hours_with_engines_that_are_lost() {
-    let day = live_through(Day::new(Config { engines: 3, ..Config::default() }, 9, 300_000, 200), 1);
+    let day = live_through(Day::new(Config { engines: 3, ..Config::default() }, 9, 300_000, 200), HOUR);
     let counters = day.world.schedule.counters();
     assert!(counters.retried_total > 0 && counters.cancelled_total > 0, "{counters:?}");
 }
 
-fn live_through(mut day: Day, hours: u32) -> Day {
-    let end = Time::START + Duration::from_secs(3600) * hours;
+fn live_through(mut day: Day, lasts: Duration) -> Day {
+    let end = Time::START + lasts;
     while day.world.now < end {
         day.go_on();
     }
