@@ -86,6 +86,7 @@ impl Courses {
 
     /// What is to run next; `None` if there is nothing. Texts that have begun go first, a token each; then prompts, in pieces if they are
     /// longer than what is left of the pass.
+    #[allow(clippy::should_implement_trait, reason = "it is no iterator: what is next depends on what is taken")]
     pub fn next(&mut self) -> Option<Work> {
         loop {
             match self.schedule.poll(Time::START) {

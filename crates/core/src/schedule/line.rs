@@ -73,10 +73,10 @@ impl Line {
     /// The next text for an engine. With `None` for the engine, every text may run there.
     pub(super) fn next(&self, engine: Option<EngineId>) -> Option<(JobId, Size)> {
         let may_run = |text: &InLine| engine.is_none() || text.not_on != engine;
-        let firsts = self.lanes.iter().filter_map(|lane| lane.iter().find(|(_, text)| may_run(text)));
+        let mut firsts = self.lanes.iter().filter_map(|lane| lane.iter().find(|(_, text)| may_run(text)));
         let (&job, text) = match (self.left_ever + 1).is_multiple_of(self.fair) {
             true => firsts.min_by_key(|(job, _)| **job),
-            false => firsts.last(),
+            false => firsts.next_back(),
         }?;
         Some((job, text.size))
     }
