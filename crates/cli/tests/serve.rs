@@ -131,6 +131,47 @@ fn connect(address: SocketAddr) -> TcpStream {
     stream
 }
 
+/// The answer to a body, as JSON.
+fn post(address: SocketAddr, path: &str, body: &str) -> Value {
+    let mut stream = connect(address);
+    let head = format!("POST {path} HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\nconnection: close\r\n");
+    stream.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+/// A detector and a generator, told apart by their folders; texts are those of `grice generate`.
+#[test]
+fn folders_of_both_kinds_are_served() {
+    let generator = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/generators/gpt2");
+    let written = run(bare().arg("--model").arg(&generator).args(["generate", "--prompt", "w7 w8", "--json"]));
+    let written: Value = serde_json::from_str(&written.expect(0).out).unwrap();
+    let body = r#"{"prompt": "w7 w8"}"#;
+
+    let judge = format!("judge={}", tiny_bert().display());
+    let both = ["serve", "--listen", "127.0.0.1:0", "--bundle", &judge, "--bundle", generator.to_str().unwrap()];
+    let serving = Serving::start(bare().args(both));
+    let mut answer = post(serving.address, "/v1/generate", body);
+    assert_eq!(answer.as_object_mut().unwrap().remove("model").unwrap(), "gpt2");
+    assert_eq!(answer, written);
+    assert_eq!(post(serving.address, "/v1/detect", r#"{"response": "Yes."}"#)["model"], "judge");
+    let models = ask_models(serving.address);
+    assert_eq!([&models["models"][0]["task"], &models["models"][1]["task"]], ["detect", "generate"]);
+    drop(serving);
+
+    let alone = ["serve", "--listen", "127.0.0.1:0", "--memory", "2", "--precision", "int8"];
+    let serving = Serving::start(bare().arg("--model").arg(&generator).args(alone));
+    assert_eq!(ask_models(serving.address)["models"][0]["precision"], "int8");
+    assert!(post(serving.address, "/v1/generate", body)["generated"].is_string());
+    assert!(
+        post(serving.address, "/v1/detect", r#"{"response": "a"}"#)["detail"]
+            .as_str()
+            .unwrap()
+            .contains("the task `detect`")
+    );
+}
+
 #[test]
 fn sigterm_under_load_loses_no_answer() {
     for keep_alive in [true, false] {

@@ -107,6 +107,8 @@ impl Detector {
                     // After a lost engine, the waiting requests get no answer.
                     self.runtime = new_runtime(&self.plan);
                 })?,
+                // Nobody asks for texts.
+                Next::Tokens(..) | Next::Text(..) | Next::Courses(_) => {}
                 Next::WaitUntil(_) | Next::Idle => break,
             }
         }

@@ -1,5 +1,6 @@
 //! Everything that can go wrong between a turn and its verdict.
 
+use crate::generate::DecodeError;
 use grice_model::EngineError;
 
 /// What the caller can do about an error.
@@ -110,6 +111,9 @@ pub enum Error {
     /// The engine returned a value that is not finite.
     #[error("the model returned a logit for `{0}` that is not a finite number; its weights are broken")]
     NotFinite(grice_model::Maxim),
+    /// The next token of a text cannot be chosen.
+    #[error(transparent)]
+    Decode(DecodeError),
     /// A batch could not be packed.
     #[error("the batch cannot be packed: {0}")]
     Batch(Box<grice_model::Error>),
@@ -134,7 +138,9 @@ impl Error {
             | Error::NotFinite(_) => ErrorKind::BadModel,
             Error::Engine(EngineError::DeviceLost(_)) | Error::Gpu(_) => ErrorKind::Device,
             Error::Engine(_) => ErrorKind::BadModel,
-            Error::Batch(_) => ErrorKind::Bug,
+            Error::Decode(DecodeError::NothingAllowed) => ErrorKind::BadInput,
+            Error::Decode(DecodeError::NotFinite { .. }) => ErrorKind::BadModel,
+            Error::Batch(_) | Error::Decode(_) => ErrorKind::Bug,
         }
     }
 }

@@ -50,7 +50,7 @@ pub use grice_cpu::{CpuEngine, CpuGenerator, CpuGeneratorPlan, CpuPlan};
 pub use grice_gpu::Adapter;
 pub use grice_model::{
     BOM, Batch, Checkpoint, Engine, EngineError, EngineInfo, Family, Folder, GenerationDefaults, GeneratorEngine,
-    Lengths, Logits, MASKED, Manifest, Maxim, Network, NodeSummary, PerMaxim, Precision, Proof, Span,
+    Lengths, Logits, MASKED, Manifest, Maxim, Network, NewSource, NodeSummary, Pass, PerMaxim, Precision, Proof, Span,
     THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint, without_bom,
 };
 pub use isolate::{Rows, panic_text, run_each, run_guarded, run_rows, run_rows_blocking};

@@ -5,8 +5,10 @@
 //! push(request) ─► schedule ─► Next::Run ─► (an engine of the driver's) ─► complete ─► Next::Answer(owner)
 //! ```
 
+use crate::generate::Bounds;
 use crate::schedule::{
-    Answer, BatchId, Config, Failure, LogitsRow, Pushed, Request, RequestId, Retry, Run, Schedule, Step, Time,
+    Answer, BatchId, Config, CourseRequest, CourseRun, Failure, LogitsRow, Pushed, Request, RequestId, Retry, Run,
+    Schedule, Step, Texts, Time,
 };
 use crate::{Error, Rows};
 use grice_model::{EngineError, Precision};
@@ -38,7 +40,8 @@ use std::sync::Arc;
 ///             runtime.complete(run.id, outcome, Retry::Never, Time::START);
 ///         }
 ///         Next::Answer(owner, answer) => answered.push((owner, answer.outcome.unwrap().len())),
-///         Next::WaitUntil(_) | Next::Idle => break,
+///         // There are no texts here.
+///         _ => break,
 ///     }
 /// }
 /// assert_eq!((answered, rows), (vec![("Ann", 4), ("Bob", 4)], 1));
@@ -57,6 +60,12 @@ pub enum Next<T> {
     Answer(T, Answer),
     /// Run this batch, then call [`Runtime::complete`].
     Run(Run),
+    /// Send these new tokens of a text to its owner: see [`Runtime::owner`].
+    Tokens(RequestId, Arc<[u32]>),
+    /// Send this text to its owner.
+    Text(T, Answer<Texts>),
+    /// Run this pass, then call [`Runtime::complete_courses`].
+    Courses(CourseRun),
     /// Do nothing before this time, unless something is pushed or completed.
     WaitUntil(Time),
     /// Do nothing, unless something is pushed or completed.
@@ -69,6 +78,12 @@ impl<T> Runtime<T> {
         Runtime { schedule: Schedule::new(config, digest, precision), owners: BTreeMap::new() }
     }
 
+    /// As [`Schedule::with_courses`].
+    #[must_use]
+    pub fn with_courses(self, bounds: Bounds, cache_bytes_max: u64) -> Runtime<T> {
+        Runtime { schedule: self.schedule.with_courses(bounds, cache_bytes_max), ..self }
+    }
+
     /// Adds a request. If it waits, it gets an owner, and [`Runtime::poll`] returns its answer later.
     pub fn push(&mut self, request: Request, now: Time, own: impl FnOnce(RequestId) -> T) -> Pushed {
         let pushed = self.schedule.push(request, now);
@@ -76,6 +91,25 @@ impl<T> Runtime<T> {
             self.owners.insert(id, own(id));
         }
         pushed
+    }
+
+    /// Adds a text. If it waits or joins another, it gets an owner.
+    pub fn push_course(
+        &mut self,
+        request: CourseRequest,
+        now: Time,
+        own: impl FnOnce(RequestId) -> T,
+    ) -> Pushed<Texts> {
+        let pushed = self.schedule.push_course(request, now);
+        if let Pushed::Accepted(id) = pushed {
+            self.owners.insert(id, own(id));
+        }
+        pushed
+    }
+
+    /// The owner of an open request.
+    pub fn owner(&self, request: RequestId) -> Option<&T> {
+        self.owners.get(&request)
     }
 
     /// The next action; call again until it returns [`Next::WaitUntil`] or [`Next::Idle`].
@@ -87,7 +121,13 @@ impl<T> Runtime<T> {
                     // Every request has an owner until its only answer or its cancellation.
                     None => continue,
                 },
+                Step::Tokens(request, tokens) => Next::Tokens(request, tokens),
+                Step::Text(text) => match self.owners.remove(&text.request) {
+                    Some(owner) => Next::Text(owner, text),
+                    None => continue,
+                },
                 Step::Run(run) => Next::Run(run),
+                Step::Courses(run) => Next::Courses(run),
                 Step::WaitUntil(moment) => Next::WaitUntil(moment),
                 Step::Idle => Next::Idle,
             };
@@ -101,6 +141,19 @@ impl<T> Runtime<T> {
         let row = |row: Result<LogitsRow, EngineError>| row.map_err(|error| failed(error, Retry::Never));
         let rows = outcome.map(|rows| rows.into_iter().map(row).collect());
         self.schedule.complete_rows(batch, rows.map_err(|error| failed(error, retry)), now)
+    }
+
+    /// Takes a pass of courses back. After a failure the texts run their tokens again, at most as often as `retry` says. Returns `false`,
+    /// and does nothing, if no such pass runs.
+    pub fn complete_courses(
+        &mut self,
+        run: CourseRun,
+        outcome: Result<(), EngineError>,
+        retry: Retry,
+        now: Time,
+    ) -> bool {
+        let failed = |error: EngineError| Failure { error: Arc::new(Error::Engine(error)), retry };
+        self.schedule.complete_courses(run, outcome.map_err(failed), now)
     }
 
     /// Drops a request, so that no answer follows. Returns `false` if the answer already exists.

@@ -184,15 +184,19 @@ impl Session {
     /// The next action. Call it after every push, cancellation and completion, and again until it returns
     /// [`Step::WaitUntil`] or [`Step::Idle`].
     pub fn poll(&mut self, now: Time) -> Step {
-        match self.runtime.poll(now) {
-            Next::Answer((id, asked), answer) => {
-                let found = answer.outcome.map_err(Refusal::Rejection);
-                let read = |row: LogitsRow| Ok(self.read(&asked, &row, false, answer.queued, answer.ran)?);
-                Step::Answer(id, found.and_then(read))
-            }
-            Next::Run(run) => Step::Run(run),
-            Next::WaitUntil(moment) => Step::WaitUntil(moment),
-            Next::Idle => Step::Idle,
+        loop {
+            return match self.runtime.poll(now) {
+                Next::Answer((id, asked), answer) => {
+                    let found = answer.outcome.map_err(Refusal::Rejection);
+                    let read = |row: LogitsRow| Ok(self.read(&asked, &row, false, answer.queued, answer.ran)?);
+                    Step::Answer(id, found.and_then(read))
+                }
+                Next::Run(run) => Step::Run(run),
+                // Nobody asks for texts.
+                Next::Tokens(..) | Next::Text(..) | Next::Courses(_) => continue,
+                Next::WaitUntil(moment) => Step::WaitUntil(moment),
+                Next::Idle => Step::Idle,
+            };
         }
     }
 

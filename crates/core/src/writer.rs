@@ -1,8 +1,8 @@
 //! A model that writes text: a Hugging Face folder, its tokenizer, and engines for it.
 
 use crate::bundle::DiskFolder;
-use crate::generate::{Bounds, Courses, DecodeOptions, Event, Search, Start};
-use crate::text::{Speller, Tokenizer};
+use crate::generate::{Bounds, Choice, Courses, DecodeOptions, Event, Generated, OptionError, Search, Start};
+use crate::text::{Speller, Stream, Tokenizer};
 use crate::{Error, Result};
 use grice_cpu::{CpuGenerator, CpuGeneratorPlan};
 use grice_model::{Checkpoint, GenerationDefaults, GeneratorEngine, PAGE_TOKENS, Precision, pages_of};
@@ -10,6 +10,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 const TOKENIZER: &str = "tokenizer.json";
+/// The most tokens to write if neither the caller nor the model says.
+const NEW_TOKENS: usize = 80;
+const WEIGHTS: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
 const FILES: &str = "config.json, model.safetensors and tokenizer.json";
 /// Tokens of a pass: more make a prompt no faster.
 const PASS_TOKENS: usize = 512;
@@ -83,6 +86,12 @@ impl Writer {
         Ok(Writer { plan, tokenizer, speller, defaults, family, reads_source })
     }
 
+    /// Whether a path is the folder of a model that writes text, and not a bundle.
+    pub fn is_folder(path: &Path) -> bool {
+        let has = |name: &str| path.join(name).is_file();
+        has("config.json") && WEIGHTS.iter().any(|name| has(name)) && !has("grice.json")
+    }
+
     /// What the model's makers generate with, as far as their files say: greedy, 20 tokens where they say nothing.
     pub fn options(&self) -> DecodeOptions {
         let GenerationDefaults { end_tokens, sample, temperature, top_k, top_p, beams, .. } = &self.defaults;
@@ -109,6 +118,16 @@ impl Writer {
         }
     }
 
+    /// The model's own options, changed by those that a caller asks for. 80 new tokens where neither says how many; `draw` gives a seed
+    /// where one is needed.
+    ///
+    /// # Errors
+    /// [`OptionError`].
+    pub fn options_for(&self, choice: &Choice, draw: impl FnOnce() -> u64) -> Result<DecodeOptions, OptionError> {
+        let max_new_tokens = self.defaults.max_new_tokens.unwrap_or(NEW_TOKENS);
+        choice.over(DecodeOptions { max_new_tokens, ..self.options() }, draw)
+    }
+
     /// Where a text begins: the prompt itself, or for a model with an encoder the text that it reads.
     ///
     /// # Errors
@@ -125,23 +144,31 @@ impl Writer {
         })
     }
 
+    /// What bounds the texts of an engine with so much memory.
+    pub fn bounds(&self, memory: Memory) -> Bounds {
+        let pages = match memory {
+            Memory::Tokens(tokens) => pages_of(tokens),
+            Memory::Bytes(bytes) => bytes / self.plan.page_bytes().max(1),
+        };
+        let (longest, longest_source) = (self.plan.longest(), self.plan.longest_source());
+        Bounds { pages, pass_tokens: PASS_TOKENS, longest, longest_source }
+    }
+
+    /// An engine with the memory of these bounds.
+    ///
+    /// # Errors
+    /// [`Error::Engine`] if there is no such memory.
+    pub fn build_engine(&self, threads: usize, bounds: &Bounds) -> Result<CpuGenerator> {
+        Ok(self.plan.engine(threads, bounds.pages)?)
+    }
+
     /// An engine and the courses that run on it.
     ///
     /// # Errors
     /// [`Error::Engine`] if there is no such memory.
     pub fn engine(&self, threads: usize, memory: Memory) -> Result<(CpuGenerator, Courses)> {
-        let pages = match memory {
-            Memory::Tokens(tokens) => pages_of(tokens),
-            Memory::Bytes(bytes) => bytes / self.plan.page_bytes().max(1),
-        };
-        let engine = self.plan.engine(threads, pages)?;
-        let bounds = Bounds {
-            pages,
-            pass_tokens: PASS_TOKENS,
-            longest: self.plan.longest(),
-            longest_source: self.plan.longest_source(),
-        };
-        Ok((engine, Courses::new(bounds)))
+        let bounds = self.bounds(memory);
+        Ok((self.build_engine(threads, &bounds)?, Courses::new(bounds)))
     }
 
     /// Runs all courses to their end.
@@ -171,6 +198,14 @@ impl Writer {
     /// The text of tokens, without special ones.
     pub fn text(&self, tokens: &[u32]) -> String {
         self.speller.text(tokens)
+    }
+
+    /// The text of a sequence, up to the stop string that ended it.
+    pub fn written(&self, generated: &Generated, stops: &[String]) -> String {
+        let mut stream = Stream::new(self.speller(), stops);
+        let mut text: String = generated.tokens.iter().map(|&token| stream.push(token)).collect();
+        text += &stream.finish();
+        text
     }
 
     /// Tells the text of tokens, for streams and stop strings.

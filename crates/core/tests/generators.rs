@@ -61,7 +61,7 @@ fn texts_are_those_of_transformers() {
                 });
             }
             assert!(expected.is_empty(), "{name}");
-            assert_eq!((courses.pool().used(), courses.pool().reserved()), (0, 0));
+            assert_eq!((courses.counters().pages_used, courses.counters().pages_reserved), (0, 0));
         }
     }
 }

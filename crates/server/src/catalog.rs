@@ -3,9 +3,11 @@
 use crate::cache::SharedCache;
 use crate::metrics::{Metrics, OutcomeLabels};
 use crate::problem::Problem;
+use crate::scribe::Scribe;
 use crate::served::Served;
-use crate::{BundleSource, Loaded, ServeError, Settings};
-use grice_core::panic_text;
+use crate::turns::Turns;
+use crate::{BundleSource, Loaded, ServeError, Settings, WriterSource};
+use grice_core::{Writer, panic_text};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -14,43 +16,84 @@ pub(crate) struct Catalog {
     settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     shared: Option<Arc<SharedCache>>,
-    models: RwLock<Arc<[Arc<Served>]>>,
+    current: RwLock<Models>,
+    /// What the replicas of one index share; empty if no model writes texts.
+    turns: Vec<Turns>,
     reloading: tokio::sync::Mutex<()>,
+}
+
+/// All models, of each task the default one first.
+#[derive(Clone, Default)]
+struct Models {
+    detectors: Arc<[Arc<Served>]>,
+    scribes: Arc<[Arc<Scribe>]>,
 }
 
 impl Catalog {
     /// Without models; [`Catalog::reload`] loads them.
     pub(crate) fn new(settings: Arc<Settings>, metrics: Arc<Metrics>, shared: Option<Arc<SharedCache>>) -> Catalog {
-        Catalog { settings, metrics, shared, models: RwLock::new(Arc::new([])), reloading: Default::default() }
+        let sharing = if settings.writers.is_empty() { 0 } else { settings.pool.replicas.max(1) };
+        let turns = std::iter::repeat_with(Turns::default).take(sharing).collect();
+        Catalog { settings, metrics, shared, current: RwLock::default(), turns, reloading: Default::default() }
     }
 
-    /// All models, the default one first.
+    /// The models that judge turns, the default one first.
     pub(crate) fn models(&self) -> Arc<[Arc<Served>]> {
-        Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner))
+        self.current().detectors
     }
 
-    /// The model of this name, or the default one.
+    /// The models that write texts, the default one first.
+    pub(crate) fn scribes(&self) -> Arc<[Arc<Scribe>]> {
+        self.current().scribes
+    }
+
+    fn current(&self) -> Models {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The detector of this name, or the default one.
     ///
     /// # Errors
-    /// 404 with the names of the models, 503 before the first load.
+    /// 404 with the names of the models, 422 for a model of another task, 501 if no model judges turns, 503 before the first load.
     pub(crate) fn find(&self, name: Option<&str>) -> Result<Arc<Served>, Problem> {
-        let models = self.models();
+        let Models { detectors, scribes } = self.current();
         let found = match name {
-            None => models.first(),
-            Some(name) => models.iter().find(|served| served.name() == name),
+            None => detectors.first(),
+            Some(name) => detectors.iter().find(|served| served.name() == name),
         };
-        found.cloned().ok_or_else(|| match name {
-            _ if models.is_empty() => {
-                Problem::unavailable("the models are still being loaded", std::time::Duration::from_secs(1))
-            }
-            name => Problem::no_model(name.unwrap_or_default(), &names(&models)),
-        })
+        let others = || scribes.iter().map(|scribe| scribe.name()).collect::<Vec<_>>();
+        let own = || detectors.iter().map(|served| served.name()).collect::<Vec<_>>();
+        found.cloned().ok_or_else(|| missing("detect", name, &own(), &others()))
+    }
+
+    /// The model of this name that writes texts, or the default one.
+    ///
+    /// # Errors
+    /// As [`Catalog::find`].
+    pub(crate) fn find_scribe(&self, name: Option<&str>) -> Result<Arc<Scribe>, Problem> {
+        let Models { detectors, scribes } = self.current();
+        let found = match name {
+            None => scribes.first(),
+            Some(name) => scribes.iter().find(|scribe| scribe.name() == name),
+        };
+        let others = || detectors.iter().map(|served| served.name()).collect::<Vec<_>>();
+        let own = || scribes.iter().map(|scribe| scribe.name()).collect::<Vec<_>>();
+        found.cloned().ok_or_else(|| missing("generate", name, &own(), &others()))
+    }
+
+    /// The names of all models, and of each the replicas in use and all of them.
+    pub(crate) fn replicas(&self) -> Vec<(String, (usize, usize))> {
+        let Models { detectors, scribes } = self.current();
+        let detectors = detectors.iter().map(|served| (served.name().to_owned(), served.runner().replicas()));
+        detectors.chain(scribes.iter().map(|scribe| (scribe.name().to_owned(), scribe.replicas()))).collect()
     }
 
     /// Whether every model can answer.
     pub(crate) fn is_ready(&self) -> bool {
-        let models = self.models();
-        !models.is_empty() && models.iter().all(|served| served.is_ready())
+        let Models { detectors, scribes } = self.current();
+        let is_empty = detectors.is_empty() && scribes.is_empty();
+        let ready = detectors.iter().all(|served| served.is_ready()) && scribes.iter().all(|scribe| scribe.is_ready());
+        !is_empty && ready
     }
 
     /// Reloads all bundles and replaces the old ones at once. If one of them cannot be used, nothing
@@ -65,10 +108,10 @@ impl Catalog {
         let loaded = loaded.unwrap_or_else(|error| Err(ServeError::Runtime(std::io::Error::other(error))));
         let outcome = if loaded.is_ok() { "ok" } else { "failed" };
         self.metrics.reloads.get_or_create(&OutcomeLabels { outcome }).inc();
-        let models: Arc<[Arc<Served>]> = loaded?.into();
+        let models = loaded?;
         let old = {
-            let mut current = self.models.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, Arc::clone(&models))
+            let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, models)
         };
         self.report_models();
         // Dropping old replicas waits for their threads, so do it on another thread.
@@ -78,40 +121,88 @@ impl Catalog {
 
     /// Updates the metrics with the counters of the schedules, and with the devices of the models.
     pub(crate) fn report(&self) {
-        self.models().iter().for_each(|served| served.runner().report());
+        let Models { detectors, scribes } = self.current();
+        detectors.iter().for_each(|served| served.runner().report());
+        scribes.iter().for_each(|scribe| scribe.report());
         self.report_models();
     }
 
     fn report_models(&self) {
-        self.metrics.set_models(self.models().iter().map(|served| served.info()).collect());
+        let Models { detectors, scribes } = self.current();
+        let infos = detectors.iter().map(|served| served.info()).chain(scribes.iter().map(|scribe| scribe.info()));
+        self.metrics.set_models(infos.collect());
     }
 
-    fn load_all(&self) -> Result<Vec<Arc<Served>>, ServeError> {
-        if self.settings.bundles.is_empty() {
+    fn load_all(&self) -> Result<Models, ServeError> {
+        let Settings { bundles, writers, .. } = &*self.settings;
+        if bundles.is_empty() && writers.is_empty() {
             return Err(ServeError::NoBundle);
         }
-        let mut models: Vec<Arc<Served>> = Vec::new();
-        for source in &self.settings.bundles {
+        let mut names: Vec<String> = Vec::new();
+        let mut detectors: Vec<Arc<Served>> = Vec::new();
+        for source in bundles {
             let loaded = load(source)?;
             let own_name = loaded.task.manifest().name.clone();
             let name = source.name.clone().unwrap_or(own_name);
-            check_name(&name)?;
-            if models.iter().any(|other| other.name() == name) {
-                return Err(ServeError::SameName(name));
-            }
-            models.push(Served::start(name, loaded, &self.settings, &self.metrics, self.shared.clone())?);
+            take_name(&mut names, &name)?;
+            detectors.push(Served::start(
+                name,
+                loaded,
+                &self.settings,
+                &self.metrics,
+                self.shared.clone(),
+                &self.turns,
+            )?);
         }
-        Ok(models)
+        let mut scribes: Vec<Arc<Scribe>> = Vec::new();
+        for source in writers {
+            take_name(&mut names, &source.name)?;
+            let writer = load_writer(source)?;
+            scribes.push(Scribe::start(source.name.clone(), writer, &self.settings, &self.metrics, &self.turns)?);
+        }
+        Ok(Models { detectors: detectors.into(), scribes: scribes.into() })
+    }
+}
+
+/// Why there is no model of this name for a task.
+fn missing(task: &str, name: Option<&str>, own: &[&str], others: &[&str]) -> Problem {
+    match name {
+        _ if own.is_empty() && others.is_empty() => {
+            Problem::unavailable("the models are still being loaded", std::time::Duration::from_secs(1))
+        }
+        Some(name) if others.contains(&name) => {
+            let detail = format!("the model `{name}` does not have the task `{task}`; see /v1/models");
+            Problem::unusable(detail)
+        }
+        Some(name) if !own.is_empty() => Problem::no_model(name, &own.join(", ")),
+        _ => Problem::no_task(task),
     }
 }
 
 /// The importer may panic on a broken file; this becomes a normal error.
 fn load(source: &BundleSource) -> Result<Loaded, ServeError> {
-    let name = || source.name.clone().unwrap_or_else(|| "bundle".to_owned());
-    match catch_unwind(AssertUnwindSafe(|| (source.load)())) {
-        Ok(loaded) => loaded.map_err(|source| ServeError::Bundle { name: name(), source }),
-        Err(panic) => Err(ServeError::BundlePanic(name(), panic_text(&*panic).to_owned())),
+    guarded(source.name.as_deref().unwrap_or("bundle"), || (source.load)())
+}
+
+fn load_writer(source: &WriterSource) -> Result<Writer, ServeError> {
+    guarded(&source.name, || (source.load)())
+}
+
+fn guarded<T>(name: &str, load: impl FnOnce() -> grice_core::Result<T>) -> Result<T, ServeError> {
+    match catch_unwind(AssertUnwindSafe(load)) {
+        Ok(loaded) => loaded.map_err(|source| ServeError::Bundle { name: name.to_owned(), source }),
+        Err(panic) => Err(ServeError::BundlePanic(name.to_owned(), panic_text(&*panic).to_owned())),
     }
+}
+
+/// Each name is fit, and of one model.
+fn take_name(names: &mut Vec<String>, name: &str) -> Result<(), ServeError> {
+    check_name(name)?;
+    if names.iter().any(|other| other == name) {
+        return Err(ServeError::SameName(name.to_owned()));
+    }
+    names.push(name.to_owned());
+    Ok(())
 }
 
 /// Names are part of URLs and metrics.
@@ -121,8 +212,4 @@ fn check_name(name: &str) -> Result<(), ServeError> {
     // `/v2/models/stats` is the route of the statistics of all models.
     let is_fit = is_fit && name != "stats";
     if is_fit { Ok(()) } else { Err(ServeError::BadName(name.to_owned())) }
-}
-
-fn names(models: &[Arc<Served>]) -> String {
-    models.iter().map(|served| served.name()).collect::<Vec<_>>().join(", ")
 }

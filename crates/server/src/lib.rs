@@ -1,12 +1,13 @@
-//! HTTP in, verdicts out: routes, keys and limits around the same core that the command line runs.
+//! HTTP in, verdicts and texts out: routes, keys and limits around the same core that the command line runs.
 //!
 //! ```text
-//! socket ─► listen ─► envelope ─► routes ─► served ─► runner ─► replicas
-//!           TLS,      ids, keys,  JSON,     text to    schedule  one engine
-//!           limits    metrics     v2, gRPC  tokens     and back  a thread
+//! socket ─► listen ─► envelope ─► routes ─► served,  ─► runner ─► replicas
+//!           TLS,      ids, keys,  JSON,     scribe      schedule  one engine
+//!           limits    metrics     v2, gRPC  text to     and back  a thread
+//!                                           tokens
 //! ```
 //!
-//! Not in this crate: how a verdict is made, when a batch runs, the cache (all in `grice-core`), and the command line.
+//! Not in this crate: how a verdict or a text is made, when a batch runs, the cache (all in `grice-core`), and the command line.
 
 mod app;
 mod arrival;
@@ -21,6 +22,7 @@ mod inferred;
 mod judging;
 mod lanes;
 mod listen;
+mod listener;
 mod loaded;
 mod metrics;
 mod otlp;
@@ -28,16 +30,19 @@ mod problem;
 mod replica;
 mod routes;
 mod runner;
+mod scribe;
 mod served;
 mod server;
 mod settings;
 mod statistics;
+mod streamed;
 mod texts;
 mod timing;
 #[cfg(feature = "tls")]
 mod tls;
+mod turns;
 
 pub use loaded::{BuildEngine, Loaded, Plans, Replica};
 pub use routes::fuzz;
 pub use server::{Handle, Server, check_health};
-pub use settings::{Access, BundleSource, Limits, Pool, ServeError, Settings, TlsFiles};
+pub use settings::{Access, BundleSource, Limits, Pool, ServeError, Settings, TlsFiles, WriterSource};

@@ -23,6 +23,7 @@ pub(crate) struct Metrics {
     pub(crate) tokenize: Histogram,
     pub(crate) queue: Histogram,
     pub(crate) infer: Histogram,
+    pub(crate) first_token: Histogram,
     pub(crate) batch_size: Histogram,
     pub(crate) batch_tokens: Histogram,
     pub(crate) batch_padding: Histogram,
@@ -100,6 +101,10 @@ struct ModelFamilies {
     coalesced: Family<ModelLabels, Counter>,
     cancelled: Family<ModelLabels, Counter>,
     retried: Family<ModelLabels, Counter>,
+    courses: Family<ModelLabels, Gauge>,
+    pages: Family<ModelLabels, Gauge>,
+    pages_used: Family<ModelLabels, Gauge>,
+    new_tokens: Family<ModelLabels, Counter>,
 }
 
 /// Seconds, from a cache hit to a full-size model on a slow machine.
@@ -119,6 +124,7 @@ impl Metrics {
             tokenize: seconds(),
             queue: seconds(),
             infer: seconds(),
+            first_token: seconds(),
             batch_size: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
             batch_tokens: Histogram::new([32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0]),
             batch_padding: Histogram::new([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0]),
@@ -207,6 +213,12 @@ impl Metrics {
         add(&of.coalesced, last.coalesced_total, now.coalesced_total);
         add(&of.cancelled, last.cancelled_total, now.cancelled_total);
         add(&of.retried, last.retried_total, now.retried_total);
+        if now.pages > 0 {
+            of.courses.get_or_create(&labels).set(now.running_courses as i64);
+            of.pages.get_or_create(&labels).set(now.pages as i64);
+            of.pages_used.get_or_create(&labels).set(now.pages_used as i64);
+            add(&of.new_tokens, last.new_tokens_total, now.new_tokens_total);
+        }
     }
 
     /// In the OpenMetrics text format, which Prometheus reads.
@@ -240,6 +252,8 @@ impl Metrics {
         registry.register("tokenize_duration_seconds", "Time from text to token ids, per turn", self.tokenize.clone());
         registry.register("queue_duration_seconds", "Wait for a run, per turn", self.queue.clone());
         registry.register("infer_duration_seconds", "Time of a batch in its engine", self.infer.clone());
+        let first = "From the head's arrival to the first token of a text";
+        registry.register("first_token_duration_seconds", first, self.first_token.clone());
         registry.register("batch_size", "Sequences in a batch", self.batch_size.clone());
         registry.register("batch_tokens", "Tokens in a batch", self.batch_tokens.clone());
         let padding = "Share of padding, were the batch padded to its longest sequence";
@@ -263,6 +277,10 @@ impl Metrics {
         registry.register("cache_evictions", "Rows evicted from the cache to make room", of.cache_evictions.clone());
         registry.register("coalesced", "Turns that shared the run of an identical one", of.coalesced.clone());
         registry.register("cancelled", "Turns whose client disconnected", of.cancelled.clone());
+        registry.register("courses_running", "Texts being written", of.courses.clone());
+        registry.register("pages", "Pages of memory for keys and values", of.pages.clone());
+        registry.register("pages_used", "Pages that hold keys and values", of.pages_used.clone());
+        registry.register("generated_tokens", "Tokens that were generated", of.new_tokens.clone());
         registry.register("retried", "Turns retried after their replica failed", of.retried.clone());
     }
 }

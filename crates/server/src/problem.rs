@@ -66,6 +66,12 @@ impl Problem {
         Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "unusable-input", detail)
     }
 
+    /// 501: no model has this task.
+    pub(crate) fn no_task(task: &str) -> Problem {
+        let detail = format!("no model here has the task `{task}`; /v1/models lists the models and their tasks");
+        Problem::new(StatusCode::NOT_IMPLEMENTED, "no-such-task", detail)
+    }
+
     /// 413.
     pub(crate) fn too_large(detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", detail)
@@ -133,6 +139,7 @@ impl Problem {
             }
             Rejection::DeadlineExceeded => Problem::deadline(),
             Rejection::ShuttingDown => Problem::unavailable("the server is shutting down", Duration::from_secs(5)),
+            Rejection::Refused(refused) => Problem::unusable(refused.to_string()),
             Rejection::Empty => Problem::unusable("a sequence has no tokens"),
             Rejection::Failed(error) => Problem::from(error.as_ref()),
             other => Problem::internal(other),

@@ -3,18 +3,21 @@
 //! One lock protects the schedule; it is held for microseconds. Request tasks push and poll; a replica that ends a batch
 //! completes and polls, on its own thread; a timer polls at the times that the schedule sets.
 
+use crate::listener::{Listener, Said};
 use crate::metrics::{Metrics, ModelLabels};
 use crate::statistics::Statistics;
 use crate::texts::Tokenized;
+use grice_core::generate::Bounds;
 use grice_core::schedule::{
-    Answer, BatchId, CacheKey, Caching, Config, Counters, EngineId, Keyer, LogitsRow, Pushed, Rejection, Request,
-    RequestId, Retry, Run, Time,
+    Answer, BatchId, CacheKey, Caching, Config, Counters, CourseRequest, CourseRun, EngineId, Keyer, LogitsRow, Pushed,
+    Rejection, Request, RequestId, Retry, Run, Texts, Time,
 };
 use grice_core::{EngineError, Next, Precision, Rows, Runtime, retry_after};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::sync::{Notify, oneshot};
 
 /// If no replica is in use for this long after a rebuild failed, requests are rejected instead of queued. During the
@@ -35,10 +38,28 @@ pub(crate) struct Runner {
     alarm_moved: Notify,
 }
 
+/// What a replica runs.
+pub(crate) enum Order {
+    Batch(Run),
+    Pass(CourseRun),
+}
+
+/// Who waits for a request's answer.
+enum Owner {
+    Once(oneshot::Sender<Answer>),
+    Text(UnboundedSender<Said>),
+}
+
+/// Something to tell an owner.
+enum Message {
+    Answer(oneshot::Sender<Answer>, Answer),
+    Said(UnboundedSender<Said>, Said),
+}
+
 struct State {
-    runtime: Runtime<oneshot::Sender<Answer>>,
+    runtime: Runtime<Owner>,
     /// One for each replica; empty after the runner is closed.
-    inboxes: Vec<mpsc::Sender<Run>>,
+    inboxes: Vec<mpsc::Sender<Order>>,
     /// How long it took to form each running batch.
     put_together: HashMap<BatchId, Duration>,
     in_use: Vec<bool>,
@@ -56,6 +77,14 @@ pub(crate) enum Submitted {
     Waits(Ticket),
 }
 
+/// The outcome of a request for a text.
+pub(crate) enum SubmittedText {
+    /// The cache had the text.
+    Known(Texts),
+    /// It waits, or is being written.
+    Waits(Listener),
+}
+
 /// A request in the queue; dropping it removes the request.
 pub(crate) struct Ticket {
     runner: Arc<Runner>,
@@ -71,12 +100,20 @@ impl Runner {
         config: Config,
         digest: &str,
         precision: Precision,
+        courses: Option<Bounds>,
         queue_wait_max: Duration,
         metrics: Arc<Metrics>,
-    ) -> (Arc<Runner>, Vec<mpsc::Receiver<Run>>) {
-        let engines = config.engines;
+    ) -> (Arc<Runner>, Vec<mpsc::Receiver<Order>>) {
+        let (engines, cache_bytes_max) = (config.engines, config.cache_bytes_max);
         let (inboxes, outboxes) = (0..engines).map(|_| mpsc::channel()).unzip();
-        let mut runtime = Runtime::new(config, digest, precision);
+        let mut runtime = match courses {
+            // A model that writes has no logits to keep.
+            Some(bounds) => {
+                let config = Config { cache_bytes_max: 0, ..config };
+                Runtime::new(config, digest, precision).with_courses(bounds, cache_bytes_max)
+            }
+            None => Runtime::new(config, digest, precision),
+        };
         // The replicas are not built yet.
         (0..engines).for_each(|engine| _ = runtime.schedule_mut().set_engine(EngineId(engine), false));
         let state = State {
@@ -134,7 +171,7 @@ impl Runner {
             let request =
                 Request { key, deadline: Some(deadline), caching, ..Request::new(Arc::clone(&tokenized.ids)) };
             let (sender, answer) = oneshot::channel();
-            match state.runtime.push(request, now, |_| sender) {
+            match state.runtime.push(request, now, |_| Owner::Once(sender)) {
                 Pushed::Answered(row) => submitted.push(Submitted::Known(row)),
                 Pushed::Accepted(id) => {
                     let ticket = Ticket { runner: Arc::clone(self), id, answer, is_answered: false };
@@ -161,6 +198,33 @@ impl Runner {
         }
         self.pump(state, now);
         Ok(submitted)
+    }
+
+    /// Requests a text.
+    ///
+    /// # Errors
+    /// The rejection.
+    pub(crate) fn submit_course(self: &Arc<Runner>, request: CourseRequest) -> Result<SubmittedText, Rejection> {
+        let now = self.now();
+        let mut state = self.lock();
+        let schedule = state.runtime.schedule();
+        let (wait, waited) = (schedule.course_wait_expected(), schedule.course_waited(now));
+        let left = request.deadline.map_or(Duration::MAX, |deadline| deadline.since(now));
+        let (sender, receiver) = unbounded_channel();
+        let id = match state.runtime.push_course(request, now, |_| Owner::Text(sender)) {
+            Pushed::Answered(texts) => return Ok(SubmittedText::Known(texts)),
+            Pushed::Rejected(rejection) => return Err(rejection),
+            Pushed::Accepted(id) => id,
+        };
+        // As in `submit`.
+        let wait_max = self.queue_wait_max.min(left);
+        if wait > wait_max && waited > wait_max / 4 {
+            state.runtime.cancel(id);
+            return Err(Rejection::QueueFull { retry_after: wait - wait_max });
+        }
+        self.pump(state, now);
+        let runner = Arc::clone(self);
+        Ok(SubmittedText::Waits(Listener::new(receiver, move || runner.cancel(id))))
     }
 
     /// The keys that are not in the process's cache.
@@ -243,6 +307,18 @@ impl Runner {
         self.pump(state, now);
     }
 
+    /// Reports the outcome of a pass.
+    pub(crate) fn complete_courses(&self, run: CourseRun, outcome: Result<(), EngineError>, took: Duration) {
+        self.metrics.infer.observe(took.as_secs_f64());
+        self.metrics.batch_size.observe(run.courses() as f64);
+        self.metrics.batch_tokens.observe(run.work.pass.ids.len() as f64);
+        let now = self.now();
+        let retry = outcome.as_ref().err().map_or(Retry::Never, retry_after);
+        let mut state = self.lock();
+        state.runtime.complete_courses(run, outcome, retry, now);
+        self.pump(state, now);
+    }
+
     /// Adds the schedule's counters to the metrics.
     pub(crate) fn report(&self) {
         let mut state = self.lock();
@@ -287,27 +363,31 @@ impl Runner {
 
     /// Executes all current actions of the schedule.
     fn pump(&self, mut state: MutexGuard<'_, State>, now: Time) {
-        let mut answers = Vec::new();
+        let mut messages = Vec::new();
         let moment = loop {
             let start = Instant::now();
             match state.runtime.poll(now) {
-                Next::Answer(owner, answer) => answers.push((owner, answer)),
-                Next::Run(run) => {
-                    let place = run.engine.0;
-                    state.put_together.insert(run.id, start.elapsed());
-                    let sent = state.inboxes.get(place).map(|inbox| inbox.send(run));
-                    debug_assert!(matches!(sent, Some(Ok(()))), "a replica in use has an inbox that is read");
+                Next::Answer(Owner::Once(owner), answer) => messages.push(Message::Answer(owner, answer)),
+                Next::Text(Owner::Text(owner), answer) => messages.push(Message::Said(owner, Said::End(answer))),
+                Next::Tokens(id, tokens) => {
+                    if let Some(Owner::Text(owner)) = state.runtime.owner(id) {
+                        messages.push(Message::Said(owner.clone(), Said::Tokens(tokens)));
+                    }
                 }
+                // Sequences and texts have owners of their own kind.
+                Next::Answer(Owner::Text(_), _) | Next::Text(Owner::Once(_), _) => {}
+                Next::Run(run) => {
+                    state.put_together.insert(run.id, start.elapsed());
+                    state.send(run.engine, Order::Batch(run));
+                }
+                Next::Courses(run) => state.send(run.engine, Order::Pass(run)),
                 Next::WaitUntil(moment) => break moment,
                 Next::Idle => break Time::NEVER,
             }
         };
         drop(state);
         // Outside the lock, because each wakes a task.
-        for (owner, answer) in answers {
-            // A client that just disconnected needs no answer.
-            _ = owner.send(answer);
-        }
+        messages.into_iter().for_each(Message::deliver);
         if moment.as_micros() < self.alarm.fetch_min(moment.as_micros(), Ordering::AcqRel) {
             self.alarm_moved.notify_one();
         }
@@ -324,6 +404,23 @@ impl Runner {
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while the lock was held would be a bug here; the schedule itself does not panic halfway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn send(&self, engine: EngineId, order: Order) {
+        let is_sent = self.inboxes.get(engine.0).is_some_and(|inbox| inbox.send(order).is_ok());
+        debug_assert!(is_sent, "a replica in use has an inbox that is read");
+    }
+}
+
+impl Message {
+    fn deliver(self) {
+        // A client that just disconnected needs no answer.
+        match self {
+            Message::Answer(owner, answer) => _ = owner.send(answer),
+            Message::Said(owner, said) => _ = owner.send(said),
+        }
     }
 }
 

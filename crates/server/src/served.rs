@@ -2,17 +2,18 @@
 
 use crate::cache::SharedCache;
 use crate::inferred::{Cached, Inferred};
-use crate::loaded::{Loaded, Plans, Replica};
+use crate::loaded::{Loaded, Plans};
 use crate::metrics::{InfoLabels, Metrics};
 use crate::problem::Problem;
-use crate::replica::{self, BUILD_MAX, Worker};
+use crate::replica::{self, AnyEngine, Build};
 use crate::runner::{Runner, Submitted};
 use crate::statistics::Statistics;
 use crate::texts::{TextKey, Texts, Tokenized};
+use crate::turns::Turns;
 use crate::{ServeError, Settings};
 use grice_core::schedule::{Answer, Caching, Config, Keyer, Rejection, Source};
 use grice_core::task::Detect;
-use grice_core::{EngineError, Error, Precision, Reading, Turn};
+use grice_core::{Precision, Reading, Turn};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,6 +45,7 @@ impl Served {
         settings: &Settings,
         metrics: &Arc<Metrics>,
         shared: Option<Arc<SharedCache>>,
+        turns: &[Turns],
     ) -> Result<Arc<Served>, ServeError> {
         let manifest = loaded.task.manifest();
         let (precision, hides_padding) = (loaded.precision, loaded.plans.of_replica(0).hides_padding());
@@ -61,7 +63,7 @@ impl Served {
         };
         let has_cache = config.cache_bytes_max > 0;
         let (runner, inboxes) =
-            Runner::new(&name, config, &loaded.digest, precision, settings.queue_wait_max, Arc::clone(metrics));
+            Runner::new(&name, config, &loaded.digest, precision, None, settings.queue_wait_max, Arc::clone(metrics));
         let served = Arc::new(Served {
             name,
             precision,
@@ -78,27 +80,12 @@ impl Served {
             keyer: runner.keyer(),
         });
         // From here on, dropping `served` ends all of its threads.
-        let threads = replica::threads_each(pool);
-        let warm_up = Arc::new(warm_up);
-        let mut fates = Vec::new();
-        for (index, inbox) in inboxes.into_iter().enumerate() {
-            let worker = Worker {
-                place: Replica { index, threads },
-                runner: Arc::clone(&runner),
-                inbox,
-                build: Arc::clone(&loaded.build),
-                pool: pool.clone(),
-                warm_up: Arc::clone(&warm_up),
-                model: served.name.clone(),
-            };
-            fates.push(replica::start(worker).map_err(ServeError::Runtime)?);
-        }
-        for fate in fates {
-            let failed = |source| ServeError::Bundle { name: served.name.clone(), source };
-            let slow = || Error::Engine(EngineError::Plan(format!("not ready after {} s", BUILD_MAX.as_secs())));
-            fate.recv_timeout(BUILD_MAX).unwrap_or_else(|_| Err(slow())).map_err(failed)?;
-        }
-        tokio::spawn(Runner::keep_time(Arc::downgrade(&runner)));
+        let build = Arc::clone(&loaded.build);
+        let build: Build = Arc::new(move |place| build(place).map(AnyEngine::Once));
+        // Texts are written on the CPU.
+        let is_on_cpu = |index| served.plans.of_replica(index).device() == "cpu";
+        let turns = |index: usize| turns.get(index).filter(|_| is_on_cpu(index)).cloned();
+        replica::start_all(&runner, inboxes, &build, pool, warm_up, turns, &served.name)?;
         Ok(served)
     }
 

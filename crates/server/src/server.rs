@@ -88,7 +88,7 @@ impl Server {
         let serving = tokio::spawn(self.front.serve(self.listener, stopped));
         let loaded = self.app.catalog.reload().await;
         match &loaded {
-            Ok(()) => tracing::info!(address = %self.address, models = self.app.catalog.models().len(), "ready"),
+            Ok(()) => tracing::info!(address = %self.address, models = self.app.catalog.replicas().len(), "ready"),
             Err(_) => _ = self.stop.send(true),
         }
         let left = serving.await.map_err(|error| ServeError::Runtime(std::io::Error::other(error)))?;

@@ -1,7 +1,7 @@
 //! Settings of a server.
 
 use crate::Loaded;
-use grice_core::schedule;
+use grice_core::{Precision, Writer, schedule};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +14,10 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// The models, the first of them the default.
     pub bundles: Vec<BundleSource>,
+    /// The models that write texts, the first of them the default.
+    pub writers: Vec<WriterSource>,
+    /// Memory for keys and values of each replica of them, in bytes.
+    pub writer_memory_bytes: usize,
     /// Replicas of each model.
     pub pool: Pool,
     /// Queue, batches and the cache in the process. `engines` is replaced by the number of replicas, and `batch_tokens_max` by
@@ -54,6 +58,16 @@ pub struct BundleSource {
     /// Reads the model; called at the start and at each reload.
     #[allow(clippy::type_complexity)]
     pub load: Arc<dyn Fn() -> Result<Loaded, grice_core::Error> + Send + Sync>,
+}
+
+/// One model that writes texts, and its source.
+#[derive(Clone)]
+pub struct WriterSource {
+    /// Its name in URLs.
+    pub name: String,
+    /// Reads the model; called at the start and at each reload.
+    #[allow(clippy::type_complexity)]
+    pub load: Arc<dyn Fn() -> Result<Writer, grice_core::Error> + Send + Sync>,
 }
 
 /// Replicas of each model.
@@ -120,6 +134,8 @@ impl Settings {
         Settings {
             listen,
             bundles,
+            writers: Vec::new(),
+            writer_memory_bytes: 512 << 20,
             pool: Pool::default(),
             schedule: schedule::Config::default(),
             batch_tokens_max: None,
@@ -174,6 +190,15 @@ impl BundleSource {
     ) -> BundleSource {
         let load = move || Loaded::open(&open()?, &options, &devices);
         BundleSource { name, load: Arc::new(load) }
+    }
+}
+
+impl WriterSource {
+    /// A Hugging Face folder, called as it is on disk if no name is given.
+    pub fn new(name: Option<String>, folder: PathBuf, precision: Option<Precision>) -> WriterSource {
+        let own = || folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = name.unwrap_or_else(own);
+        WriterSource { name, load: Arc::new(move || Writer::open(&folder, precision)) }
     }
 }
 

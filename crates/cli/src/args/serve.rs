@@ -10,6 +10,7 @@ Examples:
   grice serve
   grice serve --listen 0.0.0.0:8080 --replicas 2 --access-log
   grice serve --bundle mini=models/detector-mini --bundle full=/models/detector --device cpu,cpu
+  grice serve --bundle detector=models/detector-mini --bundle writer=/models/gpt2-medium --precision int8
   GRICE_API_KEYS=first-key,second-key grice serve --tls-certificate cert.pem --tls-key key.pem
 
 Every option can also be set as GRICE_… in the environment, and under its long name in section [serve] of grice.toml. After SIGTERM \

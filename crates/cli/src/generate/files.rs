@@ -111,9 +111,7 @@ impl Rows {
     }
 
     fn finish(&mut self, mut row: Row, generated: &Generated, writer: &Writer) {
-        let mut stream = grice_core::text::Stream::new(writer.speller(), &row.stops);
-        let mut text: String = generated.tokens.iter().map(|&token| stream.push(token)).collect();
-        text += &stream.finish();
+        let text = writer.written(generated, &row.stops);
         if let Value::Object(new) = line_of(&text, row.prompt_tokens, generated) {
             row.fields.extend(new);
         }

@@ -2,7 +2,7 @@
 
 use crate::args::Generate;
 use grice_core::Memory;
-use grice_core::generate::{Finish, Generated};
+use grice_core::generate::Generated;
 
 /// Memory for keys and values.
 pub(super) fn memory(args: &Generate) -> Memory {
@@ -13,16 +13,8 @@ pub(super) fn memory(args: &Generate) -> Memory {
 pub(super) fn line_of(text: &str, prompt_tokens: usize, generated: &Generated) -> serde_json::Value {
     serde_json::json!({
         "generated": text,
-        "finish_reason": reason_of(generated.reason),
+        "finish_reason": generated.reason.name(),
         "prompt_tokens": prompt_tokens,
         "generated_tokens": generated.tokens.len(),
     })
-}
-
-/// As OpenAI's interface names them.
-fn reason_of(reason: Finish) -> &'static str {
-    match reason {
-        Finish::StopToken | Finish::StopString => "stop",
-        Finish::Length => "length",
-    }
 }

@@ -8,8 +8,9 @@ pub(crate) mod options;
 use crate::args::{Common, LogFormat, Serve, ServeOptions};
 use crate::error::{CliError, Result};
 use crate::model::{by_maxim, gpu_cache, open_bundle};
-use grice_core::{Bundle, Device, Options};
-use grice_server::{BundleSource, Handle, ServeError, Server, Settings, TlsFiles};
+use grice_core::{Bundle, Device, Options, Writer};
+use grice_server::{BundleSource, Handle, ServeError, Server, Settings, TlsFiles, WriterSource};
+use options::NamedBundle;
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -61,7 +62,10 @@ fn start_logging(options: &ServeOptions) -> Result<()> {
 
 fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Settings> {
     let listen = options.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
-    let mut settings = Settings::new(listen, bundles(&options, args, common)?);
+    let Sources { bundles, writers } = sources(&options, args, common)?;
+    let mut settings = Settings::new(listen, bundles);
+    settings.writers = writers;
+    set(&mut settings.writer_memory_bytes, options.memory.map(|mib| mib.get().saturating_mul(1 << 20)));
     let pool = &mut settings.pool;
     pool.replicas = replicas(&options)?;
     pool.threads = common.threads;
@@ -103,7 +107,14 @@ fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Sett
     Ok(settings)
 }
 
-fn bundles(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Vec<BundleSource>> {
+/// The models to serve.
+#[derive(Default)]
+struct Sources {
+    bundles: Vec<BundleSource>,
+    writers: Vec<WriterSource>,
+}
+
+fn sources(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Sources> {
     let (precision, thresholds) = (common.precision, by_maxim(&args.thresholds));
     let base = Options { precision, thresholds, gpu_cache: gpu_cache(), ..Options::default() };
     let devices: Vec<Device> = match &options.device {
@@ -113,25 +124,25 @@ fn bundles(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Vec<
     let source = move |name: Option<String>, open: Box<dyn Fn() -> grice_core::Result<Bundle> + Send + Sync>| {
         BundleSource::new(name, base.clone(), devices.clone(), open)
     };
+    let mut sources = Sources::default();
+    let mut add = |NamedBundle { name, path }: NamedBundle| match Writer::is_folder(&path) {
+        true => sources.writers.push(WriterSource::new(name, path, precision)),
+        false => sources.bundles.push(source(name, Box::new(move || Bundle::open(&path)))),
+    };
     match (&options.bundle, &common.model) {
-        (Some(named), None) => Ok(named
-            .iter()
-            .cloned()
-            .map(|named| source(named.name, Box::new(move || Bundle::open(&named.path))))
-            .collect()),
+        (Some(named), None) => named.iter().cloned().for_each(add),
         (Some(_), Some(_)) => {
-            Err(CliError::ServeOption("give --model for one model or --bundle for several, not both".to_owned()))
+            let cause = "give --model for one model or --bundle for several, not both".to_owned();
+            return Err(CliError::ServeOption(cause));
         }
-        (None, Some(path)) => {
-            let path = path.clone();
-            Ok(vec![source(None, Box::new(move || Bundle::open(&path)))])
-        }
+        (None, Some(path)) => add(NamedBundle { name: None, path: path.clone() }),
         (None, None) => {
             // Fails now if there is none.
             open_bundle(common)?;
-            Ok(vec![source(None, Box::new(open_embedded))])
+            sources.bundles.push(source(None, Box::new(open_embedded)));
         }
     }
+    Ok(sources)
 }
 
 #[cfg(feature = "embedded-model")]

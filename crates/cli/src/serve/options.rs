@@ -42,6 +42,9 @@ options! {
         /// Number of replicas of each model; --threads applies to each [default: one, on all cores]
         #[arg(value_name = "N")]
         replicas: NonZeroUsize = "GRICE_REPLICAS",
+        /// Memory for the keys and values of each replica of a model that writes texts, in MiB [default: 512]
+        #[arg(value_name = "MIB")]
+        memory: NonZeroUsize = "GRICE_MEMORY",
         /// Run each sequence length once before the server is ready [default: true]
         #[arg(value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
         warm_up: bool = "GRICE_WARM_UP",

@@ -1,19 +1,11 @@
 //! One course: a decoding, and the pages of its hypotheses.
 
+use super::decoding::Decoding;
+use super::options::DecodeOptions;
+use super::outcome::{Start, Want};
 use super::pages::PagePool;
-use super::{Decoding, Want};
 use grice_model::{NewSource, PAGE_TOKENS, Page, Pass, Past, SourcePast, pages_of};
 use std::sync::Arc;
-
-/// A course's number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CourseId(u64);
-
-impl CourseId {
-    pub(super) fn new(number: u64) -> CourseId {
-        CourseId(number)
-    }
-}
 
 /// What is to run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,15 +16,12 @@ pub struct Work {
     pub pass: Pass,
 }
 
-/// A sequence that is generated.
+/// A text that is written.
 #[derive(Debug)]
-pub(super) struct Course {
-    pub(super) id: CourseId,
-    pub(super) decoding: Decoding,
-    /// Pages of its longest text.
-    pub(super) reserved: usize,
-    pub(super) is_ended: bool,
-    pub(super) is_cancelled: bool,
+pub(crate) struct Course {
+    /// Away while an engine's thread has it.
+    decoding: Option<Decoding>,
+    size: Size,
     source: Option<SourcePast>,
     /// The pages of each hypothesis that ran last.
     tables: Vec<Vec<Page>>,
@@ -40,49 +29,85 @@ pub(super) struct Course {
     fed: usize,
 }
 
-/// A course in a pass, and how many rows of logits it asked for.
+/// How much a course takes at most.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct InPass {
-    pub(super) course: usize,
-    pub(super) rows: usize,
+pub(crate) struct Size {
+    /// Pages of its longest text.
+    pub(crate) pages: usize,
+    /// Hypotheses.
+    pub(crate) width: usize,
+    /// Tokens of prompt and source.
+    pub(crate) given: usize,
+    /// New tokens.
+    pub(crate) new: usize,
+}
+
+/// A course's part of a pass.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entered {
+    /// Tokens that it runs, those of a source included.
+    pub(crate) tokens: usize,
+    /// Rows of logits that it asks for.
+    pub(crate) asked: usize,
+}
+
+/// Pages of a text's longest form, with its source.
+pub(super) fn pages_needed(options: &DecodeOptions, start: &Start) -> usize {
+    // What is guessed may run beyond the end.
+    let tokens = start.prompt.len().saturating_add(options.max_new_tokens).saturating_add(options.draft);
+    let source = start.source.as_ref().map_or(0, |source| pages_of(source.len()));
+    source.saturating_add(pages_of(tokens).saturating_mul(options.width()))
 }
 
 impl Course {
-    pub(super) fn new(id: CourseId, decoding: Decoding) -> Course {
+    pub(crate) fn new(decoding: Decoding) -> Course {
         let (options, start) = (decoding.options(), decoding.start());
-        // What is guessed may run beyond the end.
-        let tokens = start.prompt.len() + options.max_new_tokens + options.draft;
-        let source = start.source.as_ref().map_or(0, |source| pages_of(source.len()));
-        let reserved = source.saturating_add(pages_of(tokens).saturating_mul(options.width()));
-        let (is_ended, is_cancelled) = (false, false);
-        Course { id, decoding, reserved, is_ended, is_cancelled, source: None, tables: Vec::new(), fed: 0 }
+        let size = Size {
+            pages: pages_needed(options, start),
+            width: options.width(),
+            given: start.prompt.len() + start.source.as_ref().map_or(0, |source| source.len()),
+            new: options.max_new_tokens,
+        };
+        Course { decoding: Some(decoding), size, source: None, tables: Vec::new(), fed: 0 }
+    }
+
+    pub(crate) fn size(&self) -> Size {
+        self.size
     }
 
     /// Whether its prompt has run.
-    pub(super) fn has_begun(&self) -> bool {
-        self.decoding.wants().all(|want| want.kept > 0)
+    pub(crate) fn has_begun(&self) -> bool {
+        self.decoding.as_ref().is_some_and(|decoding| decoding.wants().all(|want| want.kept > 0))
     }
 
-    /// Adds what it wants to the work, at most `room` tokens of a prompt. Returns how many tokens it added; `None` if there is no room.
-    pub(super) fn enter(
-        &mut self,
-        at: usize,
-        room: usize,
-        pool: &mut PagePool,
-        work: &mut Work,
-        in_pass: &mut Vec<InPass>,
-    ) -> Option<usize> {
+    /// Adds what it wants to the work, at most `room` tokens of a prompt. `None` if there is no room.
+    pub(crate) fn enter(&mut self, room: usize, pool: &mut PagePool, work: &mut Work) -> Option<Entered> {
         if !self.has_begun() && room == 0 {
             return None;
         }
+        let decoding = self.decoding.as_ref()?;
+        let wants: Vec<OwnedWant> = decoding.wants().map(OwnedWant::new).collect();
         let read = self.read_source(pool, work)?;
-        let wants: Vec<OwnedWant> = self.decoding.wants().map(OwnedWant::new).collect();
-        let (tokens, rows) = match wants.as_slice() {
+        let (tokens, asked) = match wants.as_slice() {
             [only] if only.kept == 0 => self.enter_piece(only, room, pool, work)?,
             _ => self.enter_all(&wants, pool, work)?,
         };
-        in_pass.push(InPass { course: at, rows });
-        Some(read + tokens)
+        Some(Entered { tokens: read + tokens, asked })
+    }
+
+    /// Its decoding, for the thread of an engine.
+    pub(crate) fn lend(&mut self) -> Option<Decoding> {
+        self.decoding.take()
+    }
+
+    /// Takes its decoding back.
+    pub(crate) fn take_back(&mut self, decoding: Decoding) {
+        self.decoding = Some(decoding);
+    }
+
+    /// The new tokens that are certain; none while its decoding is away.
+    pub(crate) fn new_tokens(&self) -> &[u32] {
+        self.decoding.as_ref().map_or(&[], Decoding::new_tokens)
     }
 
     /// A prompt, or the next piece of it. Logits are asked for at its end.
@@ -139,7 +164,8 @@ impl Course {
 
     /// Has the source read, if it is not yet. Returns its tokens then.
     fn read_source(&mut self, pool: &mut PagePool, work: &mut Work) -> Option<usize> {
-        let Some(ids) = self.decoding.start().source.clone().filter(|_| self.source.is_none()) else { return Some(0) };
+        let source = self.decoding.as_ref()?.start().source.clone();
+        let Some(ids) = source.filter(|_| self.source.is_none()) else { return Some(0) };
         let pages: Arc<[Page]> = pool.take_many(pages_of(ids.len()))?.into();
         self.source = Some(SourcePast { tokens: ids.len(), pages: pages.clone() });
         let tokens = ids.len();
@@ -148,18 +174,20 @@ impl Course {
     }
 
     /// All of its wants ran.
-    pub(super) fn ran_all(&mut self) {
+    pub(crate) fn ran_all(&mut self) {
         self.fed = 0;
     }
 
     /// The engine lost what it kept.
-    pub(super) fn refill(&mut self, pool: &mut PagePool) {
+    pub(crate) fn refill(&mut self, pool: &mut PagePool) {
         self.free(pool);
-        self.decoding.refill();
+        if let Some(decoding) = &mut self.decoding {
+            decoding.refill();
+        }
     }
 
     /// Gives its pages back.
-    pub(super) fn free(&mut self, pool: &mut PagePool) {
+    pub(crate) fn free(&mut self, pool: &mut PagePool) {
         let source = self.source.take();
         let source = source.iter().flat_map(|source| source.pages.iter().copied());
         self.tables.drain(..).flatten().chain(source).for_each(|page| pool.release(page));

@@ -11,6 +11,8 @@
 
 mod adjust;
 mod beam;
+mod bounds;
+mod choice;
 mod choose;
 mod course;
 mod courses;
@@ -26,8 +28,11 @@ mod stops;
 #[cfg(test)]
 mod tests;
 
-pub use course::{CourseId, Work};
-pub use courses::{Bounds, Courses, Event, Refused};
+pub use bounds::{Bounds, Refused};
+pub use choice::Choice;
+pub use course::Work;
+pub(crate) use course::{Course, Size};
+pub use courses::{CourseId, Courses, Event};
 pub use decoding::Decoding;
 pub use options::{DecodeOptions, EarlyStopping, OptionError, Search, WIDTH_MAX};
 pub use outcome::{DecodeError, Finish, Generated, Progress, Start, TokenLog, Want};

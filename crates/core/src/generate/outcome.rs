@@ -42,6 +42,16 @@ pub enum Finish {
     Length,
 }
 
+impl Finish {
+    /// As OpenAI's interface names it: `stop` or `length`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Finish::StopToken | Finish::StopString => "stop",
+            Finish::Length => "length",
+        }
+    }
+}
+
 /// How probable a token was by the model alone, before penalties, bans and temperature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TokenLog {

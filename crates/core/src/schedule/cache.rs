@@ -1,10 +1,11 @@
-//! Cache of logits with a limit in bytes.
+//! Caches of answers with a limit in bytes.
 //!
 //! Eviction is CLOCK-Pro, implemented by `quick_cache`: a row used once is cold and is evicted first; a row used again is hot. The
 //! cache remembers the keys of evicted rows for a while, so that a returning row is hot at once. A scan over many
 //! turns that never return does not evict hot rows.
 
-use super::{CacheKey, LogitsRow};
+use super::{CacheKey, LogitsRow, Texts};
+use crate::generate::{Generated, TokenLog};
 use quick_cache::{DefaultHashBuilder, Lifecycle, Weighter, unsync};
 use std::fmt;
 
@@ -16,26 +17,52 @@ const SLOT_BYTES: u64 = 80;
 const ENTRY_BYTES: u64 = 3 * SLOT_BYTES + 3 * 8 + 32;
 
 /// Rows of logits by key. Thresholds and temperatures are applied after look-up, so the cache stays valid when they change.
-pub struct LogitsCache {
-    rows: unsync::Cache<CacheKey, LogitsRow, Bytes, DefaultHashBuilder, CountEvictions>,
+pub type LogitsCache = AnswerCache<LogitsRow>;
+
+/// Answers by key.
+pub struct AnswerCache<V: Weigh> {
+    rows: unsync::Cache<CacheKey, V, Bytes, DefaultHashBuilder, CountEvictions>,
     evictions: u64,
 }
 
-impl LogitsCache {
+/// What a cache holds.
+pub trait Weigh: Clone {
+    /// Bytes that it refers to.
+    fn bytes(&self) -> u64;
+}
+
+impl Weigh for LogitsRow {
+    fn bytes(&self) -> u64 {
+        size_of_val::<[f32]>(self) as u64
+    }
+}
+
+impl Weigh for Texts {
+    fn bytes(&self) -> u64 {
+        let log = |log: &TokenLog| size_of::<TokenLog>() + 32 + log.alternatives.len() * size_of::<(u32, f32)>();
+        let text = |text: &Generated| {
+            let logs: usize = text.log_probabilities.iter().map(|entry| log(entry) + size_of::<usize>()).sum();
+            size_of::<Generated>() + size_of_val::<[u32]>(&text.tokens) + logs
+        };
+        self.iter().map(text).sum::<usize>() as u64
+    }
+}
+
+impl<V: Weigh> AnswerCache<V> {
     /// Holds up to `bytes_max`, overhead included; 0 turns the cache off.
-    pub fn new(bytes_max: u64) -> LogitsCache {
+    pub fn new(bytes_max: u64) -> AnswerCache<V> {
         let rows_expected = usize::try_from(bytes_max / (ENTRY_BYTES + 16)).unwrap_or(usize::MAX);
         let hasher = DefaultHashBuilder::default();
-        LogitsCache { rows: unsync::Cache::with(rows_expected, bytes_max, Bytes, hasher, CountEvictions), evictions: 0 }
+        AnswerCache { rows: unsync::Cache::with(rows_expected, bytes_max, Bytes, hasher, CountEvictions), evictions: 0 }
     }
 
-    /// The logits of a sequence, if they are still there.
-    pub fn get(&self, key: &CacheKey) -> Option<LogitsRow> {
+    /// The answer to a key, if it is still there.
+    pub fn get(&self, key: &CacheKey) -> Option<V> {
         self.rows.get(key).cloned()
     }
 
-    /// Stores the logits of a sequence, and replaces older ones. A row that nearly fills the whole cache is not stored.
-    pub fn insert(&mut self, key: CacheKey, row: LogitsRow) {
+    /// Stores an answer, and replaces an older one. One that nearly fills the whole cache is not stored.
+    pub fn insert(&mut self, key: CacheKey, row: V) {
         // The library also reports refused and replaced rows as evicted; count only rows that were evicted to make room.
         let replaced = u64::from(self.rows.contains_key(&key));
         let mut gone = 0;
@@ -44,12 +71,12 @@ impl LogitsCache {
         self.evictions += gone.saturating_sub(replaced + refused);
     }
 
-    /// Bytes in use: the rows and their overhead.
+    /// Bytes in use: the answers and their overhead.
     pub fn bytes(&self) -> u64 {
         self.rows.weight()
     }
 
-    /// Number of rows.
+    /// Number of answers.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -59,39 +86,35 @@ impl LogitsCache {
         self.rows.is_empty()
     }
 
-    /// Number of rows evicted to make room.
+    /// Number of answers evicted to make room.
     pub fn evictions(&self) -> u64 {
         self.evictions
     }
 }
 
-fn row_bytes(row: &LogitsRow) -> u64 {
-    ENTRY_BYTES + size_of_val::<[f32]>(row) as u64
-}
-
 #[derive(Clone)]
 struct Bytes;
 
-impl Weighter<CacheKey, LogitsRow> for Bytes {
-    fn weight(&self, _: &CacheKey, row: &LogitsRow) -> u64 {
-        row_bytes(row)
+impl<V: Weigh> Weighter<CacheKey, V> for Bytes {
+    fn weight(&self, _: &CacheKey, row: &V) -> u64 {
+        ENTRY_BYTES + row.bytes()
     }
 }
 
 #[derive(Clone)]
 struct CountEvictions;
 
-impl Lifecycle<CacheKey, LogitsRow> for CountEvictions {
+impl<V> Lifecycle<CacheKey, V> for CountEvictions {
     type RequestState = u64;
 
-    fn on_evict(&self, gone: &mut u64, _: CacheKey, _: LogitsRow) {
+    fn on_evict(&self, gone: &mut u64, _: CacheKey, _: V) {
         *gone += 1;
     }
 }
 
-impl fmt::Debug for LogitsCache {
+impl<V: Weigh> fmt::Debug for AnswerCache<V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LogitsCache").field("rows", &self.len()).field("bytes", &self.bytes()).finish_non_exhaustive()
+        f.debug_struct("AnswerCache").field("rows", &self.len()).field("bytes", &self.bytes()).finish_non_exhaustive()
     }
 }
 

@@ -1,13 +1,13 @@
 //! Counters of the schedule.
 
-use super::Rejection;
+use super::{Pushed, Rejection};
 
 /// A snapshot. Fields that end in `_total` only grow; the others are current values.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Sequences that wait for a run.
+    /// Sequences that wait for a run, and texts that wait for pages.
     pub queue_rows: usize,
-    /// Their tokens.
+    /// Their tokens, of texts those of the prompt.
     pub queue_tokens: usize,
     /// Requests without an answer: waiting, running, or sharing.
     pub requests_pending: usize,
@@ -15,9 +15,17 @@ pub struct Counters {
     pub running_batches: usize,
     /// Sequences in them.
     pub running_rows: usize,
+    /// Texts that have pages.
+    pub running_courses: usize,
+    /// Pages of all engines.
+    pub pages: usize,
+    /// Pages that hold keys and values.
+    pub pages_used: usize,
+    /// Pages that running texts may come to use.
+    pub pages_reserved: usize,
     /// Bytes that the cache holds.
     pub cache_bytes: u64,
-    /// Rows of logits that it holds.
+    /// Rows of logits and texts that it holds.
     pub cache_entries: usize,
     /// Requests that were not rejected by [`super::Schedule::push`], answered by the cache or not.
     pub accepted_total: u64,
@@ -55,17 +63,37 @@ pub struct Counters {
     pub batch_tokens_total: u64,
     /// Tokens in them had they been padded to their longest sequences.
     pub batch_tokens_padded_total: u64,
-    /// Sequences retried after their engine failed.
+    /// Pushes rejected because no engine can ever write their text.
+    pub rejected_refused_total: u64,
+    /// Passes of courses begun.
+    pub passes_total: u64,
+    /// Tokens in them.
+    pub pass_tokens_total: u64,
+    /// New tokens that became certain.
+    pub new_tokens_total: u64,
+    /// Sequences and texts retried after their engine failed.
     pub retried_total: u64,
 }
 
 impl Counters {
-    pub(super) fn count_rejection(&mut self, rejection: &Rejection) {
+    pub(super) fn count_pushed<T>(&mut self, pushed: &Pushed<T>) {
+        match pushed {
+            Pushed::Accepted(_) => self.accepted_total += 1,
+            Pushed::Answered(_) => {
+                self.accepted_total += 1;
+                self.answered_total += 1;
+            }
+            Pushed::Rejected(rejection) => self.count_rejection(rejection),
+        }
+    }
+
+    fn count_rejection(&mut self, rejection: &Rejection) {
         match rejection {
             Rejection::QueueFull { .. } => self.rejected_queue_full_total += 1,
             Rejection::ShuttingDown => self.rejected_shutting_down_total += 1,
             Rejection::DeadlineExceeded => self.rejected_deadline_total += 1,
             Rejection::Empty => self.rejected_empty_total += 1,
+            Rejection::Refused(_) => self.rejected_refused_total += 1,
             // Known only after a run, so never of a push.
             Rejection::Failed(_) => {}
         }

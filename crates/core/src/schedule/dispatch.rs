@@ -2,35 +2,46 @@
 
 use super::inflight::Stage;
 use super::queue::JobId;
-use super::{Accumulate, BatchId, EngineId, Failure, Retry, Run, Running, Schedule, Time};
+use super::{Accumulate, BatchId, EngineId, Failure, Retry, Run, Running, Schedule, Step, Time};
 use crate::Error;
 use grice_model::Batch;
 use std::sync::Arc;
 
 impl Schedule {
-    pub(super) fn dispatch(&mut self, now: Time) -> Option<Run> {
-        if self.queue.rows() == 0 || self.leaves_at(now).is_some() {
-            return None;
-        }
+    /// What a free engine runs next. Where sequences and texts wait for the same engine, batches and passes take turns: each waits for
+    /// one of the other at most.
+    pub(super) fn dispatch(&mut self, now: Time) -> Option<Step> {
         for index in 0..self.engines.len() {
             if !self.is_free(index) {
                 continue;
             }
             let engine = EngineId(index);
-            let others = self.engines.iter().enumerate().any(|(other, state)| other != index && state.in_use);
-            let jobs = self.queue.form_batch(others.then_some(engine));
-            if !jobs.is_empty() {
-                // Nothing runs only if packing failed. Then the owners have their answers, and the next poll continues.
-                return self.start(engine, jobs, now);
+            let after_pass = self.engines[index].ran_courses;
+            let first = if after_pass { self.start_batch(engine, now).map(Step::Run) } else { None };
+            let step = first
+                .or_else(|| self.start_pass(engine, now).map(Step::Courses))
+                .or_else(|| self.start_batch(engine, now).map(Step::Run));
+            if step.is_some() {
+                return step;
             }
         }
         None
     }
 
+    fn start_batch(&mut self, engine: EngineId, now: Time) -> Option<Run> {
+        if self.queue.rows() == 0 || self.leaves_at(now).is_some() {
+            return None;
+        }
+        let others = self.engines.iter().enumerate().any(|(other, state)| other != engine.0 && state.in_use);
+        let jobs = self.queue.form_batch(others.then_some(engine));
+        // Nothing runs only if packing failed. Then the owners have their answers, and the next poll continues.
+        if jobs.is_empty() { None } else { self.start(engine, jobs, now) }
+    }
+
     fn start(&mut self, engine: EngineId, jobs: Vec<JobId>, now: Time) -> Option<Run> {
         let id = BatchId(self.totals.batches_total);
         let sequences: Vec<Arc<[u32]>> =
-            jobs.iter().filter_map(|&job| Some(Arc::clone(&self.inflight.job(job)?.ids))).collect();
+            jobs.iter().filter_map(|&job| self.inflight.job(job)?.ids().cloned()).collect();
         let batch = match Batch::pack(&sequences) {
             Ok(batch) => batch,
             Err(error) => {
@@ -47,7 +58,7 @@ impl Schedule {
         let longest = sequences.iter().map(|ids| ids.len()).max().unwrap_or(0);
         self.totals.count_batch(batch.rows(), batch.tokens(), longest);
         if let Some(engine) = self.engines.get_mut(engine.0) {
-            engine.is_busy = true;
+            (engine.is_busy, engine.ran_courses) = (true, false);
         }
         self.running.insert(id, Running { engine, jobs, tokens: batch.tokens(), since: now });
         Some(Run { id, engine, batch, longest })
@@ -58,7 +69,7 @@ impl Schedule {
         let has_free = (0..self.engines.len()).any(|index| self.is_free(index));
         let holds = match self.config.accumulate {
             Accumulate::Never => false,
-            Accumulate::WhileBusy => !self.running.is_empty(),
+            Accumulate::WhileBusy => !self.running.is_empty() || !self.passes.is_empty(),
             Accumulate::Always => true,
         };
         if !has_free || !holds || self.draining || self.queue.fills_a_batch() {

@@ -1,8 +1,9 @@
 //! The end of a request: the outcome of a batch, requests without owners, and answers.
 
+use super::inflight::Wants;
 use super::inflight::{Left, Pending, Stage};
 use super::queue::JobId;
-use super::{Answer, BatchId, EngineId, Failure, LogitsRow, Rejection, RequestId, Retry, Schedule, Time};
+use super::{Answer, BatchId, EngineId, Failure, LogitsRow, Rejection, RequestId, Retry, Schedule, Step, Texts, Time};
 use crate::Error;
 use grice_model::{EngineError, Logits};
 use std::sync::Arc;
@@ -59,6 +60,9 @@ impl Schedule {
     /// already exists.
     pub fn cancel(&mut self, request: RequestId) -> bool {
         let left = self.leave(request).is_some();
+        if left {
+            self.told.retain(|step| !matches!(step, Step::Tokens(of, _) if *of == request));
+        }
         self.totals.cancelled_total += u64::from(left);
         left
     }
@@ -76,18 +80,8 @@ impl Schedule {
     }
 
     pub(super) fn fail(&mut self, id: JobId, failure: &Failure, engine: EngineId, now: Time) {
-        let Some(job) = self.inflight.job_mut(id) else { return };
-        let may_retry = match failure.retry {
-            Retry::Never => false,
-            Retry::Once => job.failures == 0,
-            Retry::OnceAnEngine => job.losses < self.engines.len(),
-        };
-        if may_retry && !job.owners.is_empty() {
-            match failure.retry {
-                Retry::OnceAnEngine => job.losses += 1,
-                _ => job.failures += 1,
-            }
-            job.failed_on = Some(engine);
+        if self.may_retry(id, failure, engine) {
+            let Some(job) = self.inflight.job_mut(id) else { return };
             job.stage = Stage::Queued;
             self.queue.put_back(id, job.waiting(), job.priority);
             self.totals.retried_total += 1;
@@ -98,8 +92,27 @@ impl Schedule {
             let Some(pending) = self.inflight.take(owner) else { continue };
             self.totals.failed_total += 1;
             let rejection = Rejection::Failed(Arc::clone(&failure.error));
-            self.answer(owner, &pending, Err(rejection), Some(job.stage), now);
+            self.reject(owner, &pending, rejection, Some(job.stage), now);
         }
+    }
+
+    /// Whether a job that failed on an engine is tried again, and notes that it failed.
+    pub(super) fn may_retry(&mut self, id: JobId, failure: &Failure, engine: EngineId) -> bool {
+        let Some(job) = self.inflight.job_mut(id) else { return false };
+        let may_retry = match failure.retry {
+            Retry::Never => false,
+            Retry::Once => job.failures == 0,
+            Retry::OnceAnEngine => job.losses < self.engines.len(),
+        };
+        if !may_retry || job.owners.is_empty() {
+            return false;
+        }
+        match failure.retry {
+            Retry::OnceAnEngine => job.losses += 1,
+            _ => job.failures += 1,
+        }
+        job.failed_on = Some(engine);
+        true
     }
 
     pub(super) fn expire(&mut self, now: Time) {
@@ -107,10 +120,11 @@ impl Schedule {
             if deadline > now {
                 return;
             }
+            let job = self.inflight.pending(request).and_then(|pending| self.inflight.job(pending.job));
+            let stage = job.map(|job| job.stage);
             let Some(pending) = self.leave(request) else { return };
             self.totals.expired_total += 1;
-            let stage = self.inflight.job(pending.job).map(|job| job.stage);
-            self.answer(request, &pending, Err(Rejection::DeadlineExceeded), stage, now);
+            self.reject(request, &pending, Rejection::DeadlineExceeded, stage, now);
         }
     }
 
@@ -118,14 +132,17 @@ impl Schedule {
     pub(super) fn leave(&mut self, request: RequestId) -> Option<Pending> {
         let (pending, left) = self.inflight.leave(request)?;
         match left {
-            Left::Unchanged => {}
+            Left::Unchanged => self.abandon(pending.job),
             Left::Lowered(before) => self.requeue(pending.job, before),
-            Left::Dropped(priority) => self.queue.remove(pending.job, priority),
+            Left::Dropped(priority) => {
+                self.queue.remove(pending.job, priority);
+                self.line.remove(pending.job, priority);
+            }
         }
         Some(pending)
     }
 
-    pub(super) fn answer(
+    fn answer(
         &mut self,
         request: RequestId,
         pending: &Pending,
@@ -133,11 +150,47 @@ impl Schedule {
         stage: Option<Stage>,
         now: Time,
     ) {
-        let ran_since = match stage {
-            Some(Stage::Running { since }) => since.max(pending.since),
-            Some(Stage::Queued) | None => now,
-        };
-        let (queued, ran) = (ran_since.since(pending.since), now.since(ran_since));
-        self.answers.push_back(Answer { request, outcome, source: pending.source, queued, ran });
+        self.told.push_back(Step::Answer(answer_of(request, pending, outcome, stage, now)));
     }
+
+    pub(super) fn answer_text(
+        &mut self,
+        request: RequestId,
+        pending: &Pending,
+        outcome: Result<Texts, Rejection>,
+        stage: Option<Stage>,
+        now: Time,
+    ) {
+        self.told.push_back(Step::Text(answer_of(request, pending, outcome, stage, now)));
+    }
+
+    /// Tells the owner of a request why there is no answer.
+    pub(super) fn reject(
+        &mut self,
+        request: RequestId,
+        pending: &Pending,
+        rejection: Rejection,
+        stage: Option<Stage>,
+        now: Time,
+    ) {
+        match pending.wants {
+            Wants::Logits => self.answer(request, pending, Err(rejection), stage, now),
+            Wants::Text | Wants::Tokens => self.answer_text(request, pending, Err(rejection), stage, now),
+        }
+    }
+}
+
+fn answer_of<T>(
+    request: RequestId,
+    pending: &Pending,
+    outcome: Result<T, Rejection>,
+    stage: Option<Stage>,
+    now: Time,
+) -> Answer<T> {
+    let ran_since = match stage {
+        Some(Stage::Running { since }) => since.max(pending.since),
+        Some(Stage::Queued) | None => now,
+    };
+    let (queued, ran) = (ran_since.since(pending.since), now.since(ran_since));
+    Answer { request, outcome, source: pending.source, queued, ran }
 }

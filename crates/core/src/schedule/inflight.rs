@@ -1,14 +1,34 @@
-//! Open requests, and the sequences that they share.
+//! Open requests, and the sequences and texts that they share.
 
 use super::queue::{JobId, Waiting};
-use super::{CacheKey, EngineId, Priority, Request, RequestId, Source, Time};
+use super::{CacheKey, EngineId, Priority, RequestId, Source, Time};
+use crate::generate::Course;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-/// A sequence from its first push until it has an outcome.
+/// What a job runs.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// A sequence, once.
+    Once(Arc<[u32]>),
+    /// A text, step by step.
+    Course(Box<Writing>),
+}
+
+/// A text that is written.
+#[derive(Debug)]
+pub(super) struct Writing {
+    pub(super) course: Course,
+    /// Its new tokens that were told.
+    pub(super) told: Vec<u32>,
+    /// Where it is, if it has pages.
+    pub(super) engine: Option<EngineId>,
+}
+
+/// A sequence or text from its first push until it has an outcome.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) ids: Arc<[u32]>,
+    pub(super) work: Work,
     /// `None` for a sequence that is not cached or shared.
     pub(super) key: Option<CacheKey>,
     /// In order of arrival. Empty if all were cancelled while it ran.
@@ -40,6 +60,24 @@ pub(super) struct Pending {
     pub(super) deadline: Option<Time>,
     pub(super) since: Time,
     pub(super) source: Source,
+    pub(super) wants: Wants,
+}
+
+/// What the owner of a request is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wants {
+    Logits,
+    Text,
+    /// Tokens as they come, then the text.
+    Tokens,
+}
+
+/// A request without its work.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ask {
+    pub(super) priority: Priority,
+    pub(super) deadline: Option<Time>,
+    pub(super) wants: Wants,
 }
 
 /// The effect of removing a request on its job.
@@ -65,8 +103,36 @@ pub(super) struct Inflight {
 }
 
 impl Job {
+    /// The sequence, if it is one.
+    pub(super) fn ids(&self) -> Option<&Arc<[u32]>> {
+        match &self.work {
+            Work::Once(ids) => Some(ids),
+            Work::Course(_) => None,
+        }
+    }
+
+    /// The text, if it is one.
+    pub(super) fn writing(&self) -> Option<&Writing> {
+        match &self.work {
+            Work::Once(_) => None,
+            Work::Course(writing) => Some(writing),
+        }
+    }
+
+    /// The text, if it is one.
+    pub(super) fn writing_mut(&mut self) -> Option<&mut Writing> {
+        match &mut self.work {
+            Work::Once(_) => None,
+            Work::Course(writing) => Some(writing),
+        }
+    }
+
     pub(super) fn waiting(&self) -> Waiting {
-        Waiting { tokens: self.ids.len(), since: self.since, not_on: self.failed_on, alone: self.failures > 0 }
+        let tokens = match &self.work {
+            Work::Once(ids) => ids.len(),
+            Work::Course(writing) => writing.course.size().given,
+        };
+        Waiting { tokens, since: self.since, not_on: self.failed_on, alone: self.failures > 0 }
     }
 }
 
@@ -90,19 +156,19 @@ impl Inflight {
     }
 
     /// A new job with its first owner.
-    pub(super) fn begin(&mut self, request: &Request, key: Option<CacheKey>, now: Time) -> (RequestId, JobId) {
+    pub(super) fn begin(&mut self, work: Work, ask: Ask, key: Option<CacheKey>, now: Time) -> (RequestId, JobId) {
         let job = JobId(self.jobs_ever);
         self.jobs_ever += 1;
         let source = if key.is_some() { Source::Miss } else { Source::Bypass };
-        let owner = self.own(job, request, source, now);
+        let owner = self.own(job, ask, source, now);
         if let Some(key) = key {
             self.by_key.insert(key, job);
         }
         let begun = Job {
-            ids: Arc::clone(&request.ids),
+            work,
             key,
             owners: vec![owner],
-            priority: request.priority,
+            priority: ask.priority,
             since: now,
             failed_on: None,
             failures: 0,
@@ -114,12 +180,12 @@ impl Inflight {
     }
 
     /// Adds an owner to a job, and returns the job's earlier priority.
-    pub(super) fn join(&mut self, job: JobId, request: &Request, now: Time) -> Option<(RequestId, Priority)> {
+    pub(super) fn join(&mut self, job: JobId, ask: Ask, now: Time) -> Option<(RequestId, Priority)> {
         self.jobs.get(&job)?;
-        let owner = self.own(job, request, Source::Coalesced, now);
+        let owner = self.own(job, ask, Source::Coalesced, now);
         let job = self.jobs.get_mut(&job)?;
         let before = job.priority;
-        job.priority = before.max(request.priority);
+        job.priority = before.max(ask.priority);
         job.owners.push(owner);
         Some((owner, before))
     }
@@ -152,6 +218,11 @@ impl Inflight {
         Some(ended)
     }
 
+    /// A request without an answer.
+    pub(super) fn pending(&self, request: RequestId) -> Option<&Pending> {
+        self.requests.get(&request)
+    }
+
     /// Removes a request whose job has ended.
     pub(super) fn take(&mut self, request: RequestId) -> Option<Pending> {
         let pending = self.requests.remove(&request)?;
@@ -171,11 +242,11 @@ impl Inflight {
         self.requests.first_key_value().map(|(&request, _)| request)
     }
 
-    fn own(&mut self, job: JobId, request: &Request, source: Source, now: Time) -> RequestId {
+    fn own(&mut self, job: JobId, ask: Ask, source: Source, now: Time) -> RequestId {
         let owner = RequestId(self.requests_ever);
         self.requests_ever += 1;
-        let Request { priority, deadline, .. } = *request;
-        self.requests.insert(owner, Pending { job, priority, deadline, since: now, source });
+        let Ask { priority, deadline, wants } = ask;
+        self.requests.insert(owner, Pending { job, priority, deadline, since: now, source, wants });
         if let Some(deadline) = deadline {
             self.deadlines.insert((deadline, owner));
         }

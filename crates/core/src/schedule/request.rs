@@ -1,6 +1,7 @@
 //! Requests to the schedule, and its answers.
 
-use super::{CacheKey, Time};
+use super::{BatchId, CacheKey, CourseRun, EngineId, Priority, RequestId, Time};
+use crate::generate::{Decoding, Generated, Refused};
 use grice_model::Batch;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,30 +9,8 @@ use std::time::Duration;
 /// The logits of one sequence, unscaled, in the order of the manifest's labels. Cheap to clone: owners and cache share it.
 pub type LogitsRow = Arc<[f32]>;
 
-/// Identifies a request from [`super::Schedule::push`] to its [`Answer`]; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// Identifies a batch from [`Step::Run`] to [`super::Schedule::complete`]; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BatchId(pub u64);
-
-/// One of the engines (replicas) that the driver runs batches on, counted from 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EngineId(pub usize);
-
-/// Which requests go first. Requests of a lower priority still get the first place of some batches
-/// ([`super::Config::fair_batches`]).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
-    /// For bulk work, when nothing else waits.
-    Low,
-    /// The default.
-    #[default]
-    Normal,
-    /// For a user who waits for the answer.
-    High,
-}
+/// What a course wrote: its sequences, the best first. Cheap to clone: owners and cache share it.
+pub type Texts = Arc<[Generated]>;
 
 /// Whether a request may use the result of another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -65,13 +44,38 @@ impl Request {
     }
 }
 
+/// A text to write.
+#[derive(Clone, Debug)]
+pub struct CourseRequest {
+    /// The text at its start.
+    pub decoding: Decoding,
+    /// Its key from [`super::Keyer::course_key`]; if `None`, the schedule computes it.
+    pub key: Option<CacheKey>,
+    /// The priority over other requests.
+    pub priority: Priority,
+    /// The time after which the text is useless.
+    pub deadline: Option<Time>,
+    /// Whether it may use the result of another request.
+    pub caching: Caching,
+    /// Whether its tokens are told as they come, by [`Step::Tokens`].
+    pub streams: bool,
+}
+
+impl CourseRequest {
+    /// A request of normal priority without a deadline that may use other results, and wants its tokens as they come.
+    pub fn new(decoding: Decoding) -> CourseRequest {
+        let (key, priority, deadline, caching) = (None, Priority::Normal, None, Caching::Use);
+        CourseRequest { decoding, key, priority, deadline, caching, streams: true }
+    }
+}
+
 /// The outcome of a push.
 #[derive(Clone, Debug)]
-pub enum Pushed {
+pub enum Pushed<T = LogitsRow> {
     /// It waits, or shares a run; its [`Answer`] comes from [`super::Schedule::poll`].
     Accepted(RequestId),
     /// The cache had the answer.
-    Answered(LogitsRow),
+    Answered(T),
     /// It was rejected; no answer will follow.
     Rejected(Rejection),
 }
@@ -95,6 +99,9 @@ pub enum Rejection {
     /// A sequence without tokens has no logits.
     #[error("the sequence holds no tokens")]
     Empty,
+    /// A text that no engine can ever write.
+    #[error(transparent)]
+    Refused(Refused),
     /// The engine failed, and so did a retry, if there was one. All requests that shared the run get this.
     #[error("{0}")]
     Failed(Arc<crate::Error>),
@@ -108,6 +115,7 @@ impl Rejection {
             Rejection::DeadlineExceeded => "deadline",
             Rejection::ShuttingDown => "shutting_down",
             Rejection::Empty => "empty",
+            Rejection::Refused(_) => "refused",
             Rejection::Failed(_) => "failed",
         }
     }
@@ -126,16 +134,16 @@ pub enum Source {
 
 /// The end of a request; there is exactly one for each accepted request that was not cancelled.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Answer<T = LogitsRow> {
     /// The request.
     pub request: RequestId,
-    /// Logits, or the reason why there are none.
-    pub outcome: Result<LogitsRow, Rejection>,
+    /// Logits or texts, or the reason why there are none.
+    pub outcome: Result<T, Rejection>,
     /// Their source.
     pub source: Source,
-    /// How long it waited for a run to begin.
+    /// How long it waited for a run to begin; for a text, for its pages.
     pub queued: Duration,
-    /// How long its run took; for a shared run, the part after it joined.
+    /// How long its run took, or all passes of a text; for a shared run, the part after it joined.
     pub ran: Duration,
 }
 
@@ -165,8 +173,14 @@ impl Run {
 pub enum Step {
     /// Send this answer to its owner.
     Answer(Answer),
+    /// Send these new tokens of a text to its owner.
+    Tokens(RequestId, Arc<[u32]>),
+    /// Send this text to its owner.
+    Text(Answer<Texts>),
     /// Run this batch.
     Run(Run),
+    /// Run this pass of courses.
+    Courses(CourseRun),
     /// Do nothing before this time, unless something is pushed or completed.
     WaitUntil(Time),
     /// Do nothing, unless something is pushed or completed.

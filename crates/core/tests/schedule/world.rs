@@ -162,6 +162,9 @@ impl World {
                     self.check_run(&run);
                     runs.push(run);
                 }
+                step @ (Step::Tokens(..) | Step::Text(_) | Step::Courses(_)) => {
+                    panic!("nobody asked for texts: {step:?}")
+                }
                 Step::WaitUntil(moment) => {
                     self.check_rest(Some(moment));
                     return runs;

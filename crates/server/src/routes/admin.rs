@@ -17,7 +17,7 @@ pub(crate) async fn reload(State(app): State<Arc<App>>) -> Response<Body> {
     let outcome = tokio::spawn(async move { catalog.reload().await }).await;
     match outcome {
         Ok(Ok(())) => {
-            let models: Vec<String> = app.catalog.models().iter().map(|served| served.name().to_owned()).collect();
+            let models: Vec<String> = app.catalog.replicas().into_iter().map(|(name, _)| name).collect();
             json_response(StatusCode::OK, &json!({ "reloaded": models }))
         }
         Ok(Err(error)) => {

@@ -1,7 +1,7 @@
 //! The paths and bodies of GriceBench's own server, kept for its clients.
 
 use super::body::{expect_json, json_response, read_body};
-use super::detect::{absent, caching_of};
+use super::detect::caching_of;
 use super::input::{AliasItem, Thresholds, parse_json};
 use crate::app::App;
 use crate::arrival::Arrival;
@@ -43,12 +43,7 @@ pub(crate) async fn detect(
 
 /// `POST /repair`.
 pub(crate) async fn repair() -> Problem {
-    absent("repair")
-}
-
-/// `POST /generate`.
-pub(crate) async fn generate() -> Problem {
-    absent("generate")
+    Problem::no_task("repair")
 }
 
 async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Response<Body>, Problem> {

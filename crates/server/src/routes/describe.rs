@@ -63,7 +63,13 @@ pub(crate) fn outputs(served: &Served) -> Vec<TensorInfo> {
 /// # Errors
 /// 404 with the names of the models, 503 before the first load.
 pub(crate) fn find(app: &App, name: &str, version: Option<&str>) -> Result<Arc<Served>, Problem> {
-    let served = app.catalog.find(Some(name))?;
+    // To this protocol, models that write texts do not exist.
+    let served = app.catalog.find(Some(name)).map_err(|problem| match problem.status {
+        StatusCode::UNPROCESSABLE_ENTITY | StatusCode::NOT_IMPLEMENTED => {
+            Problem { status: StatusCode::NOT_FOUND, code: "no-such-model", ..problem }
+        }
+        _ => problem,
+    })?;
     match version {
         Some(version) if version != served.version() => {
             let (has, version) = (served.version(), version.escape_default().take(80).collect::<String>());

@@ -61,24 +61,14 @@ pub(crate) async fn detect(
     judge(&app, &arrival, request).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// 501: no current bundle has such a task.
+/// 501: no current model has such a task.
 pub(crate) async fn repair() -> Problem {
-    absent("repair")
-}
-
-/// 501.
-pub(crate) async fn generate() -> Problem {
-    absent("generate")
+    Problem::no_task("repair")
 }
 
 /// 501.
 pub(crate) async fn pipeline() -> Problem {
-    absent("pipeline")
-}
-
-pub(super) fn absent(task: &str) -> Problem {
-    let detail = format!("no model here has the task `{task}`; all models detect violations, see /v1/models");
-    Problem::new(StatusCode::NOT_IMPLEMENTED, "no-such-task", detail)
+    Problem::no_task("pipeline")
 }
 
 async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Response<Body>, Problem> {

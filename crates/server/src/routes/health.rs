@@ -18,12 +18,9 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> Response<Body> {
     let ready = app.is_ready();
     let models: serde_json::Map<String, serde_json::Value> = app
         .catalog
-        .models()
-        .iter()
-        .map(|served| {
-            let (in_use, replicas) = served.runner().replicas();
-            (served.name().to_owned(), json!({ "replicas": replicas, "in_use": in_use }))
-        })
+        .replicas()
+        .into_iter()
+        .map(|(name, (in_use, replicas))| (name, json!({ "replicas": replicas, "in_use": in_use })))
         .collect();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_response(status, &json!({ "ready": ready, "draining": app.is_draining(), "models": models }))
@@ -35,7 +32,11 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Response<Body> {
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "status": if ready { "healthy" } else { "unhealthy" },
-        "models_loaded": { "detector": app.catalog.is_ready(), "repair": false, "generator": false },
+        "models_loaded": {
+            "detector": app.catalog.is_ready() && !app.catalog.models().is_empty(),
+            "repair": false,
+            "generator": app.catalog.is_ready() && !app.catalog.scribes().is_empty(),
+        },
         "gpu_available": app.catalog.models().iter().any(|served| served.info().device.contains("gpu")),
     });
     json_response(status, &body)

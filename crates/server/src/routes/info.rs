@@ -2,11 +2,12 @@
 
 use super::body::{bytes_response, json_response};
 use crate::app::App;
+use crate::scribe::Scribe;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_SECURITY_POLICY, LOCATION};
 use axum::http::{HeaderValue, Response, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Written by hand; a test compares it with the routes and with real answers.
@@ -15,7 +16,7 @@ const DOCS: &str = include_str!("../../docs.html");
 
 /// `GET /v1/models`.
 pub(crate) async fn models(State(app): State<Arc<App>>) -> Response<Body> {
-    let models: Vec<_> = app
+    let mut models: Vec<_> = app
         .catalog
         .models()
         .iter()
@@ -41,7 +42,24 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Response<Body> {
             })
         })
         .collect();
+    models.extend(app.catalog.scribes().iter().enumerate().map(|(place, scribe)| describe_scribe(place == 0, scribe)));
     json_response(StatusCode::OK, &json!({ "models": models }))
+}
+
+fn describe_scribe(is_default: bool, scribe: &Scribe) -> Value {
+    let info = scribe.info();
+    let (in_use, replicas) = scribe.replicas();
+    json!({
+        "name": scribe.name(),
+        "version": info.version,
+        "task": "generate",
+        "default": is_default,
+        "precision": info.precision,
+        "device": info.device,
+        "max_tokens": scribe.longest(),
+        "ready": in_use > 0,
+        "replicas": replicas,
+    })
 }
 
 /// `GET /metrics`.

@@ -8,7 +8,9 @@ mod cors;
 mod describe;
 mod detect;
 mod entry;
+mod events;
 pub mod fuzz;
+mod generate;
 pub(crate) mod grpc;
 mod health;
 mod info;
@@ -57,12 +59,12 @@ fn table() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
     vec![
         ("post", "/v1/detect", post(detect::detect)),
         ("post", "/v1/repair", post(detect::repair)),
-        ("post", "/v1/generate", post(detect::generate)),
+        ("post", "/v1/generate", post(generate::generate)),
         ("post", "/v1/pipeline", post(detect::pipeline)),
         ("get", "/v1/models", get(info::models)),
         ("post", "/detect", post(alias::detect)),
         ("post", "/repair", post(alias::repair)),
-        ("post", "/generate", post(alias::generate)),
+        ("post", "/generate", post(generate::alias)),
         ("get", "/health", get(health::health)),
         ("get", "/v2", get(v2::server_metadata)),
         ("get", "/v2/health/live", get(health::live)),

@@ -21,6 +21,7 @@ mod reload;
 mod shared_cache;
 mod started;
 mod statistics;
+mod texts;
 #[cfg(feature = "tls")]
 mod tls;
 mod traces;

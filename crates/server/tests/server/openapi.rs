@@ -1,6 +1,7 @@
 //! Compares real answers with the OpenAPI description.
 
-use crate::started::{Started, settings, tiny};
+use crate::started::{Started, settings, tiny, writer};
+use grice_server::Settings;
 use serde_json::{Map, Value, json};
 
 /// The part of JSON Schema that the description uses; reports the place of a violation.
@@ -125,7 +126,10 @@ struct Described {
 
 impl Described {
     fn new() -> Described {
-        let mut settings = settings(vec![tiny("tiny-bert")]);
+        Described::of(settings(vec![tiny("tiny-bert")]))
+    }
+
+    fn of(mut settings: Settings) -> Described {
         settings.access.admin_key = Some("the-admin-key".to_owned());
         settings.limits.body_bytes_max = 4096;
         let server = Started::new(settings);
@@ -196,6 +200,33 @@ fn domain_answers_are_as_described() {
     }
     described.plain("get", "/", &json!({}), 303);
     described.plain("post", "/admin/reload", &json!({}), 200);
+}
+
+#[test]
+fn texts_are_as_described() {
+    let mut settings = settings(vec![tiny("tiny-bert")]);
+    settings.writers = vec![writer("gpt2")];
+    let described = Described::of(settings);
+    let body = &described.api["paths"]["/v1/generate"]["post"]["requestBody"]["content"]["application/json"];
+    for example in body["examples"].as_object().unwrap().values() {
+        check(&described.api, &body["schema"], &example["value"], "prompt").unwrap();
+        described.plain("post", "/v1/generate", &example["value"], 200);
+    }
+    let streamed = json!({ "prompt": "w7 w8", "stream": true, "temperature": 1.5 });
+    described.plain("post", "/v1/generate", &streamed, 200);
+    let events = described.server.client().post("/v1/generate", &streamed).text();
+    for event in events.split_terminator("\n\n") {
+        let event: Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
+        check(&described.api, &json!({ "$ref": "#/components/schemas/TextEvent" }), &event, "event").unwrap();
+    }
+    described.plain("post", "/v1/generate", &json!({ "prompt": "w7", "top_p": 2 }), 422);
+    described.plain("post", "/v1/generate", &json!({ "prompt": "w7", "model": "b" }), 404);
+    described.plain("post", "/v1/generate", &json!("x".repeat(5000)), 413);
+    described.plain("post", "/generate", &json!({ "context": "w7 w8", "max_length": 5 }), 200);
+    described.plain("post", "/generate", &json!({ "context": "" }), 422);
+    for path in ["/v1/models", "/health", "/metrics"] {
+        described.plain("get", path, &json!({}), 200);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::fake::Plan;
 use crate::http::Client;
 use grice_core::{Bundle, Options};
-use grice_server::{BundleSource, Handle, ServeError, Server, Settings};
+use grice_server::{BundleSource, Handle, ServeError, Server, Settings, WriterSource};
 use grice_testkit::fixtures::{fixtures_folder, read};
 use std::borrow::Cow;
 use std::io::Write;
@@ -24,6 +24,11 @@ pub(crate) struct Started {
 pub(crate) fn tiny(name: &str) -> BundleSource {
     let folder = fixtures_folder().join(name);
     BundleSource::new(None, Options::default(), Vec::new(), move || Bundle::open(&folder))
+}
+
+/// A tiny model that writes texts.
+pub(crate) fn writer(name: &str) -> WriterSource {
+    WriterSource::new(None, grice_testkit::generators::folder(name), None)
 }
 
 /// A tiny graph that does not hide padding, with the tokenizer of the tiny BERT.
