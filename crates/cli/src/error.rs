@@ -161,6 +161,23 @@ pub(crate) enum CliError {
         /// Why.
         source: grice_quantize::Error,
     },
+    /// `quantize` got a model that its options are not for.
+    #[error("{0}")]
+    QuantizeForm(String),
+    /// A checkpoint cannot be quantized.
+    #[error("{place}: {source}")]
+    Checkpoint {
+        /// Its folder.
+        place: String,
+        /// Why.
+        source: grice_quantize::Error,
+    },
+    /// The texts of a model cannot be compared.
+    #[error("{source}")]
+    Judge {
+        /// Why.
+        source: grice_quantize::Error,
+    },
     /// A row that `quantize` cannot use.
     #[error("{place}:{line}: {cause}")]
     BadSample {
@@ -255,6 +272,7 @@ impl CliError {
             | CliError::CompareStdin
             | CliError::ManyModels(_)
             | CliError::NoQualityData
+            | CliError::QuantizeForm(_)
             | CliError::TargetExists(_)
             | CliError::TargetKind { .. }
             | CliError::ProofPlace(_)
@@ -277,6 +295,8 @@ impl CliError {
             | CliError::Child { .. }
             | CliError::NoSamples(_)
             | CliError::Quantize { .. }
+            | CliError::Checkpoint { .. }
+            | CliError::Judge { .. }
             | CliError::BadSample { .. }
             | CliError::NoTokenizer { .. }
             | CliError::Manifest(_)

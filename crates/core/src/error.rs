@@ -49,6 +49,14 @@ pub enum Error {
         /// Byte offset of the first NUL.
         at: usize,
     },
+    /// A text has more tokens than the model reads.
+    #[error("the text has {tokens} tokens; the model reads at most {longest}")]
+    LongText {
+        /// How many it has.
+        tokens: usize,
+        /// The most.
+        longest: usize,
+    },
     /// A threshold is not a probability.
     #[error("the threshold of `{0}` must be {expected}", expected = grice_model::THRESHOLD_EXPECTED)]
     Threshold(grice_model::Maxim),
@@ -127,6 +135,7 @@ impl Error {
             | Error::NoTokens { .. }
             | Error::LongField { .. }
             | Error::NulInField { .. }
+            | Error::LongText { .. }
             | Error::Threshold(_) => ErrorKind::BadInput,
             Error::BundleFile { .. }
             | Error::BundleDigest { .. }

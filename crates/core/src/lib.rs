@@ -27,11 +27,13 @@ pub mod schedule;
 pub mod session;
 pub mod task;
 pub mod text;
+#[cfg(not(target_arch = "wasm32"))]
+mod text_reader;
 mod verdict;
 #[cfg(not(target_arch = "wasm32"))]
 mod writer;
 
-pub use bundle::{Bundle, Bytes, file_digest};
+pub use bundle::{Bundle, Bytes, DiskFolder, file_digest};
 #[cfg(feature = "onnx")]
 pub use bundle::{Embedded, import_model_file, read_model_file};
 pub use detector::Detector;
@@ -59,6 +61,8 @@ pub use options::Options;
 pub use planner::Planner;
 pub use readout::merge_thresholds;
 pub use runtime::{Next, Runtime, retry_after};
+#[cfg(not(target_arch = "wasm32"))]
+pub use text_reader::{KnownText, TextReader};
 pub use verdict::{Reading, Verdict};
 #[cfg(not(target_arch = "wasm32"))]
 pub use writer::{Memory, Writer};

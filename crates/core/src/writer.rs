@@ -35,8 +35,8 @@ const PASS_TOKENS: usize = 512;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Writer {
-    plan: CpuGeneratorPlan,
-    tokenizer: Arc<Tokenizer>,
+    pub(crate) plan: CpuGeneratorPlan,
+    pub(crate) tokenizer: Arc<Tokenizer>,
     speller: Speller,
     defaults: GenerationDefaults,
     family: String,

@@ -1,8 +1,8 @@
 //! What the steps of a program name, packed for an instruction set, to be shared by any number of engines.
 
 use grice_kernels::{
-    AttentionShape, Isa, LayerNorm, PackedLinear, Relative, RotaryTable, Rounding, ScoreBias, ShapeError, WeightData,
-    WeightPart,
+    AttentionShape, GroupScales, Int4Groups, Isa, LayerNorm, PackedLinear, Relative, RotaryTable, Rounding, ScoreBias,
+    ShapeError, WeightData, WeightPart,
 };
 use grice_model::{
     Embedding, EngineError, Generator, GeneratorParts, GeneratorSteps, HeadPlan, Linear, Lookup, Parts, Precision,
@@ -104,8 +104,8 @@ struct Target {
 /// Stepwise where any layer rounds what it is given to bytes: then a difference in the last bit before it would be a whole byte after it,
 /// and the browser's verdict another than this one's.
 fn rounding_for(linears: &[Vec<Linear>]) -> Rounding {
-    let is_int8 = linears.iter().flatten().any(|linear| linear.weights.precision() == Precision::Int8);
-    if is_int8 { Rounding::Stepwise } else { Rounding::Fused }
+    let is_rounded = |linear: &Linear| matches!(linear.weights.precision(), Precision::Int8 | Precision::Int4);
+    if linears.iter().flatten().any(is_rounded) { Rounding::Stepwise } else { Rounding::Fused }
 }
 
 impl Target {
@@ -123,10 +123,11 @@ impl Target {
             .iter()
             .map(|linear| matches!(linear.weights.values(), Values::Int8Rows { .. }).then(|| linear.weights.to_f32()))
             .collect();
+        let nibbles: Vec<Vec<u8>> = linears.iter().map(nibbles).collect();
         let parts: Vec<WeightPart<'_>> = linears
             .iter()
-            .zip(&plain)
-            .map(|(linear, plain)| WeightPart {
+            .zip(plain.iter().zip(&nibbles))
+            .map(|(linear, (plain, nibbles))| WeightPart {
                 n: linear.outputs(),
                 data: match (linear.weights.values(), plain) {
                     (_, Some(values)) => WeightData::F32(values),
@@ -135,6 +136,12 @@ impl Target {
                     (Values::Int8Shifted { values, scales, zeros }, _) => {
                         WeightData::Int8Shifted { values, scales, zeros }
                     }
+                    (Values::Int4Groups { scales, group, .. }, _) => WeightData::Int4Groups(Int4Groups {
+                        values: nibbles,
+                        scales: GroupScales::F32(scales),
+                        zeros: None,
+                        group: *group,
+                    }),
                     (Values::Int8Columns { values, scales } | Values::Int8Rows { values, scales }, None) => {
                         WeightData::Int8 { values, scales }
                     }
@@ -143,5 +150,13 @@ impl Target {
             })
             .collect();
         PackedLinear::pack(self.isa, inputs, &parts, self.rounding)
+    }
+}
+
+/// 4-bit numbers from 0 to 15 with the zero at 8, as the kernels take them; none for other weights.
+fn nibbles(linear: &Linear) -> Vec<u8> {
+    match linear.weights.values() {
+        Values::Int4Groups { values, .. } => values.iter().map(|&value| (value + 8) as u8).collect(),
+        _ => Vec::new(),
     }
 }

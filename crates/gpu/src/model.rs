@@ -65,7 +65,9 @@ impl Form {
     pub(crate) fn of(words: &Values) -> Form {
         match words {
             // Factors of columns are multiplied in by [`grice_model::Lookup`].
-            Values::F32(_) | Values::Int8Columns { .. } | Values::Int8Shifted { .. } => Form::F32,
+            Values::F32(_) | Values::Int8Columns { .. } | Values::Int8Shifted { .. } | Values::Int4Groups { .. } => {
+                Form::F32
+            }
             Values::F16(_) => Form::F16,
             Values::Int8Rows { .. } => Form::Int8,
         }

@@ -53,13 +53,14 @@ impl Generator {
         matrices.filter(|matrix| known.insert(Arc::as_ptr(matrix))).map(|matrix| matrix.bytes()).sum()
     }
 
-    /// The generator with its dense layers and tables in another precision. In 8 bits each output of a dense layer has a scale.
+    /// The generator with its dense layers and tables in another precision; what is in that precision already stays as it is, and in 8
+    /// bits also what is in 4. In 8 bits each output of a dense layer has a scale.
     ///
     /// # Errors
     /// [`Error::Precision`] if weights are stored in fewer bits already.
     pub fn to_precision(mut self, precision: Precision) -> Result<Generator> {
         let stored = self.precision();
-        if stored == precision {
+        if stored == precision && precision == Precision::Fp32 {
             return Ok(self);
         }
         let error = || Error::Precision {
@@ -69,6 +70,11 @@ impl Generator {
         };
         let mut rounded = std::collections::HashMap::new();
         let mut convert = |matrix: &mut Arc<Matrix>, along: Along| {
+            // 4 bits are fewer than 8, and what is beside them is still rounded.
+            let is_kept = matrix.precision() == Precision::Int4 && precision == Precision::Int8;
+            if is_kept || matrix.precision() == precision {
+                return Ok::<(), Error>(());
+            }
             let key = (Arc::as_ptr(matrix), along == Along::Rows);
             let known = match rounded.get(&key) {
                 Some((_, known)) => Arc::clone(known),
@@ -82,7 +88,7 @@ impl Generator {
                 }
             };
             *matrix = known;
-            Ok::<(), Error>(())
+            Ok(())
         };
         for stack in self.encoder.iter_mut().chain([&mut self.decoder]) {
             for linear in stack.linears_mut() {

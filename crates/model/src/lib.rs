@@ -54,7 +54,7 @@ mod trace;
 mod weights;
 
 pub use batch::{Batch, FixedAxes, MASKED, Padded};
-pub use checkpoint::{Checkpoint, Folder, GenerationDefaults};
+pub use checkpoint::{Checkpoint, Folder, GenerationDefaults, RawCheckpoint, RawTensor, Role};
 pub use encoding::{BOM, utf16_hint, without_bom};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::{Error, Result};

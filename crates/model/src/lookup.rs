@@ -144,18 +144,14 @@ impl Lookup {
 
 fn table(matrix: Arc<Matrix>) -> Result<EmbeddingTable, ShapeError> {
     let (rows, columns) = (matrix.rows(), matrix.columns());
-    if let Values::Int8Shifted { .. } = matrix.values() {
+    if let Values::Int8Columns { .. } | Values::Int8Shifted { .. } | Values::Int4Groups { .. } = matrix.values() {
         return EmbeddingTable::new(rows, columns, Table::F32(matrix.to_f32()));
     }
     let table = match Arc::unwrap_or_clone(matrix).into_values() {
         Values::F32(values) => Table::F32(values),
         Values::F16(values) => Table::F16(values),
         Values::Int8Rows { values, scales } => Table::Int8 { values, scales },
-        Values::Int8Columns { values, scales } | Values::Int8Shifted { values, scales, .. } => {
-            let values = values.chunks_exact(columns);
-            let values = values.flat_map(|row| row.iter().zip(&scales).map(|(&value, scale)| f32::from(value) * scale));
-            Table::F32(values.collect())
-        }
+        other => Table::F32(Matrix::new(rows, columns, other).map_or(Vec::new(), |matrix| matrix.to_f32())),
     };
     EmbeddingTable::new(rows, columns, table)
 }

@@ -15,6 +15,9 @@ pub enum Precision {
     Fp16,
     /// 8-bit integers with scales.
     Int8,
+    /// 4-bit integers with a scale for each group: what checkpoints of models that write text may hold. No manifest names it.
+    #[serde(skip)]
+    Int4,
 }
 
 impl Precision {
@@ -24,6 +27,7 @@ impl Precision {
             Precision::Fp32 => "fp32",
             Precision::Fp16 => "fp16",
             Precision::Int8 => "int8",
+            Precision::Int4 => "int4",
         }
     }
 }

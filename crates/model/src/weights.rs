@@ -2,7 +2,6 @@
 
 use crate::Precision;
 use std::borrow::Cow;
-#[cfg(feature = "onnx")]
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -44,6 +43,15 @@ pub enum Values {
         /// `[rows]`.
         scales: Vec<f32>,
     },
+    /// Symmetric int4, a byte each: an element is `values[i] · scale`, with a scale for each group of rows of a column.
+    Int4Groups {
+        /// `[rows, columns]`, from −8 to 7.
+        values: Vec<i8>,
+        /// `[rows / group, columns]`.
+        scales: Vec<f32>,
+        /// Rows that make a group: a number that divides all of them.
+        group: usize,
+    },
 }
 
 impl Matrix {
@@ -58,6 +66,10 @@ impl Matrix {
                 values.len() == count && scales.len() == columns && zeros.len() == columns
             }
             Values::Int8Rows { values, scales } => values.len() == count && scales.len() == rows,
+            Values::Int4Groups { values, scales, group } => {
+                let fits = *group > 0 && rows.is_multiple_of(*group) && scales.len() == rows / group * columns;
+                fits && values.len() == count && values.iter().all(|value| (-8..=7).contains(value))
+            }
         };
         (fits && count > 0).then_some(Matrix { rows, columns, values })
     }
@@ -87,9 +99,9 @@ impl Matrix {
         match &self.values {
             Values::F32(values) => values.len() * 4,
             Values::F16(values) => values.len() * 2,
-            Values::Int8Columns { values, scales } | Values::Int8Rows { values, scales } => {
-                values.len() + scales.len() * 4
-            }
+            Values::Int8Columns { values, scales }
+            | Values::Int8Rows { values, scales }
+            | Values::Int4Groups { values, scales, .. } => values.len() + scales.len() * 4,
             Values::Int8Shifted { values, scales, zeros } => values.len() + scales.len() * 4 + zeros.len(),
         }
     }
@@ -114,6 +126,12 @@ impl Matrix {
                 let rows = values.chunks_exact(self.columns).zip(scales);
                 rows.flat_map(|(row, scale)| row.iter().map(move |&value| f32::from(value) * scale)).collect()
             }
+            Values::Int4Groups { values, scales, group } => {
+                let rows = values.chunks_exact(self.columns).enumerate();
+                let scales = |row: usize| &scales[row / group * self.columns..];
+                rows.flat_map(|(at, row)| row.iter().zip(scales(at)).map(|(&value, scale)| f32::from(value) * scale))
+                    .collect()
+            }
         }
     }
 
@@ -136,12 +154,12 @@ impl Matrix {
             Values::Int8Rows { values, scales } => {
                 Values::Int8Columns { values: transpose(values, self.rows, self.columns), scales: scales.clone() }
             }
+            Values::Int4Groups { .. } => Values::F32(transpose(&self.to_f32(), self.rows, self.columns)),
         };
         Matrix { rows: self.columns, columns: self.rows, values }
     }
 
     /// Some of its columns; `None` if it does not have them, or they are none.
-    #[cfg(feature = "onnx")]
     pub(crate) fn columns_of(&self, range: Range<usize>) -> Option<Matrix> {
         fn cut<T: Copy>(values: &[T], columns: usize, range: &Range<usize>) -> Option<Vec<T>> {
             let rows = values.chunks_exact(columns).map(|row| row.get(range.clone()));
@@ -162,6 +180,11 @@ impl Matrix {
             Values::Int8Rows { values, scales } => {
                 Values::Int8Rows { values: cut(values, self.columns, &range)?, scales: scales.clone() }
             }
+            Values::Int4Groups { values, scales, group } => Values::Int4Groups {
+                values: cut(values, self.columns, &range)?,
+                scales: cut(scales, self.columns, &range)?,
+                group: *group,
+            },
         };
         Matrix::new(self.rows, range.len(), values)
     }
@@ -192,6 +215,7 @@ impl Matrix {
             Values::F32(_) => Precision::Fp32,
             Values::F16(_) => Precision::Fp16,
             Values::Int8Columns { .. } | Values::Int8Shifted { .. } | Values::Int8Rows { .. } => Precision::Int8,
+            Values::Int4Groups { .. } => Precision::Int4,
         }
     }
 }
@@ -245,7 +269,7 @@ fn all_alike<T: Copy + PartialEq>(values: &[T]) -> Option<T> {
 }
 
 /// In squares, so that neither side is read or written far apart.
-fn transpose<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
+pub(crate) fn transpose<T: Copy>(values: &[T], rows: usize, columns: usize) -> Vec<T> {
     const SQUARE: usize = 32;
     let mut out = values.to_vec();
     for first_row in (0..rows).step_by(SQUARE) {

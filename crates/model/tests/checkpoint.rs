@@ -264,11 +264,22 @@ fn other_schemes_are_refused_by_name() {
         };
         check("llama", change, expected);
     };
-    scheme("/format", json!("pack-quantized"), "field `format`: \"pack-quantized\" is not supported");
+    scheme("/format", json!("float-quantized"), "field `format`: \"float-quantized\" is not supported");
+    scheme("/format", json!("pack-quantized"), "field `input_activations`");
     scheme("/config_groups/group_0/weights/num_bits", json!(4), "field `num_bits`: 4 is not supported");
     scheme("/config_groups/group_0/weights/symmetric", json!(false), "field `symmetric`: false");
     scheme("/config_groups/group_0/weights/strategy", json!("tensor"), "field `strategy`: \"tensor\"");
     scheme("/config_groups/group_0/input_activations/dynamic", json!(false), "field `dynamic`: false");
     scheme("/kv_cache_scheme", json!({"num_bits": 8}), "field `kv_cache_scheme`");
-    scheme("/config_groups/group_0", Value::Null, "only one group of 8-bit weights");
+    scheme("/config_groups", json!({"group_0": {}, "group_1": {}}), "only one group of quantized weights");
+    let field = |name: &str, value: Value, expected: &str| {
+        let change = |files: &mut Files| {
+            compressed(files);
+            files.json("config.json", |config| config["quantization_config"][name] = value);
+        };
+        check("llama", change, expected);
+    };
+    field("transform_config", json!({"config_groups": {"u": {"type": "hadamard"}}}), "field `transform_config`");
+    field("sparsity_config", json!({"format": "sparse-24-bitmask"}), "field `format`: \"sparse-24-bitmask\"");
+    scheme("/config_groups/group_0", Value::Null, "only one group of quantized weights");
 }

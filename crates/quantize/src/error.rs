@@ -1,5 +1,7 @@
 //! Errors of quantization.
 
+use crate::form::{Form, LeftLayer};
+
 /// All errors. The texts name the tensor, node or layer and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -110,6 +112,62 @@ pub enum Error {
         sample: usize,
         /// Why.
         cause: String,
+    },
+    /// The folder of a model that writes text cannot be read.
+    #[error("{0}")]
+    Checkpoint(#[source] Box<grice_model::Error>),
+    /// The folder holds quantized weights.
+    #[error(
+        "config.json: field `quantization_config`: the weights are quantized already; start from the model that they were made from"
+    )]
+    AlreadyQuantized,
+    /// A tensor that cannot be rounded.
+    #[error("the tensor `{tensor}` has the type {found}; expected F32, F16 or BF16")]
+    TensorType {
+        /// Its name.
+        tensor: String,
+        /// Its type.
+        found: String,
+    },
+    /// A weight without elements.
+    #[error("the tensor `{0}` is empty")]
+    Empty(String),
+    /// Two tensors would have one name.
+    #[error("the tensor `{0}` cannot be written: another one gets its name")]
+    Twice(String),
+    /// A number beyond the range of 16 bits.
+    #[error(
+        "the tensor `{tensor}` holds {number:e}, at position {at}, which {form} cannot hold; {}",
+        if *form == Form::Fp16 { "choose bf16, which has the range of fp32, or int8" } else { "the weights are broken" }
+    )]
+    Overflow {
+        /// The tensor's name.
+        tensor: String,
+        /// Position of the number, counted over the whole tensor.
+        at: usize,
+        /// The number.
+        number: f32,
+        /// What it was to become.
+        form: Form,
+    },
+    /// No layer of the folder can be quantized.
+    #[error(
+        "no layer can be quantized to {form}{}",
+        example.as_ref().map_or(String::new(), |left| format!("; `{}` {}", left.name, left.reason))
+    )]
+    Layers {
+        /// What they were to become.
+        form: Form,
+        /// One that stays as it is.
+        example: Option<LeftLayer>,
+    },
+    /// A file cannot be written.
+    #[error("{file}: cannot be written: {source}")]
+    Write {
+        /// The file.
+        file: String,
+        /// Why.
+        source: std::io::Error,
     },
     /// The model could not be evaluated.
     #[error("the model cannot be evaluated: {0}")]

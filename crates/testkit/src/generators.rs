@@ -86,6 +86,32 @@ pub fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/generators").join(name)
 }
 
+/// The folder of a model that `compressed-tensors` wrote, made by `training/make_compressed_fixtures.py`.
+pub fn compressed(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/compressed").join(name)
+}
+
+/// What transformers computes with a model that `compressed-tensors` wrote.
+#[derive(Deserialize)]
+pub struct CompressedCase {
+    /// What the decoder reads.
+    pub prompt: Vec<u32>,
+    /// Logits after the prompt, of the stored weights in single precision.
+    pub logits: Vec<f32>,
+    /// The same with activations rounded as the file says, if it does.
+    pub logits_rounded: Option<Vec<f32>>,
+}
+
+/// Its cases.
+pub fn compressed_cases(name: &str) -> Vec<CompressedCase> {
+    #[derive(Deserialize)]
+    struct Reference {
+        cases: Vec<CompressedCase>,
+    }
+    let text = std::fs::read_to_string(compressed(name).join("reference.json")).unwrap();
+    serde_json::from_str::<Reference>(&text).unwrap().cases
+}
+
 /// A generator, opened.
 pub fn checkpoint(name: &str) -> Checkpoint {
     Checkpoint::open(&DiskFolder(folder(name))).unwrap_or_else(|error| panic!("{name}: {error}"))

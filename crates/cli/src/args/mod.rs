@@ -23,7 +23,7 @@ pub(crate) use eval::Eval;
 pub(crate) use generate::{Generate, How};
 pub(crate) use inspect::Inspect;
 pub(crate) use profile::{Profile, ProfileLatency, ProfileMemory, ProfileOps, ProfileWhat};
-pub(crate) use quantize::{Quantize, QuantizeMethod, QuantizeMode};
+pub(crate) use quantize::{Quantize, QuantizeMethod, QuantizeMode, QuantizeTo};
 pub(crate) use serve::Serve;
 pub(crate) use values::{Delimiter, Format, SHAPE_TOKENS_MAX, Shape, Shard, Threshold};
 
@@ -62,7 +62,7 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Compare verdicts with labels
     Eval(Eval),
-    /// Convert an fp32 model to int8 or fp16, and check its quality
+    /// Convert a model to fewer bits, and check its quality
     Quantize(Quantize),
     /// Prepare a model for the CPU or a GPU, so that later starts are fast
     Compile(Compile),

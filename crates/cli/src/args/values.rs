@@ -142,6 +142,13 @@ pub(super) fn parse_share(text: &str) -> Result<f64, String> {
     }
 }
 
+pub(super) fn parse_bound(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(bound) if (0.0..f64::INFINITY).contains(&bound) => Ok(bound),
+        _ => Err("it must be a number, 0 or more".to_owned()),
+    }
+}
+
 /// Replaces the standard library's message, which names Rust types.
 pub(super) fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "it must be a whole number, at least 1".to_owned())

@@ -4,6 +4,7 @@
 //! origin ─► samples ─► (calibrate) ─► quantize and judge ─► report ─► target
 //! ```
 
+mod checkpoint;
 mod origin;
 mod report;
 mod samples;
@@ -33,7 +34,14 @@ const ROWS_TOGETHER: usize = 64;
 /// # Errors
 /// [`CliError::BelowFloor`] if the model is not good enough (nothing is written); errors of the model or the rows.
 pub(crate) fn run(args: &Quantize, common: &Common) -> Result<()> {
-    if args.mode == QuantizeMode::Static && args.calibration.is_none() {
+    if let Some(form) = args.to {
+        return checkpoint::run(form, args, common);
+    }
+    let Some(mode) = args.mode else {
+        return Err(CliError::QuantizeForm("name a form with --mode or --to".to_owned()));
+    };
+    checkpoint::refuse(common)?;
+    if mode == QuantizeMode::Static && args.calibration.is_none() {
         return Err(CliError::NoCalibration);
     }
     if args.data.is_none() && args.calibration.is_none() && !args.force {
@@ -41,7 +49,7 @@ pub(crate) fn run(args: &Quantize, common: &Common) -> Result<()> {
     }
     let mut origin = Origin::open(common)?;
     // Checks that do not need the model come first, because quantizing takes minutes.
-    let target = Target::choose(args, &origin)?;
+    let target = Target::choose(args, mode, &origin)?;
     let spinner = Spinner::new(common.quiet);
     spinner.say("reading rows");
     let encoder = origin.load_encoder(common)?;
@@ -49,7 +57,7 @@ pub(crate) fn run(args: &Quantize, common: &Common) -> Result<()> {
     let calibration = calibration.map(|path| read_samples(path, &encoder, Some(args.samples.get()))).transpose()?;
     let data = args.data.as_deref().map(|path| read_samples(path, &encoder, None)).transpose()?;
     drop(encoder);
-    let outcome = quantize(args, common, &origin, calibration.as_ref(), data.as_ref(), &spinner)?;
+    let outcome = quantize(args, mode, common, &origin, calibration.as_ref(), data.as_ref(), &spinner)?;
     drop(spinner);
     let text = if args.json {
         serde_json::to_string_pretty(&outcome.json()).unwrap_or_default() + "\n"
@@ -65,6 +73,7 @@ pub(crate) fn run(args: &Quantize, common: &Common) -> Result<()> {
 
 fn quantize(
     args: &Quantize,
+    mode: QuantizeMode,
     common: &Common,
     origin: &Origin,
     calibration: Option<&Samples>,
@@ -73,7 +82,7 @@ fn quantize(
 ) -> Result<Outcome> {
     let failed = |source| CliError::Quantize { place: origin.place(), source };
     let onnx = origin.onnx()?;
-    let source = Source::read(&onnx, args.mode.into()).map_err(failed)?;
+    let source = Source::read(&onnx, mode.into()).map_err(failed)?;
     let mut calibrated: Option<(Activations, Ranges)> = None;
     if let Some(samples) = calibration.filter(|_| source.mode() == Mode::Static) {
         let mut done = 0;

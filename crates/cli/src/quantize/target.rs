@@ -28,7 +28,7 @@ impl Target {
     ///
     /// # Errors
     /// [`CliError::TargetExists`], [`CliError::TargetKind`].
-    pub(crate) fn choose(args: &Quantize, origin: &Origin) -> Result<Target> {
+    pub(crate) fn choose(args: &Quantize, mode: QuantizeMode, origin: &Origin) -> Result<Target> {
         let path = &args.output;
         let place = path.display().to_string();
         let taken = || CliError::TargetExists(place.clone());
@@ -43,7 +43,7 @@ impl Target {
             }
             Origin::Bundle(bundle, own_path) => {
                 let own = own_path.as_deref().is_some_and(|own| is_same_folder(own, path));
-                let has_it = bundle.manifest().models.keys().any(|precision| precision.name() == name_of(args.mode));
+                let has_it = bundle.manifest().models.keys().any(|precision| precision.name() == name_of(mode));
                 let used = if own { has_it } else { path.is_dir() && !is_empty(path) };
                 if used && !args.overwrite { Err(taken()) } else { Ok(Target::Bundle { folder: path.clone(), own }) }
             }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A folder on disk.
-pub(crate) struct DiskFolder(pub(crate) PathBuf);
+pub struct DiskFolder(pub PathBuf);
 
 impl Folder for DiskFolder {
     fn file(&self, name: &str) -> io::Result<Option<Box<dyn Source + '_>>> {

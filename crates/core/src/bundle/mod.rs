@@ -14,7 +14,7 @@ mod weights;
 use crate::{Error, Result};
 use archive::Archive;
 pub use bytes::Bytes;
-pub(crate) use disk::DiskFolder;
+pub use disk::DiskFolder;
 use files::Files;
 pub use files::file_digest;
 use grice_model::{Lengths, Manifest, Network, Precision};

@@ -53,7 +53,7 @@ fn tolerance(precision: Precision) -> f32 {
         Precision::Fp32 => 0.01,
         Precision::Fp16 => 0.05,
         // Two orders of summation may differ by one byte step in each layer.
-        Precision::Int8 => 0.5,
+        Precision::Int8 | Precision::Int4 => 0.5,
     }
 }
 

@@ -81,7 +81,9 @@ impl KeptMatrix {
         let values = match matrix.values() {
             Values::F32(values) => KeptValues::F32(draft.push(bytemuck::cast_slice(values))?),
             Values::F16(values) => KeptValues::F16(draft.push(bytemuck::cast_slice(values))?),
-            Values::Int8Shifted { .. } => KeptValues::F32(draft.push(bytemuck::cast_slice(&matrix.to_f32()))?),
+            Values::Int8Shifted { .. } | Values::Int4Groups { .. } => {
+                KeptValues::F32(draft.push(bytemuck::cast_slice(&matrix.to_f32()))?)
+            }
             Values::Int8Columns { values, scales } => KeptValues::Int8Columns {
                 values: draft.push(bytemuck::cast_slice(values))?,
                 scales: draft.push(bytemuck::cast_slice(scales))?,

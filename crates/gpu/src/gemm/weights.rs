@@ -102,7 +102,8 @@ impl PackedWeights {
 /// Rows of words that `k` takes, and bytes that a column takes in one.
 pub(crate) fn row_of_words(precision: Precision, k: usize) -> (usize, u64) {
     match precision {
-        Precision::Fp32 => (k.next_multiple_of(4), 4),
+        // No shader multiplies by 4-bit weights: they are uploaded as numbers.
+        Precision::Fp32 | Precision::Int4 => (k.next_multiple_of(4), 4),
         Precision::Fp16 => (k.next_multiple_of(4), 2),
         Precision::Int8 => (k.next_multiple_of(16) / 4, 4),
     }
@@ -111,7 +112,9 @@ pub(crate) fn row_of_words(precision: Precision, k: usize) -> (usize, u64) {
 fn common_precision(layers: &[&Linear]) -> Precision {
     // Scales along k do not come out of a sum; zeros do, but no shader takes them off.
     let precision = |layer: &&Linear| match layer.weights.values() {
-        Values::F32(_) | Values::Int8Rows { .. } | Values::Int8Shifted { .. } => Precision::Fp32,
+        Values::F32(_) | Values::Int8Rows { .. } | Values::Int8Shifted { .. } | Values::Int4Groups { .. } => {
+            Precision::Fp32
+        }
         Values::F16(_) => Precision::Fp16,
         Values::Int8Columns { .. } => Precision::Int8,
     };

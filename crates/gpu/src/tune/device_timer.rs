@@ -165,7 +165,7 @@ impl Timer for DeviceTimer<'_> {
 
 fn layer_of(precision: Precision, k: usize, n: usize) -> Result<Linear, GpuError> {
     let values = match precision {
-        Precision::Fp32 => Values::F32(vec![0.0; k * n]),
+        Precision::Fp32 | Precision::Int4 => Values::F32(vec![0.0; k * n]),
         Precision::Fp16 => Values::F16(vec![0; k * n]),
         Precision::Int8 => Values::Int8Columns { values: vec![0; k * n], scales: vec![0.0; n] },
     };

@@ -109,7 +109,7 @@ pub(crate) fn all_methods(abilities: &Abilities) -> Vec<Method> {
 
 fn methods(precision: Precision, m: usize, abilities: &Abilities) -> Vec<Method> {
     let forms: &[Form] = match precision {
-        Precision::Fp32 => &[Form::F32],
+        Precision::Fp32 | Precision::Int4 => &[Form::F32],
         Precision::Fp16 => &[Form::F16, Form::F16Packed],
         Precision::Int8 => &[Form::Int8],
     };

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+/// The file that says what a model is.
+pub(super) const CONFIG: &str = "config.json";
+
 /// The fields of a JSON object.
 pub(super) struct Config {
     file: &'static str,
@@ -20,6 +23,11 @@ impl Config {
             Ok(_) => Err(format!("{file}: it is no JSON object")),
             Err(error) => Err(format!("{file}: {error}")),
         }
+    }
+
+    /// All fields.
+    pub(super) fn fields(&self) -> &Map<String, Value> {
+        &self.fields
     }
 
     /// An object in a field, if there is one.

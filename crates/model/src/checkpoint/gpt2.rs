@@ -7,9 +7,12 @@ use crate::generator::Generator;
 use crate::program::{
     Attention, Block, Body, Embedding, FeedForward, Place, Positions, ScorePositions, Scores, Sees, Stack,
 };
-use crate::weights::{Linear, Matrix, Values};
+use crate::weights::Linear;
 use serde_json::json;
 use std::sync::Arc;
+
+/// What the names of its dense layers end in.
+pub(super) const DENSE: &[&str] = &[".attn.c_attn", ".attn.c_proj", ".mlp.c_fc", ".mlp.c_proj"];
 
 struct Shape {
     prefix: &'static str,
@@ -54,7 +57,7 @@ fn block(config: &Config, weights: &Weights<'_>, shape: &Shape, layer: usize) ->
     if config.flag_or("scale_attn_by_inverse_layer_idx", false)? {
         scale /= (layer + 1) as f32;
     }
-    let [query, key, value] = thirds(&linear("attn.c_attn", hidden, 3 * hidden)?);
+    let [query, key, value] = thirds(&linear("attn.c_attn", hidden, 3 * hidden)?)?;
     let output = linear("attn.c_proj", hidden, hidden)?;
     let (sees, positions) = (Sees::Earlier(None), ScorePositions::None);
     let scores = Scores { heads, key_heads: heads, head_dim, scale, sees, positions };
@@ -70,27 +73,13 @@ fn block(config: &Config, weights: &Weights<'_>, shape: &Shape, layer: usize) ->
 }
 
 /// A layer whose outputs are three layers' side by side.
-fn thirds(whole: &Linear) -> [Linear; 3] {
-    let (inputs, outputs) = (whole.inputs(), whole.outputs() / 3);
-    std::array::from_fn(|third| {
-        let at = third * outputs;
-        let columns = |row: usize| row * 3 * outputs + at..row * 3 * outputs + at + outputs;
-        let values = match whole.weights.values() {
-            Values::F16(values) => {
-                Values::F16((0..inputs).flat_map(|row| values[columns(row)].iter().copied()).collect())
-            }
-            Values::Int8Columns { values, scales } => Values::Int8Columns {
-                values: (0..inputs).flat_map(|row| values[columns(row)].iter().copied()).collect(),
-                scales: scales[at..at + outputs].to_vec(),
-            },
-            _ => {
-                let values = whole.weights.to_f32();
-                Values::F32((0..inputs).flat_map(|row| values[columns(row)].iter().copied()).collect())
-            }
-        };
-        let weights = Matrix::new(inputs, outputs, values).map(Arc::new);
-        let weights = weights.unwrap_or_else(|| whole.weights.clone());
-        let bias = whole.bias.as_ref().map(|bias| bias[at..at + outputs].to_vec());
-        Linear { weights, bias }
-    })
+fn thirds(whole: &Linear) -> Result<[Linear; 3], String> {
+    let outputs = whole.outputs() / 3;
+    let third = |at: usize| {
+        let columns = at * outputs..(at + 1) * outputs;
+        let weights = whole.weights.columns_of(columns.clone()).ok_or("the tensor `attn.c_attn.weight` is empty")?;
+        let bias = whole.bias.as_ref().map(|bias| bias[columns].to_vec());
+        Ok::<_, String>(Linear { weights: Arc::new(weights), bias })
+    };
+    Ok([third(0)?, third(1)?, third(2)?])
 }

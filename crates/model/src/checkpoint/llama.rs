@@ -9,6 +9,17 @@ use grice_kernels::{Rotary, RotaryScaling};
 use serde_json::json;
 use std::sync::Arc;
 
+/// What the names of its dense layers end in.
+pub(super) const DENSE: &[&str] = &[
+    ".self_attn.q_proj",
+    ".self_attn.k_proj",
+    ".self_attn.v_proj",
+    ".self_attn.o_proj",
+    ".mlp.gate_proj",
+    ".mlp.up_proj",
+    ".mlp.down_proj",
+];
+
 struct Shape {
     hidden: usize,
     inner: usize,

@@ -4,25 +4,29 @@
 
 mod bias;
 mod config;
+mod family;
 mod folder;
 mod gpt2;
 mod llama;
 mod parts;
 mod quantized;
+mod raw;
 mod t5;
+mod tensors;
 mod weights;
 
 pub use folder::Folder;
+pub use raw::{RawCheckpoint, RawTensor, Role};
 
 use crate::generator::Generator;
 use crate::{Error, Result};
-use config::Config;
+use config::{CONFIG, Config};
+use family::{Family, is_buffer};
 use folder::read_if;
 use quantized::Quantized;
 use serde_json::Value;
 use weights::Weights;
 
-const CONFIG: &str = "config.json";
 const GENERATION: &str = "generation_config.json";
 
 /// A model that writes text, and what its files say of how it is used.
@@ -74,16 +78,7 @@ impl Checkpoint {
 fn open(folder: &dyn Folder) -> std::result::Result<Checkpoint, String> {
     let bytes = read_if(folder, CONFIG)?.ok_or_else(|| format!("the file {CONFIG} is missing"))?;
     let config = Config::parse(CONFIG, &bytes)?;
-    let family = config.text("model_type")?.ok_or_else(|| config.wrong("model_type", "it is missing"))?.to_owned();
-    let build = match family.as_str() {
-        "t5" => t5::build,
-        "gpt2" => gpt2::build,
-        "llama" | "qwen2" | "mistral" => llama::build,
-        _ => {
-            let known = "supported are t5, gpt2, llama, qwen2 and mistral";
-            return Err(config.wrong("model_type", &format!("`{family}` is not supported; {known}")));
-        }
-    };
+    let Family { name: family, build, .. } = Family::of(&config)?;
     let weights = Weights::open(folder, Quantized::read(&config)?)?;
     let generator = build(&config, &weights)?;
     let unread = weights.unread(is_buffer);
@@ -93,11 +88,6 @@ fn open(folder: &dyn Folder) -> std::result::Result<Checkpoint, String> {
     let defaults = defaults(folder, &config)?;
     generator.check().map_err(|error| error.to_string())?;
     Ok(Checkpoint { generator, defaults, family })
-}
-
-/// Tensors that old files have beside the weights: masks, and tables that follow from the configuration.
-fn is_buffer(name: &str) -> bool {
-    [".attn.bias", ".attn.masked_bias", ".rotary_emb.inv_freq"].iter().any(|end| name.ends_with(end))
 }
 
 fn defaults(folder: &dyn Folder, config: &Config) -> std::result::Result<GenerationDefaults, String> {

@@ -9,6 +9,18 @@ use crate::program::{Attention, Block, Body, Embedding, FeedForward, Place, Scor
 use grice_kernels::{Activation, ScoreBias};
 use std::sync::Arc;
 
+/// What the names of its dense layers end in.
+pub(super) const DENSE: &[&str] = &[
+    "Attention.q",
+    "Attention.k",
+    "Attention.v",
+    "Attention.o",
+    ".DenseReluDense.wi",
+    ".DenseReluDense.wi_0",
+    ".DenseReluDense.wi_1",
+    ".DenseReluDense.wo",
+];
+
 struct Shape<'c> {
     config: &'c Config,
     hidden: usize,

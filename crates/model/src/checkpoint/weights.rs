@@ -1,33 +1,20 @@
-//! The tensors of a checkpoint: one safetensors file, or several with an index.
+//! The tensors of a checkpoint as the parts of a model.
 
-use super::config::Config;
-use super::folder::{Folder, read_if};
-use super::quantized::Quantized;
-use crate::safetensors::{Entry, Header, Source};
-use crate::weights::{Linear, Matrix, Values};
+use super::folder::Folder;
+use super::quantized::{Quantized, Scheme, TRANSPOSED};
+use super::tensors::Tensors;
+use crate::weights::{Linear, Matrix, Values, transpose};
 use grice_kernels::LayerNorm;
-use serde_json::Value;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-
-const WHOLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// Tensors by name.
 pub(super) struct Weights<'a> {
-    shards: Vec<Shard<'a>>,
-    /// Which shard a tensor is in.
-    places: BTreeMap<String, usize>,
+    tensors: Tensors<'a>,
     quantized: Option<Quantized>,
     /// Tensors that were read.
     used: RefCell<BTreeSet<String>>,
-}
-
-struct Shard<'a> {
-    file: String,
-    source: Box<dyn Source + 'a>,
-    header: Header,
 }
 
 /// Which axis of a weight is that of the inputs.
@@ -42,58 +29,18 @@ pub(super) enum Layout {
 impl<'a> Weights<'a> {
     /// Opens all files and checks their headers.
     pub(super) fn open(folder: &'a dyn Folder, quantized: Option<Quantized>) -> Result<Weights<'a>, String> {
-        let mut weights = Weights { shards: Vec::new(), places: BTreeMap::new(), quantized, used: RefCell::default() };
-        if let Some(index) = read_if(folder, INDEX)? {
-            weights.open_shards(folder, &Config::parse(INDEX, &index)?)?;
-        } else {
-            let at = weights.open_shard(folder, WHOLE)?;
-            let names = weights.shards[at].header.entries.keys().cloned();
-            weights.places = names.map(|name| (name, at)).collect();
-        }
-        Ok(weights)
-    }
-
-    fn open_shards(&mut self, folder: &'a dyn Folder, index: &Config) -> Result<(), String> {
-        let Some(Value::Object(map)) = index.get("weight_map") else {
-            return Err(format!("{INDEX}: field `weight_map` is missing, or no object"));
-        };
-        let mut files = BTreeMap::new();
-        for (name, file) in map {
-            let file = file.as_str().filter(|file| is_plain(file));
-            let file = file.ok_or_else(|| format!("{INDEX}: `{name}` must be in a file beside it"))?;
-            let at = match files.get(file) {
-                Some(at) => *at,
-                None => {
-                    let at = self.open_shard(folder, file)?;
-                    files.insert(file.to_owned(), at);
-                    at
-                }
-            };
-            if !self.shards[at].header.entries.contains_key(name) {
-                return Err(format!("{file}: the tensor `{name}`, which {INDEX} places there, is missing"));
-            }
-            self.places.insert(name.clone(), at);
-        }
-        Ok(())
-    }
-
-    fn open_shard(&mut self, folder: &'a dyn Folder, file: &str) -> Result<usize, String> {
-        let source = folder.file(file).map_err(|error| format!("{file}: {error}"))?;
-        let source = source.ok_or_else(|| format!("the file {file} is missing"))?;
-        let header = Header::read(&*source).map_err(|problem| format!("{file}: {problem}"))?;
-        self.shards.push(Shard { file: file.to_owned(), source, header });
-        Ok(self.shards.len() - 1)
+        Ok(Weights { tensors: Tensors::open(folder)?, quantized, used: RefCell::default() })
     }
 
     /// Whether there is a tensor of that name.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.places.contains_key(name)
+        self.tensors.has(name)
     }
 
     /// Tensors that were not read, except those whose names `may_stay`.
     pub(super) fn unread(&self, may_stay: impl Fn(&str) -> bool) -> Vec<String> {
         let used = self.used.borrow();
-        self.places.keys().filter(|name| !used.contains(*name) && !may_stay(name)).cloned().collect()
+        self.tensors.names().filter(|name| !used.contains(*name) && !may_stay(name)).cloned().collect()
     }
 
     /// A dense layer `name.weight` with, if it has one, `name.bias`.
@@ -107,20 +54,67 @@ impl<'a> Weights<'a> {
     /// `[inputs, outputs]`.
     fn weight(&self, name: &str, inputs: usize, outputs: usize, layout: Layout) -> Result<Matrix, String> {
         let weight = format!("{name}.weight");
-        let [rows, columns] = match layout {
-            Layout::OutputsFirst => [outputs, inputs],
-            Layout::InputsFirst => [inputs, outputs],
-        };
-        let matrix = match &self.quantized {
-            Some(quantized) if !quantized.ignores(name) => {
-                let values = self.bytes_of(&weight, &[rows, columns], "I8")?;
-                let scales = self.numbers(&format!("{name}.weight_scale"), &[rows, 1])?;
-                Matrix::new(rows, columns, Values::Int8Rows { values: bytemuck::pod_collect_to_vec(&values), scales })
+        let quantized = self.quantized.as_ref().filter(|quantized| !quantized.ignores(name));
+        match (quantized.map(|quantized| quantized.scheme), layout) {
+            (Some(Scheme::Int8), _) => self.int8(name, inputs, outputs, layout),
+            (Some(Scheme::Int4 { group, transposed }), _) if transposed == (layout == Layout::InputsFirst) => {
+                self.int4(name, inputs, outputs, group)
             }
-            _ => self.elements(&weight, rows, columns)?,
+            (Some(Scheme::Int4 { transposed, .. }), _) => Err(format!(
+                "config.json: field `{TRANSPOSED}`: 4-bit weights of this family need {}, and it is {transposed}",
+                !transposed
+            )),
+            (None, Layout::OutputsFirst) => Ok(self.matrix(&weight, outputs, inputs)?.transposed()),
+            (None, Layout::InputsFirst) => self.matrix(&weight, inputs, outputs),
+        }
+    }
+
+    /// A weight in 8 bits with a scale for each output.
+    fn int8(&self, name: &str, inputs: usize, outputs: usize, layout: Layout) -> Result<Matrix, String> {
+        let (weight, scale) = (format!("{name}.weight"), format!("{name}.weight_scale"));
+        let values = |shape: [usize; 2]| -> Result<Vec<i8>, String> {
+            Ok(bytemuck::pod_collect_to_vec(&self.bytes_of(&weight, &shape, "I8")?))
         };
-        let matrix = matrix.ok_or_else(|| format!("the tensor `{weight}` is empty"))?;
-        Ok(if layout == Layout::OutputsFirst { matrix.transposed() } else { matrix })
+        let matrix = match layout {
+            Layout::OutputsFirst => {
+                let (values, scales) = (values([outputs, inputs])?, self.numbers(&scale, &[outputs, 1])?);
+                Matrix::new(outputs, inputs, Values::Int8Rows { values, scales }).map(|matrix| matrix.transposed())
+            }
+            Layout::InputsFirst => {
+                let (values, scales) = (values([inputs, outputs])?, self.numbers(&scale, &[1, outputs])?);
+                Matrix::new(inputs, outputs, Values::Int8Columns { values, scales })
+            }
+        };
+        matrix.ok_or_else(|| format!("the tensor `{weight}` is empty"))
+    }
+
+    /// A weight in 4 bits with a scale for each group of inputs. Eight numbers are in a word, the first in its lowest bits, and 8 stands for 0.
+    /// The outputs come first.
+    fn int4(&self, name: &str, inputs: usize, outputs: usize, group: usize) -> Result<Matrix, String> {
+        let (packed, shape) = (format!("{name}.weight_packed"), format!("{name}.weight_shape"));
+        if !inputs.is_multiple_of(group) {
+            return Err(format!("{}: groups of {group} do not divide {inputs} inputs", self.tensors.named(&packed)));
+        }
+        let words = self.bytes_of(&packed, &[outputs, inputs.div_ceil(8)], "I32")?;
+        let scales = self.numbers(&format!("{name}.weight_scale"), &[outputs, inputs / group])?;
+        if self.has(&shape) {
+            let sides: Vec<u64> = bytemuck::pod_collect_to_vec(&self.bytes_of(&shape, &[2], "I64")?);
+            if sides != [outputs as u64, inputs as u64] {
+                return Err(format!(
+                    "{}: it says {sides:?}; expected {:?}",
+                    self.tensors.named(&shape),
+                    [outputs, inputs]
+                ));
+            }
+        }
+        let number = |nibble: u8| nibble as i8 - 8;
+        let rows = words.chunks_exact(inputs.div_ceil(8) * 4);
+        let values: Vec<i8> = rows
+            .flat_map(|row| row.iter().flat_map(|byte| [number(byte & 15), number(byte >> 4)]).take(inputs))
+            .collect();
+        let (values, scales) = (transpose(&values, outputs, inputs), transpose(&scales, outputs, inputs / group));
+        let matrix = Matrix::new(inputs, outputs, Values::Int4Groups { values, scales, group });
+        matrix.ok_or_else(|| format!("the tensor `{packed}` is empty"))
     }
 
     /// A matrix as it is in the file, `[rows, columns]`.
@@ -129,13 +123,12 @@ impl<'a> Weights<'a> {
     }
 
     fn elements(&self, name: &str, rows: usize, columns: usize) -> Result<Option<Matrix>, String> {
-        let (_, entry) = self.entry(name, &[rows, columns])?;
-        let values = if entry.dtype == "F16" {
+        let values = if self.tensors.shaped(name, &[rows, columns])?.dtype == "F16" {
             let bytes = self.bytes_of(name, &[rows, columns], "F16")?;
             let halves: Vec<u16> = bytemuck::pod_collect_to_vec(&bytes);
             let infinite = |bits: &u16| bits & 0x7c00 == 0x7c00;
             if halves.iter().any(infinite) {
-                return Err(self.not_finite(name));
+                return Err(self.tensors.not_finite(name));
             }
             Values::F16(halves)
         } else {
@@ -159,53 +152,17 @@ impl<'a> Weights<'a> {
 
     /// All elements of a tensor in single precision. None is infinite or no number.
     pub(super) fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
-        let (_, entry) = self.entry(name, shape)?;
-        let dtype = entry.dtype.clone();
-        let bytes = self.bytes_of(name, shape, &dtype)?;
-        let numbers: Vec<f32> = match dtype.as_str() {
-            "F32" => bytemuck::pod_collect_to_vec(&bytes),
-            "F16" => halves(&bytes).map(|bits| half::f16::from_bits(bits).to_f32()).collect(),
-            "BF16" => halves(&bytes).map(|bits| half::bf16::from_bits(bits).to_f32()).collect(),
-            _ => return Err(format!("{}: it has the type {dtype}; expected F32, F16 or BF16", self.named(name))),
-        };
-        if numbers.iter().all(|number| number.is_finite()) { Ok(numbers) } else { Err(self.not_finite(name)) }
+        self.tensors.shaped(name, shape)?;
+        self.used.borrow_mut().insert(name.to_owned());
+        self.tensors.numbers(name)
     }
 
     fn bytes_of(&self, name: &str, shape: &[usize], dtype: &str) -> Result<Vec<u8>, String> {
-        let (shard, entry) = self.entry(name, shape)?;
+        let entry = self.tensors.shaped(name, shape)?;
         if entry.dtype != dtype {
-            return Err(format!("{}: it has the type {}; expected {dtype}", self.named(name), entry.dtype));
+            return Err(format!("{}: it has the type {}; expected {dtype}", self.tensors.named(name), entry.dtype));
         }
         self.used.borrow_mut().insert(name.to_owned());
-        let bytes = shard.source.read(shard.header.range(entry));
-        bytes.map(std::borrow::Cow::into_owned).map_err(|error| format!("{}: {error}", self.named(name)))
+        self.tensors.bytes(name)
     }
-
-    fn entry(&self, name: &str, shape: &[usize]) -> Result<(&Shard<'a>, &Entry), String> {
-        let place = self.places.get(name).map(|at| &self.shards[*at]);
-        let found = place.and_then(|shard| Some((shard, shard.header.entries.get(name)?)));
-        let (shard, entry) = found.ok_or_else(|| format!("the tensor `{name}` is missing"))?;
-        if entry.shape != shape {
-            return Err(format!("{}: it has the shape {:?}; expected {shape:?}", self.named(name), entry.shape));
-        }
-        Ok((shard, entry))
-    }
-
-    fn named(&self, name: &str) -> String {
-        let file = self.places.get(name).map_or(WHOLE, |at| &self.shards[*at].file);
-        format!("{file}: the tensor `{name}`")
-    }
-
-    fn not_finite(&self, name: &str) -> String {
-        format!("{} holds a number that is infinite or NaN", self.named(name))
-    }
-}
-
-fn halves(bytes: &[u8]) -> impl Iterator<Item = u16> + '_ {
-    bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
-}
-
-/// Whether a name stays in its folder.
-fn is_plain(file: &str) -> bool {
-    !file.is_empty() && !file.contains(['/', '\\', ':']) && file != "." && file != ".."
 }

@@ -135,6 +135,7 @@ impl KeptMatrix {
             Values::Int8Rows { values, scales } => {
                 KeptValues::Int8Rows { scales: scale(scales), values: writer.push(&weight, &shape, values) }
             }
+            Values::Int4Groups { .. } => KeptValues::F32(writer.push_made(&weight, &shape, &matrix.to_f32())),
             Values::Int8Shifted { values, scales, zeros } => KeptValues::Int8Shifted {
                 scales: scale(scales),
                 zeros: writer.push(&format!("{name}.zeros"), &[zeros.len()], zeros),
