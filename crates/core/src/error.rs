@@ -110,6 +110,9 @@ pub enum Error {
     /// The engine returned a value that is not finite.
     #[error("the model returned a logit for `{0}` that is not a finite number; its weights are broken")]
     NotFinite(grice_model::Maxim),
+    /// The engine returned a vector with a value that is not finite.
+    #[error("the model returned a vector with a number that is infinite or NaN; its weights are broken")]
+    VectorNotFinite,
     /// A batch could not be packed.
     #[error("the batch cannot be packed: {0}")]
     Batch(Box<grice_model::Error>),
@@ -131,7 +134,8 @@ impl Error {
             | Error::Compile(_)
             | Error::Model { .. }
             | Error::Tokenizer(_)
-            | Error::NotFinite(_) => ErrorKind::BadModel,
+            | Error::NotFinite(_)
+            | Error::VectorNotFinite => ErrorKind::BadModel,
             Error::Engine(EngineError::DeviceLost(_)) | Error::Gpu(_) => ErrorKind::Device,
             Error::Engine(_) => ErrorKind::BadModel,
             Error::Batch(_) => ErrorKind::Bug,
