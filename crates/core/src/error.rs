@@ -21,13 +21,13 @@ pub enum ErrorKind {
 #[non_exhaustive]
 pub enum Error {
     /// A field that must hold text is empty.
-    #[error("`{field}` is empty, or holds only characters that cannot be seen; it must hold the text to judge")]
+    #[error("`{field}` is empty, or holds only characters that cannot be seen; it must hold text")]
     EmptyField {
         /// Name of the field.
         field: &'static str,
     },
     /// A field holds visible text that gives no tokens.
-    #[error("`{field}` holds nothing that the model's tokenizer reads; it must hold the text to judge")]
+    #[error("`{field}` holds nothing that the model's tokenizer reads; it must hold text")]
     NoTokens {
         /// Name of the field.
         field: &'static str,

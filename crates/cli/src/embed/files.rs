@@ -1,6 +1,6 @@
 //! `embed --input`: a file of rows through the model, batch by batch.
 
-use super::{json_of, note_of_cut};
+use super::report::{json_of, note_of_cut};
 use crate::args::{Common, EmbedFiles};
 use crate::error::{CliError, Result};
 use crate::model::quietly;

@@ -1,6 +1,7 @@
 //! `embed`: texts from the command line; a file of rows goes to `files`.
 
 mod files;
+mod report;
 
 use crate::args::{Common, Embed};
 use crate::error::{CliError, Result};
@@ -9,6 +10,7 @@ use crate::output::write_stdout;
 use crate::terminal::Terminal;
 use grice_core::task::Vector;
 use grice_core::{Embedder, Options};
+use report::{json_of, note_of_cut};
 use std::io::Write;
 
 /// Embeds what the arguments name.
@@ -43,19 +45,4 @@ fn embed_texts(texts: &[String], embedder: &mut Embedder, common: &Common) -> Re
     }
     let lines: String = vectors.iter().map(|vector| json_of(vector) + "\n").collect();
     write_stdout(lines.as_bytes())
-}
-
-/// Numbers as short as they can be read back.
-fn json_of(vector: &Vector) -> String {
-    // Finite numbers always have a JSON form.
-    serde_json::to_string(&vector.values).unwrap_or_default()
-}
-
-fn note_of_cut(texts: usize, tokens_max: usize) -> Option<String> {
-    let which = match texts {
-        0 => return None,
-        1 => "1 text was".to_owned(),
-        texts => format!("{texts} texts were"),
-    };
-    Some(format!("{which} cut to the {tokens_max} tokens that the model reads"))
 }

@@ -33,6 +33,8 @@ struct Fields {
     heads: &'static str,
     inner: &'static str,
     activation: &'static str,
+    /// DistilBERT's norms add the same number always.
+    epsilon: Option<&'static str>,
 }
 
 /// Tensors of a layer.
@@ -63,6 +65,7 @@ const BERT_FIELDS: Fields = Fields {
     heads: "num_attention_heads",
     inner: "intermediate_size",
     activation: "hidden_act",
+    epsilon: Some("layer_norm_eps"),
 };
 const BERT_LAYER: Layer = Layer {
     name: "encoder.layer",
@@ -101,6 +104,7 @@ const FAMILIES: [Family; 4] = [
             heads: "n_heads",
             inner: "hidden_dim",
             activation: "activation",
+            epsilon: None,
         },
         layer: Layer {
             name: "transformer.layer",
@@ -136,6 +140,8 @@ const FAMILIES: [Family; 4] = [
 /// MPNet's buckets, and the distance that the last one reaches to. transformers takes these whatever the configuration says.
 const BUCKETS: usize = 32;
 const DISTANCE_MAX: usize = 128;
+/// What norms add to variances if no file says it.
+const EPSILON: f32 = 1e-12;
 /// What may stand beside an encoder without being part of it: its pooler, and numbers that old files hold.
 const BESIDE: [&str; 3] = ["pooler.", "embeddings.position_ids", "embeddings.token_type_ids"];
 
@@ -175,7 +181,7 @@ pub(super) fn build(family: &str, config: &Config, weights: &Weights<'_>) -> Res
     }
     let words = format!("{}embeddings.word_embeddings.weight", family.prefix);
     let prefix = if weights.has(&words) { family.prefix } else { "" };
-    let epsilon = config.number_or("layer_norm_eps", 1e-12)?;
+    let epsilon = family.fields.epsilon.map_or(Ok(EPSILON), |field| config.number_or(field, EPSILON))?;
     let encoder = Encoder { family, config, weights, prefix, hidden, heads, epsilon };
     let stack = Stack { embedding: encoder.embedding()?, layers: encoder.layers()?, last: None };
     let is_beside = |name: &str| match name.strip_prefix(prefix) {
@@ -212,7 +218,10 @@ impl Encoder<'_> {
         let types = name("token_type_embeddings.weight");
         // Texts alone have the first type throughout.
         let constant = match weights.has(&types) {
-            true => Some(weights.numbers(&types, &[config.size("type_vocab_size")?, hidden])?[..hidden].to_vec()),
+            true => {
+                let count = config.size_if("type_vocab_size")?.unwrap_or(2);
+                Some(weights.numbers(&types, &[count, hidden])?[..hidden].to_vec())
+            }
             false => None,
         };
         Ok(Embedding {
