@@ -82,7 +82,7 @@ def write_bundle(out, *, name, version, family, template, labels, temperatures, 
         manifest["digests"] = {path: digest(staged / path) for path in files}
         _write_json(staged / "grice.json", manifest)
         staged.chmod(0o755)
-        _replace_folder(staged, out)
+        replace_folder(staged, out)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
     return out
@@ -283,7 +283,8 @@ def _occupied(out):
     return out.exists() and not (out.is_dir() and not any(out.iterdir()))
 
 
-def _replace_folder(staged, out):
+def replace_folder(staged, out):
+    """Moves a finished folder to its place, where there may be an older one."""
     if not out.exists():
         staged.rename(out)
         return

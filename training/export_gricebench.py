@@ -1,8 +1,11 @@
-"""Turns a trained detector into a bundle that grice runs.
+"""Turns GriceBench's models into what grice runs: a trained detector into a bundle, the repair model and the generator into Hugging Face folders.
 
     python training/export_gricebench.py CHECKPOINT_DIR OUT_DIR [--encoder DIR] [--template TEXT] [--labels A,B,C,D]
+    python training/export_gricebench.py CHECKPOINT OUT_DIR [--kind repair|generator] [--base DIR] [--dtype TYPE]
 
-Two kinds of checkpoint folder are read, both without a network:
+Which of the three it is follows from the files; `--kind` says it otherwise. For repair and generator see `export_writer.py`.
+
+Two kinds of detector's checkpoint folder are read, both without a network:
 
 - GriceBench's: `pytorch_model.pt`, a state dict of an encoder and four heads (three linear layers with GELU between, or one)
   on token 0, with `temperatures.json`, tokenizer files and perhaps `config.json`. Without a configuration the encoder is
@@ -29,8 +32,6 @@ from pathlib import Path
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 import torch.nn as nn
 import transformers
@@ -38,6 +39,8 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from bundle import MAXIMS, BundleError, write_bundle
 from bundle_tokenizer import TokenizerError, bundle_tokenizer, default_template, find_tokenizer
+from checkpoint_state import ExportError, listed, read_json, read_state
+from export_writer import DTYPES, KINDS, export_writer, kind_of
 
 # fp32 sums in another order differ by about 1e-6 of a logit; a graph that computes something else differs by far more.
 TOLERANCE = 1e-4
@@ -52,12 +55,7 @@ OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert")
 # Counters that older versions of transformers saved; they hold 0, 1, 2, …
 COUNTERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 STATE_FILES = ("pytorch_model.pt", "model.safetensors", "pytorch_model.bin")
-STATE_NAMES = ("model_state_dict", "state_dict", "model")
 WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
-
-
-class ExportError(ValueError):
-    """A checkpoint that cannot be exported; the message says what is wrong and, where possible, which option helps."""
 
 
 @dataclass
@@ -125,7 +123,7 @@ def load_checkpoint(folder, encoder=None, labels=None, ignore=()):
     folder = Path(folder)
     if not folder.is_dir():
         raise ExportError(f"{folder} is not a folder")
-    architectures = _read_json(folder / "config.json", {}).get("architectures") or []
+    architectures = read_json(folder / "config.json", {}).get("architectures") or []
     is_classifier = any(name.endswith("ForSequenceClassification") for name in architectures)
     if is_classifier and not (folder / STATE_FILES[0]).is_file():
         checkpoint = _load_classifier(folder, labels)
@@ -138,6 +136,8 @@ def load_checkpoint(folder, encoder=None, labels=None, ignore=()):
 
 def export_onnx(checkpoint, path, opset):
     """Writes the graph as one ONNX file, both axes dynamic, and checks it. Raises `ExportError`."""
+    import onnx
+
     weights = sum(weight.numel() * 4 for weight in checkpoint.model.parameters())
     if weights > WEIGHT_BYTES_MAX:
         raise ExportError(f"its weights take {weights} bytes, more than one ONNX file can hold ({WEIGHT_BYTES_MAX})")
@@ -192,6 +192,8 @@ def verify(checkpoint, path, tokens_max):
 
 def onnx_session(path):
     """An ONNX Runtime session on the CPU that keeps to one thread."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -207,7 +209,7 @@ def read_temperatures(path, labels=MAXIMS):
         print(f"warning: no {path.name}; every temperature is 1.0, so probabilities are as sharp as training left them",
               file=sys.stderr)
         return dict.fromkeys(MAXIMS, 1.0)
-    found = _temperatures_in(_read_json(path, {}), labels)
+    found = _temperatures_in(read_json(path, {}), labels)
     if found is None:
         raise ExportError(f"{path}: gives no number for each of {', '.join(MAXIMS)}")
     return found
@@ -286,7 +288,7 @@ def _load_classifier(folder, labels):
     unexpected = [key for key in report["unexpected_keys"] if not key.endswith(COUNTERS)]
     _check_keys(folder, report["missing_keys"], unexpected, "")
     if report["mismatched_keys"]:
-        raise ExportError(f"{folder}: shapes that do not fit config.json: {_listed(map(_mismatch, report['mismatched_keys']))}")
+        raise ExportError(f"{folder}: shapes that do not fit config.json: {listed(map(_mismatch, report['mismatched_keys']))}")
     classifier = Classifier(model)
     return Checkpoint(classifier, Graph(classifier, config.model_type != "deberta-v2"), model.config, tuple(labels))
 
@@ -300,12 +302,12 @@ def _load_headed(folder, encoder, labels, ignore):
     path = next((folder / name for name in STATE_FILES if (folder / name).is_file()), None)
     if path is None:
         raise ExportError(f"{folder}: holds none of {', '.join(STATE_FILES)}")
-    state = _read_state(path)
+    state = _float_state(path)
     state = {key: tensor for key, tensor in state.items() if not any(fnmatch.fnmatch(key, one) for one in ignore)}
     embeddings = [key for key in state if key.endswith(WORD_EMBEDDINGS)]
     if len(embeddings) != 1:
         raise ExportError(f"{path}: needs one tensor named …{WORD_EMBEDDINGS} to tell the encoder by, has {len(embeddings)}; "
-                          f"its tensors are {_listed(state)}")
+                          f"its tensors are {listed(state)}")
     prefix = embeddings[0].removesuffix(WORD_EMBEDDINGS)
     inner = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
     outer = {key: tensor for key, tensor in state.items() if not key.startswith(prefix)}
@@ -331,35 +333,16 @@ def _load_headed(folder, encoder, labels, ignore):
     return Checkpoint(model, Graph(model, config.model_type != "deberta-v2"), config, labels)
 
 
-def _read_state(path):
-    """The state dict in a file, tensors in fp32, without the prefixes that wrappers of the model leave in names."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and safetensors each have their own
-        raise ExportError(f"{path}: cannot be read as weights alone: {str(error).splitlines()[0]}") from error
-    while isinstance(state, dict) and not all(isinstance(value, torch.Tensor) for value in state.values()):
-        inside = next((state[name] for name in STATE_NAMES if isinstance(state.get(name), dict)), None)
-        if inside is None:
-            raise ExportError(f"{path}: is no state dict and has none under {', '.join(STATE_NAMES)}; it holds {_listed(state)}")
-        state = inside
-    if not isinstance(state, dict) or not state:
-        raise ExportError(f"{path}: holds no tensors")
-    for wrapper in ("_orig_mod.", "module.", "_orig_mod."):
-        if all(key.startswith(wrapper) for key in state):
-            state = {key.removeprefix(wrapper): tensor for key, tensor in state.items()}
-    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in state.items()}
+def _float_state(path):
+    """The state dict in a file, tensors in fp32."""
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in read_state(path).items()}
 
 
 def _encoder_config(folder, encoder):
     if encoder is not None and not (Path(encoder) / "config.json").is_file():
         raise ExportError(f"--encoder {encoder}: holds no config.json")
     for place in ([Path(encoder)] if encoder is not None else []) + [folder]:
-        if "model_type" in _read_json(place / "config.json", {}):
+        if "model_type" in read_json(place / "config.json", {}):
             return AutoConfig.from_pretrained(place, local_files_only=True)
     print("note: no encoder configuration in the folder; DeBERTa-v3-base is assumed (see --encoder)", file=sys.stderr)
     return deberta_v3_base()
@@ -387,7 +370,7 @@ def _build_encoder(path, config, state, prefix):
     shapes = [f"{prefix}{key} {list(state[key].shape)} instead of {list(expected[key].shape)}" for key in needed
               if state[key].shape != expected[key].shape]
     if shapes:
-        raise ExportError(f"{path}: shapes that do not fit the encoder's configuration (see --encoder): {_listed(shapes)}")
+        raise ExportError(f"{path}: shapes that do not fit the encoder's configuration (see --encoder): {listed(shapes)}")
     module.load_state_dict(state, strict=False)
     if getattr(module, "pooler", None) is not None:
         module.pooler = None
@@ -401,7 +384,7 @@ def _build_heads(path, state, config, labels):
     otherwise.
     """
     hidden = config.hidden_size
-    keys = _listed(f"{key} {list(tensor.shape)}" for key, tensor in state.items())
+    keys = listed(f"{key} {list(tensor.shape)}" for key, tensor in state.items())
     layers = {key.removesuffix(".weight"): tensor for key, tensor in state.items()
               if key.endswith(".weight") and tensor.dim() == 2}
     stray = [key for key in state if key.rpartition(".")[0] not in layers or key.rpartition(".")[2] not in ("weight", "bias")]
@@ -461,7 +444,7 @@ def _linear(path, state, layer):
 
 def _check_keys(path, missing, unexpected, hint):
     if missing or unexpected:
-        problems = [f"{word}: {_listed(keys)}" for word, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
+        problems = [f"{word}: {listed(keys)}" for word, keys in (("missing", missing), ("unexpected", unexpected)) if keys]
         raise ExportError(f"{path}: the tensors do not fit the model; {'; '.join(problems)}{hint}")
 
 
@@ -511,21 +494,6 @@ def _written_config(config):
     return written
 
 
-def _read_json(path, default):
-    if not path.is_file():
-        return default
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ExportError(f"{path}: not JSON: {error}") from error
-
-
-def _listed(names, most=12):
-    names = [str(name) for name in names]
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
-
-
 def _parse_labels(text):
     labels = tuple(label.strip().lower() for label in text.split(","))
     if sorted(labels) != sorted(MAXIMS):
@@ -538,35 +506,65 @@ def _parse_text(text):
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description="Turn a trained detector into a bundle that grice runs.")
-    parser.add_argument("checkpoint", type=Path, help="folder of a GriceBench or Hugging Face checkpoint")
-    parser.add_argument("out", type=Path, help="folder to write the bundle to")
-    parser.add_argument("--encoder", type=Path, help="folder with the encoder's config.json, and tokenizer if need be")
-    parser.add_argument("--template", type=_parse_text,
-                        help=r"text of a turn, \n for a line break; told from the tokenizer if left out")
-    parser.add_argument("--labels", type=_parse_labels, help="the maxims in the order of the columns, separated by commas")
-    parser.add_argument("--max-tokens", type=int, help="longest sequence; 512 or what the encoder has positions for")
-    parser.add_argument("--opset", type=int, default=17, help="ONNX operator set (default 17)")
-    parser.add_argument("--name", help="name of the bundle (default: the checkpoint folder's)")
-    parser.add_argument("--version", default="1.0.0", help="version of the bundle (default 1.0.0)")
-    parser.add_argument("--evidence-ignored", default="", help="codes that count as no evidence, separated by commas")
-    parser.add_argument("--ignore", action="append", default=[], metavar="PATTERN",
-                        help="leave out tensors of this name, `loss.*`")
-    parser.add_argument("--reference", type=Path, metavar="FILE.npz",
-                        help="also write inputs and PyTorch's logits, to test an engine against; OUT/onnx/reference.npz, say")
-    parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
-    chosen = parser.parse_args(arguments)
+    chosen = _parser().parse_args(arguments)
     logging.disable(logging.WARNING)  # transformers reports loading in tables of its own; what matters is checked here
     transformers.utils.logging.disable_progress_bar()
-    ignored = [code.strip() for code in chosen.evidence_ignored.split(",") if code.strip()]
     try:
-        worst = export(chosen.checkpoint, chosen.out, encoder=chosen.encoder, template=chosen.template, labels=chosen.labels,
-                       max_tokens=chosen.max_tokens, opset=chosen.opset, name=chosen.name, version=chosen.version,
-                       evidence_ignored=ignored, ignore=chosen.ignore, reference=chosen.reference,
-                       overwrite=chosen.force)
+        kind = chosen.kind or kind_of(chosen.checkpoint) or "detector"
+        _check_options(chosen, kind)
+        print((_export_detector if kind == "detector" else _export_writer)(chosen, kind))
     except (ExportError, TokenizerError, BundleError) as error:
         sys.exit(f"export_gricebench: {error}")
-    print(f"{chosen.out}: written; ONNX Runtime and PyTorch differ by {worst:.1e} at most")
+
+
+def _parser():
+    parser = argparse.ArgumentParser(description="Turn GriceBench's models into what grice runs.")
+    parser.add_argument("checkpoint", type=Path, help="folder of a GriceBench or Hugging Face checkpoint; for repair and generator also a file")
+    parser.add_argument("out", type=Path, help="folder to write to")
+    parser.add_argument("--kind", choices=("detector", *KINDS), help="which model it is; told from its files if left out")
+    parser.add_argument("--force", action="store_true", help="replace OUT where it exists")
+    detector = parser.add_argument_group("detector")
+    detector.add_argument("--encoder", type=Path, help="folder with the encoder's config.json, and tokenizer if need be")
+    detector.add_argument("--template", type=_parse_text,
+                          help=r"text of a turn, \n for a line break; told from the tokenizer if left out")
+    detector.add_argument("--labels", type=_parse_labels, help="the maxims in the order of the columns, separated by commas")
+    detector.add_argument("--max-tokens", type=int, help="longest sequence; 512 or what the encoder has positions for")
+    detector.add_argument("--opset", type=int, default=17, help="ONNX operator set (default 17)")
+    detector.add_argument("--name", help="name of the bundle (default: the checkpoint folder's)")
+    detector.add_argument("--version", default="1.0.0", help="version of the bundle (default 1.0.0)")
+    detector.add_argument("--evidence-ignored", default="", help="codes that count as no evidence, separated by commas")
+    detector.add_argument("--ignore", action="append", default=[], metavar="PATTERN",
+                          help="leave out tensors of this name, `loss.*`")
+    detector.add_argument("--reference", type=Path, metavar="FILE.npz",
+                          help="also write inputs and PyTorch's logits, to test an engine against; OUT/onnx/reference.npz, say")
+    writer = parser.add_argument_group("repair and generator")
+    writer.add_argument("--base", type=Path, help="folder of a LoRA adapter's base, or of a state dict's config.json and tokenizer")
+    writer.add_argument("--tokenizer", type=Path, help="folder of the tokenizer (default: the checkpoint's, else the base's)")
+    writer.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="type of the weights (default float32)")
+    parser.set_defaults(groups={"detector": detector, "writer": writer})
+    return parser
+
+
+def _check_options(chosen, kind):
+    """Options of the other kind of model would have no effect."""
+    group = chosen.groups["writer" if kind == "detector" else "detector"]
+    given = [action.option_strings[0] for action in group._group_actions if getattr(chosen, action.dest) != action.default]
+    if given:
+        raise ExportError(f"{', '.join(given)}: has no effect on a {kind}; if it is none, say --kind")
+
+
+def _export_detector(chosen, _):
+    ignored = [code.strip() for code in chosen.evidence_ignored.split(",") if code.strip()]
+    worst = export(chosen.checkpoint, chosen.out, encoder=chosen.encoder, template=chosen.template, labels=chosen.labels,
+                   max_tokens=chosen.max_tokens, opset=chosen.opset, name=chosen.name, version=chosen.version,
+                   evidence_ignored=ignored, ignore=chosen.ignore, reference=chosen.reference, overwrite=chosen.force)
+    return f"{chosen.out}: written; ONNX Runtime and PyTorch differ by {worst:.1e} at most"
+
+
+def _export_writer(chosen, kind):
+    weights = export_writer(chosen.checkpoint, chosen.out, kind, base=chosen.base, tokenizer=chosen.tokenizer, dtype=chosen.dtype,
+                            overwrite=chosen.force)
+    return f"{chosen.out}: written; a {kind} of {weights / 1e6:.1f} million weights"
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 //! Errors of commands.
 
-use crate::failures::Failure;
 use std::path::PathBuf;
 
 /// An error whose text says what to do next.
@@ -30,3 +29,11 @@ pub(crate) enum Error {
 
 /// Short for a result with this crate's [`Error`].
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failed test.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) test: String,
+    /// The first lines of its output.
+    pub(crate) output: Vec<String>,
+}

@@ -1,21 +1,13 @@
 //! Runs a program of tests, passes its output on and keeps what it says about failed tests, so that the summary can repeat it: a
 //! log of many thousand lines is often cut.
 
+use crate::error::{Error, Failure, Result};
 use crate::process::display;
-use crate::{Error, Result};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 
 /// Lines of a failed test's own output that the summary repeats.
 const LINES_MAX: usize = 12;
-
-/// A failed test.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Failure {
-    pub(crate) test: String,
-    /// The first lines of its output.
-    pub(crate) output: Vec<String>,
-}
 
 /// Runs tests to their end. Standard output is passed on line by line, standard error directly.
 ///

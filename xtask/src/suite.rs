@@ -1,6 +1,7 @@
 //! The test suite: its parts in order, and their results.
 
-use crate::failures::{Failure, run_tests};
+use crate::error::Failure;
+use crate::failures::run_tests;
 use crate::process::{find, run, step, succeeds};
 use crate::workspace::{Workspace, cargo};
 use crate::{Error, Result, setup, tidy, wasm, www};

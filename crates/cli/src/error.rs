@@ -56,10 +56,12 @@ pub(crate) enum CliError {
     #[error("{0}: unknown file extension (known: .jsonl, .ndjson, .json, .csv, .tsv); add --format jsonl, csv or tsv")]
     UnknownFormat(String),
     /// A CSV file without the one column that is needed.
-    #[error("{place}: no column `response` in the header; found: {}", found.join(", "))]
-    CsvNoResponse {
+    #[error("{place}: no column `{wanted}` in the header; found: {}", found.join(", "))]
+    CsvNoColumn {
         /// The file.
         place: String,
+        /// The column.
+        wanted: String,
         /// Names of the columns.
         found: Vec<String>,
     },
@@ -144,6 +146,9 @@ pub(crate) enum CliError {
         "name a model that writes text with --model PATH: a Hugging Face folder of a T5, GPT-2 or LLaMA-style model"
     )]
     NoWriter,
+    /// `embed` without a model: none that embeds is compiled in.
+    #[error("name a model that embeds texts with --model PATH: a sentence-transformers folder of a BERT-like model")]
+    NoEmbedder,
     /// An option of `generate` breaks a rule.
     #[error("{0}")]
     GenerateOption(String),
@@ -259,12 +264,13 @@ impl CliError {
         match self {
             CliError::NoModel
             | CliError::NoWriter
+            | CliError::NoEmbedder
             | CliError::GenerateOption(_)
             | CliError::CompileDevice
             | CliError::UnknownFormat(_)
             | CliError::Encoding { .. }
             | CliError::LabelsInCsv(_)
-            | CliError::CsvNoResponse { .. }
+            | CliError::CsvNoColumn { .. }
             | CliError::CsvHeader { .. }
             | CliError::OutputExists(_)
             | CliError::SameFile(_)

@@ -12,6 +12,7 @@ mod bench;
 mod compile;
 mod detect;
 mod doctor;
+mod embed;
 mod error;
 mod eval;
 mod generate;
@@ -94,6 +95,7 @@ fn run(args: &Args) -> Result<(), CliError> {
     match &args.command {
         Command::Detect(detect) => detect::run(detect, &on(&detect.on)),
         Command::Generate(generate) => generate::run(generate, common),
+        Command::Embed(embed) => embed::run(embed, &on(&embed.on)),
         Command::Eval(eval) => eval::run(eval, &on(&eval.on)),
         Command::Quantize(quantize) => quantize::run(quantize, common),
         Command::Compile(compile) => compile::run(compile, &Common { device: compile.device, ..common.clone() }),

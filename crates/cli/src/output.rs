@@ -1,10 +1,22 @@
 //! Output of lines, to standard output or to a file that is not overwritten by accident.
 
-use crate::args::DetectFiles;
 use crate::error::{CliError, Result};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
+
+/// Where lines go, and what may be lost there.
+#[derive(Clone, Copy)]
+pub(crate) struct Target<'a> {
+    /// What is read, which must not be the output.
+    pub(crate) input: Option<&'a Path>,
+    /// The file, or `-`.
+    pub(crate) output: &'a Path,
+    /// Whether an existing file is replaced.
+    pub(crate) overwrite: bool,
+    /// Whether an existing file is continued.
+    pub(crate) resume: bool,
+}
 
 /// Writes lines; [`Output::flush`] sends them to the system.
 pub(crate) struct Output {
@@ -17,19 +29,19 @@ impl Output {
     ///
     /// # Errors
     /// [`CliError::OutputExists`], [`CliError::Write`].
-    pub(crate) fn create(files: &DetectFiles) -> Result<Output> {
-        let path = &files.output;
+    pub(crate) fn create(target: Target<'_>) -> Result<Output> {
+        let path = target.output;
         if is_stdio(path) {
             return Ok(Output::new(Box::new(io::stdout().lock()), "standard output".to_owned()));
         }
-        check_free(files)?;
+        check_free(target)?;
         let place = path.display().to_string();
         // Empty the file only after checking that it is not the input, even if its name has changed.
         let opened = File::options().write(true).create(true).truncate(false).open(path);
         let file = opened.map_err(|source| CliError::Write { place: place.clone(), source })?;
         let metadata = file.metadata().map_err(|source| CliError::Write { place: place.clone(), source })?;
         if metadata.is_file() {
-            check_other(files.input.as_deref(), &metadata, path)?;
+            check_other(target.input, &metadata, path)?;
             file.set_len(0).map_err(|source| CliError::Write { place: place.clone(), source })?;
         }
         Ok(Output::new(Box::new(file), place))
@@ -82,17 +94,17 @@ impl Output {
 ///
 /// # Errors
 /// [`CliError::SameFile`], [`CliError::OutputExists`].
-pub(crate) fn check_free(files: &DetectFiles) -> Result<()> {
-    let path = &files.output;
+pub(crate) fn check_free(target: Target<'_>) -> Result<()> {
+    let path = target.output;
     if is_stdio(path) {
-        return check_appended(files);
+        return check_appended(target);
     }
     let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
     if !metadata.is_file() {
         return Ok(());
     }
-    check_other(files.input.as_deref(), &metadata, path)?;
-    if metadata.len() > 0 && !files.overwrite && !files.resume {
+    check_other(target.input, &metadata, path)?;
+    if metadata.len() > 0 && !target.overwrite && !target.resume {
         return Err(CliError::OutputExists(path.display().to_string()));
     }
     Ok(())
@@ -172,9 +184,9 @@ fn check_other(input: Option<&Path>, output: &fs::Metadata, path: &Path) -> Resu
 
 /// Checks that standard output does not append to the input file, which would never end.
 #[cfg(unix)]
-fn check_appended(files: &DetectFiles) -> Result<()> {
+fn check_appended(target: Target<'_>) -> Result<()> {
     match metadata_of(&io::stdout()) {
-        Some(output) if output.is_file() => check_other(files.input.as_deref(), &output, Path::new("standard output")),
+        Some(output) if output.is_file() => check_other(target.input, &output, Path::new("standard output")),
         _ => Ok(()),
     }
 }
@@ -193,6 +205,6 @@ fn check_other(input: Option<&Path>, _: &fs::Metadata, path: &Path) -> Result<()
 }
 
 #[cfg(not(unix))]
-fn check_appended(_: &DetectFiles) -> Result<()> {
+fn check_appended(_: Target<'_>) -> Result<()> {
     Ok(())
 }

@@ -119,7 +119,8 @@ impl Utterance {
     }
 }
 
-fn check_text(field: &'static str, text: &str) -> Result<()> {
+/// Refuses a text that is too long, or holds a NUL.
+pub(crate) fn check_text(field: &'static str, text: &str) -> Result<()> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(Error::LongField { field, bytes: text.len() });
     }

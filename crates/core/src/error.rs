@@ -22,13 +22,13 @@ pub enum ErrorKind {
 #[non_exhaustive]
 pub enum Error {
     /// A field that must hold text is empty.
-    #[error("`{field}` is empty, or holds only characters that cannot be seen; it must hold the text to judge")]
+    #[error("`{field}` is empty, or holds only characters that cannot be seen; it must hold text")]
     EmptyField {
         /// Name of the field.
         field: &'static str,
     },
     /// A field holds visible text that gives no tokens.
-    #[error("`{field}` holds nothing that the model's tokenizer reads; it must hold the text to judge")]
+    #[error("`{field}` holds nothing that the model's tokenizer reads; it must hold text")]
     NoTokens {
         /// Name of the field.
         field: &'static str,
@@ -122,6 +122,9 @@ pub enum Error {
     /// The next token of a text cannot be chosen.
     #[error(transparent)]
     Decode(DecodeError),
+    /// The engine returned a vector with a value that is not finite.
+    #[error("the model returned a vector with a number that is infinite or NaN; its weights are broken")]
+    VectorNotFinite,
     /// A batch could not be packed.
     #[error("the batch cannot be packed: {0}")]
     Batch(Box<grice_model::Error>),
@@ -144,7 +147,8 @@ impl Error {
             | Error::Compile(_)
             | Error::Model { .. }
             | Error::Tokenizer(_)
-            | Error::NotFinite(_) => ErrorKind::BadModel,
+            | Error::NotFinite(_)
+            | Error::VectorNotFinite => ErrorKind::BadModel,
             Error::Engine(EngineError::DeviceLost(_)) | Error::Gpu(_) => ErrorKind::Device,
             Error::Engine(_) => ErrorKind::BadModel,
             Error::Decode(DecodeError::NothingAllowed) => ErrorKind::BadInput,

@@ -12,8 +12,11 @@ mod bundle;
 mod detector;
 mod device;
 mod dialogue;
+mod driver;
 #[cfg(feature = "embedded-model")]
 mod embedded;
+#[cfg(not(target_arch = "wasm32"))]
+mod embedder;
 mod engine;
 mod error;
 pub mod generate;
@@ -39,6 +42,8 @@ pub use bundle::{Embedded, import_model_file, read_model_file};
 pub use detector::Detector;
 pub use device::Device;
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
+#[cfg(not(target_arch = "wasm32"))]
+pub use embedder::Embedder;
 #[cfg(feature = "onnx")]
 pub use engine::plan_engine;
 pub use engine::{AnyEngine, Bounds, Plan};

@@ -184,6 +184,8 @@ impl Run<'_> {
                 }
                 Ok(())
             }
+            Action::Pool { x, to } => kernels.mean_rows(buffers.read(x, extent), cu_seqlens, to.width, out),
+            Action::Unit { x, to } => kernels.unit_rows(buffers.read(x, extent), to.width, out),
             Action::Attend { q, k, v, attention, .. } => {
                 let queries = if q.rows == RowsOf::Tokens { Queries::All } else { Queries::First };
                 let attention = &attentions[*attention];

@@ -96,7 +96,7 @@ fn modern_bert_is_what_its_configuration_says() {
                 assert!(gate.is_some() && *activation == expected, "{name}: {activation:?}");
             }
         }
-        let head = program.head.layers.as_ref().unwrap();
+        let head = program.head().unwrap().layers.as_ref().unwrap();
         assert!(head.len() == 2 && head[0].norm.is_some() && head[1].norm.is_none(), "{name}");
     }
 }

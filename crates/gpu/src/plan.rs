@@ -10,7 +10,7 @@ use crate::recording::PipelineKey;
 use crate::tune::Tiles;
 use crate::uploaded::{Uploaded, binding_bytes_max};
 use grice_kernels::release_free_memory;
-use grice_model::{HeadPlan, Lookup, Precision, Program};
+use grice_model::{HeadPlan, Lookup, Precision, Program, Readout};
 use std::sync::Arc;
 
 /// A program whose weights lie on a device, to be shared by any number of engines.
@@ -43,6 +43,9 @@ impl GpuPlan {
     pub async fn new(gpu: &Gpu, program: Program, labels: usize) -> Result<GpuPlan, GpuError> {
         let (precision, weight_bytes) = (program.precision(), program.weight_bytes() as u64);
         let unable = |step: &str, reason: String| GpuError::Lowering { step: step.to_owned(), reason };
+        if let Readout::Pooled { .. } = program.readout {
+            return Err(unable("the readout", "vectors of whole texts are made on the CPU only".to_owned()));
+        }
         let longest = program.longest();
         let (steps, mut parts) = program.into_steps(labels);
         let head = parts.head.take().map(|head| head.plan(steps.hidden, labels));

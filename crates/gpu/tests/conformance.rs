@@ -7,7 +7,7 @@ mod adapter;
 use adapter::{engine, open_gpu, open_gpu_with};
 use grice_cpu::CpuEngine;
 use grice_gpu::{GpuPlan, Settings};
-use grice_model::{Batch, Engine, EngineError, Logits, Network, Precision, Unfused};
+use grice_model::{Batch, Engine, EngineError, Logits, Network, Precision, Readout, Unfused};
 use grice_testkit::fixtures::{Fixture, QuantizedByOnnxRuntime};
 use grice_testkit::{FP16_TOLERANCE, FP32_TOLERANCE, assert_close, conformance};
 
@@ -48,13 +48,24 @@ fn heads_run_on_either_side() {
         let network = Network::import(fixture.onnx(), 4).unwrap();
         let mut on_device = engine(&gpu, network.clone());
         let mut program = network.into_program().ok().unwrap();
-        program.head.layers = Err(Unfused { reason: "a test says so".to_owned() });
+        let Readout::Classes(head) = &mut program.readout else { panic!("{}: it has no head", fixture.name) };
+        head.layers = Err(Unfused { reason: "a test says so".to_owned() });
         let mut on_processor = pollster::block_on(GpuPlan::new(&gpu, program, 4)).unwrap().engine().unwrap();
         let batch = Batch::pack(&[vec![1, 2, 3], vec![4], vec![5; 40]]).unwrap();
         let (one, other) = (on_device.forward(&batch).unwrap(), on_processor.forward(&batch).unwrap());
         let (one, other): (Vec<f32>, Vec<f32>) = (values(&one).collect(), values(&other).collect());
         assert_close(fixture.name, &one, &other, FP32_TOLERANCE);
     }
+}
+
+/// Vectors of whole texts are made on the processor only, and the error says so.
+#[test]
+fn pooled_readouts_are_refused() {
+    let Some(gpu) = open_gpu() else { return };
+    let program = grice_testkit::embedders::sentence_model("bert").program;
+    let columns = program.hidden();
+    let error = pollster::block_on(GpuPlan::new(&gpu, program, columns)).err().unwrap().to_string();
+    assert!(error.contains("on the CPU only"), "{error}");
 }
 
 /// Weights and tables rounded to f16 give nearly the logits of those that are not.

@@ -20,6 +20,7 @@ mod memory;
 mod packed;
 mod packed_groups;
 mod pool;
+mod pooling;
 mod quantize_rows;
 pub mod reference;
 mod rotary;

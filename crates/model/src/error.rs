@@ -32,7 +32,7 @@ pub enum Error {
     /// A file of a compiled program cannot be used.
     #[error("the compiled program cannot be used: {0}")]
     Program(String),
-    /// A folder of a model that writes text cannot be used.
+    /// A Hugging Face folder of a model that writes or embeds texts cannot be used.
     #[error("the checkpoint cannot be used: {0}")]
     Checkpoint(String),
     /// The file is not ONNX, or is cut short.

@@ -54,7 +54,7 @@ mod trace;
 mod weights;
 
 pub use batch::{Batch, FixedAxes, MASKED, Padded};
-pub use checkpoint::{Checkpoint, Folder, GenerationDefaults, RawCheckpoint, RawTensor, Role};
+pub use checkpoint::{Checkpoint, Folder, GenerationDefaults, RawCheckpoint, RawTensor, Role, SentenceModel};
 pub use encoding::{BOM, utf16_hint, without_bom};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::{Error, Result};
@@ -75,8 +75,8 @@ pub use precision::Precision;
 #[cfg(feature = "onnx")]
 pub use prepare::{ReadBeside, embed_external, external_files};
 pub use program::{
-    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Place, Positions, Program, Relative,
-    ScorePositions, Scores, Sees, Stack, Unfused, numbers_of,
+    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Place, Pooling, Positions, Program, Readout,
+    Relative, ScorePositions, Scores, Sees, Stack, Unfused, numbers_of,
 };
 pub use safetensors::Source;
 pub use steps::{

@@ -2,7 +2,7 @@
 
 use crate::safetensors::Source;
 use crate::stored::ProgramOrigin;
-use crate::{Error, FixedAxes, Precision, Program, Proof, Result, Unfused};
+use crate::{Error, FixedAxes, Head, Precision, Program, Proof, Result, Unfused};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 #[cfg(feature = "onnx")]
@@ -60,11 +60,14 @@ impl Network {
     pub fn restore(source: &dyn Source, verify: bool) -> Result<(Network, ProgramOrigin)> {
         let (program, origin) = Program::restore(source, verify)?;
         let compared = origin.compared_up_to.map(|up_to| Compared { up_to, pieces: BTreeSet::new() });
+        Ok((Network { compared, ..Network::of(program, origin.labels) }, origin))
+    }
+
+    /// A network that a program makes up, which answers `columns` numbers for each sequence.
+    pub fn of(program: Program, columns: usize) -> Network {
         let (embedding_rows, longest) = (Some(program.encoder.embedding.words.rows()), program.longest());
         let form = Form::Fused(Arc::new(program));
-        let network =
-            Network { form, labels: origin.labels, embedding_rows, inputs: Inputs::default(), longest, compared };
-        Ok((network, origin))
+        Network { form, labels: columns, embedding_rows, inputs: Inputs::default(), longest, compared: None }
     }
 
     /// The graph, after declutter and before any engine's optimisation; `None` for a fused network.
@@ -184,7 +187,7 @@ impl Network {
     /// Bytes of weights and other constants.
     pub fn constant_bytes(&self) -> usize {
         match &self.form {
-            Form::Fused(program) => program.weight_bytes() + program.head.bytes(),
+            Form::Fused(program) => program.weight_bytes() + program.head().map_or(0, Head::bytes),
             #[cfg(feature = "onnx")]
             Form::Graph(typed, _) => crate::head::constant_bytes(typed),
         }

@@ -111,7 +111,7 @@ fn fuse_proto(
     let gave_up = || Unfused { reason: "the importer gave up on a piece of it".to_owned() };
     match fused.unwrap_or_else(|_| Err(gave_up())) {
         Ok(fused) => {
-            if let Some(graph) = &fused.program.head.graph {
+            if let Some(graph) = fused.program.head().and_then(|head| head.graph.as_ref()) {
                 check_logits(&graph.0, labels)?;
             }
             Ok(Ok(fused))

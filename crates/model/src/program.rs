@@ -12,8 +12,31 @@ use std::sync::Arc;
 pub struct Program {
     /// Token ids → hidden states.
     pub encoder: Stack,
+    /// Hidden states → the answer for each sequence.
+    pub readout: Readout,
+}
+
+/// What is read of the last hidden states.
+#[derive(Clone, Debug)]
+pub enum Readout {
     /// Hidden states of token 0 of each sequence → logits.
-    pub head: Head,
+    Classes(Head),
+    /// One vector for each sequence, as wide as a hidden state.
+    Pooled {
+        /// How the tokens of a sequence become one.
+        pooling: Pooling,
+        /// Whether vectors are divided by their lengths.
+        normalised: bool,
+    },
+}
+
+/// How the hidden states of a sequence become one vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean of all tokens, special ones included.
+    Mean,
+    /// Token 0.
+    Cls,
 }
 
 /// An embedding and the layers after it.
@@ -293,6 +316,14 @@ impl Scores {
 }
 
 impl Program {
+    /// The head, if it reads classes.
+    pub fn head(&self) -> Option<&Head> {
+        match &self.readout {
+            Readout::Classes(head) => Some(head),
+            Readout::Pooled { .. } => None,
+        }
+    }
+
     /// Columns of a hidden state.
     pub fn hidden(&self) -> usize {
         self.encoder.hidden()

@@ -36,10 +36,10 @@ fn product(row: &[f32], weights: &[f32], bias: &[f32]) -> Vec<f32> {
 
 /// Compares both forms on rows that no model ever makes.
 fn check_program(what: &str, program: &Program, depth: usize) {
-    let layers = program.head.layers.as_ref().unwrap_or_else(|unfused| panic!("{what}: {}", unfused.reason));
+    let layers = program.head().unwrap().layers.as_ref().unwrap_or_else(|unfused| panic!("{what}: {}", unfused.reason));
     assert_eq!(layers.len(), depth, "{what}");
     let first: Vec<f32> = (0..3 * program.hidden()).map(|i| ((i * 37 % 101) as f32 - 50.0) / 25.0).collect();
-    let expected = program.head.plan(program.hidden(), 4).unwrap().runner().unwrap().run(&first).unwrap();
+    let expected = program.head().unwrap().plan(program.hidden(), 4).unwrap().runner().unwrap().run(&first).unwrap();
     assert_close(what, &apply(layers, &first), &expected, 1e-4);
 }
 
@@ -142,10 +142,13 @@ fn branches_become_one_chain() {
 fn what_is_no_chain_says_why_and_runs_as_a_graph() {
     let check = |nodes: Nodes, reason: &str| {
         let program = nodes.import();
-        let told = program.head.layers.as_ref().expect_err(reason);
+        let told = program.head().unwrap().layers.as_ref().expect_err(reason);
         assert!(told.reason.contains(reason), "{reason}: {}", told.reason);
         let first = vec![0.5; 2 * program.hidden()];
-        assert_eq!(program.head.plan(program.hidden(), 4).unwrap().runner().unwrap().run(&first).unwrap().len(), 8);
+        assert_eq!(
+            program.head().unwrap().plan(program.hidden(), 4).unwrap().runner().unwrap().run(&first).unwrap().len(),
+            8
+        );
     };
     let halves = |nodes: Nodes| nodes.op("Concat", &["left", "right"], "logits", &[("axis", 1)]);
     let up = |nodes: Nodes, name: &str| nodes.dense(FIRST_TOKEN, name, [32, 5]);

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 fn origin_of(program: &Program) -> ProgramOrigin {
-    let labels = program.head.layers.as_ref().unwrap().last().unwrap().linear.outputs();
+    let labels = program.head().unwrap().layers.as_ref().unwrap().last().unwrap().linear.outputs();
     ProgramOrigin { digest: "sha256:00".to_owned(), precision: Precision::Fp32, labels, compared_up_to: Some(512) }
 }
 

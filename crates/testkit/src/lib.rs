@@ -4,6 +4,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 
 pub mod conformance;
+pub mod embedders;
 pub mod encoders;
 pub mod files;
 pub mod fixtures;

@@ -3,8 +3,8 @@
 
 use grice_kernels::{Activation, LayerNorm, Rotary, ScoreBias};
 use grice_model::{
-    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Linear, Matrix, Place, Program, ScorePositions,
-    Scores, Sees, Stack, Values,
+    Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Linear, Matrix, Place, Pooling, Program,
+    Readout, ScorePositions, Scores, Sees, Stack, Values,
 };
 use std::sync::Arc;
 
@@ -117,7 +117,8 @@ pub fn program() -> Program {
         },
         Dense { linear: numbers.linear(20, LABELS, true), activation: Activation::Identity, norm: None },
     ];
-    Program { encoder: Stack { embedding, layers, last }, head: Head { layers: Ok(head), graph: None } }
+    let head = Head { layers: Ok(head), graph: None };
+    Program { encoder: Stack { embedding, layers, last }, readout: Readout::Classes(head) }
 }
 
 /// A sequence of this length.
@@ -125,9 +126,9 @@ pub fn sequence(tokens: usize) -> Vec<u32> {
     (0..tokens).map(|at| ((at * at * 7 + at * 13 + tokens) % VOCABULARY) as u32).collect()
 }
 
-/// The logits of a sequence, for programs with the parts of [`program`].
+/// The answer for a sequence, logits or a vector, for programs with the parts of [`program`].
 pub fn logits(program: &Program, ids: &[u32]) -> Vec<f32> {
-    let Program { encoder, head } = program;
+    let Program { encoder, readout } = program;
     let mut x = embed(&encoder.embedding, ids);
     for Block { norm, place, body } in encoder.blocks() {
         let apply = |x: &Rows| match body {
@@ -139,12 +140,28 @@ pub fn logits(program: &Program, ids: &[u32]) -> Vec<f32> {
             Place::After => normalise(norm.as_ref(), add(&x, &apply(&x))),
         };
     }
-    x.truncate(1);
     x = normalise(encoder.last.as_ref(), x);
-    for Dense { linear, activation, norm } in head.layers.as_ref().unwrap() {
-        x = normalise(norm.as_ref(), each(multiply(linear, &x), |x| activate(*activation, x)));
-    }
-    x[0].iter().map(|&x| x as f32).collect()
+    let answer = match readout {
+        Readout::Classes(head) => {
+            x.truncate(1);
+            for Dense { linear, activation, norm } in head.layers.as_ref().unwrap() {
+                x = normalise(norm.as_ref(), each(multiply(linear, &x), |x| activate(*activation, x)));
+            }
+            x.swap_remove(0)
+        }
+        Readout::Pooled { pooling, normalised } => pool(*pooling, *normalised, x),
+    };
+    answer.iter().map(|&x| x as f32).collect()
+}
+
+fn pool(pooling: Pooling, normalised: bool, mut x: Rows) -> Vec<f64> {
+    let tokens = x.len() as f64;
+    let vector = match pooling {
+        Pooling::Cls => x.swap_remove(0),
+        Pooling::Mean => (0..x[0].len()).map(|column| x.iter().map(|row| row[column]).sum::<f64>() / tokens).collect(),
+    };
+    let length = if normalised { vector.iter().map(|x| x * x).sum::<f64>().sqrt() } else { 1.0 };
+    vector.iter().map(|x| x / length).collect()
 }
 
 type Rows = Vec<Vec<f64>>;

@@ -5,6 +5,7 @@ mod common;
 mod compile;
 mod detect;
 mod doctor;
+mod embed;
 mod eval;
 mod generate;
 mod inspect;
@@ -17,8 +18,9 @@ pub(crate) use crate::serve::options::{LogFormat, ServeOptions};
 pub(crate) use bench::Bench;
 pub(crate) use common::{Color, Common, On};
 pub(crate) use compile::Compile;
-pub(crate) use detect::{Detect, DetectFiles};
+pub(crate) use detect::Detect;
 pub(crate) use doctor::Doctor;
+pub(crate) use embed::{Embed, EmbedFiles};
 pub(crate) use eval::Eval;
 pub(crate) use generate::{Generate, How};
 pub(crate) use inspect::Inspect;
@@ -60,6 +62,8 @@ pub(crate) enum Command {
     Detect(Detect),
     /// Go on with a text, by a model that writes
     Generate(Generate),
+    /// Turn texts into vectors
+    Embed(Embed),
     /// Compare verdicts with labels
     Eval(Eval),
     /// Convert a model to fewer bits, and check its quality

@@ -5,7 +5,7 @@ use crate::detect::judge::{Judged, judge_rows};
 use crate::detect::resume::{OldRow, Resume};
 use crate::error::{CliError, Result};
 use crate::model::{load_detector, open_bundle};
-use crate::output::{Output, check_free, is_stdio};
+use crate::output::{Output, Target, check_free, is_stdio};
 use crate::present::unknown_warning;
 use crate::progress::Progress;
 use crate::rows::{Fields, Row, RowReader, replaced_fields, row_line};
@@ -24,7 +24,8 @@ pub(crate) fn run(input: &Path, args: &Detect, common: &Common) -> Result<()> {
         return Err(CliError::ResumeStdout);
     }
     // Checks that do not need the model come first, because loading it takes time.
-    check_free(files)?;
+    let target = Target { input: Some(input), output: &files.output, overwrite: files.overwrite, resume: files.resume };
+    check_free(target)?;
     let reader = RowReader::open(input, files.format, files.delimiter)?;
     let detector = load_detector(&open_bundle(common)?, common, &args.thresholds)?;
     let progress = Progress::new(reader.bytes_total(), common.quiet);
@@ -41,7 +42,7 @@ pub(crate) fn run(input: &Path, args: &Detect, common: &Common) -> Result<()> {
         done: 0,
         bad: 0,
     };
-    if files.resume { run.resume(&files.output) } else { run.write_batches(Output::create(files)?) }
+    if files.resume { run.resume(&files.output) } else { run.write_batches(Output::create(target)?) }
 }
 
 /// The rows of one shard.

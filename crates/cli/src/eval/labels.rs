@@ -59,7 +59,7 @@ fn read_question(fields: &Fields) -> Result<Question, RowError> {
             Some(maxim.ok_or_else(|| wrong("maxim", "quantity, quality, relation, manner or null", &name))?)
         }
     };
-    let violated = value_of(fields, "violated")?.ok_or(RowError::MissingField("violated"))?;
+    let violated = value_of(fields, "violated")?.ok_or(RowError::MissingField("violated".to_owned()))?;
     let names: Vec<String> = [text("set")?, text("question")?].into_iter().flatten().collect();
     let name = if names.is_empty() { "violated".to_owned() } else { names.join("/") };
     Ok(Question { name, maxim, violated: read_bit("violated", Some(&violated))?, group: text("group")? })
@@ -73,7 +73,7 @@ pub(crate) fn read_labels(fields: &Fields) -> Result<Labels, RowError> {
     let object = match value_of(fields, "labels")? {
         Some(Value::Object(object)) => object,
         Some(other) => return Err(wrong("labels", "an object with the four maxims", kind_of(&other))),
-        None => return Err(RowError::MissingField("labels")),
+        None => return Err(RowError::MissingField("labels".to_owned())),
     };
     let mut violated = PerMaxim::default();
     for maxim in Maxim::ALL {

@@ -1,7 +1,6 @@
 //! CSV records → rows.
 
-use super::turn::read_turn;
-use super::{Field, Fields, LINE_BYTES_MAX, Row, RowError};
+use super::{Field, Fields, LINE_BYTES_MAX, Parsed, RowError};
 use crate::args::Delimiter;
 use crate::error::{CliError, Result};
 use ::csv::{ByteRecord, Reader, ReaderBuilder, Terminator};
@@ -10,8 +9,6 @@ use serde_json::value::to_raw_value;
 use std::cell::Cell;
 use std::io::{self, Chain, Cursor, Read};
 use std::rc::Rc;
-
-const RESPONSE: &str = "response";
 
 /// Reads records one by one, after checking the header.
 pub(crate) struct CsvRows<R> {
@@ -29,13 +26,13 @@ pub(crate) struct CsvRecord {
 }
 
 impl<R: Read> CsvRows<R> {
-    /// Reads the header, and finds the delimiter in it if none is given.
+    /// Reads the header, which must have a column `wanted`, and finds the delimiter in it if none is given.
     ///
     /// # Errors
-    /// [`CliError::CsvNoResponse`], [`CliError::CsvHeader`], [`CliError::Read`].
-    pub(crate) fn new(mut source: R, delimiter: Option<Delimiter>, place: &str) -> Result<CsvRows<R>> {
+    /// [`CliError::CsvNoColumn`], [`CliError::CsvHeader`], [`CliError::Read`].
+    pub(crate) fn new(mut source: R, delimiter: Option<Delimiter>, place: &str, wanted: &str) -> Result<CsvRows<R>> {
         let head = read_head(&mut source).map_err(|source| CliError::Read { place: place.to_owned(), source })?;
-        let delimiter = delimiter.map_or_else(|| find_delimiter(&head), |Delimiter(byte)| byte);
+        let delimiter = delimiter.map_or_else(|| find_delimiter(&head, wanted), |Delimiter(byte)| byte);
         let seen = Rc::new(Seen::default());
         let watched = Watched { source: Cursor::new(head).chain(source), seen: Rc::clone(&seen) };
         // By default the reader ends a record between carriage return and line feed, and its line numbers are too low.
@@ -45,7 +42,7 @@ impl<R: Read> CsvRows<R> {
         let reader = builder.from_reader(watched);
         let mut rows = CsvRows { reader, seen, header: Vec::new(), place: place.to_owned() };
         let names = rows.next()?.map(|record| record.record).unwrap_or_default();
-        rows.header = check_header(&names, place)?;
+        rows.header = check_header(&names, place, wanted)?;
         Ok(rows)
     }
 
@@ -82,14 +79,14 @@ impl<R: Read> CsvRows<R> {
         end.line().saturating_sub(inside + u64::from(!cut_off))
     }
 
-    /// Reads a record's fields.
-    pub(crate) fn parse(&self, record: &CsvRecord) -> Row {
+    /// Reads a record's fields, and by `read` what is asked of them.
+    pub(crate) fn parse<T>(&self, record: &CsvRecord, read: impl FnOnce(&Fields) -> Result<T, RowError>) -> Parsed<T> {
         let (fields, problem) = self.read_fields(&record.record);
-        let turn = match problem {
+        let value = match problem {
             Some(problem) => Err(problem),
-            None => read_turn(&fields),
+            None => read(&fields),
         };
-        Row { line: record.line, fields, turn }
+        Parsed { line: record.line, fields, value }
     }
 
     /// The valid fields, and the error of the others.
@@ -148,8 +145,8 @@ fn ends_a_record(head: &[u8]) -> bool {
     })
 }
 
-/// The delimiter that gives the header a column `response`; otherwise the one that gives the most columns.
-fn find_delimiter(head: &[u8]) -> u8 {
+/// The delimiter that gives the header a column `wanted`; otherwise the one that gives the most columns.
+fn find_delimiter(head: &[u8], wanted: &str) -> u8 {
     let names = |delimiter: u8| {
         let mut builder = ReaderBuilder::new();
         let mut reader = builder.has_headers(false).flexible(true).delimiter(delimiter).from_reader(head);
@@ -157,12 +154,12 @@ fn find_delimiter(head: &[u8]) -> u8 {
         _ = reader.read_byte_record(&mut record);
         record
     };
-    let has_response = |&delimiter: &u8| names(delimiter).iter().any(|name| name.trim_ascii() == RESPONSE.as_bytes());
-    let fitting = DELIMITERS.into_iter().find(has_response);
+    let is_wanted = |&delimiter: &u8| names(delimiter).iter().any(|name| name.trim_ascii() == wanted.as_bytes());
+    let fitting = DELIMITERS.into_iter().find(is_wanted);
     fitting.unwrap_or_else(|| DELIMITERS.into_iter().rev().max_by_key(|&byte| names(byte).len()).unwrap_or(b','))
 }
 
-fn check_header(names: &ByteRecord, place: &str) -> Result<Vec<String>> {
+fn check_header(names: &ByteRecord, place: &str, wanted: &str) -> Result<Vec<String>> {
     let mut header: Vec<String> = Vec::with_capacity(names.len());
     for name in names {
         let refuse = |cause: String| CliError::CsvHeader { place: place.to_owned(), cause };
@@ -174,10 +171,10 @@ fn check_header(names: &ByteRecord, place: &str) -> Result<Vec<String>> {
         }
         header.push(name);
     }
-    if header.iter().any(|name| name == RESPONSE) {
+    if header.iter().any(|name| name == wanted) {
         Ok(header)
     } else {
-        Err(CliError::CsvNoResponse { place: place.to_owned(), found: header })
+        Err(CliError::CsvNoColumn { place: place.to_owned(), wanted: wanted.to_owned(), found: header })
     }
 }
 
@@ -232,13 +229,15 @@ impl<R: Read> Read for Watched<R> {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
+    use crate::rows::turn::read_turn;
+    use grice_core::Turn;
     use proptest::prelude::*;
 
-    fn rows(text: &[u8]) -> Vec<Row> {
-        let mut reader = CsvRows::new(text, None, "t.csv").unwrap();
+    fn rows(text: &[u8]) -> Vec<Parsed<Turn>> {
+        let mut reader = CsvRows::new(text, None, "t.csv", "response").unwrap();
         let mut rows = Vec::new();
         while let Some(record) = reader.next().unwrap() {
-            rows.push(reader.parse(&record));
+            rows.push(reader.parse(&record, read_turn));
         }
         rows
     }
@@ -249,7 +248,7 @@ mod tests {
         let lines: Vec<u64> = rows.iter().map(|row| row.line).collect();
         assert_eq!(lines, [2, 5, 6, 7, 8]);
         let errors: Vec<String> =
-            rows.iter().map(|row| row.turn.as_ref().err().map_or(String::new(), |error| error.to_string())).collect();
+            rows.iter().map(|row| row.value.as_ref().err().map_or(String::new(), |error| error.to_string())).collect();
         assert_eq!(errors[..2], ["", ""]);
         assert_eq!(errors[2], "expected 2 cells, as in the header, found 1");
         assert_eq!(errors[3], "expected 2 cells, as in the header, found 3");
@@ -265,7 +264,7 @@ mod tests {
                 let rows = rows(lines.concat().as_bytes());
                 let first = 1 + u64::from(!start.is_empty());
                 let found: Vec<(u64, &str)> =
-                    rows.iter().map(|row| (row.line - first, row.turn.as_ref().unwrap().response.as_str())).collect();
+                    rows.iter().map(|row| (row.line - first, row.value.as_ref().unwrap().response.as_str())).collect();
                 let quoted = format!("b{end}c");
                 assert_eq!(found, [(2, "a"), (3, quoted.as_str()), (6, "d")], "{lines:?}");
             }
@@ -277,12 +276,14 @@ mod tests {
         for (delimiter, others) in [(",", ";|"), (";", ",|"), ("\t", ",;"), ("|", ",;")] {
             let header = format!("\u{feff}id{delimiter}response{delimiter}context{others}\r\n");
             let rows = rows(format!("{header}1{delimiter}\"a{delimiter}b\"{delimiter}c{others}\n").as_bytes());
-            assert_eq!(rows[0].turn.as_ref().unwrap().response, format!("a{delimiter}b"), "{delimiter:?}");
+            assert_eq!(rows[0].value.as_ref().unwrap().response, format!("a{delimiter}b"), "{delimiter:?}");
         }
-        let given = |delimiter: u8| CsvRows::new(b"a:response\n1:x\n".as_slice(), Some(Delimiter(delimiter)), "t.csv");
+        let given = |delimiter: u8| {
+            CsvRows::new(b"a:response\n1:x\n".as_slice(), Some(Delimiter(delimiter)), "t.csv", "response")
+        };
         assert_eq!(given(b':').unwrap().header, ["a", "response"]);
         assert!(given(b',').is_err());
-        let told = CsvRows::new(b"id;text\n1;a\n".as_slice(), None, "t.csv").err().unwrap().to_string();
+        let told = CsvRows::new(b"id;text\n1;a\n".as_slice(), None, "t.csv", "response").err().unwrap().to_string();
         assert_eq!(told, "t.csv: no column `response` in the header; found: id, text");
     }
 
@@ -294,7 +295,7 @@ mod tests {
 
     #[test]
     fn headers_that_cannot_be_used_are_refused() {
-        let refused = |text: &[u8]| CsvRows::new(text, None, "t.csv").err().unwrap().to_string();
+        let refused = |text: &[u8]| CsvRows::new(text, None, "t.csv", "response").err().unwrap().to_string();
         assert_eq!(refused(b"id,text\n1,a\n"), "t.csv: no column `response` in the header; found: id, text");
         assert!(refused(b"response,response\n").contains("two columns `response`"));
         assert!(refused(b"response,\xff\n").contains("column 2 is not UTF-8"));
@@ -303,7 +304,7 @@ mod tests {
     #[test]
     fn an_open_quote_does_not_fill_the_memory() {
         let endless = b"response\n\"".as_slice().chain(io::repeat(b'a'));
-        let mut reader = CsvRows::new(endless, None, "t.csv").unwrap();
+        let mut reader = CsvRows::new(endless, None, "t.csv", "response").unwrap();
         assert!(reader.next().unwrap_err().to_string().starts_with("t.csv:2: cannot be read: the record"));
     }
 

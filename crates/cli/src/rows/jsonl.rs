@@ -1,14 +1,14 @@
 //! A line of JSON → a row.
 
-use super::turn::{kind_of, read_turn};
-use super::{Fields, Line, Row, RowError};
+use super::turn::kind_of;
+use super::{Fields, Line, Parsed, RowError};
 use serde_json::Value;
 
-/// Reads one line. Every line gives a row, with any bytes.
-pub(crate) fn parse_line(number: u64, line: Line) -> Row {
+/// Reads one line, and by `read` what is asked of its fields. Every line gives a row, with any bytes.
+pub(crate) fn parse_line<T>(number: u64, line: Line, read: impl FnOnce(&Fields) -> Result<T, RowError>) -> Parsed<T> {
     match parse_fields(line) {
-        Ok(fields) => Row { line: number, turn: read_turn(&fields), fields },
-        Err(error) => Row { line: number, fields: Fields::default(), turn: Err(error) },
+        Ok(fields) => Parsed { line: number, value: read(&fields), fields },
+        Err(error) => Parsed { line: number, fields: Fields::default(), value: Err(error) },
     }
 }
 
@@ -82,16 +82,17 @@ fn without_line(error: &serde_json::Error) -> String {
 #[allow(clippy::unwrap_used, clippy::expect_used)]
 mod tests {
     use super::*;
-    use grice_core::{Context, Utterance};
+    use crate::rows::turn::read_turn;
+    use grice_core::{Context, Turn, Utterance};
     use proptest::prelude::*;
 
-    fn parse(text: &str) -> Row {
-        parse_line(7, Line::Whole { bytes: text.as_bytes().to_vec(), ended: true })
+    fn parse(text: &str) -> Parsed<Turn> {
+        parse_line(7, Line::Whole { bytes: text.as_bytes().to_vec(), ended: true }, read_turn)
     }
 
     fn check_refused(text: &str, expected: &str) {
         let row = parse(text);
-        let error = row.turn.expect_err(text).to_string();
+        let error = row.value.expect_err(text).to_string();
         assert!(error.contains(expected), "{text}: {error}");
     }
 
@@ -114,14 +115,14 @@ mod tests {
 
     #[test]
     fn a_row_that_is_cut_off_says_so() {
-        let row = parse_line(1, Line::Whole { bytes: b"{\"response\": \"a".to_vec(), ended: false });
-        assert!(row.turn.unwrap_err().to_string().contains("cut off"));
+        let row = parse_line(1, Line::Whole { bytes: b"{\"response\": \"a".to_vec(), ended: false }, read_turn);
+        assert!(row.value.unwrap_err().to_string().contains("cut off"));
     }
 
     #[test]
     fn every_form_of_context_is_read() {
         let context =
-            |json: &str| parse(&format!("{{\"response\": \"a\", \"context\": {json}}}")).turn.unwrap().context;
+            |json: &str| parse(&format!("{{\"response\": \"a\", \"context\": {json}}}")).value.unwrap().context;
         assert_eq!(context("null"), Context::default());
         assert_eq!(context("\"hello\""), Context::Text("hello".to_owned()));
         let spoken = Utterance::Spoken { speaker: "A".to_owned(), text: "x".to_owned() };
@@ -141,7 +142,7 @@ mod tests {
         let row = parse(
             "{\"a\": NaN, \"b\": [-Infinity, {\"c\":Infinity}], \"response\": \"NaN \\\\\\\" -Infinity\", \"evidence\": NaN}",
         );
-        let turn = row.turn.unwrap();
+        let turn = row.value.unwrap();
         assert_eq!((turn.response.as_str(), turn.evidence), ("NaN \\\" -Infinity", None));
         assert_eq!((row.fields.json("a"), row.fields.json("b")), (None, Some("[null, {\"c\":null}]")));
         assert!(row.fields.had_nan() && !parse("{\"response\": \"NaN\"}").fields.had_nan());
@@ -153,7 +154,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_make_a_row(bytes in proptest::collection::vec(any::<u8>(), 0..200), ended: bool) {
-            let row = parse_line(3, Line::Whole { bytes, ended });
+            let row = parse_line(3, Line::Whole { bytes, ended }, read_turn);
             prop_assert_eq!(row.line, 3);
         }
 

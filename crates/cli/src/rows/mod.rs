@@ -13,8 +13,8 @@ mod writer;
 pub(crate) use fields::{Field, Fields};
 pub(crate) use lines::{Line, read_line};
 pub(crate) use reader::RowReader;
-pub(crate) use turn::{kind_of, value_of};
-pub(crate) use writer::{BAD_TAIL, VERDICT_TAIL, replaced_fields, row_head, row_line};
+pub(crate) use turn::{kind_of, text_of, value_of};
+pub(crate) use writer::{BAD_TAIL, VERDICT_TAIL, error_tail, head_without, replaced_fields, row_head, row_line};
 
 use grice_core::Turn;
 
@@ -30,6 +30,17 @@ pub(crate) struct Row {
     pub(crate) fields: Fields,
     /// The turn to judge.
     pub(crate) turn: Result<Turn, RowError>,
+}
+
+/// One row of the input, and what was read of its fields.
+#[derive(Debug)]
+pub(crate) struct Parsed<T> {
+    /// Line in the file where it starts, from 1.
+    pub(crate) line: u64,
+    /// Its fields, in order; empty if it is not an object.
+    pub(crate) fields: Fields,
+    /// What was asked for.
+    pub(crate) value: Result<T, RowError>,
 }
 
 /// Why a row cannot be judged.
@@ -57,7 +68,7 @@ pub(crate) enum RowError {
     NotAnObject(&'static str),
     /// A required field is missing.
     #[error("no field `{0}`")]
-    MissingField(&'static str),
+    MissingField(String),
     /// A field of the wrong kind.
     #[error("`{field}` must be {expected}, found {found}")]
     FieldType {

@@ -3,7 +3,8 @@
 use super::csv::{CsvRecord, CsvRows};
 use super::json_rows::JsonRows;
 use super::jsonl::parse_line;
-use super::{Line, Row};
+use super::turn::read_turn;
+use super::{Fields, Line, Parsed, Row, RowError};
 use crate::args::{Delimiter, Format};
 use crate::error::{CliError, Result};
 use crate::output::is_stdio;
@@ -54,6 +55,19 @@ impl RowReader {
     /// # Errors
     /// [`CliError::UnknownFormat`], [`CliError::Encoding`], [`CliError::Read`], and for CSV the errors of the header.
     pub(crate) fn open(path: &Path, format: Format, delimiter: Option<Delimiter>) -> Result<RowReader> {
+        RowReader::open_with(path, format, delimiter, "response")
+    }
+
+    /// As [`RowReader::open`], for rows of which another field is read than `response`.
+    ///
+    /// # Errors
+    /// As [`RowReader::open`].
+    pub(crate) fn open_with(
+        path: &Path,
+        format: Format,
+        delimiter: Option<Delimiter>,
+        field: &str,
+    ) -> Result<RowReader> {
         let format = format_of(path, format)?;
         let place = place_of(path);
         let unreadable = |source: io::Error| CliError::Read { place: place.clone(), source };
@@ -75,7 +89,7 @@ impl RowReader {
         }
         let tab = Some(Delimiter(b'\t')).filter(|_| format == Format::Tsv);
         let source = match format {
-            Format::Csv | Format::Tsv => Source::Csv(Box::new(CsvRows::new(reader, delimiter.or(tab), &place)?)),
+            Format::Csv | Format::Tsv => Source::Csv(Box::new(CsvRows::new(reader, delimiter.or(tab), &place, field)?)),
             Format::Auto | Format::Jsonl => Source::Json(JsonRows::new(reader)),
         };
         Ok(RowReader { source, place, bytes_total, bytes_fetched })
@@ -95,14 +109,20 @@ impl RowReader {
         }
     }
 
-    /// Reads a row's fields.
+    /// Reads a row's fields and its turn.
     pub(crate) fn parse(&self, row: RawRow) -> Row {
+        let Parsed { line, fields, value } = self.parse_with(row, read_turn);
+        Row { line, fields, turn: value }
+    }
+
+    /// Reads a row's fields, and by `read` what is asked of them.
+    pub(crate) fn parse_with<T>(&self, row: RawRow, read: impl FnOnce(&Fields) -> Result<T, RowError>) -> Parsed<T> {
         match (row, &self.source) {
-            (RawRow::Line(number, line), _) => parse_line(number, line),
-            (RawRow::Record(record), Source::Csv(rows)) => rows.parse(&record),
+            (RawRow::Line(number, line), _) => parse_line(number, line, read),
+            (RawRow::Record(record), Source::Csv(rows)) => rows.parse(&record, read),
             // Only CSV sources give records; a line source has none.
             (RawRow::Record(record), Source::Json(_)) => {
-                parse_line(record.line, Line::Whole { bytes: Vec::new(), ended: true })
+                parse_line(record.line, Line::Whole { bytes: Vec::new(), ended: true }, read)
             }
         }
     }

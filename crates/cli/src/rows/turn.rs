@@ -11,13 +11,21 @@ const CONTEXT_EXPECTED: &str = "text, or a list of texts or of {\"speaker\", \"t
 /// # Errors
 /// [`RowError::MissingField`], [`RowError::FieldType`] and, for a text that cannot be decoded, [`RowError::NotJson`].
 pub(crate) fn read_turn(fields: &Fields) -> Result<Turn, RowError> {
-    let response = match value_of(fields, "response")? {
-        Some(value) => read_text("response", value)?,
-        None => return Err(RowError::MissingField("response")),
-    };
+    let response = text_of(fields, "response")?;
     let evidence = value_of(fields, "evidence")?.map(|value| read_text("evidence", value)).transpose()?;
     let context = value_of(fields, "context")?.map(read_context).transpose()?.unwrap_or_default();
     Ok(Turn { context, evidence, response })
+}
+
+/// The text in a field.
+///
+/// # Errors
+/// As [`read_turn`].
+pub(crate) fn text_of(fields: &Fields, name: &str) -> Result<String, RowError> {
+    match value_of(fields, name)? {
+        Some(value) => read_text(name, value),
+        None => Err(RowError::MissingField(name.to_owned())),
+    }
 }
 
 /// The value of a field, unless it is missing or null.

@@ -36,8 +36,13 @@ pub(crate) fn replaced_fields(fields: &Fields, bad: bool) -> impl Iterator<Item 
 
 /// The opening brace and the input's fields. The same row gives the same bytes, which `--resume` needs.
 pub(crate) fn row_head(fields: &Fields, bad: bool) -> String {
+    head_without(fields, |name| is_replaced(name, bad))
+}
+
+/// The opening brace and the fields, except those of some names.
+pub(crate) fn head_without(fields: &Fields, is_replaced: impl Fn(&str) -> bool) -> String {
     let mut head = "{".to_owned();
-    for field in fields.iter().filter(|field| !is_replaced(&field.name, bad)) {
+    for field in fields.iter().filter(|field| !is_replaced(&field.name)) {
         head.push_str(&json_of(&field.name));
         head.push(':');
         head.push_str(field.json.get());
@@ -67,7 +72,7 @@ fn verdict_tail(verdict: &Verdict) -> String {
 }
 
 /// The rest of a row that could not be judged, with the closing brace.
-fn error_tail(line: u64, error: &RowError) -> String {
+pub(crate) fn error_tail(line: u64, error: &RowError) -> String {
     json_of(&ErrorTail { line, error: error.to_string() }).split_off(1)
 }
 
@@ -110,7 +115,7 @@ mod tests {
                 .unwrap();
         let line = row_line(9, &fields, &Ok(verdict()));
         assert_eq!(line, format!("{{\"line\":3,\"a\\n\":[1,  2],\"response\":\"x\",{FOUND}"));
-        let line = row_line(9, &fields, &Err(RowError::MissingField("response")));
+        let line = row_line(9, &fields, &Err(RowError::MissingField("response".to_owned())));
         assert_eq!(line, "{\"a\\n\":[1,  2],\"response\":\"x\",\"line\":9,\"error\":\"no field `response`\"}");
         assert_eq!(replaced_fields(&fields, false).collect::<Vec<_>>(), ["cooperative", "error"]);
     }

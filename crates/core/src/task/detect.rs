@@ -32,7 +32,7 @@ impl Detect {
     pub fn read(bundle: &Bundle, options: &Options, bounds: Bounds) -> Result<Detect> {
         let mut manifest = bundle.manifest().clone();
         let tokenizer = Tokenizer::for_templates(&bundle.tokenizer()?, &[&manifest.template, &manifest.turn_template])?;
-        check_ids(&tokenizer, bounds.embedding_rows)?;
+        bounds.embedding_rows.map_or(Ok(()), |rows| tokenizer.check_rows(rows))?;
         match bounds {
             Bounds { longest: Some(longest), is_fixed: true, .. } => {
                 manifest.max_tokens = manifest.max_tokens.min(longest)
@@ -85,17 +85,6 @@ impl Task for Detect {
     /// The verdict for one row of logits, in the order of the manifest's labels. [`crate::Error::NotFinite`] names the maxim of an infinite or NaN value.
     fn read(&self, notes: &DetectNotes, logits: &[f32]) -> Result<Verdict> {
         read_verdict(&self.manifest, &notes.thresholds, logits, notes.reading)
-    }
-}
-
-fn check_ids(tokenizer: &Tokenizer, embedding_rows: Option<usize>) -> Result<()> {
-    let bound = tokenizer.id_bound();
-    match embedding_rows {
-        Some(rows) if bound > rows => Err(Error::Tokenizer(format!(
-            "it produces ids up to {}, but the model's embedding has only {rows} rows; tokenizer and model do not fit",
-            bound - 1
-        ))),
-        _ => Ok(()),
     }
 }
 

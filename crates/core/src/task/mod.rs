@@ -1,9 +1,11 @@
 //! Tasks of a model: a task turns its input into tokens, and the model's output into an answer. It runs nothing.
 
 mod detect;
+mod embed;
 
 pub(crate) use detect::note_of_length;
 pub use detect::{Detect, DetectNotes};
+pub use embed::{Embed, EmbedNotes, Vector};
 
 use crate::Result;
 use std::sync::Arc;

@@ -2,12 +2,14 @@
 
 mod excerpt;
 mod specials;
+mod start;
 mod stream;
 mod template;
 mod tokenizer;
 mod visible;
 mod window;
 
+pub(crate) use start::{Start, encode_start};
 pub use stream::{Speller, Stream};
 pub use template::{Rendered, Template};
 pub use tokenizer::Tokenizer;

@@ -92,6 +92,21 @@ impl Tokenizer {
         highest.map_or(0, |id| id as usize + 1)
     }
 
+    /// Says whether a table of so many rows has one for every id.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`].
+    pub(crate) fn check_rows(&self, rows: usize) -> Result<()> {
+        let bound = self.id_bound();
+        if bound <= rows {
+            return Ok(());
+        }
+        Err(Error::Tokenizer(format!(
+            "it produces ids up to {}, but the model's embedding has only {rows} rows; tokenizer and model do not fit",
+            bound - 1
+        )))
+    }
+
     pub(crate) fn encode(&self, text: &str) -> Result<Tokens> {
         let encoding = self.inner.encode(text, true).map_err(|error| Error::Tokenizer(error.to_string()))?;
         let (ids, offsets) = (encoding.get_ids().to_vec(), encoding.get_offsets().to_vec());

@@ -65,6 +65,10 @@ impl StepRun<'_> {
                 let reason = "text is generated on the CPU only".to_owned();
                 return Err(GpuError::Lowering { step: label.op.to_owned(), reason });
             }
+            Action::Pool { .. } | Action::Unit { .. } => {
+                let reason = "vectors of whole texts are made on the CPU only".to_owned();
+                return Err(GpuError::Lowering { step: label.op.to_owned(), reason });
+            }
             Action::Pick { x, to } => record_gather(self.recording, label, self.view(x), self.view(to)),
             Action::Attend { q, k, v, attention, to } => {
                 let first = q.rows == Rows::Sequences;

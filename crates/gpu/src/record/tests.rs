@@ -11,7 +11,7 @@ use crate::tune::{Class, Tiles};
 use grice_kernels::{Activation, LayerNorm};
 use grice_model::{
     Attention, Block, Body, Dense, Embedding, FeedForward, Head, Layer, Linear, Matrix, Place, Positions, Program,
-    Relative, ScorePositions, Scores, Sees, Stack, Values,
+    Readout, Relative, ScorePositions, Scores, Sees, Stack, Values,
 };
 use std::fmt::Write;
 use std::path::Path;
@@ -131,7 +131,8 @@ impl Sizes {
     fn program(&self) -> Program {
         let layers = (0..self.layers).map(|_| self.layer()).collect();
         let encoder = Stack { embedding: self.embedding(), layers, last: None };
-        Program { encoder, head: Head { layers: Ok(self.head()), graph: Default::default() } }
+        let head = Head { layers: Ok(self.head()), graph: Default::default() };
+        Program { encoder, readout: Readout::Classes(head) }
     }
 
     /// The model, and the bytes of its weights.

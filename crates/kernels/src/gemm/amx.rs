@@ -46,11 +46,18 @@ struct Sums([[i32; COLUMNS]; 2 * TILE_ROWS]);
 unsafe fn int8(tile: &Int8Tile) {
     // SAFETY: only an `Isa` gives the kernel, so the processor has these instructions; the operands are the caller's promise.
     unsafe {
-        match tile.rows {
-            ..ROWS_MIN => (avx512::INT8.tile)(tile),
-            ..=TILE_ROWS => int8_rows::<false>(tile),
-            _ => int8_rows::<true>(tile),
+        if tile.rows < ROWS_MIN {
+            return (avx512::INT8.tile)(tile);
         }
+        let mut sums = MaybeUninit::<Sums>::uninit();
+        let config = config(tile.rows);
+        match tile.k {
+            // The loops run once at least.
+            0 => sums = MaybeUninit::zeroed(),
+            _ if tile.rows <= TILE_ROWS => sum_one(tile, &config, sums.as_mut_ptr()),
+            _ => sum_two(tile, &config, sums.as_mut_ptr()),
+        }
+        finish(tile, sums.as_ptr());
     }
 }
 
@@ -65,96 +72,108 @@ fn config(rows: usize) -> Config {
     config
 }
 
-/// `BOTH`: more rows than one register takes.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
-unsafe fn int8_rows<const BOTH: bool>(tile: &Int8Tile) {
-    let config = config(tile.rows);
-    // The loops below run once at least, so nothing sums up to zeros by itself.
-    let mut sums = if tile.k == 0 { MaybeUninit::zeroed() } else { MaybeUninit::<Sums>::uninit() };
-    // SAFETY: all reads and writes are within the lengths that the fields of `Int8Tile` promise, with `k` a multiple of 64; each register is
-    // as large as `config` says. The block leaves the registers as it found them: released.
+/// Sums of up to 16 rows.
+///
+/// # Safety
+/// The processor has AMX; the operands are as long as the fields of `Int8Tile` promise, with `k` a multiple of 64 above 0; `config` is that of
+/// the tile's rows.
+unsafe fn sum_one(tile: &Int8Tile, config: &Config, sums: *mut Sums) {
+    // SAFETY: the caller's promise: all reads and writes are within the operands. The block leaves the registers as it found them: released.
     unsafe {
-        if tile.k == 0 {
-        } else if BOTH {
-            asm!(
-                "ldtilecfg [{config}]",
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "tilezero tmm2",
-                "tilezero tmm3",
-                "2:",
-                "tileloadd tmm6, [{panel} + {two_lines}]",
-                "tileloadd tmm4, [{x} + {x_stride}]",
-                fetch_ahead!(0 64 128 192 256 320 384 448 512 576 640 704 768 832 896 960),
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{panel} + {two_lines} + 64]",
-                fetch_ahead!(1024 1088 1152 1216 1280 1344 1408 1472 1536 1600 1664 1728 1792 1856 1920 1984),
-                "tdpbusd tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{low} + {x_stride}]",
-                "tdpbusd tmm2, tmm5, tmm6",
-                "tdpbusd tmm3, tmm5, tmm7",
-                "add {panel}, 2048",
-                "add {x}, 64",
-                "add {low}, 64",
-                "dec {steps}",
-                "jnz 2b",
-                "tilestored [{sums} + {two_lines}], tmm0",
-                "tilestored [{sums} + {two_lines} + 64], tmm1",
-                "tilestored [{sums} + {two_lines} + 2048], tmm2",
-                "tilestored [{sums} + {two_lines} + 2112], tmm3",
-                "tilerelease",
-                config = in(reg) &config,
-                panel = inout(reg) tile.panel => _,
-                two_lines = in(reg) 4 * COLUMNS,
-                x = inout(reg) tile.x => _,
-                low = inout(reg) tile.x.add(TILE_ROWS * tile.x_stride) => _,
-                x_stride = in(reg) tile.x_stride,
-                steps = inout(reg) tile.k / TILE_K => _,
-                sums = in(reg) sums.as_mut_ptr(),
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
-            );
-        } else {
-            asm!(
-                "ldtilecfg [{config}]",
-                "tilezero tmm0",
-                "tilezero tmm1",
-                "2:",
-                "tileloadd tmm6, [{panel} + {two_lines}]",
-                "tileloadd tmm4, [{x} + {x_stride}]",
-                fetch_ahead!(0 64 128 192 256 320 384 448 512 576 640 704 768 832 896 960),
-                "tdpbusd tmm0, tmm4, tmm6",
-                "tileloadd tmm7, [{panel} + {two_lines} + 64]",
-                fetch_ahead!(1024 1088 1152 1216 1280 1344 1408 1472 1536 1600 1664 1728 1792 1856 1920 1984),
-                "tdpbusd tmm1, tmm4, tmm7",
-                "add {panel}, 2048",
-                "add {x}, 64",
-                "dec {steps}",
-                "jnz 2b",
-                "tilestored [{sums} + {two_lines}], tmm0",
-                "tilestored [{sums} + {two_lines} + 64], tmm1",
-                "tilerelease",
-                config = in(reg) &config,
-                panel = inout(reg) tile.panel => _,
-                two_lines = in(reg) 4 * COLUMNS,
-                x = inout(reg) tile.x => _,
-                x_stride = in(reg) tile.x_stride,
-                steps = inout(reg) tile.k / TILE_K => _,
-                sums = in(reg) sums.as_mut_ptr(),
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
-            );
-        }
-        let sums = sums.as_ptr().cast::<[i32; COLUMNS]>();
-        for row in 0..tile.rows {
-            let row_sums = (*sums.add(row)).as_ptr();
-            avx512::finish_int8(
-                tile,
-                row,
-                [_mm512_load_si512(row_sums.cast()), _mm512_load_si512(row_sums.add(16).cast())],
-            );
+        asm!(
+            "ldtilecfg [{config}]",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "2:",
+            "tileloadd tmm6, [{panel} + {two_lines}]",
+            "tileloadd tmm4, [{x} + {x_stride}]",
+            fetch_ahead!(0 64 128 192 256 320 384 448 512 576 640 704 768 832 896 960),
+            "tdpbusd tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{panel} + {two_lines} + 64]",
+            fetch_ahead!(1024 1088 1152 1216 1280 1344 1408 1472 1536 1600 1664 1728 1792 1856 1920 1984),
+            "tdpbusd tmm1, tmm4, tmm7",
+            "add {panel}, 2048",
+            "add {x}, 64",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{sums} + {two_lines}], tmm0",
+            "tilestored [{sums} + {two_lines} + 64], tmm1",
+            "tilerelease",
+            config = in(reg) config,
+            panel = inout(reg) tile.panel => _,
+            two_lines = in(reg) 4 * COLUMNS,
+            x = inout(reg) tile.x => _,
+            x_stride = in(reg) tile.x_stride,
+            steps = inout(reg) tile.k / TILE_K => _,
+            sums = in(reg) sums,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}
+
+/// Sums of 17 to 32 rows.
+///
+/// # Safety
+/// As for `sum_one`.
+unsafe fn sum_two(tile: &Int8Tile, config: &Config, sums: *mut Sums) {
+    // SAFETY: as above.
+    unsafe {
+        asm!(
+            "ldtilecfg [{config}]",
+            "tilezero tmm0",
+            "tilezero tmm1",
+            "tilezero tmm2",
+            "tilezero tmm3",
+            "2:",
+            "tileloadd tmm6, [{panel} + {two_lines}]",
+            "tileloadd tmm4, [{x} + {x_stride}]",
+            fetch_ahead!(0 64 128 192 256 320 384 448 512 576 640 704 768 832 896 960),
+            "tdpbusd tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{panel} + {two_lines} + 64]",
+            fetch_ahead!(1024 1088 1152 1216 1280 1344 1408 1472 1536 1600 1664 1728 1792 1856 1920 1984),
+            "tdpbusd tmm1, tmm4, tmm7",
+            "tileloadd tmm5, [{low} + {x_stride}]",
+            "tdpbusd tmm2, tmm5, tmm6",
+            "tdpbusd tmm3, tmm5, tmm7",
+            "add {panel}, 2048",
+            "add {x}, 64",
+            "add {low}, 64",
+            "dec {steps}",
+            "jnz 2b",
+            "tilestored [{sums} + {two_lines}], tmm0",
+            "tilestored [{sums} + {two_lines} + 64], tmm1",
+            "tilestored [{sums} + {two_lines} + 2048], tmm2",
+            "tilestored [{sums} + {two_lines} + 2112], tmm3",
+            "tilerelease",
+            config = in(reg) config,
+            panel = inout(reg) tile.panel => _,
+            two_lines = in(reg) 4 * COLUMNS,
+            x = inout(reg) tile.x => _,
+            low = inout(reg) tile.x.add(TILE_ROWS * tile.x_stride) => _,
+            x_stride = in(reg) tile.x_stride,
+            steps = inout(reg) tile.k / TILE_K => _,
+            sums = in(reg) sums,
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            options(nostack),
+        );
+    }
+}
+
+/// From sums to numbers.
+///
+/// # Safety
+/// The processor has AVX-512; `sums` holds the tile's rows, and the operands are as long as the fields of `Int8Tile` promise.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+unsafe fn finish(tile: &Int8Tile, sums: *const Sums) {
+    for row in 0..tile.rows {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let sums = (&raw const (*sums).0[row]).cast::<i32>();
+            let halves = [_mm512_load_si512(sums.cast()), _mm512_load_si512(sums.add(16).cast())];
+            avx512::finish_int8(tile, row, halves);
         }
     }
 }

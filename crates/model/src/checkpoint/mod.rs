@@ -1,9 +1,11 @@
-//! A Hugging Face folder of a model that writes text (`config.json`, `model.safetensors` with or without shards) as a [`Generator`].
+//! A Hugging Face folder (`config.json`, `model.safetensors` with or without shards): a model that writes text as a [`Generator`], and a
+//! model that embeds texts as a [`Program`](crate::Program).
 //!
 //! Each family is a table of tensor names in a file of its own. What changes the arithmetic and is not supported is refused by name.
 
 mod bias;
 mod config;
+mod encoder;
 mod family;
 mod folder;
 mod gpt2;
@@ -11,12 +13,14 @@ mod llama;
 mod parts;
 mod quantized;
 mod raw;
+mod sentences;
 mod t5;
 mod tensors;
 mod weights;
 
 pub use folder::Folder;
 pub use raw::{RawCheckpoint, RawTensor, Role};
+pub use sentences::SentenceModel;
 
 use crate::generator::Generator;
 use crate::{Error, Result};

@@ -143,10 +143,12 @@ impl<'a> Weights<'a> {
         Ok(LayerNorm { gamma, beta: vec![0.0; columns], epsilon, centred: false })
     }
 
-    /// `name.weight` and `name.bias`.
+    /// `name.weight` and `name.bias`, or `name.gamma` and `name.beta`, as they are called in old files.
     pub(super) fn layer_norm(&self, name: &str, columns: usize, epsilon: f32) -> Result<LayerNorm, String> {
-        let gamma = self.numbers(&format!("{name}.weight"), &[columns])?;
-        let beta = self.numbers(&format!("{name}.bias"), &[columns])?;
+        let is_old = self.has(&format!("{name}.gamma"));
+        let [gamma, beta] = if is_old { ["gamma", "beta"] } else { ["weight", "bias"] };
+        let gamma = self.numbers(&format!("{name}.{gamma}"), &[columns])?;
+        let beta = self.numbers(&format!("{name}.{beta}"), &[columns])?;
         Ok(LayerNorm { gamma, beta, epsilon, centred: true })
     }
 

@@ -35,7 +35,7 @@ mod unfused;
 
 use crate::head::HeadGraph;
 use crate::lengths::Lengths;
-use crate::program::{Head, Program, Stack, Unfused};
+use crate::program::{Head, Program, Readout, Stack, Unfused};
 use blocks::{Chain, Stream, fuse_blocks};
 use encoder::Encoder;
 pub(crate) use positions::positions_of;
@@ -104,7 +104,8 @@ impl Draft {
     fn finish(self, graph: &mut GraphProto) -> Fused<Program> {
         let Draft { embedding, layers, last, head: head::Draft { graph: head, layers: head_layers } } = self;
         let encoder = Stack { embedding: embedding.finish(graph)?, layers, last };
-        Ok(Program { encoder, head: Head { layers: head_layers, graph: Some(HeadGraph(Arc::new(head))) } })
+        let head = Head { layers: head_layers, graph: Some(HeadGraph(Arc::new(head))) };
+        Ok(Program { encoder, readout: Readout::Classes(head) })
     }
 }
 

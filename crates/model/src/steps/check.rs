@@ -107,6 +107,14 @@ impl State<'_> {
                 let rows = [x.rows, to.rows] == [Rows::Tokens, Rows::Sequences];
                 ensure(rows && x.is_whole() && x.columns == to.columns, unlike)
             }
+            Action::Pool { x, to } => {
+                let rows = [x.rows, to.rows] == [Rows::Tokens, Rows::Sequences];
+                ensure(rows && x.is_whole() && x.columns == to.columns, unlike)
+            }
+            Action::Unit { x, to } => {
+                let rows = [x.rows, to.rows] == [Rows::Sequences; 2];
+                ensure(rows && x.is_whole() && x.columns == to.columns, unlike)
+            }
             Action::Gate { x, to, .. } => {
                 let halves = to.columns.checked_mul(2) == Some(x.columns);
                 ensure(x.is_whole() && halves && x.rows == to.rows, unlike)

@@ -34,7 +34,7 @@ pub enum Slot {
     Context,
     /// Normalised hidden states, for pre-norm blocks.
     Normed,
-    /// Hidden states of token 0 of each sequence.
+    /// Hidden states of token 0 of each sequence, or their mean.
     First,
     /// The same, normalised.
     FirstNormed,
@@ -102,6 +102,8 @@ pub enum Op {
     Project,
     Norm,
     Gather,
+    Pool,
+    Unit,
     Qkv,
     Kv,
     Query,
@@ -186,6 +188,20 @@ pub enum Action {
         /// `[sequences, columns]`.
         to: Operand,
     },
+    /// `to` = the mean of the rows of `x` of each sequence.
+    Pool {
+        /// `[tokens, columns]`.
+        x: Operand,
+        /// `[sequences, columns]`.
+        to: Operand,
+    },
+    /// `to = x / |x|`, row by row.
+    Unit {
+        /// `[sequences, columns]`.
+        x: Operand,
+        /// As `x`.
+        to: Operand,
+    },
     /// `to = softmax(scores · scale) · v` in every sequence and head.
     Attend {
         /// Queries, `[rows, heads · head_dim]`; with a row a sequence only token 0 asks.
@@ -255,7 +271,7 @@ pub(crate) enum ActivationName {
 pub struct Steps {
     /// In the order they run.
     pub list: Vec<Step>,
-    /// What they leave: logits, or the hidden states of token 0 for a head that is a graph.
+    /// What they leave: logits, the vectors of sequences, or the hidden states of token 0 for a head that is a graph.
     pub answer: Operand,
     /// Columns of the embedding's tables.
     pub embedding: usize,
@@ -280,7 +296,7 @@ pub struct Parts {
     pub norms: Vec<LayerNorm>,
     /// Attentions.
     pub attentions: Vec<Scores>,
-    /// The head, where it is no dense layers; its steps are none then.
+    /// The head, where there is one and it is no dense layers; its steps are none then.
     pub head: Option<Head>,
 }
 
@@ -350,6 +366,8 @@ impl Action {
             | Action::Norm { to, .. }
             | Action::Gate { to, .. }
             | Action::Pick { to, .. }
+            | Action::Pool { to, .. }
+            | Action::Unit { to, .. }
             | Action::Attend { to, .. }
             | Action::AttendKept { to, .. } => (None, Some(to)),
         };
@@ -361,9 +379,12 @@ impl Action {
         let [first, second, third] = match *self {
             Action::Embed { .. } => [None; 3],
             Action::Product { x, then, .. } | Action::FeedForward { x, then, .. } => [Some(x), then.residual, None],
-            Action::Norm { x, .. } | Action::Pick { x, .. } | Action::Gate { x, .. } | Action::Rotate { x, .. } => {
-                [Some(x), None, None]
-            }
+            Action::Norm { x, .. }
+            | Action::Pick { x, .. }
+            | Action::Pool { x, .. }
+            | Action::Unit { x, .. }
+            | Action::Gate { x, .. }
+            | Action::Rotate { x, .. } => [Some(x), None, None],
             Action::Attend { q, k, v, .. } => [Some(q), Some(k), Some(v)],
             Action::Keep { k, v, .. } => [Some(k), Some(v), None],
             Action::AttendKept { q, .. } => [Some(q), None, None],
@@ -384,6 +405,8 @@ impl Parts {
             Action::Gate { .. } => "fused gate".to_owned(),
             Action::Rotate { .. } => "fused rotation".to_owned(),
             Action::Pick { .. } => "fused token 0".to_owned(),
+            Action::Pool { .. } => "fused mean of tokens".to_owned(),
+            Action::Unit { .. } => "fused unit length".to_owned(),
             Action::Keep { .. } => "fused keeping of keys and values".to_owned(),
             Action::Attend { attention, .. } | Action::AttendKept { attention, .. } => {
                 describe_attention(&self.attentions[*attention])
@@ -410,6 +433,8 @@ impl Op {
             Op::Project => "project",
             Op::Norm => "norm",
             Op::Gather => "gather",
+            Op::Pool => "pool",
+            Op::Unit => "unit",
             Op::Qkv => "qkv",
             Op::Kv => "kv",
             Op::Query => "query",
@@ -450,6 +475,8 @@ impl Steps {
             | Action::Norm { .. }
             | Action::Gate { .. }
             | Action::Rotate { .. }
+            | Action::Pool { .. }
+            | Action::Unit { .. }
             | Action::Pick { .. } => 0,
         }
     }

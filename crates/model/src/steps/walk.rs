@@ -2,22 +2,24 @@
 
 use super::{Action, Memory, Op, Operand, Parts, Rows, Slot, Step, Steps, Then};
 use crate::program::{
-    Attention, Block, Body, Dense, FeedForward, Head, Place, Program, Relative, ScorePositions, Scores, Sees, Stack,
+    Attention, Block, Body, Dense, FeedForward, Head, Place, Pooling, Program, Readout, Relative, ScorePositions,
+    Scores, Sees, Stack,
 };
 use crate::weights::Linear;
 use grice_kernels::{Activation, LayerNorm};
 use std::sync::Arc;
 
 impl Program {
-    /// Its steps and what they name. The steps end in logits if the head is dense layers that make `labels` of them, and in the hidden
-    /// states of token 0 otherwise.
+    /// Its steps and what they name. The steps end in vectors, or in logits if the head is dense layers that make `labels` of them, and in
+    /// the hidden states of token 0 otherwise.
     pub fn into_steps(self, labels: usize) -> (Steps, Parts) {
         let hidden = self.hidden();
-        let Program { encoder: Stack { embedding, layers, last }, head } = self;
+        let Program { encoder: Stack { embedding, layers, last }, readout } = self;
         let columns = embedding.columns();
         let is_attention: Vec<bool> =
             layers.iter().flatten().map(|block| matches!(block.body, Body::Attention(_))).collect();
-        let picks_at = is_attention.iter().rposition(|is| *is);
+        let is_mean = matches!(readout, Readout::Pooled { pooling: Pooling::Mean, .. });
+        let picks_at = is_attention.iter().rposition(|is| *is).filter(|_| !is_mean);
         let mut walk = Walk::new(hidden, picks_at);
         let projection = embedding.projection.clone();
         walk.embed(columns, projection);
@@ -26,8 +28,16 @@ impl Program {
             layer.into_iter().for_each(|block| walk.block(block));
         }
         walk.layer = None;
-        walk.finish(last);
-        let head = walk.head(head, labels);
+        let head = match readout {
+            Readout::Classes(head) => {
+                walk.finish(last);
+                walk.head(head, labels)
+            }
+            Readout::Pooled { pooling, normalised } => {
+                walk.pool(last, pooling, normalised);
+                None
+            }
+        };
         let (list, answer) = walk.take_list();
         let steps = walk.steps(list, answer, columns);
         let Walk { linears, norms, attentions, .. } = walk;
@@ -239,6 +249,27 @@ impl Walk {
         if let Some(last) = last {
             let norm = self.norm(last);
             self.x = self.normalise(norm, Slot::FirstNormed);
+        }
+    }
+
+    /// One vector for each sequence. The last norm is that of tokens, so a mean comes after it.
+    fn pool(&mut self, last: Option<LayerNorm>, pooling: Pooling, normalised: bool) {
+        match pooling {
+            Pooling::Cls => self.finish(last),
+            Pooling::Mean => {
+                if let Some(last) = last {
+                    let norm = self.norm(last);
+                    self.x = self.normalise(norm, Slot::Normed);
+                }
+                let to = Operand { slot: Slot::First, rows: Rows::Sequences, ..self.x };
+                self.push(Op::Pool, Action::Pool { x: self.x, to });
+                self.x = to;
+            }
+        }
+        if normalised {
+            let to = Operand { slot: Slot::Even, ..self.x };
+            self.push(Op::Unit, Action::Unit { x: self.x, to });
+            self.x = to;
         }
     }
 

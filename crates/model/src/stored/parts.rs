@@ -4,7 +4,8 @@ use super::attention::KeptAttention;
 use super::container::{Reader, Tensor, Writer};
 use super::weights::{KeptLinear, KeptMatrix, KeptNorm, Read, Reading};
 use crate::program::{
-    Block, Body, Dense, Embedding, FeedForward, Head, Place, Positions, Program, ScorePositions, Scores, Sees, Stack,
+    Block, Body, Dense, Embedding, FeedForward, Head, Place, Positions, Program, Readout, ScorePositions, Scores, Sees,
+    Stack,
 };
 use grice_kernels::Activation;
 use serde::{Deserialize, Serialize};
@@ -77,7 +78,8 @@ struct KeptDense {
 impl KeptProgram {
     /// Writes the tensors of a program and describes it; says so if its head is a graph.
     pub(super) fn of<'p>(program: &'p Program, writer: &mut Writer<'p>) -> Read<KeptProgram> {
-        let Program { encoder: Stack { embedding, layers, last }, head } = program;
+        let Stack { embedding, layers, last } = &program.encoder;
+        let head = program.head().ok_or("it reads vectors of whole texts, which compiled programs cannot hold yet")?;
         let dense =
             head.layers.as_ref().map_err(|unfused| format!("its head is no dense layers: {}", unfused.reason))?;
         let mut kept = Vec::with_capacity(layers.len());
@@ -116,7 +118,7 @@ impl KeptProgram {
             Ok(Dense { linear: linear.read(&reading)?, activation, norm })
         };
         let layers = self.head.into_iter().map(dense).collect::<Read<_>>()?;
-        Ok(Program { encoder, head: Head { layers: Ok(layers), graph: None } })
+        Ok(Program { encoder, readout: Readout::Classes(Head { layers: Ok(layers), graph: None }) })
     }
 }
 
@@ -141,7 +143,7 @@ impl Program {
         };
         let Stack { embedding, last, .. } = &self.encoder;
         let mut norms = self.encoder.blocks().map(|block| &block.norm).chain([&embedding.norm]);
-        let mut head = self.head.layers.iter().flatten();
+        let mut head = self.head().and_then(|head| head.layers.as_ref().ok()).into_iter().flatten();
         norms.all(|norm| norm.as_ref().is_some_and(|norm| norm.centred))
             && last.as_ref().is_none_or(|norm| norm.centred)
             && self.encoder.blocks().all(|block| is_plain(&block.body))

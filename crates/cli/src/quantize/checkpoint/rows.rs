@@ -67,7 +67,7 @@ fn parse(row: Row) -> Result<Prompt, RowError> {
         }
         // An invalid row is reported before a missing field.
         (None, Err(cause)) if !matches!(cause, RowError::MissingField(_)) => Err(cause),
-        (None, _) => Err(RowError::MissingField("prompt")),
+        (None, _) => Err(RowError::MissingField("prompt".to_owned())),
     }
 }
 

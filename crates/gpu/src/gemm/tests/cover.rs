@@ -85,6 +85,7 @@ fn weights_of(case: &Case, sizes: &mut Sizes) -> Weights {
         let words = match precision {
             Precision::Fp32 => case.k.next_multiple_of(4) * padded,
             Precision::Fp16 => case.k.next_multiple_of(4) * padded / 2,
+            Precision::Int4 => unreachable!("4-bit weights become f32 on a GPU"),
             Precision::Int8 => case.k.next_multiple_of(16) / 4 * padded,
         };
         let (weights, columns) = (Buffer::Weight(2 * parts.len()), Buffer::Weight(2 * parts.len() + 1));

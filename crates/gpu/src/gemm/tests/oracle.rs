@@ -50,6 +50,7 @@ fn layer_of(case: &Case) -> Linear {
     let values = match case.choice.method.precision() {
         Precision::Fp32 => Values::F32(numbers(k * n, 1)),
         Precision::Fp16 => Values::F16(numbers(k * n, 1).into_iter().map(|x| f16::from_f32(x).to_bits()).collect()),
+        Precision::Int4 => unreachable!("4-bit weights become f32 on a GPU"),
         Precision::Int8 => {
             let values = numbers(k * n, 1).into_iter().map(|x| (x * 127.0) as i8).collect();
             Values::Int8Columns { values, scales: numbers(n, 4).into_iter().map(|x| x.abs() / 127.0).collect() }

@@ -15,6 +15,7 @@ fn layer(precision: Precision, k: usize, n: usize, first: usize) -> Linear {
     let values = match precision {
         Precision::Fp32 => Values::F32(values.collect()),
         Precision::Fp16 => Values::F16(values.map(|value| half::f16::from_f32(value).to_bits()).collect()),
+        Precision::Int4 => unreachable!("4-bit weights become f32 on a GPU"),
         Precision::Int8 => {
             let scales = (0..n).map(|column| 1.0 + (first + column) as f32).collect();
             Values::Int8Columns { values: values.map(|value| value as i8).collect(), scales }
@@ -34,6 +35,7 @@ fn unpacked(packed: &PackedWeights, part: usize, row: usize, column: usize) -> f
             let word = part.words[(row * padded + column) / 2];
             half::f16::from_bits((word >> (16 * (column % 2))) as u16).to_f32()
         }
+        Precision::Int4 => unreachable!("4-bit weights become f32 on a GPU"),
         Precision::Int8 => f32::from((part.words[row / 4 * padded + column] >> (8 * (row % 4))) as u8 as i8),
     }
 }
@@ -50,7 +52,8 @@ fn check(layers: &[(Precision, usize)], k: usize, binding_bytes_max: u64, precis
         let padded = part.range.len().next_multiple_of(4);
         assert!(part.words.len() as u64 * 4 <= binding_bytes_max);
         let scale = match layer.weights.values() {
-            Values::Int8Columns { scales, .. } if precision == Precision::Int8 => scales[column],
+            Values::Int8Columns { scales, .. } if precision == Precision::Int4 => unreachable!("4-bit weights become f32 on a GPU"),
+ Precision::Int8 => scales[column],
             _ => 0.0,
         };
         assert_eq!(part.columns[place.1], layer.bias.as_ref().unwrap()[column].to_bits());
@@ -74,6 +77,7 @@ fn bits(packed: &PackedWeights, part: usize, row: usize, column: usize) -> u32 {
     match packed.precision {
         Precision::Fp32 => value.to_bits(),
         Precision::Fp16 => u32::from(half::f16::from_f32(value).to_bits()),
+        Precision::Int4 => unreachable!("4-bit weights become f32 on a GPU"),
         Precision::Int8 => u32::from(value as i8 as u8),
     }
 }
