@@ -133,7 +133,7 @@ mod tests {
         let takes = pace.run_courses(waiting, 1);
         assert!(takes.abs_diff(Duration::from_millis(600)) < Duration::from_millis(1), "{takes:?}");
         assert!(pace.retry_after_courses(waiting, 2).abs_diff(Duration::from_millis(150)) < Duration::from_millis(1));
-        assert_eq!(pace.run_courses(Load { prompt: usize::MAX, new: usize::MAX }, 1).is_zero(), false);
+        assert!(!pace.run_courses(Load { prompt: usize::MAX, new: usize::MAX }, 1).is_zero());
         // Batches have a pace of their own.
         assert_eq!(pace.batch(), None);
     }

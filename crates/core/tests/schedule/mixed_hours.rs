@@ -96,7 +96,7 @@ fn kinds(dice: &mut Dice) -> Vec<(DecodeOptions, Start)> {
             draft: if at % 4 == 3 { 3 } else { 0 },
             ..Default::default()
         };
-        (options, start((at % 3 == 0).then_some(&source), &prompt))
+        (options, start(at.is_multiple_of(3).then_some(&source), &prompt))
     };
     (0..48).map(|at| kind(at, dice)).collect()
 }
