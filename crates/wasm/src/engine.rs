@@ -4,6 +4,7 @@ use crate::values::{coded, to_js};
 use grice_core::{Batch, CpuEngine, Engine as _};
 #[cfg(feature = "onnx")]
 use grice_core::{Error, Network};
+#[cfg(feature = "onnx")]
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
 
