@@ -52,8 +52,7 @@ fn check(layers: &[(Precision, usize)], k: usize, binding_bytes_max: u64, precis
         let padded = part.range.len().next_multiple_of(4);
         assert!(part.words.len() as u64 * 4 <= binding_bytes_max);
         let scale = match layer.weights.values() {
-            Values::Int8Columns { scales, .. } if precision == Precision::Int4 => unreachable!("4-bit weights become f32 on a GPU"),
- Precision::Int8 => scales[column],
+            Values::Int8Columns { scales, .. } if precision == Precision::Int8 => scales[column],
             _ => 0.0,
         };
         assert_eq!(part.columns[place.1], layer.bias.as_ref().unwrap()[column].to_bits());
