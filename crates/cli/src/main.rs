@@ -25,6 +25,7 @@ mod profile;
 mod progress;
 mod prove;
 mod quantize;
+mod resume;
 mod rows;
 mod serve;
 mod terminal;

@@ -126,12 +126,72 @@ fn bad_rows_are_named_and_the_others_written() {
     let rows: Vec<Value> = ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(rows[0]["generated"].is_string());
     let expected =
-        ["no JSON", "`prompt` is missing", "must be a text", "more than the 160 tokens of the model", "`prompt`"];
+        ["not JSON", "no field `prompt`", "`prompt` must be", "more than the 160 tokens of the model", "`prompt`"];
     for (row, expected) in rows[1..].iter().zip(expected) {
         assert!(row["error"].as_str().unwrap().contains(expected), "{row} lacks {expected}");
     }
     assert_eq!(rows.len(), 6);
     assert!(ran.err.contains("5 of 6 rows"), "{}", ran.err);
+    assert_eq!(rows[1]["line"], 2);
+    assert!(ran.err.contains("prompts.jsonl:4: no field `prompt`"), "{}", ran.err);
+}
+
+/// A CSV file of 30 rows, the text of each, and a folder for more.
+fn csv_file() -> (tempfile::TempDir, String, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("prompts.csv");
+    let rows: String = (0..30).map(|id| format!("{id};\"w{} w{}\"\r\n", 7 + id, 40 + id % 3)).collect();
+    std::fs::write(&input, "id;prompt\r\n".to_owned() + &rows).unwrap();
+    let input = input.to_str().unwrap().to_owned();
+    let ran = grice("gpt2", &[&DRAWN[..], &["--input", &input]].concat()).expect(0);
+    let lines = ran.out.lines().map(str::to_owned).collect();
+    (folder, input, lines)
+}
+
+const DRAWN: [&str; 6] = ["--temperature", "1.2", "--seed", "5", "--max-new-tokens", "9"];
+
+#[test]
+fn csv_files_and_shards_give_the_same_texts() {
+    let (_folder, input, whole) = csv_file();
+    assert_eq!(whole.len(), 30);
+    let first: Value = serde_json::from_str(&whole[0]).unwrap();
+    assert_eq!((&first["id"], &first["prompt"]), (&json!("0"), &json!("w7 w40")));
+    for part in 0..4 {
+        let shard = format!("{}/4", part + 1);
+        let ran = grice("gpt2", &[&DRAWN[..], &["--input", &input, "--shard", &shard]].concat()).expect(0);
+        let expected: Vec<&String> = whole.iter().skip(part).step_by(4).collect();
+        assert_eq!(ran.out.lines().collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn an_interrupted_file_continues_where_it_stopped() {
+    let (folder, input, whole) = csv_file();
+    let output = folder.path().join("texts.jsonl");
+    let resume = |args: &[&str]| {
+        grice(
+            "gpt2",
+            &[&DRAWN[..], &["--input", &input, "--output", output.to_str().unwrap(), "--resume"], args].concat(),
+        )
+    };
+    let all = whole.join("\n") + "\n";
+    // Nothing, a line that is cut, whole lines only, everything.
+    for kept in [0, 10, whole[0].len() + 1, whole[..12].join("\n").len() + 25, all.len()] {
+        std::fs::write(&output, &all[..kept]).unwrap();
+        resume(&[]).expect(0);
+        assert_eq!(std::fs::read_to_string(&output).unwrap(), all, "{kept} bytes were there");
+    }
+    let refused = |old: &str, expected: &str| {
+        std::fs::write(&output, old).unwrap();
+        let ran = resume(&[]).expect(1);
+        assert!(ran.err.contains(expected), "{}", ran.err);
+        assert_eq!(std::fs::read_to_string(&output).unwrap(), old);
+    };
+    refused(&(whole[1].clone() + "\n"), "its line 1 differs from its row");
+    refused(&(all.clone() + "{}\n"), "more lines than the input has rows");
+    refused("hello", "does not begin with the fields of its row");
+    let ran = grice("gpt2", &["--input", &input, "--resume"]).expect(2);
+    assert!(ran.err.contains("--resume"), "{}", ran.err);
 }
 
 #[test]

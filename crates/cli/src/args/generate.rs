@@ -1,6 +1,6 @@
 //! `generate`.
 
-use super::values::parse_count;
+use super::values::{Delimiter, Format, Shard, parse_count};
 use clap::{ArgGroup, Args as ClapArgs};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -17,8 +17,9 @@ Examples:
     grice generate --model repair --precision int8 --beams 4 --repetition-penalty 1.5 --no-repeat-ngram 3 \\
       --prompt \"fix quantity: [CONTEXT] How was the film? [RESPONSE] Good.\"
 
-  A file, one JSON object with `prompt` a line; its other fields are kept, and `generated` is added:
+  A file; each row has a `prompt`, keeps its other fields and gets `generated`:
     grice generate --model gpt2-medium --input prompts.jsonl --output texts.jsonl
+    grice generate --model gpt2-medium --input prompts.csv --shard 2/8 --output part2.jsonl --resume
 
 The model is a Hugging Face folder: config.json, model.safetensors (or its shards) and tokenizer.json, of the families t5, gpt2, \
 llama, qwen2 and mistral. What its generation_config.json says holds where no option is given. In a prompt of the command line, \\n \
@@ -32,15 +33,6 @@ pub(crate) struct Generate {
     /// The text to go on with; for a T5, the text to read
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) prompt: Option<String>,
-    /// Go on with each `prompt` of this JSONL file; `-` is standard input
-    #[arg(long, short, value_name = "FILE")]
-    pub(crate) input: Option<PathBuf>,
-    /// Write to this JSONL file; `-` is standard output
-    #[arg(long, short, value_name = "FILE", default_value = "-", conflicts_with = "prompt")]
-    pub(crate) output: PathBuf,
-    /// Replace the output file if it exists
-    #[arg(long, conflicts_with = "prompt")]
-    pub(crate) overwrite: bool,
     /// Print the text, its tokens and why it ended as one JSON object
     #[arg(long, conflicts_with = "input")]
     pub(crate) json: bool,
@@ -50,6 +42,38 @@ pub(crate) struct Generate {
     /// Memory for keys and values, in MiB
     #[arg(long, value_name = "MIB", default_value = "512", value_parser = parse_count)]
     pub(crate) memory: NonZeroUsize,
+
+    /// Options for files.
+    #[command(flatten)]
+    pub(crate) files: GenerateFiles,
+}
+
+/// Arguments of `generate` that concern files.
+#[derive(Debug, ClapArgs)]
+#[command(next_help_heading = "Files")]
+pub(crate) struct GenerateFiles {
+    /// Go on with the `prompt` of each row of this file; `-` is standard input
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) input: Option<PathBuf>,
+    /// Write the rows to this file; `-` is standard output
+    #[arg(long, short, value_name = "FILE", default_value = "-", conflicts_with = "prompt")]
+    pub(crate) output: PathBuf,
+    /// Format of the input; `auto` uses the file's extension, and JSONL for standard input. `jsonl` also reads JSON arrays, and
+    /// objects over several lines
+    #[arg(long, default_value = "auto", conflicts_with = "prompt")]
+    pub(crate) format: Format,
+    /// Delimiter of the CSV file: one character, or `tab` [default: detected from the header: , ; tab or |]
+    #[arg(long, value_name = "CHARACTER", conflicts_with = "prompt")]
+    pub(crate) delimiter: Option<Delimiter>,
+    /// Replace the output file if it exists
+    #[arg(long, conflicts_with_all = ["prompt", "resume"])]
+    pub(crate) overwrite: bool,
+    /// Continue an interrupted run with the same output file
+    #[arg(long, conflicts_with = "prompt")]
+    pub(crate) resume: bool,
+    /// Only part I of N: every N-th row, starting with row I
+    #[arg(long, value_name = "I/N", conflicts_with = "prompt")]
+    pub(crate) shard: Option<Shard>,
 }
 
 /// How tokens are chosen.

@@ -1,15 +1,15 @@
 //! `detect --input`: a file of rows through the detector, batch by batch.
 
-use crate::args::{Common, Detect, Shard};
+use crate::args::{Common, Detect};
 use crate::detect::judge::{Judged, judge_rows};
-use crate::detect::resume::{OldRow, Resume};
 use crate::error::{CliError, Result};
 use crate::model::{load_detector, open_bundle};
 use crate::output::{Output, Target, check_free, is_stdio};
 use crate::present::unknown_warning;
 use crate::progress::Progress;
-use crate::rows::{Fields, Row, RowReader, replaced_fields, row_line};
-use grice_core::{Detector, Verdict};
+use crate::resume::{Beginnings, OldRow, Resume};
+use crate::rows::{BAD_TAIL, Fields, Row, RowReader, ShardRows, VERDICT_TAIL, replaced_fields, row_head, row_line};
+use grice_core::{Detector, Maxim, Verdict};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -30,7 +30,7 @@ pub(crate) fn run(input: &Path, args: &Detect, common: &Common) -> Result<()> {
     let detector = load_detector(&open_bundle(common)?, common, &args.thresholds)?;
     let progress = Progress::new(reader.bytes_total(), common.quiet);
     let run = Run {
-        rows: ShardRows { reader, shard: files.shard.unwrap_or(Shard::WHOLE), index: 0, put_back: None },
+        rows: ShardRows::new(reader, files.shard),
         detector,
         progress,
         batch_size: files.batch_size.get(),
@@ -45,37 +45,9 @@ pub(crate) fn run(input: &Path, args: &Detect, common: &Common) -> Result<()> {
     if files.resume { run.resume(&files.output) } else { run.write_batches(Output::create(target)?) }
 }
 
-/// The rows of one shard.
-struct ShardRows {
-    reader: RowReader,
-    shard: Shard,
-    index: usize,
-    put_back: Option<Row>,
-}
-
-impl ShardRows {
-    fn put_back(&mut self, row: Row) {
-        self.put_back = Some(row);
-    }
-
-    fn next(&mut self) -> Result<Option<Row>> {
-        if let Some(row) = self.put_back.take() {
-            return Ok(Some(row));
-        }
-        while let Some(raw) = self.reader.next()? {
-            let index = self.index;
-            self.index += 1;
-            if self.shard.holds(index) {
-                return Ok(Some(self.reader.parse(raw)));
-            }
-        }
-        Ok(None)
-    }
-}
-
 /// One run over a file.
 struct Run {
-    rows: ShardRows,
+    rows: ShardRows<Row>,
     detector: Detector,
     progress: Progress,
     batch_size: usize,
@@ -99,12 +71,12 @@ impl Run {
         let mut batch: Vec<Row> = Vec::new();
         let mut lines: Vec<String> = Vec::new();
         loop {
-            let Some(row) = self.rows.next()? else {
+            let Some((index, row)) = self.rows.next(RowReader::parse)? else {
                 old.finish()?;
                 break;
             };
-            let OldRow::Done(line) = old.step(&row)? else {
-                self.rows.put_back(row);
+            let OldRow::Done(line) = old.step(row.line, &beginnings(&row))? else {
+                self.rows.put_back(index, row);
                 break;
             };
             if batch.len() == self.batch_size {
@@ -116,21 +88,21 @@ impl Run {
         }
         self.done = old.rows();
         self.bad = old.bad();
-        self.progress.advance(self.done, self.rows.reader.bytes_read());
+        self.progress.advance(self.done, self.rows.reader().bytes_read());
         self.append(path, &old, batch, &lines)
     }
 
     /// Judges the last batch of the old output again, compares it, writes the missing rows, and continues.
     fn append(mut self, path: &Path, old: &Resume, mut batch: Vec<Row>, lines: &[String]) -> Result<()> {
         while batch.len() < self.batch_size
-            && let Some(row) = self.rows.next()?
+            && let Some((_, row)) = self.rows.next(RowReader::parse)?
         {
             batch.push(row);
         }
         let judged = judge_rows(&mut self.detector, batch)?;
         let texts = judged.iter().map(|judged| row_line(judged.line, &judged.fields, &judged.verdict));
         for (place, (line, again)) in lines.iter().zip(texts).enumerate() {
-            old.check_again(old.rows() - lines.len() + place + 1, line, &again)?;
+            old.check_again(old.rows() - lines.len() + place + 1, *line == again || agree(line, &again))?;
         }
         let missing: Vec<Judged> = judged.into_iter().skip(lines.len()).collect();
         let mut output = Output::resume(path, old.end())?;
@@ -142,8 +114,8 @@ impl Run {
         loop {
             let mut batch = Vec::with_capacity(self.batch_size.min(1024));
             let ended = loop {
-                match self.rows.next() {
-                    Ok(Some(row)) => batch.push(row),
+                match self.rows.next(RowReader::parse) {
+                    Ok(Some((_, row))) => batch.push(row),
                     Ok(None) => break Ok(true),
                     Err(error) => break Err(error),
                 }
@@ -175,7 +147,7 @@ impl Run {
             }
             let text = row_line(line, &fields, &verdict);
             if let Err(cause) = verdict {
-                let place = self.rows.reader.place().to_owned();
+                let place = self.rows.reader().place().to_owned();
                 if self.strict {
                     output.flush()?;
                     return Err(CliError::Strict { place, line, cause });
@@ -189,14 +161,14 @@ impl Run {
             self.done += 1;
         }
         output.flush()?;
-        self.progress.advance(rows, self.rows.reader.bytes_read());
+        self.progress.advance(rows, self.rows.reader().bytes_read());
         Ok(())
     }
 
     fn warn_of_nan(&mut self, line: u64, fields: &Fields) {
         if fields.had_nan() && !self.has_nan {
             self.has_nan = true;
-            let place = self.rows.reader.place();
+            let place = self.rows.reader().place();
             let warning = format!("warning: {place}:{line}: NaN and Infinity are not JSON; they are written as null");
             self.progress.report(&warning);
         }
@@ -207,7 +179,7 @@ impl Run {
         self.unknown += 1;
         // One warning is enough: a file in another script has thousands of such rows.
         if self.unknown == 1 {
-            self.progress.report(&format!("warning: {}:{line}: {warning}", self.rows.reader.place()));
+            self.progress.report(&format!("warning: {}:{line}: {warning}", self.rows.reader().place()));
         }
     }
 
@@ -220,4 +192,27 @@ impl Run {
             }
         }
     }
+}
+
+/// How the line of a row begins.
+fn beginnings(row: &Row) -> Beginnings {
+    Beginnings {
+        good: row_head(&row.fields, false) + VERDICT_TAIL,
+        bad: row_head(&row.fields, true) + &format!("{BAD_TAIL}{},", row.line),
+    }
+}
+
+/// Maximum difference of a probability between two machines, with a margin.
+const PROBABILITY_TOLERANCE: f64 = 0.01;
+
+/// Whether two lines hold the same verdict, except for rounding.
+fn agree(old: &str, new: &str) -> bool {
+    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    let (Some(old), Some(new)) = (parse(old), parse(new)) else { return false };
+    let probability = |row: &serde_json::Value, maxim: Maxim| row["probabilities"][maxim.name()].as_f64();
+    old["violations"] == new["violations"]
+        && Maxim::ALL.into_iter().all(|maxim| match (probability(&old, maxim), probability(&new, maxim)) {
+            (Some(old), Some(new)) => (old - new).abs() <= PROBABILITY_TOLERANCE,
+            (old, new) => old == new,
+        })
 }

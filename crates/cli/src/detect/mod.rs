@@ -2,7 +2,6 @@
 
 mod files;
 mod judge;
-mod resume;
 
 pub(crate) use judge::judge_rows;
 

@@ -20,12 +20,15 @@ use std::sync::Arc;
 /// # Errors
 /// What the model, the prompt, the options or the files are at fault of.
 pub(crate) fn run(args: &Generate, common: &Common) -> Result<()> {
-    let folder = common.model.as_ref().ok_or(CliError::NoWriter)?;
-    let writer = Writer::open(folder, common.precision)?;
-    match (&args.input, &args.prompt) {
-        (Some(input), _) => files::run(input, args, common, &writer),
-        (None, prompt) => write_one(prompt.as_deref().unwrap_or_default(), args, common, &writer),
+    match (&args.files.input, &args.prompt) {
+        (Some(input), _) => files::run(input, args, common, || open(common)),
+        (None, prompt) => write_one(prompt.as_deref().unwrap_or_default(), args, common, &open(common)?),
     }
+}
+
+fn open(common: &Common) -> Result<Writer> {
+    let folder = common.model.as_ref().ok_or(CliError::NoWriter)?;
+    Ok(Writer::open(folder, common.precision)?)
 }
 
 fn write_one(prompt: &str, args: &Generate, common: &Common, writer: &Writer) -> Result<()> {

@@ -7,12 +7,14 @@ mod jsonl;
 mod lines;
 mod reader;
 mod scanner;
+mod sharded;
 mod turn;
 mod writer;
 
 pub(crate) use fields::{Field, Fields};
 pub(crate) use lines::{Line, read_line};
-pub(crate) use reader::RowReader;
+pub(crate) use reader::{RawRow, RowReader};
+pub(crate) use sharded::ShardRows;
 pub(crate) use turn::{kind_of, text_of, value_of};
 pub(crate) use writer::{BAD_TAIL, VERDICT_TAIL, error_tail, head_without, replaced_fields, row_head, row_line};
 
@@ -87,6 +89,9 @@ pub(crate) enum RowError {
         /// The header's number of cells.
         expected: usize,
     },
+    /// A text cannot be written for it.
+    #[error("{0}")]
+    Text(String),
     /// The turn cannot be judged.
     #[error("{0}")]
     Turn(#[from] grice_core::Error),

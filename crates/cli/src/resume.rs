@@ -2,10 +2,10 @@
 //!
 //! A line of output has the row's own fields, byte for byte, and then grice's fields. So each line of the old output must begin with
 //! exactly the head of its row; lines of other files do not. Both runs count batches from the first row, and
-//! the last batch of the old run is judged again completely, so the appended lines do not depend on where the run stopped.
+//! `detect` judges the last batch of the old run again completely, so the appended lines do not depend on where the run stopped.
 
 use crate::error::{CliError, Result};
-use crate::rows::{BAD_TAIL, LINE_BYTES_MAX, Line, Row, VERDICT_TAIL, read_line, row_head};
+use crate::rows::{LINE_BYTES_MAX, Line, read_line};
 use serde::de::IgnoredAny;
 use std::fs::File;
 use std::io::{self, BufReader};
@@ -22,6 +22,14 @@ pub(crate) struct Resume {
     end: u64,
     rows: usize,
     bad: usize,
+}
+
+/// How the line of a row begins: its own fields, and the first of grice's.
+pub(crate) struct Beginnings {
+    /// If the row has an answer.
+    pub(crate) good: String,
+    /// If it has an error.
+    pub(crate) bad: String,
 }
 
 /// The row's state in the old output.
@@ -48,26 +56,23 @@ impl Resume {
         Ok(Resume { reader, place, end: 0, rows: 0, bad: 0 })
     }
 
-    /// Compares the next line with its row.
+    /// Compares the next line with its row, which begins at line `row` of the input.
     ///
     /// # Errors
     /// [`CliError::Resume`] if they do not match; [`CliError::Read`].
-    pub(crate) fn step(&mut self, row: &Row) -> Result<OldRow> {
+    pub(crate) fn step(&mut self, row: u64, beginnings: &Beginnings) -> Result<OldRow> {
         match self.next_line()? {
             None => Ok(OldRow::Missing),
             Some(Line::Whole { bytes, ended: true }) => {
                 let length = bytes.len() as u64 + 1;
                 let line = String::from_utf8(bytes).map_err(|_| self.foreign("is not text", row))?;
-                match self.read_tail(&line, row)? {
-                    Tail::Verdict => {}
-                    Tail::Bad => self.bad += 1,
-                }
+                self.bad += usize::from(self.is_bad(&line, row, beginnings)?);
                 self.rows += 1;
                 self.end += length;
                 Ok(OldRow::Done(line))
             }
             Some(Line::Whole { bytes, ended: false }) => {
-                if !is_beginning(&bytes, row) {
+                if !beginnings.fit(&bytes) {
                     return Err(self.foreign("does not begin with the fields of its row", row));
                 }
                 Ok(OldRow::Missing)
@@ -90,12 +95,12 @@ impl Resume {
         }
     }
 
-    /// Checks that a row that was judged again has the same verdict, except for rounding.
+    /// After a row was judged again: whether it has the same verdict as in the line with this number.
     ///
     /// # Errors
-    /// [`CliError::Resume`].
-    pub(crate) fn check_again(&self, number: usize, old: &str, new: &str) -> Result<()> {
-        if old == new || agree(old, new) {
+    /// [`CliError::Resume`] if not.
+    pub(crate) fn check_again(&self, number: usize, is_same: bool) -> Result<()> {
+        if is_same {
             return Ok(());
         }
         let cause = format!(
@@ -125,23 +130,20 @@ impl Resume {
         line.map_err(|source| CliError::Read { place: self.place.clone(), source })
     }
 
-    fn read_tail(&self, line: &str, row: &Row) -> Result<Tail> {
+    /// Whether the line of a row holds an error.
+    fn is_bad(&self, line: &str, row: u64, beginnings: &Beginnings) -> Result<bool> {
         if serde_json::from_str::<IgnoredAny>(line).is_err() {
             return Err(self.foreign("is damaged", row));
         }
-        let goes_on =
-            |bad: bool, tail: &str| line.strip_prefix(&row_head(&row.fields, bad)).map(|rest| rest.starts_with(tail));
-        if goes_on(false, VERDICT_TAIL) == Some(true) {
-            Ok(Tail::Verdict)
-        } else if goes_on(true, &format!("{BAD_TAIL}{},", row.line)) == Some(true) {
-            Ok(Tail::Bad)
-        } else {
-            Err(self.foreign("differs from its row", row))
+        match (line.starts_with(&beginnings.good), line.starts_with(&beginnings.bad)) {
+            (true, _) => Ok(false),
+            (_, true) => Ok(true),
+            _ => Err(self.foreign("differs from its row", row)),
         }
     }
 
-    fn foreign(&self, problem: &str, row: &Row) -> CliError {
-        self.mismatch(format!("its line {} {problem}, line {} of the input", self.rows + 1, row.line))
+    fn foreign(&self, problem: &str, row: u64) -> CliError {
+        self.mismatch(format!("its line {} {problem}, line {row} of the input", self.rows + 1))
     }
 
     fn mismatch(&self, cause: String) -> CliError {
@@ -149,31 +151,12 @@ impl Resume {
     }
 }
 
-enum Tail {
-    Verdict,
-    Bad,
-}
-
-/// Whether a cut line can be the beginning of a row's line.
-fn is_beginning(cut: &[u8], row: &Row) -> bool {
-    let tails = [(false, VERDICT_TAIL.to_owned()), (true, format!("{BAD_TAIL}{},", row.line))];
-    tails.into_iter().any(|(bad, tail)| {
-        let known = row_head(&row.fields, bad) + &tail;
-        let common = known.len().min(cut.len());
-        known.as_bytes()[..common] == cut[..common]
-    })
-}
-
-/// Maximum difference of a probability between two machines, with a margin.
-const PROBABILITY_TOLERANCE: f64 = 0.01;
-
-fn agree(old: &str, new: &str) -> bool {
-    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
-    let (Some(old), Some(new)) = (parse(old), parse(new)) else { return false };
-    let probability = |row: &serde_json::Value, maxim: grice_core::Maxim| row["probabilities"][maxim.name()].as_f64();
-    old["violations"] == new["violations"]
-        && grice_core::Maxim::ALL.into_iter().all(|maxim| match (probability(&old, maxim), probability(&new, maxim)) {
-            (Some(old), Some(new)) => (old - new).abs() <= PROBABILITY_TOLERANCE,
-            (old, new) => old == new,
+impl Beginnings {
+    /// Whether a cut line can be the beginning of the row's line.
+    fn fit(&self, cut: &[u8]) -> bool {
+        [&self.good, &self.bad].into_iter().any(|known| {
+            let common = known.len().min(cut.len());
+            known.as_bytes()[..common] == cut[..common]
         })
+    }
 }
