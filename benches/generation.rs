@@ -7,7 +7,8 @@
 //! With `"ops": true` the answer tells the milliseconds of each kind of step too.
 //!
 //! `prompt` counts the tokens of the prompt, or of the source for a model with an encoder; `new` those that are written, no fewer and no
-//! more; `beams` and `draft` may be given. Each line is answered by one with `ms`.
+//! more; `beams` and `draft` may be given. With `every` a row arrives only so many passes after the one before it. Each line is answered by
+//! one with `ms`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_core::generate::{Bounds, Courses, DecodeOptions, Search, Start};
@@ -67,16 +68,14 @@ fn run(engine: &mut CpuGenerator, plan: &CpuGeneratorPlan, pages: usize, request
     let mut courses = Courses::new(bounds);
     let mut ops = BTreeMap::<&str, f64>::new();
     let start = Instant::now();
-    for row in 0..number("rows").max(1) {
-        let ids: Arc<[u32]> =
-            (0..number("prompt")).map(|at| 100 + (at * 7919 + row * 104_729) as u32 % 30_000).collect();
-        let start = match reads_source {
-            true => Start { prompt: [0].into(), source: Some(ids), vocabulary: plan.vocabulary() },
-            false => Start { prompt: ids, source: None, vocabulary: plan.vocabulary() },
-        };
-        courses.add(options.clone(), start, None).unwrap();
-    }
-    while let Some(work) = courses.next() {
+    let (rows, every) = (number("rows").max(1), number("every"));
+    let mut row = 0;
+    for pass in 0.. {
+        while row < rows && (row * every <= pass || courses.is_empty()) {
+            courses.add(options.clone(), start_of(row, number("prompt"), plan, reads_source), None).unwrap();
+            row += 1;
+        }
+        let Some(work) = courses.next() else { break };
         if !work.sources.is_empty() {
             engine.read(&work.sources).unwrap();
         }
@@ -92,6 +91,15 @@ fn run(engine: &mut CpuGenerator, plan: &CpuGeneratorPlan, pages: usize, request
         trace.spans().iter().for_each(|span| *ops.entry(span.op).or_default() += span.duration.as_secs_f64() * 1e3);
     }
     json!({"ms": start.elapsed().as_secs_f64() * 1e3, "ops": ops})
+}
+
+/// The tokens of a row, other ones for each.
+fn start_of(row: usize, tokens: usize, plan: &CpuGeneratorPlan, reads_source: bool) -> Start {
+    let ids: Arc<[u32]> = (0..tokens).map(|at| 100 + (at * 7919 + row * 104_729) as u32 % 30_000).collect();
+    match reads_source {
+        true => Start { prompt: [0].into(), source: Some(ids), vocabulary: plan.vocabulary() },
+        false => Start { prompt: ids, source: None, vocabulary: plan.vocabulary() },
+    }
 }
 
 fn since_the_first_call() -> Duration {
