@@ -257,10 +257,10 @@ fn quantize(elements: &[f32], columns: usize, along: Along) -> Values {
 
 /// The nearest integer, halves away from zero, at most ±127; 0 for NaN. As `f32::round`, which is a call for each number on x86-64.
 fn rounded(number: f32) -> i8 {
+    let number = number.clamp(-127.0, 127.0);
     let whole = number as i32;
     let rest = number - whole as f32;
-    let nearest = whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5);
-    nearest.clamp(-127, 127) as i8
+    (whole + i32::from(rest >= 0.5) - i32::from(rest <= -0.5)) as i8
 }
 
 /// The value that all are, if they are one.
