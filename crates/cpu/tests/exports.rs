@@ -1,5 +1,5 @@
 //! Encoders of other families and from other tools fuse, and compute what ONNX Runtime says, fused or as the graph that they are.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_cpu::CpuEngine;
 use grice_kernels::Activation;
@@ -49,11 +49,13 @@ fn programs(architecture: &str) -> Vec<(String, Program)> {
 }
 
 fn attentions(program: &Program) -> Vec<&Attention> {
-    let attention = |body| match body {
-        &Body::Attention(ref attention) => Some(&**attention),
-        Body::FeedForward(_) => None,
-    };
-    program.encoder.blocks().filter_map(|block| attention(&block.body)).collect()
+    let blocks = program.encoder.blocks();
+    blocks
+        .filter_map(|block| match &block.body {
+            Body::Attention(attention) => Some(&**attention),
+            Body::FeedForward(_) => None,
+        })
+        .collect()
 }
 
 #[test]

@@ -190,6 +190,7 @@ mod tests {
     /// The rounding of two products and their sum, of numbers below 1.
     const TOLERANCE: f32 = 3e-7;
     /// Pairs and their frequencies.
+    #[allow(clippy::excessive_precision, reason = "as PyTorch prints them")]
     const LLAMA3: [(usize, f32); 9] = [
         (0, 1.000000000e+00),
         (5, 1.286873734e-01),
