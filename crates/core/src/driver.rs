@@ -79,7 +79,7 @@ impl Driver {
                     // After a lost engine, the waiting requests get no answer.
                     self.runtime = new_runtime(&self.plan);
                 })?,
-                // Nobody asks for texts.
+                // This caller asks for no texts.
                 Next::Tokens(..) | Next::Text(..) | Next::Courses(_) => {}
                 Next::WaitUntil(_) | Next::Idle => break,
             }

@@ -192,7 +192,7 @@ impl Session {
                     Step::Answer(id, found.and_then(read))
                 }
                 Next::Run(run) => Step::Run(run),
-                // Nobody asks for texts.
+                // This caller asks for no texts.
                 Next::Tokens(..) | Next::Text(..) | Next::Courses(_) => continue,
                 Next::WaitUntil(moment) => Step::WaitUntil(moment),
                 Next::Idle => Step::Idle,

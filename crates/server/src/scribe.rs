@@ -159,7 +159,7 @@ impl Scribe {
             let detail = "no replica of the model is in use; they are being rebuilt";
             return Err(Problem::unavailable(detail, Duration::from_secs(1)));
         }
-        // Nobody asks again for a text whose seed nobody knows.
+        // The seed is random, so an equal request cannot come again.
         let caching = if prepared.is_drawn { Caching::Bypass } else { caching };
         let deadline = Some(self.runner.time_of(deadline));
         let request = CourseRequest { deadline, caching, ..CourseRequest::new(prepared.decoding) };

@@ -96,7 +96,7 @@ impl Courses {
                     return Some(work);
                 }
                 Step::WaitUntil(_) | Step::Idle => return None,
-                // Answers to courses that nobody took, and nothing of sequences that run once.
+                // Answers that were not taken. There are no sequences that run once.
                 Step::Tokens(..) | Step::Text(_) | Step::Answer(_) | Step::Run(_) => {}
             }
         }

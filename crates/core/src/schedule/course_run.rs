@@ -6,7 +6,7 @@ use crate::generate::{DecodeError, Decoding, Progress, Work};
 use grice_model::{EngineError, GeneratorEngine};
 
 /// A pass of some courses for an engine to run now. It owns their decodings until [`super::Schedule::complete_courses`], so tokens are
-/// chosen on the engine's thread, while nobody waits for a lock.
+/// chosen on the engine's thread, without holding a lock.
 #[derive(Clone, Debug)]
 pub struct CourseRun {
     /// The pass.

@@ -22,8 +22,8 @@ impl Schedule {
         self
     }
 
-    /// Accepts a request for a text, answers it from the cache, or rejects it. Whoever joins a text that is being written is told its
-    /// tokens so far first.
+    /// Accepts a request for a text, answers it from the cache, or rejects it. A request that joins a running text first gets
+    /// its tokens so far.
     ///
     /// Draws must be repeatable, so a seed that was made up for one request should come with [`Caching::Bypass`].
     pub fn push_course(&mut self, request: CourseRequest, now: Time) -> Pushed<Texts> {
@@ -156,7 +156,7 @@ impl Schedule {
         Some(job)
     }
 
-    /// Ends a text that nobody waits for, unless it may be in a pass: then after it.
+    /// Ends a text without an owner. A text that is in a pass ends after it.
     pub(super) fn abandon(&mut self, id: JobId) {
         let Some(job) = self.inflight.job(id).filter(|job| job.owners.is_empty()) else { return };
         let engine = job.writing().and_then(|writing| writing.engine);

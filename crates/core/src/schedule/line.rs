@@ -1,6 +1,6 @@
 //! Texts that wait for pages: the oldest of the highest priority is next.
 //!
-//! Nobody overtakes the next one, so a text that needs many pages is not passed over while small ones keep them. Every
+//! No text overtakes the next one, so a text that needs many pages does not wait behind small ones for ever. Every
 //! `fair` times the oldest of all priorities is next. So no text starves: pages always come back, because every text that has some
 //! has reserved all that it can need.
 

@@ -76,7 +76,7 @@ impl Schedule {
         true
     }
 
-    /// Ends texts that nobody waits for, and moves those whose pages are lost.
+    /// Ends texts that have no owner any more, and moves those whose pages are lost.
     fn settle(&mut self, engine: EngineId, undecided: &[(JobId, usize)], failure: Option<Failure>, now: Time) {
         let jobs = self.tracks.get(engine.0).map(Track::jobs).unwrap_or_default();
         jobs.into_iter().for_each(|job| self.abandon(job));

@@ -13,7 +13,10 @@ pub(super) fn is_usable() -> bool {
 fn has_instructions() -> bool {
     use std::arch::x86_64::__cpuid_count;
     const TILE_AND_INT8: u32 = 1 << 24 | 1 << 25;
-    __cpuid_count(7, 0).edx & TILE_AND_INT8 == TILE_AND_INT8
+    #[allow(unused_unsafe, reason = "a safe function in later releases of Rust")]
+    // SAFETY: every x86-64 processor has the instruction.
+    let leaf = unsafe { __cpuid_count(7, 0) };
+    leaf.edx & TILE_AND_INT8 == TILE_AND_INT8
 }
 
 /// <https://docs.kernel.org/arch/x86/xstate.html>: the request fails where the kernel or a virtual machine does not offer the registers.
