@@ -34,13 +34,12 @@ def case_rules():
     ]
 
 
-def pruned_tokenizer(texts, size):
-    """The base tokenizer with only `size` tokens, and which rows of the embeddings they were.
+def kept_tokens(written, texts, size, marks=(), share=0.8, least=3):
+    """The tokens of a tokenizer that stay if it may have only `size`, in the order of their old ids.
 
-    Kept: the specials, the marks, every single character, what the texts use most, then BERT's own most frequent words
+    Kept: the specials, the marks, every single character, what the texts use most (at least `least` times, a `share` of the room), then BERT's own most frequent words
     (its vocabulary is in the order of frequency).
     """
-    written = json.loads((base_folder() / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary = written["model"]["vocab"]
     plain = Tokenizer.from_str(json.dumps(written))
     plain.no_truncation()
@@ -51,22 +50,22 @@ def pruned_tokenizer(texts, size):
             counts.update(set(encoding.tokens))
     simple = lambda t: len(t.removeprefix("##")) == 1 and ord(t[-1]) < 0x250
     keep = dict.fromkeys(SPECIALS)
-    keep.update(dict.fromkeys(t for t in vocabulary if simple(t) or t in MARKS or t in "–—‘’“”…•€£"))
+    keep.update(dict.fromkeys(t for t in vocabulary if simple(t) or t in marks or t in "–—‘’“”…•€£"))
     keep.update(dict.fromkeys(t for t in vocabulary if t.isdigit() and len(t) == 4 and "1400" <= t <= "2040"))
-    room = int((size - len(keep)) * 0.8)
-    frequent = [t for t, n in counts.most_common() if n >= 3 and t not in keep][:room]
+    room = int((size - len(keep)) * share)
+    frequent = [t for t, n in counts.most_common() if n >= least and t not in keep][:room]
     keep.update(dict.fromkeys(frequent))
     for token in vocabulary:
         if len(keep) >= size:
             break
         if token.isascii() and not token.startswith("["):
             keep.setdefault(token)
-    for mark in MARKS:
-        if mark not in vocabulary:
-            raise ValueError(f"the base vocabulary lacks {mark}")
-    tokens = sorted(keep, key=lambda t: (t not in SPECIALS, vocabulary[t]))
-    written["model"]["vocab"] = {token: i for i, token in enumerate(tokens)}
-    new = written["model"]["vocab"]
+    return sorted(keep, key=lambda t: (t not in SPECIALS, vocabulary[t]))
+
+
+def set_vocabulary(written, tokens):
+    """Gives a tokenizer this vocabulary, without limits of length; specials stand around a text as before."""
+    written["model"]["vocab"] = new = {token: i for i, token in enumerate(tokens)}
     for added in written["added_tokens"]:
         added["id"] = new[added["content"]]
     written["post_processor"] = {
@@ -76,8 +75,19 @@ def pruned_tokenizer(texts, size):
                  {"Sequence": {"id": "B", "type_id": 1}}, {"SpecialToken": {"id": "[SEP]", "type_id": 1}}],
         "special_tokens": {t: {"id": t, "ids": [new[t]], "tokens": [t]} for t in ("[CLS]", "[SEP]")},
     }
-    written["normalizer"] = {"type": "Sequence", "normalizers": case_rules() + [written["normalizer"]]}
     written["truncation"] = written["padding"] = None
+
+
+def pruned_tokenizer(texts, size):
+    """The base tokenizer with only `size` tokens and the rules for case, and which rows of the embeddings they were."""
+    written = json.loads((base_folder() / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = written["model"]["vocab"]
+    for mark in MARKS:
+        if mark not in vocabulary:
+            raise ValueError(f"the base vocabulary lacks {mark}")
+    tokens = kept_tokens(written, texts, size, MARKS)
+    set_vocabulary(written, tokens)
+    written["normalizer"] = {"type": "Sequence", "normalizers": case_rules() + [written["normalizer"]]}
     return written, [vocabulary[token] for token in tokens]
 
 

@@ -206,6 +206,9 @@ pub(crate) enum CliError {
     /// `quantize` got a file without a row.
     #[error("{0}: has no rows")]
     NoSamples(String),
+    /// `index` got a file without a text.
+    #[error("{0}: has no texts")]
+    NoTexts(String),
     /// `quantize` has nothing to calibrate with.
     #[error("--mode static needs --calibration FILE: rows to measure the range of the activations")]
     NoCalibration,
@@ -300,6 +303,7 @@ impl CliError {
             | CliError::ConfigFile { .. }
             | CliError::Child { .. }
             | CliError::NoSamples(_)
+            | CliError::NoTexts(_)
             | CliError::Quantize { .. }
             | CliError::Checkpoint { .. }
             | CliError::Judge { .. }

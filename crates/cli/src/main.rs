@@ -16,6 +16,7 @@ mod embed;
 mod error;
 mod eval;
 mod generate;
+mod index;
 mod inspect;
 mod manual;
 mod model;
@@ -27,9 +28,12 @@ mod prove;
 mod quantize;
 mod resume;
 mod rows;
+mod search;
 mod serve;
 mod terminal;
 mod text_file;
+mod texts;
+mod unfinished;
 mod workers;
 
 use args::{Args, Command, Common, On};
@@ -97,6 +101,8 @@ fn run(args: &Args) -> Result<(), CliError> {
         Command::Detect(detect) => detect::run(detect, &on(&detect.on)),
         Command::Generate(generate) => generate::run(generate, common),
         Command::Embed(embed) => embed::run(embed, &on(&embed.on)),
+        Command::Index(index) => index::run(index, &on(&index.on)),
+        Command::Search(search) => search::run(search, &on(&search.on)),
         Command::Eval(eval) => eval::run(eval, &on(&eval.on)),
         Command::Quantize(quantize) => quantize::run(quantize, common),
         Command::Compile(compile) => compile::run(compile, &Common { device: compile.device, ..common.clone() }),

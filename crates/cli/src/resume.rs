@@ -95,16 +95,18 @@ impl Resume {
         }
     }
 
-    /// After a row was judged again: whether it has the same verdict as in the line with this number.
+    /// After a row was read by the model again: whether it has the same answer as in the line with this number. `what` names the answer, and
+    /// what it depends on beside the model and its precision.
     ///
     /// # Errors
     /// [`CliError::Resume`] if not.
-    pub(crate) fn check_again(&self, number: usize, is_same: bool) -> Result<()> {
+    pub(crate) fn check_again(&self, number: usize, is_same: bool, what: [&str; 2]) -> Result<()> {
         if is_same {
             return Ok(());
         }
+        let [answer, setting] = what;
         let cause = format!(
-            "its line {number} now gives another verdict; was it written with another model, precision or thresholds?"
+            "its line {number} now gives another {answer}; was it written with another model, precision or {setting}?"
         );
         Err(self.mismatch(cause))
     }

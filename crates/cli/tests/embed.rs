@@ -143,6 +143,113 @@ fn csv_files_have_a_column_of_texts() {
     assert!(told.err.contains("no column `reply`") && told.err.contains("id, text"), "{}", told.err);
 }
 
+/// Rows with texts of several lengths, and some without one.
+fn many_rows(count: usize) -> String {
+    let cases = reference("bert").cases;
+    let row = |number: usize| match number % 9 {
+        7 => format!("{{\"id\": {number}, \"text\": \"\"}}\n"),
+        _ => format!("{{\"id\": {number}, \"text\": {}}}\n", Value::from(cases[number % cases.len()].text.as_str())),
+    };
+    (0..count).map(row).collect()
+}
+
+#[test]
+fn an_interrupted_run_is_continued() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = |name: &str| scratch.path().join(name).to_str().unwrap().to_owned();
+    let (input, whole, part) = (path("rows.jsonl"), path("whole.jsonl"), path("part.jsonl"));
+    std::fs::write(&input, many_rows(40)).unwrap();
+    let resume = |part: &str, code: i32| {
+        let args = ["--input", &input, "--output", part, "--batch-size", "7", "--resume"];
+        grice(&folder("bert"), &args).expect(code)
+    };
+    grice(&folder("bert"), &["--input", &input, "--output", &whole, "--batch-size", "7"]).expect(1);
+    let bytes = std::fs::read(&whole).unwrap();
+    let ends: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at] == b'\n').collect();
+    // After whole batches, within one, within a line, before the first and after the last one.
+    for end in [0, ends[6] + 1, ends[9] + 1, ends[20] + 30, ends[39], ends[39] + 1] {
+        std::fs::write(&part, &bytes[..end]).unwrap();
+        let ran = resume(&part, 1);
+        assert!(std::fs::read(&part).unwrap() == bytes, "after {end} bytes");
+        assert!(ran.err.contains("4 of 40 rows"), "{}", ran.err);
+    }
+    // Another model's output, another file's, and one with other rows are left as they are.
+    for (name, change) in [("model", "\"embedding\":[0."), ("rows", "\"id\":4"), ("longer", "")] {
+        let text = std::fs::read_to_string(&whole).unwrap();
+        let text = match name {
+            "model" => text.replace(change, "\"embedding\":[0.9"),
+            "rows" => text.replacen(change, "\"id\":5", 1),
+            _ => text.clone() + text.lines().next().unwrap() + "\n",
+        };
+        std::fs::write(&part, &text).unwrap();
+        let ran = resume(&part, 1);
+        assert!(ran.err.contains("cannot be resumed") && ran.err.contains("nothing was changed"), "{}", ran.err);
+        assert!(name != "model" || ran.err.contains("now gives another vector"), "{}", ran.err);
+        assert_eq!(std::fs::read_to_string(&part).unwrap(), text);
+    }
+    let stdout = grice(&folder("bert"), &["--input", &input, "--resume"]).expect(2);
+    assert!(stdout.err.contains("--resume needs an --output FILE"), "{}", stdout.err);
+}
+
+#[test]
+fn shards_together_are_the_whole() {
+    let scratch = tempfile::tempdir().unwrap();
+    let input = scratch.path().join("rows.jsonl");
+    std::fs::write(&input, many_rows(25)).unwrap();
+    let input = input.to_str().unwrap();
+    let run = |more: &[&str], code: i32| {
+        let ran = grice(&folder("bert"), &[&["--input", input, "--precision", "int8"], more].concat()).expect(code);
+        ran.out.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let whole = run(&[], 1);
+    // Rows 7 and 16 have no vector.
+    let shards = [("1/3", 0), ("2/3", 1), ("3/3", 0)].map(|(shard, code)| run(&["--shard", shard], code));
+    assert_eq!(shards.iter().map(Vec::len).collect::<Vec<_>>(), [9, 8, 8]);
+    for (number, line) in whole.iter().enumerate() {
+        assert_eq!(line, &shards[number % 3][number / 3]);
+    }
+}
+
+#[test]
+fn strict_stops_at_the_first_row_without_a_vector() {
+    let scratch = tempfile::tempdir().unwrap();
+    let input = scratch.path().join("rows.jsonl");
+    std::fs::write(&input, many_rows(25)).unwrap();
+    let ran = grice(&folder("bert"), &["--input", input.to_str().unwrap(), "--strict"]).expect(1);
+    assert_eq!(ran.out.lines().count(), 7);
+    assert!(ran.err.contains("rows.jsonl:8: `text` is empty") && ran.err.contains("--strict"), "{}", ran.err);
+    let single = grice(&folder("bert"), &["yes", "--strict"]).expect(2);
+    assert!(single.err.contains("cannot be used with"), "{}", single.err);
+}
+
+#[test]
+fn prompts_stand_before_texts() {
+    let scratch = tempfile::tempdir().unwrap();
+    let model = scratch.path().join("prompted");
+    support::copy_folder(&folder("bert"), &model);
+    let settings = model.join("config_sentence_transformers.json");
+    std::fs::write(&settings, "{\"prompts\": {\"query\": \"the film: \", \"none\": \"\"}}").unwrap();
+    let embed = |args: &[&str]| grice(&model, args).expect(0);
+    let expected = embed(&["the film: was it good?"]).out;
+    let named = embed(&["--prompt", "query", "was it good?"]);
+    assert_eq!((named.out.as_str(), named.err.as_str()), (expected.as_str(), ""));
+    let literal = embed(&["--prompt", "the film: ", "was it good?"]);
+    assert_eq!(literal.out, expected);
+    assert!(literal.err.contains("none of the model's prompts (none, query)"), "{}", literal.err);
+    assert_eq!(embed(&["--prompt", "none", "was it good?"]).out, embed(&["was it good?"]).out);
+    let input = scratch.path().join("rows.jsonl");
+    std::fs::write(&input, "{\"text\": \"was it good?\"}\n{\"text\": \" \"}\n").unwrap();
+    let rows = grice(&model, &["--prompt", "query", "--input", input.to_str().unwrap()]).expect(1).rows();
+    assert_eq!(rows[0]["embedding"].to_string(), lines(&expected)[0].to_string());
+    assert!(rows[1]["error"].as_str().unwrap().contains("`text` is empty"));
+    let pooling = model.join("1_Pooling/config.json");
+    let json = std::fs::read_to_string(&pooling).unwrap();
+    std::fs::write(&pooling, json.replacen('{', "{\"include_prompt\": false,", 1)).unwrap();
+    let told = grice(&model, &["--prompt", "query", "yes"]).expect(1);
+    assert!(told.err.contains("include_prompt"), "{}", told.err);
+    grice(&model, &["yes"]).expect(0);
+}
+
 #[test]
 fn what_cannot_be_embedded_is_said() {
     let bert = folder("bert");

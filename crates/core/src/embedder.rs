@@ -2,11 +2,13 @@
 
 use crate::bundle::DiskFolder;
 use crate::driver::Driver;
+use crate::embedder_digest::{Parts, Seen};
 use crate::task::{Embed, Vector};
 use crate::text::Tokenizer;
 use crate::{Error, Options, Plan, Result};
 use grice_model::{Engine, EngineInfo, Network, SentenceModel};
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 /// A loaded model that embeds texts.
 ///
@@ -25,6 +27,10 @@ pub struct Embedder {
     columns: usize,
     family: String,
     warnings: Vec<String>,
+    folder: PathBuf,
+    prompts: BTreeMap<String, String>,
+    pools_prompt: bool,
+    parts: Parts,
 }
 
 impl Embedder {
@@ -35,8 +41,10 @@ impl Embedder {
     /// [`Error::Engine`]; [`Error::Gpu`] if a GPU is required.
     pub fn open(folder: &Path, options: &Options) -> Result<Embedder> {
         let of_model = |source| Error::Model { path: folder.display().to_string(), source: Box::new(source) };
-        let SentenceModel { program, tokens_max, family, tokenizer } =
-            SentenceModel::open(&DiskFolder(folder.to_owned())).map_err(of_model)?;
+        let seen = Seen::new(DiskFolder(folder.to_owned()));
+        let SentenceModel { program, tokens_max, family, tokenizer, prompts, pools_prompt } =
+            SentenceModel::open(&seen).map_err(of_model)?;
+        let parts = Parts::new(&tokenizer, seen.names(), &program, tokens_max);
         let path = folder.join(tokenizer);
         let json = std::fs::read(&path)
             .map_err(|error| Error::BundleFile { path: path.display().to_string(), cause: error.to_string() })?;
@@ -52,7 +60,8 @@ impl Embedder {
         let plan = Plan::load(network, precision, options)?;
         let driver = Driver::new(plan, options.threads.unwrap_or(1))?;
         let warnings = driver.plan.warnings();
-        Ok(Embedder { task, driver, columns, family, warnings })
+        let folder = folder.to_owned();
+        Ok(Embedder { task, driver, columns, family, warnings, folder, prompts, pools_prompt, parts })
     }
 
     /// The vector of one text.
@@ -70,6 +79,36 @@ impl Embedder {
     /// Only if the device was lost.
     pub fn embed_batch(&mut self, texts: &[String]) -> Result<Vec<Result<Vector>>> {
         self.driver.answer_all(&self.task, texts)
+    }
+
+    /// Puts a prompt before every text from now on, as `sentence-transformers` does; an empty one is none.
+    ///
+    /// # Errors
+    /// [`Error::PromptNotPooled`]; [`crate::ErrorKind::BadInput`] for a prompt that is no text.
+    pub fn set_prompt(&mut self, prompt: &str) -> Result<()> {
+        if !self.pools_prompt && !prompt.is_empty() {
+            return Err(Error::PromptNotPooled { path: self.folder.display().to_string() });
+        }
+        self.task.set_prompt(prompt)
+    }
+
+    /// The prompts that its makers trained it with, by name: `prompts` in `config_sentence_transformers.json`.
+    pub fn prompts(&self) -> &BTreeMap<String, String> {
+        &self.prompts
+    }
+
+    /// `sha256:<hex>` of all that changes a vector: weights, configuration, tokenizer, pooling, normalising, the longest text, and the prompts
+    /// that stand before texts and before queries. The precision that it runs in is not part of it. Reads the files.
+    ///
+    /// # Errors
+    /// [`Error::BundleFile`].
+    pub fn digest(&self, prompt: &str, query_prompt: &str) -> Result<String> {
+        self.parts.digest(&self.folder, prompt, query_prompt)
+    }
+
+    /// The name of its folder.
+    pub fn name(&self) -> &str {
+        self.folder.file_name().and_then(|name| name.to_str()).unwrap_or("embedder")
     }
 
     /// How many numbers a vector has.

@@ -125,6 +125,46 @@ pub enum Error {
     /// The engine returned a vector with a value that is not finite.
     #[error("the model returned a vector with a number that is infinite or NaN; its weights are broken")]
     VectorNotFinite,
+    /// A corpus was made with another embedder.
+    #[error(
+        "{corpus}: its vectors were made by the embedder {expected}, and this is {found}; name that embedder, or make the corpus again with \
+         `grice index`"
+    )]
+    OtherEmbedder {
+        /// The folder of the corpus.
+        corpus: String,
+        /// Name and digest of its embedder.
+        expected: String,
+        /// Name and digest of the one at hand.
+        found: String,
+    },
+    /// A vector does not fit a corpus.
+    #[error("the vector has {found} numbers, and those of the corpus have {expected}; it is of another embedder")]
+    VectorLength {
+        /// Its length.
+        found: usize,
+        /// The corpus's.
+        expected: usize,
+    },
+    /// A minimum similarity that nothing can be compared with.
+    #[error("the minimum similarity must be a finite number, and is {0}")]
+    MinimumSimilarity(f32),
+    /// A prompt that an embedder does not take.
+    #[error(
+        "{path}: prompts before texts are not supported for it, because their tokens do not count for the vector (`include_prompt`)"
+    )]
+    PromptNotPooled {
+        /// The folder of the embedder.
+        path: String,
+    },
+    /// A corpus cannot be written.
+    #[error("{path}: cannot be written: {cause}")]
+    CorpusWrite {
+        /// The file.
+        path: String,
+        /// Why.
+        cause: String,
+    },
     /// A batch could not be packed.
     #[error("the batch cannot be packed: {0}")]
     Batch(Box<grice_model::Error>),
@@ -139,6 +179,8 @@ impl Error {
             | Error::LongField { .. }
             | Error::NulInField { .. }
             | Error::LongText { .. }
+            | Error::VectorLength { .. }
+            | Error::MinimumSimilarity(_)
             | Error::Threshold(_) => ErrorKind::BadInput,
             Error::BundleFile { .. }
             | Error::BundleDigest { .. }
@@ -148,6 +190,9 @@ impl Error {
             | Error::Model { .. }
             | Error::Tokenizer(_)
             | Error::NotFinite(_)
+            | Error::OtherEmbedder { .. }
+            | Error::PromptNotPooled { .. }
+            | Error::CorpusWrite { .. }
             | Error::VectorNotFinite => ErrorKind::BadModel,
             Error::Engine(EngineError::DeviceLost(_)) | Error::Gpu(_) => ErrorKind::Device,
             Error::Engine(_) => ErrorKind::BadModel,

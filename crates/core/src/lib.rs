@@ -9,6 +9,8 @@
 //! Start with [`Bundle`], [`Detector`] and [`Turn`]; [`Runtime`] is for callers that run batches themselves.
 
 mod bundle;
+#[cfg(not(target_arch = "wasm32"))]
+mod corpus;
 mod detector;
 mod device;
 mod dialogue;
@@ -17,6 +19,8 @@ mod driver;
 mod embedded;
 #[cfg(not(target_arch = "wasm32"))]
 mod embedder;
+#[cfg(not(target_arch = "wasm32"))]
+mod embedder_digest;
 mod engine;
 mod error;
 pub mod generate;
@@ -39,6 +43,8 @@ mod writer;
 pub use bundle::{Bundle, Bytes, DiskFolder, file_digest};
 #[cfg(feature = "onnx")]
 pub use bundle::{Embedded, import_model_file, read_model_file};
+#[cfg(not(target_arch = "wasm32"))]
+pub use corpus::{Corpus, CorpusWriter, Hit, NearText, Nearest, NewCorpus};
 pub use detector::Detector;
 pub use device::Device;
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};

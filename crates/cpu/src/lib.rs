@@ -12,9 +12,13 @@ mod engine;
 mod fused;
 mod generator;
 mod interpret;
+#[cfg(not(target_family = "wasm"))]
+mod nearest;
 mod packed;
 #[cfg(feature = "onnx")]
 mod padded;
 
 pub use engine::{CpuEngine, CpuPlan};
 pub use generator::{CpuGenerator, CpuGeneratorPlan};
+#[cfg(not(target_family = "wasm"))]
+pub use nearest::NearestVectors;

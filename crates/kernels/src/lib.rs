@@ -17,6 +17,8 @@ mod kernels;
 mod layer_norm;
 mod linear;
 mod memory;
+#[cfg(not(target_family = "wasm"))]
+mod nearest;
 mod packed;
 mod packed_groups;
 mod pool;
@@ -39,6 +41,8 @@ pub use kernels::Kernels;
 pub use layer_norm::LayerNorm;
 pub use linear::Epilogue;
 pub use memory::release_free_memory;
+#[cfg(not(target_family = "wasm"))]
+pub use nearest::{ByteRows, Near, round_to_bytes};
 pub use packed::{PackedLinear, WeightData, WeightPart};
 pub use packed_groups::{GroupScales, Int4Groups};
 pub use pool::Pool;

@@ -8,6 +8,8 @@ mod batch;
 mod checkpoint;
 #[cfg(feature = "onnx")]
 mod contrib;
+#[cfg(not(target_family = "wasm"))]
+mod corpus;
 mod encoding;
 mod engine;
 #[cfg(feature = "onnx")]
@@ -55,6 +57,8 @@ mod weights;
 
 pub use batch::{Batch, FixedAxes, MASKED, Padded};
 pub use checkpoint::{Checkpoint, Folder, GenerationDefaults, RawCheckpoint, RawTensor, Role, SentenceModel};
+#[cfg(not(target_family = "wasm"))]
+pub use corpus::{CORPUS_MANIFEST, CORPUS_TEXTS, CORPUS_VECTORS, CorpusEmbedder, CorpusManifest, CorpusVectors};
 pub use encoding::{BOM, utf16_hint, without_bom};
 pub use engine::{Engine, EngineError, EngineInfo};
 pub use error::{Error, Result};

@@ -187,10 +187,6 @@ fn modules_and_settings_that_are_not_supported_are_named() {
         |files| files.set(SETTINGS, "model_type", json!("SparseEncoder")),
         &["`model_type`", "SparseEncoder"],
     );
-    let mut files = Files::of("mpnet");
-    prompt(&mut files);
-    files.set(SETTINGS, "default_prompt_name", json!("none"));
-    files.open();
     refused("bert", |files| files.set(ENCODER_SETTINGS, "do_lower_case", json!(true)), &["`do_lower_case`"]);
     refused(
         "mpnet",
@@ -202,6 +198,27 @@ fn modules_and_settings_that_are_not_supported_are_named() {
         |files| files.set("tokenizer_config.json", "truncation_side", json!("left")),
         &["`truncation_side`"],
     );
+}
+
+#[test]
+fn prompts_are_read_by_their_names() {
+    let mut files = Files::of("mpnet");
+    files.set(SETTINGS, "prompts", json!({"query": "query: ", "none": ""}));
+    files.set(SETTINGS, "default_prompt_name", json!("none"));
+    let model = files.open();
+    assert_eq!(
+        model.prompts.iter().collect::<Vec<_>>(),
+        [(&"none".to_owned(), &String::new()), (&"query".to_owned(), &"query: ".to_owned())]
+    );
+    assert!(model.pools_prompt && sentence_model("bert").prompts.is_empty());
+    files.set(POOLING, "include_prompt", json!(false));
+    assert!(!files.open().pools_prompt);
+    refused(
+        "mpnet",
+        |files| files.set(SETTINGS, "prompts", json!({"query": 1})),
+        &["`prompts`", "`query` must be a text"],
+    );
+    refused("mpnet", |files| files.set(POOLING, "include_prompt", json!("no")), &[POOLING, "`include_prompt`"]);
 }
 
 #[test]
@@ -238,6 +255,98 @@ fn encoders_that_do_not_fit_are_refused_by_field_or_tensor() {
         refused("bert", |files| drop(files.0.insert("config.json".to_owned(), bytes.to_vec())), &["config.json"]);
     }
     refused("bert", |files| files.0.get_mut("model.safetensors").unwrap().truncate(3000), &["model.safetensors"]);
+}
+
+/// The tensors of a safetensors file with single precision: name, shape, numbers.
+fn tensors(bytes: &[u8]) -> Vec<(String, Vec<usize>, Vec<f32>)> {
+    let end = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: BTreeMap<String, Value> = serde_json::from_slice(&bytes[8..end]).unwrap();
+    let tensor = |(name, entry): (String, Value)| {
+        let size = |value: &Value| value.as_u64().unwrap() as usize;
+        let [start, stop] = [0, 1].map(|side| end + size(&entry["data_offsets"][side]));
+        let numbers = bytes[start..stop].chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap()));
+        (name, entry["shape"].as_array().unwrap().iter().map(size).collect(), numbers.collect())
+    };
+    header.into_iter().filter(|(name, _)| name != "__metadata__").map(tensor).collect()
+}
+
+/// Dense layers in 8 bits with a scale for each output, and the table of words with one for each word.
+fn compressed(files: &mut Files) {
+    let (mut header, mut data) = (json!({}), Vec::new());
+    let mut push = |name: String, dtype: &str, shape: &[usize], bytes: Vec<u8>| {
+        header[name] = json!({"dtype": dtype, "shape": shape, "data_offsets": [data.len(), data.len() + bytes.len()]});
+        data.extend(bytes);
+    };
+    let little = |numbers: &[f32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    for (name, shape, numbers) in tensors(&files.0["model.safetensors"]) {
+        if shape.len() != 2 || name.contains("position") || name.contains("bias") {
+            push(name, "F32", &shape, little(&numbers));
+            continue;
+        }
+        let rows = numbers.chunks_exact(shape[1]);
+        let scales: Vec<f32> =
+            rows.clone().map(|row| row.iter().fold(0f32, |most, x| most.max(x.abs() / 127.0))).collect();
+        let whole = rows.zip(&scales).flat_map(|(row, scale)| row.iter().map(move |x| (x / scale).round() as i8 as u8));
+        push(name.clone(), "I8", &shape, whole.collect());
+        push(format!("{name}_scale"), "F32", &[shape[0], 1], little(&scales));
+    }
+    let header = header.to_string();
+    let bytes = [&(header.len() as u64).to_le_bytes(), header.as_bytes(), &data].concat();
+    files.0.insert("model.safetensors".to_owned(), bytes);
+    let weights = json!({"num_bits": 8, "type": "int", "symmetric": true, "strategy": "channel", "dynamic": false});
+    let activations = json!({"num_bits": 8, "type": "int", "symmetric": true, "strategy": "token", "dynamic": true});
+    files.json("config.json", |config| {
+        config["quantization_config"] = json!({
+            "quant_method": "compressed-tensors", "format": "int-quantized", "quantization_status": "compressed",
+            "ignore": ["embeddings.position_embeddings"],
+            "config_groups": {
+                "group_0": {"targets": ["Linear"], "weights": weights, "input_activations": activations},
+                "group_1": {"targets": ["Embedding"], "weights": weights, "input_activations": null},
+            },
+        });
+    });
+}
+
+#[test]
+fn tables_and_layers_in_8_bits_are_those_that_rounding_makes() {
+    let mut files = Files::of("mpnet");
+    let rounded = files.open().program.to_precision(grice_model::Precision::Int8).unwrap().encoder;
+    let exact = files.open().program.encoder;
+    compressed(&mut files);
+    let stored = files.open().program.encoder;
+    assert_eq!(stored.embedding.words, rounded.embedding.words);
+    // It is left as it is.
+    let positions = |stack: &grice_model::Stack| stack.embedding.positions.as_ref().unwrap().table.clone();
+    assert_eq!(positions(&stored), positions(&exact));
+    assert!(stored.linears().count() == 2 * 6 && stored.linears().eq(rounded.linears()));
+}
+
+#[test]
+fn other_tables_in_8_bits_are_refused_by_name() {
+    let table = |path: &'static str, value: Value, expected: &str| {
+        let change = |files: &mut Files| {
+            compressed(files);
+            files.json("config.json", |config| {
+                *config["quantization_config"]["config_groups"].pointer_mut(path).unwrap() = value;
+            });
+        };
+        refused("mpnet", change, &[expected]);
+    };
+    table("/group_1/targets", json!(["Linear"]), "`group_1` must have the target Embedding");
+    table("/group_1/targets", Value::Null, "`group_1` must have the target Embedding");
+    table("/group_1/weights/num_bits", json!(4), "`num_bits`");
+    table("/group_1/weights/strategy", json!("tensor"), "`strategy`");
+    table("/group_1/weights", Value::Null, "only one group");
+    table("/group_1/input_activations", json!({"num_bits": 8}), "`input_activations`");
+    table("", json!({"group_0": {}, "group_2": {}}), "only one group");
+    // Without the group the table must be whole.
+    let alone = |files: &mut Files| {
+        compressed(files);
+        files.json("config.json", |config| {
+            drop(config["quantization_config"]["config_groups"].as_object_mut().unwrap().remove("group_1"));
+        });
+    };
+    refused("mpnet", alone, &["embeddings.word_embeddings.weight", "type I8"]);
 }
 
 proptest! {

@@ -8,10 +8,13 @@ mod doctor;
 mod embed;
 mod eval;
 mod generate;
+mod index;
 mod inspect;
 mod profile;
 mod quantize;
+mod search;
 mod serve;
+mod texts;
 mod values;
 
 pub(crate) use crate::serve::options::{LogFormat, ServeOptions};
@@ -20,13 +23,16 @@ pub(crate) use common::{Color, Common, On};
 pub(crate) use compile::Compile;
 pub(crate) use detect::Detect;
 pub(crate) use doctor::Doctor;
-pub(crate) use embed::{Embed, EmbedFiles};
+pub(crate) use embed::Embed;
 pub(crate) use eval::Eval;
 pub(crate) use generate::{Generate, How};
+pub(crate) use index::Index;
 pub(crate) use inspect::Inspect;
 pub(crate) use profile::{Profile, ProfileLatency, ProfileMemory, ProfileOps, ProfileWhat};
 pub(crate) use quantize::{Quantize, QuantizeMethod, QuantizeMode, QuantizeTo};
+pub(crate) use search::Search;
 pub(crate) use serve::Serve;
+pub(crate) use texts::TextFiles;
 pub(crate) use values::{Delimiter, Format, SHAPE_TOKENS_MAX, Shape, Shard, Threshold};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
@@ -64,6 +70,10 @@ pub(crate) enum Command {
     Generate(Generate),
     /// Turn texts into vectors
     Embed(Embed),
+    /// Make a corpus: texts and their vectors, to search in
+    Index(Index),
+    /// Find the texts of a corpus that are nearest to a query
+    Search(Search),
     /// Compare verdicts with labels
     Eval(Eval),
     /// Convert a model to fewer bits, and check its quality

@@ -102,7 +102,8 @@ impl Run {
         let judged = judge_rows(&mut self.detector, batch)?;
         let texts = judged.iter().map(|judged| row_line(judged.line, &judged.fields, &judged.verdict));
         for (place, (line, again)) in lines.iter().zip(texts).enumerate() {
-            old.check_again(old.rows() - lines.len() + place + 1, *line == again || agree(line, &again))?;
+            let number = old.rows() - lines.len() + place + 1;
+            old.check_again(number, *line == again || agree(line, &again), ["verdict", "thresholds"])?;
         }
         let missing: Vec<Judged> = judged.into_iter().skip(lines.len()).collect();
         let mut output = Output::resume(path, old.end())?;

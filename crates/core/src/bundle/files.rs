@@ -137,7 +137,11 @@ fn too_short(size: u64, offset: u64, length: usize) -> String {
     )
 }
 
-fn digest_of(path: &Path) -> std::io::Result<String> {
+/// `sha256:<hex>` of a file on disk, which is read in pieces.
+///
+/// # Errors
+/// Those of the file system.
+pub(crate) fn digest_of(path: &Path) -> std::io::Result<String> {
     let (mut file, mut hasher, mut part) = (File::open(path)?, Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut part)? {

@@ -15,7 +15,11 @@ use crate::{Error, Result};
 use archive::Archive;
 pub use bytes::Bytes;
 pub use disk::DiskFolder;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use disk::FileSource;
 use files::Files;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use files::digest_of;
 pub use files::file_digest;
 use grice_model::{Lengths, Manifest, Network, Precision};
 use names::{CONFIG, MANIFEST, TOKENIZER};

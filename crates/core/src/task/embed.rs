@@ -27,6 +27,8 @@ pub struct EmbedNotes {
 pub struct Embed {
     tokenizer: Tokenizer,
     tokens_max: usize,
+    /// What stands before every text.
+    prompt: String,
 }
 
 impl Embed {
@@ -42,7 +44,17 @@ impl Embed {
                 format!("it adds {special} special tokens to a text, and the model reads only {tokens_max} tokens");
             return Err(Error::Tokenizer(problem));
         }
-        Ok(Embed { tokenizer, tokens_max })
+        Ok(Embed { tokenizer, tokens_max, prompt: String::new() })
+    }
+
+    /// Puts this before every text from now on, as `sentence-transformers` does.
+    ///
+    /// # Errors
+    /// [`Error::LongField`] and [`Error::NulInField`].
+    pub fn set_prompt(&mut self, prompt: &str) -> Result<()> {
+        check_text("prompt", prompt)?;
+        prompt.clone_into(&mut self.prompt);
+        Ok(())
     }
 
     /// The most tokens of a text, special ones included.
@@ -63,10 +75,14 @@ impl Task for Embed {
         if is_blank(text) {
             return Err(Error::EmptyField { field: FIELD });
         }
-        let Start { ids, own, truncated } = encode_start(&self.tokenizer, text, self.tokens_max)?;
-        if own == 0 {
+        let start = encode_start(&self.tokenizer, text, self.tokens_max)?;
+        if start.own == 0 {
             return Err(Error::NoTokens { field: FIELD });
         }
+        let Start { ids, truncated, .. } = match self.prompt.as_str() {
+            "" => start,
+            prompt => encode_start(&self.tokenizer, &format!("{prompt}{text}"), self.tokens_max)?,
+        };
         Ok(Prepared { ids: ids.into(), notes: EmbedNotes { truncated } })
     }
 

@@ -5,6 +5,8 @@ mod embedding;
 mod gate;
 mod layer_norm;
 mod linear;
+#[cfg(not(target_family = "wasm"))]
+mod nearest;
 mod pages;
 mod pooling;
 mod rotary;
@@ -17,6 +19,8 @@ pub use embedding::*;
 pub use gate::*;
 pub use layer_norm::*;
 pub use linear::*;
+#[cfg(not(target_family = "wasm"))]
+pub use nearest::*;
 pub use pages::*;
 pub use pooling::*;
 pub use rotary::*;

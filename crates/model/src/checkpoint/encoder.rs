@@ -203,9 +203,9 @@ impl Encoder<'_> {
     fn embedding(&self) -> Result<Embedding, String> {
         let Encoder { config, weights, hidden, .. } = *self;
         let name = |part: &str| format!("{}embeddings.{part}", self.prefix);
-        let words = weights.matrix(&name("word_embeddings.weight"), config.size("vocab_size")?, hidden)?;
+        let words = weights.table(&name("word_embeddings"), config.size("vocab_size")?, hidden)?;
         let rows = config.size("max_position_embeddings")?;
-        let table = weights.matrix(&name("position_embeddings.weight"), rows, hidden)?;
+        let table = weights.table(&name("position_embeddings"), rows, hidden)?;
         let uncounted = match self.family.positions {
             Begin::First => None,
             Begin::After(padding) => Some(padding),
@@ -220,7 +220,8 @@ impl Encoder<'_> {
         let constant = match weights.has(&types) {
             true => {
                 let count = config.size_if("type_vocab_size")?.unwrap_or(2);
-                Some(weights.numbers(&types, &[count, hidden])?[..hidden].to_vec())
+                let table = weights.table(types.trim_end_matches(".weight"), count, hidden)?;
+                Some(table.to_f32()[..hidden].to_vec())
             }
             false => None,
         };

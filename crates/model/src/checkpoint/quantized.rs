@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 pub(super) struct Quantized {
     ignored: Vec<String>,
     pub(super) scheme: Scheme,
+    /// Whether tables of embeddings are in 8 bits with a scale for each row.
+    tables: bool,
 }
 
 /// The form of the weights.
@@ -34,8 +36,13 @@ impl Quantized {
         self.ignored.iter().any(|ignored| ignored == name)
     }
 
+    /// Whether a table of embeddings is in 8 bits.
+    pub(super) fn has_table(&self, name: &str) -> bool {
+        self.tables && !self.ignores(name)
+    }
+
     /// What `quantization_config` says. Supported are 8-bit weights with a scale for each output and activations with a scale for each token,
-    /// and 4-bit weights in groups.
+    /// and 4-bit weights in groups; beside them tables of embeddings in 8 bits.
     pub(super) fn read(config: &Config) -> Result<Option<Quantized>, String> {
         let Some(quantization) = config.object("quantization_config")? else { return Ok(None) };
         quantization.only("quant_method", &[json!("compressed-tensors")])?;
@@ -47,10 +54,17 @@ impl Quantized {
             sparsity.only("format", &[json!("dense")])?;
         }
         let groups = quantization.object("config_groups")?;
-        let unsupported =
-            || "config.json: field `quantization_config`: only one group of quantized weights is supported".to_owned();
-        let only = groups.as_ref().filter(|groups| groups.fields().len() == 1);
-        let group = only.and_then(|groups| groups.object("group_0").transpose()).ok_or_else(unsupported)??;
+        let unsupported = || {
+            "config.json: field `quantization_config`: only one group of quantized weights is supported, and beside it \
+             `group_1` of the target Embedding"
+                .to_owned()
+        };
+        let groups = groups.ok_or_else(unsupported)?;
+        let tables = groups.object("group_1")?;
+        if groups.fields().len() != 1 + usize::from(tables.is_some()) {
+            return Err(unsupported());
+        }
+        let group = groups.object("group_0")?.ok_or_else(unsupported)?;
         let format = quantization.get("format").cloned().unwrap_or_default();
         group.only("format", std::slice::from_ref(&format))?;
         group.only("targets", &[json!(["Linear"])])?;
@@ -62,8 +76,23 @@ impl Quantized {
         };
         let ignored = quantization.get("ignore").and_then(Value::as_array);
         let ignored = ignored.map(|names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect());
-        Ok(Some(Quantized { ignored: ignored.unwrap_or_default(), scheme }))
+        if let Some(tables) = &tables {
+            check_tables(tables, &format, &tables.object("weights")?.ok_or_else(unsupported)?)?;
+        }
+        Ok(Some(Quantized { ignored: ignored.unwrap_or_default(), scheme, tables: tables.is_some() }))
     }
+}
+
+fn check_tables(group: &Config, format: &Value, weights: &Config) -> Result<(), String> {
+    // What is missing would be taken for what is supported.
+    if group.get("targets") != Some(&json!(["Embedding"])) {
+        return Err("config.json: field `quantization_config`: `group_1` must have the target Embedding".to_owned());
+    }
+    group.only("format", std::slice::from_ref(format))?;
+    group.only("input_activations", &[])?;
+    group.only("output_activations", &[])?;
+    integers(weights, 8, "channel", false)?;
+    weights.only("group_size", &[])
 }
 
 fn int8(weights: &Config, activations: &Config) -> Result<Scheme, String> {

@@ -12,6 +12,7 @@ use crate::program::{Pooling, Program, Readout};
 use crate::safetensors::Source;
 use crate::{Error, Result};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 const MODULES: &str = "modules.json";
 const CONFIG: &str = "config.json";
@@ -41,6 +42,10 @@ pub struct SentenceModel {
     pub family: String,
     /// The name of the tokenizer's file in the folder.
     pub tokenizer: String,
+    /// What its makers put before texts, by name.
+    pub prompts: BTreeMap<String, String>,
+    /// Whether the tokens of a prompt count for the vector. If not, texts with prompts cannot be embedded here.
+    pub pools_prompt: bool,
 }
 
 impl SentenceModel {
@@ -56,7 +61,7 @@ impl SentenceModel {
 type Read<T> = std::result::Result<T, String>;
 
 fn open(folder: &dyn Folder) -> Read<SentenceModel> {
-    check_settings(folder)?;
+    let prompts = read_settings(folder)?;
     let Modules { encoder, pooling, normalised } = Modules::read(folder)?;
     let inside = Inside { folder, path: encoder };
     let bytes = read_if(&inside, CONFIG)?.ok_or_else(|| format!("the file {} is missing", inside.path_of(CONFIG)))?;
@@ -65,12 +70,13 @@ fn open(folder: &dyn Folder) -> Read<SentenceModel> {
     encoder::check_family(&family).map_err(|problem| config.wrong("model_type", &problem))?;
     let weights = Weights::open(&inside, Quantized::read(&config)?)?;
     let stack = encoder::build(&family, &config, &weights)?;
-    let pooling = read_pooling(folder, &pooling, stack.hidden())?;
+    let (pooling, pools_prompt) = read_pooling(folder, &pooling, stack.hidden())?;
     let program = Program { encoder: stack, readout: Readout::Pooled { pooling, normalised } };
     let asked = read_tokens_max(&inside)?;
     let tokens_max = asked.into_iter().chain(program.longest()).min();
     let tokens_max = tokens_max.ok_or_else(|| format!("no file says how many tokens a text may have; {MAX_FIELD}"))?;
-    Ok(SentenceModel { program, tokens_max, family, tokenizer: inside.path_of(TOKENIZER) })
+    let tokenizer = inside.path_of(TOKENIZER);
+    Ok(SentenceModel { program, tokens_max, family, tokenizer, prompts, pools_prompt })
 }
 
 const MAX_FIELD: &str = "write `max_seq_length` into sentence_bert_config.json";
@@ -138,8 +144,8 @@ impl Module {
     }
 }
 
-/// What `1_Pooling/config.json` says.
-fn read_pooling(folder: &dyn Folder, path: &str, hidden: usize) -> Read<Pooling> {
+/// What `1_Pooling/config.json` says: how, and whether prompts count.
+fn read_pooling(folder: &dyn Folder, path: &str, hidden: usize) -> Read<(Pooling, bool)> {
     let inside = Inside { folder, path: path.to_owned() };
     let file = inside.path_of(CONFIG);
     let bytes = read_if(&inside, CONFIG)?.ok_or_else(|| format!("the file {file} is missing"))?;
@@ -153,10 +159,11 @@ fn read_pooling(folder: &dyn Folder, path: &str, hidden: usize) -> Read<Pooling>
             _ => {}
         }
     }
+    let pools_prompt = config.flag_or("include_prompt", true).map_err(named)?;
     let modes = pooling_modes(&config).map_err(named)?;
     match modes.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["mean"] => Ok(Pooling::Mean),
-        ["cls"] => Ok(Pooling::Cls),
+        ["mean"] => Ok((Pooling::Mean, pools_prompt)),
+        ["cls"] => Ok((Pooling::Cls, pools_prompt)),
         [] => Err(format!("{file}: it names no pooling; supported are mean and cls")),
         other => {
             Err(format!("{file}: the pooling {} is not supported; supported are mean and cls", other.join(" with ")))
@@ -184,22 +191,31 @@ fn pooling_modes(config: &Config) -> Read<Vec<String>> {
     Ok(modes)
 }
 
-/// Refuses a prompt that stands before every text, and models of other kinds.
-fn check_settings(folder: &dyn Folder) -> Read<()> {
-    let Some(bytes) = read_if(folder, SETTINGS)? else { return Ok(()) };
+/// The prompts by name. Refuses one that stands before every text, and models of other kinds.
+fn read_settings(folder: &dyn Folder) -> Read<BTreeMap<String, String>> {
+    let Some(bytes) = read_if(folder, SETTINGS)? else { return Ok(BTreeMap::new()) };
     let settings = Config::parse(SETTINGS, &bytes)?;
     settings.only("model_type", &[json!("SentenceTransformer")])?;
     settings.only("truncate_dim", &[])?;
-    let Some(name) = settings.text("default_prompt_name")? else { return Ok(()) };
-    let prompts = settings.object("prompts")?;
-    let prompt = prompts.as_ref().and_then(|prompts| prompts.get(name)).and_then(Value::as_str);
-    match prompt {
-        Some("") => Ok(()),
-        _ => Err(settings.wrong(
+    let prompts = read_prompts(&settings)?;
+    let name = settings.text("default_prompt_name")?;
+    match name.map(|name| (name, prompts.get(name))) {
+        None => Ok(prompts),
+        Some((_, Some(prompt))) if prompt.is_empty() => Ok(prompts),
+        Some((name, _)) => Err(settings.wrong(
             "default_prompt_name",
-            &format!("the prompt `{name}` before every text is not supported; write it into the texts, and take the field out"),
+            &format!("the prompt `{name}` before every text is not supported; take the field out, and name the prompt with --prompt"),
         )),
     }
+}
+
+fn read_prompts(settings: &Config) -> Read<BTreeMap<String, String>> {
+    let Some(written) = settings.object("prompts")? else { return Ok(BTreeMap::new()) };
+    let prompt = |(name, value): (&String, &Value)| match value.as_str() {
+        Some(text) => Ok((name.clone(), text.to_owned())),
+        None => Err(settings.wrong("prompts", &format!("`{name}` must be a text, and is {value}"))),
+    };
+    written.fields().iter().map(prompt).collect()
 }
 
 /// The most tokens of a text, as the encoder's settings say, or else its tokenizer's.

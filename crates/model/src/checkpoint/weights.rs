@@ -122,6 +122,18 @@ impl<'a> Weights<'a> {
         self.elements(name, rows, columns)?.ok_or_else(|| format!("the tensor `{name}` is empty"))
     }
 
+    /// A table of embeddings `name.weight`, `[rows, columns]`: as it is in the file, or in 8 bits with a scale for each row.
+    pub(super) fn table(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, String> {
+        let weight = format!("{name}.weight");
+        if !self.quantized.as_ref().is_some_and(|quantized| quantized.has_table(name)) {
+            return self.matrix(&weight, rows, columns);
+        }
+        let values = bytemuck::pod_collect_to_vec(&self.bytes_of(&weight, &[rows, columns], "I8")?);
+        let scales = self.numbers(&format!("{name}.weight_scale"), &[rows, 1])?;
+        let matrix = Matrix::new(rows, columns, Values::Int8Rows { values, scales });
+        matrix.ok_or_else(|| format!("the tensor `{weight}` is empty"))
+    }
+
     fn elements(&self, name: &str, rows: usize, columns: usize) -> Result<Option<Matrix>, String> {
         let values = if self.tensors.shaped(name, &[rows, columns])?.dtype == "F16" {
             let bytes = self.bytes_of(name, &[rows, columns], "F16")?;

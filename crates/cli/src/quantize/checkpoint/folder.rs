@@ -1,12 +1,12 @@
-//! The output: a folder beside it that gets its name when all is written.
+//! The output: what may be replaced, and what a model's folder holds beside its weights.
 
 use crate::args::Quantize;
 use crate::error::{CliError, Result};
+use crate::unfinished::Unfinished;
 use grice_quantize::checkpoint::{Place, Sink};
-use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufWriter};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What belongs to a model beside its configuration and its weights.
 const OTHERS: [&str; 12] = [
@@ -24,91 +24,32 @@ const OTHERS: [&str; 12] = [
     "NOTICE",
 ];
 
-/// A folder that is removed unless it is finished.
-pub(super) struct Unfinished {
-    path: PathBuf,
-    target: PathBuf,
+/// A new folder for `--output`, which must be free, or a folder of a model with `--overwrite`.
+///
+/// # Errors
+/// [`CliError::TargetExists`], [`CliError::TargetKind`], [`CliError::SameFile`], [`CliError::Write`].
+pub(super) fn create(model: &Path, args: &Quantize) -> Result<Unfinished> {
+    check_free(model, args)?;
+    Unfinished::create(&args.output)
 }
 
-impl Unfinished {
-    /// A new folder beside `--output`, which must be free, or a folder of a model with `--overwrite`.
-    ///
-    /// # Errors
-    /// [`CliError::TargetExists`], [`CliError::TargetKind`], [`CliError::SameFile`], [`CliError::Write`].
-    pub(super) fn create(model: &Path, args: &Quantize) -> Result<Unfinished> {
-        check_free(model, args)?;
-        // Without the slash at its end, which would put the folder inside.
-        let target: PathBuf = args.output.components().collect();
-        let mut name = OsString::from(".");
-        name.push(target.file_name().unwrap_or_default());
-        name.push(format!(".{}.part", std::process::id()));
-        let path = target.with_file_name(name);
-        fs::create_dir_all(&path).map_err(|source| unwritable(&path, source))?;
-        Ok(Unfinished { path, target })
-    }
-
-    /// Where it is until it is finished.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Copies the tokenizer, and what else a model's folder has beside its weights.
-    ///
-    /// # Errors
-    /// [`CliError::Write`].
-    pub(super) fn copy_others(&self, model: &Path) -> Result<()> {
-        for name in OTHERS {
-            let (from, to) = (model.join(name), self.path.join(name));
-            if from.is_file() {
-                fs::copy(&from, &to).map_err(|source| unwritable(&to, source))?;
-            }
+/// Copies the tokenizer, and what else a model's folder has beside its weights.
+///
+/// # Errors
+/// [`CliError::Write`].
+pub(super) fn copy_others(model: &Path, unfinished: &Unfinished) -> Result<()> {
+    for name in OTHERS {
+        let (from, to) = (model.join(name), unfinished.path().join(name));
+        if from.is_file() {
+            fs::copy(&from, &to).map_err(|source| CliError::Write { place: to.display().to_string(), source })?;
         }
-        Ok(())
     }
-
-    /// Writes a text file.
-    ///
-    /// # Errors
-    /// [`CliError::Write`].
-    pub(super) fn write(&self, name: &str, text: &str) -> Result<()> {
-        let path = self.path.join(name);
-        fs::write(&path, text).map_err(|source| unwritable(&path, source))
-    }
-
-    /// Gives it its name. What was there before is removed last.
-    ///
-    /// # Errors
-    /// [`CliError::Write`].
-    pub(super) fn finish(self) -> Result<()> {
-        let rename = || -> io::Result<()> {
-            let mut old = self.path.clone().into_os_string();
-            old.push(".old");
-            let is_taken = self.target.exists();
-            if is_taken {
-                fs::rename(&self.target, &old)?;
-            }
-            let renamed = fs::rename(&self.path, &self.target);
-            match (is_taken, renamed.is_ok()) {
-                (true, true) => fs::remove_dir_all(&old)?,
-                (true, false) => fs::rename(&old, &self.target)?,
-                (false, _) => {}
-            }
-            renamed
-        };
-        rename().map_err(|source| unwritable(&self.target, source))
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // It is gone if it was finished.
-        _ = fs::remove_dir_all(&self.path);
-    }
+    Ok(())
 }
 
 impl Place for Unfinished {
     fn file(&self, name: &str) -> io::Result<Box<dyn Sink + '_>> {
-        Ok(Box::new(BufWriter::new(fs::File::create(self.path.join(name))?)))
+        Ok(Box::new(BufWriter::new(fs::File::create(self.path().join(name))?)))
     }
 }
 
@@ -135,8 +76,4 @@ fn check_free(model: &Path, args: &Quantize) -> Result<()> {
             Err(CliError::TargetKind { place, expected: "a new folder or a model's: this one has no config.json" })
         }
     }
-}
-
-fn unwritable(path: &Path, source: io::Error) -> CliError {
-    CliError::Write { place: path.display().to_string(), source }
 }

@@ -15,7 +15,7 @@ use crate::model::threads;
 use crate::output::write_stdout;
 use crate::progress::Spinner;
 use crate::terminal::Terminal;
-use folder::Unfinished;
+use folder::{copy_others, create};
 use grice_core::{DiskFolder, Writer};
 use grice_quantize::Form;
 use grice_quantize::checkpoint::convert;
@@ -46,7 +46,7 @@ pub(super) fn run(form: QuantizeTo, args: &Quantize, common: &Common) -> Result<
         )));
     }
     let form = form_of(form, args.group)?;
-    let unfinished = Unfinished::create(model, args)?;
+    let unfinished = create(model, args)?;
     let spinner = Spinner::new(common.quiet);
     let before = match &args.data {
         Some(rows) => {
@@ -60,7 +60,7 @@ pub(super) fn run(form: QuantizeTo, args: &Quantize, common: &Common) -> Result<
     spinner.say("writing");
     let of_model = |source| CliError::Checkpoint { place: model.display().to_string(), source };
     let converted = convert(&DiskFolder(model.to_owned()), form, FILE_BYTES_MAX, &unfinished).map_err(of_model)?;
-    unfinished.copy_others(model)?;
+    copy_others(model, &unfinished)?;
     spinner.say("opening what was written");
     let after = Writer::open(unfinished.path(), None)?;
     let judgement = match &before {
