@@ -26,6 +26,8 @@ mod error;
 pub mod generate;
 mod isolate;
 mod model;
+#[cfg(not(target_arch = "wasm32"))]
+mod opened;
 mod options;
 mod planner;
 mod readout;

@@ -1,19 +1,16 @@
-//! A model that writes text: a Hugging Face folder, its tokenizer, and engines for it.
+//! A model that writes text: its files, its tokenizer, and engines for it.
 
-use crate::bundle::DiskFolder;
 use crate::generate::{Bounds, Choice, Courses, DecodeOptions, Event, Generated, OptionError, Search, Start};
+use crate::opened::{self, Opened};
 use crate::text::{Speller, Stream, Tokenizer};
 use crate::{Error, Result};
 use grice_cpu::{CpuGenerator, CpuGeneratorPlan};
-use grice_model::{Checkpoint, GenerationDefaults, GeneratorEngine, PAGE_TOKENS, Precision, pages_of};
+use grice_model::{GenerationDefaults, GeneratorEngine, PAGE_TOKENS, Precision, pages_of};
 use std::path::Path;
 use std::sync::Arc;
 
-const TOKENIZER: &str = "tokenizer.json";
 /// The most tokens to write if neither the caller nor the model says.
 const NEW_TOKENS: usize = 80;
-const WEIGHTS: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
-const FILES: &str = "config.json, model.safetensors and tokenizer.json";
 /// Tokens of a pass: more make a prompt no faster.
 const PASS_TOKENS: usize = 512;
 
@@ -53,20 +50,15 @@ pub enum Memory {
 }
 
 impl Writer {
-    /// Opens a Hugging Face folder, and rounds its weights to a precision if one is given.
+    /// Opens a Hugging Face folder or a GGUF file, and rounds its weights to a precision if one is given. Of a GGUF model in parts the path
+    /// is that of any part; a folder with one GGUF model will do, too.
     ///
     /// # Errors
-    /// [`Error::Model`] that names the file, field or tensor; [`Error::Tokenizer`]; [`Error::Engine`].
-    pub fn open(folder: &Path, precision: Option<Precision>) -> Result<Writer> {
-        let of_model = |source| Error::Model { path: folder.display().to_string(), source: Box::new(source) };
-        let Checkpoint { generator, defaults, family } =
-            Checkpoint::open(&DiskFolder(folder.to_owned())).map_err(of_model)?;
-        let path = folder.join(TOKENIZER);
-        let json = std::fs::read(&path).map_err(|error| Error::BundleFile {
-            path: path.display().to_string(),
-            cause: format!("{error}; a model that writes text is a folder with {FILES}"),
-        })?;
-        let tokenizer = Arc::new(Tokenizer::from_json(&json)?);
+    /// [`Error::Model`] that names the file, field or tensor; [`Error::Tokenizer`]; [`Error::BundleFile`]; [`Error::Engine`].
+    pub fn open(path: &Path, precision: Option<Precision>) -> Result<Writer> {
+        let Opened { checkpoint, tokenizer } = opened::open(path, precision)?;
+        let (generator, defaults, family) = (checkpoint.generator, checkpoint.defaults, checkpoint.family);
+        let tokenizer = Arc::new(tokenizer);
         let (bound, vocabulary) = (tokenizer.id_bound(), generator.vocabulary());
         if bound > vocabulary {
             let problem = format!("it makes ids up to {}, and the model has {vocabulary} of them", bound - 1);
@@ -75,21 +67,17 @@ impl Writer {
         let reads_source = generator.encoder.is_some();
         if reads_source && defaults.start_token.is_none() {
             let problem = "generation_config.json: field `decoder_start_token_id` is missing".to_owned();
-            return Err(of_model(grice_model::Error::Checkpoint(problem)));
+            let source = Box::new(grice_model::Error::Checkpoint(problem));
+            return Err(Error::Model { path: path.display().to_string(), source });
         }
-        let generator = match precision {
-            Some(precision) => generator.to_precision(precision).map_err(of_model)?,
-            None => generator,
-        };
         let plan = CpuGeneratorPlan::new(generator)?;
         let speller = tokenizer.speller();
         Ok(Writer { plan, tokenizer, speller, defaults, family, reads_source })
     }
 
-    /// Whether a path is the folder of a model that writes text, and not a bundle.
+    /// Whether a path is a model that writes text: a Hugging Face folder, a GGUF file or a folder with one; and not a bundle.
     pub fn is_folder(path: &Path) -> bool {
-        let has = |name: &str| path.join(name).is_file();
-        has("config.json") && WEIGHTS.iter().any(|name| has(name)) && !has("grice.json")
+        opened::is_writer(path)
     }
 
     /// What the model's makers generate with, as far as their files say: greedy, 20 tokens where they say nothing.

@@ -23,6 +23,7 @@ mod framework;
 #[cfg(feature = "onnx")]
 mod fuse;
 mod generator;
+mod gguf;
 mod head;
 #[cfg_attr(not(feature = "onnx"), allow(dead_code, reason = "the importer uses the rest"))]
 mod lengths;
@@ -56,7 +57,9 @@ mod trace;
 mod weights;
 
 pub use batch::{Batch, FixedAxes, MASKED, Padded};
-pub use checkpoint::{Checkpoint, Folder, GenerationDefaults, RawCheckpoint, RawTensor, Role, SentenceModel};
+pub use checkpoint::{
+    Checkpoint, Folder, GenerationDefaults, GgufModel, GgufVocabulary, RawCheckpoint, RawTensor, Role, SentenceModel,
+};
 #[cfg(not(target_family = "wasm"))]
 pub use corpus::{CORPUS_MANIFEST, CORPUS_TEXTS, CORPUS_VECTORS, CorpusEmbedder, CorpusManifest, CorpusVectors};
 pub use encoding::{BOM, utf16_hint, without_bom};

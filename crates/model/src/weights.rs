@@ -236,9 +236,11 @@ fn quantize(elements: &[f32], columns: usize, along: Along) -> Values {
     let mut values = Vec::with_capacity(elements.len());
     match along {
         Along::Rows => {
-            let scales: Vec<f32> = lines().map(|line| line.iter().fold(0.0, larger)).collect();
-            for (line, &scale) in lines().zip(&scales) {
-                values.extend(line.iter().map(|element| round(element, scale)));
+            let mut scales = Vec::with_capacity(lines().len());
+            for line in lines() {
+                let (line, scale) = rounded_to_int8(line);
+                values.extend(line);
+                scales.push(scale);
             }
             Values::Int8Rows { values, scales }
         }
@@ -253,6 +255,12 @@ fn quantize(elements: &[f32], columns: usize, along: Along) -> Values {
             Values::Int8Columns { values, scales }
         }
     }
+}
+
+/// The numbers of a row in 8 bits, and their scale.
+pub(crate) fn rounded_to_int8(row: &[f32]) -> (Vec<i8>, f32) {
+    let scale = row.iter().fold(0.0, |scale: f32, element| scale.max(element.abs() / 127.0));
+    (row.iter().map(|element| if scale > 0.0 { rounded(element / scale) } else { 0 }).collect(), scale)
 }
 
 /// The nearest integer, halves away from zero, at most ±127; 0 for NaN. As `f32::round`, which is a call for each number on x86-64.

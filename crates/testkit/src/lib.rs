@@ -9,6 +9,7 @@ pub mod encoders;
 pub mod files;
 pub mod fixtures;
 pub mod generators;
+pub mod gguf;
 pub mod mixture;
 pub mod operators;
 

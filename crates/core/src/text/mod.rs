@@ -1,6 +1,8 @@
 //! A turn → the model's text → token ids, within the model's length; and token ids → text, as they come.
 
 mod excerpt;
+#[cfg(not(target_arch = "wasm32"))]
+mod gguf;
 mod specials;
 mod start;
 mod stream;
@@ -9,6 +11,8 @@ mod tokenizer;
 mod visible;
 mod window;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use gguf::tokenizer_json;
 pub(crate) use start::{Start, encode_start};
 pub use stream::{Speller, Stream};
 pub use template::{Rendered, Template};

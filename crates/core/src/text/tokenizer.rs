@@ -86,6 +86,12 @@ impl Tokenizer {
         }
     }
 
+    /// The id of a token, by its name in the vocabulary.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn id_of(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
     /// One more than the highest id that the tokenizer can produce.
     pub fn id_bound(&self) -> usize {
         let highest = self.inner.get_vocab(true).into_values().max();

@@ -1,14 +1,18 @@
 //! `config.json` and `generation_config.json`, with errors that name the field.
 
 use serde_json::{Map, Value};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 /// The file that says what a model is.
 pub(super) const CONFIG: &str = "config.json";
 
 /// The fields of a JSON object.
 pub(super) struct Config {
-    file: &'static str,
+    file: Cow<'static, str>,
     fields: Map<String, Value>,
+    /// What fields are called in the file, where that is something else.
+    names: BTreeMap<String, String>,
 }
 
 /// More of anything than a model has; keeps sums of sizes within what numbers hold.
@@ -19,10 +23,15 @@ impl Config {
     pub(super) fn parse(file: &'static str, bytes: &[u8]) -> Result<Config, String> {
         let bytes = crate::without_bom(bytes);
         match serde_json::from_slice(bytes) {
-            Ok(Value::Object(fields)) => Ok(Config { file, fields }),
+            Ok(Value::Object(fields)) => Ok(Config { file: file.into(), fields, names: BTreeMap::new() }),
             Ok(_) => Err(format!("{file}: it is no JSON object")),
             Err(error) => Err(format!("{file}: {error}")),
         }
+    }
+
+    /// The fields of another kind of file, and what they are called there.
+    pub(super) fn made(file: String, fields: Map<String, Value>, names: BTreeMap<String, String>) -> Config {
+        Config { file: file.into(), fields, names }
     }
 
     /// All fields.
@@ -34,7 +43,9 @@ impl Config {
     pub(super) fn object(&self, field: &str) -> Result<Option<Config>, String> {
         match self.get(field) {
             None => Ok(None),
-            Some(Value::Object(fields)) => Ok(Some(Config { file: self.file, fields: fields.clone() })),
+            Some(Value::Object(fields)) => {
+                Ok(Some(Config { file: self.file.clone(), fields: fields.clone(), names: BTreeMap::new() }))
+            }
             Some(other) => Err(self.unfit(field, "an object", other)),
         }
     }
@@ -111,23 +122,21 @@ impl Config {
     /// Refuses a field that holds something else than `allowed`: it would change the arithmetic.
     pub(super) fn only(&self, field: &str, allowed: &[Value]) -> Result<(), String> {
         match self.get(field) {
-            Some(value) if !allowed.contains(value) => {
-                Err(format!("{}: field `{field}`: {value} is not supported", self.file))
-            }
+            Some(value) if !allowed.contains(value) => Err(self.wrong(field, &format!("{value} is not supported"))),
             _ => Ok(()),
         }
     }
 
     /// What is wrong with a field.
     pub(super) fn wrong(&self, field: &str, problem: &str) -> String {
-        format!("{}: field `{field}`: {problem}", self.file)
+        format!("{}: field `{}`: {problem}", self.file, self.names.get(field).map_or(field, String::as_str))
     }
 
     fn missing(&self, field: &str) -> String {
-        format!("{}: field `{field}` is missing", self.file)
+        format!("{}: field `{}` is missing", self.file, self.names.get(field).map_or(field, String::as_str))
     }
 
     fn unfit(&self, field: &str, expected: &str, found: &Value) -> String {
-        format!("{}: field `{field}`: expected {expected}, found {found}", self.file)
+        self.wrong(field, &format!("expected {expected}, found {found}"))
     }
 }

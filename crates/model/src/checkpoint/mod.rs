@@ -8,17 +8,20 @@ mod config;
 mod encoder;
 mod family;
 mod folder;
+mod gguf;
 mod gpt2;
 mod llama;
 mod parts;
 mod quantized;
 mod raw;
+mod safe;
 mod sentences;
 mod t5;
 mod tensors;
 mod weights;
 
 pub use folder::Folder;
+pub use gguf::{GgufModel, GgufVocabulary};
 pub use raw::{RawCheckpoint, RawTensor, Role};
 pub use sentences::SentenceModel;
 
@@ -28,6 +31,7 @@ use config::{CONFIG, Config};
 use family::{Family, is_buffer};
 use folder::read_if;
 use quantized::Quantized;
+use safe::Safe;
 use serde_json::Value;
 use weights::Weights;
 
@@ -83,7 +87,7 @@ fn open(folder: &dyn Folder) -> std::result::Result<Checkpoint, String> {
     let bytes = read_if(folder, CONFIG)?.ok_or_else(|| format!("the file {CONFIG} is missing"))?;
     let config = Config::parse(CONFIG, &bytes)?;
     let Family { name: family, build, .. } = Family::of(&config)?;
-    let weights = Weights::open(folder, Quantized::read(&config)?)?;
+    let weights = Weights::new(Safe::open(folder, Quantized::read(&config)?)?);
     let generator = build(&config, &weights)?;
     let unread = weights.unread(is_buffer);
     if let Some(name) = unread.first() {

@@ -7,6 +7,7 @@ use super::config::Config;
 use super::encoder;
 use super::folder::{Folder, read_if};
 use super::quantized::Quantized;
+use super::safe::Safe;
 use super::weights::Weights;
 use crate::program::{Pooling, Program, Readout};
 use crate::safetensors::Source;
@@ -68,7 +69,7 @@ fn open(folder: &dyn Folder) -> Read<SentenceModel> {
     let config = Config::parse(CONFIG, &bytes)?;
     let family = config.text("model_type")?.ok_or_else(|| config.wrong("model_type", "it is missing"))?.to_owned();
     encoder::check_family(&family).map_err(|problem| config.wrong("model_type", &problem))?;
-    let weights = Weights::open(&inside, Quantized::read(&config)?)?;
+    let weights = Weights::new(Safe::open(&inside, Quantized::read(&config)?)?);
     let stack = encoder::build(&family, &config, &weights)?;
     let (pooling, pools_prompt) = read_pooling(folder, &pooling, stack.hidden())?;
     let program = Program { encoder: stack, readout: Readout::Pooled { pooling, normalised } };

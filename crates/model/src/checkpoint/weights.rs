@@ -1,20 +1,12 @@
 //! The tensors of a checkpoint as the parts of a model.
 
-use super::folder::Folder;
-use super::quantized::{Quantized, Scheme, TRANSPOSED};
-use super::tensors::Tensors;
-use crate::weights::{Linear, Matrix, Values, transpose};
+use crate::weights::{Linear, Matrix};
 use grice_kernels::LayerNorm;
-use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Tensors by name.
+/// Tensors by the names that transformers gives them.
 pub(super) struct Weights<'a> {
-    tensors: Tensors<'a>,
-    quantized: Option<Quantized>,
-    /// Tensors that were read.
-    used: RefCell<BTreeSet<String>>,
+    tensors: Box<dyn Named + 'a>,
 }
 
 /// Which axis of a weight is that of the inputs.
@@ -26,10 +18,33 @@ pub(super) enum Layout {
     InputsFirst,
 }
 
+/// Tensors that a kind of file holds. Errors name the tensor.
+pub(super) trait Named {
+    /// Whether there is a tensor of that name.
+    fn has(&self, name: &str) -> bool;
+
+    /// Tensors that were not read.
+    fn unread(&self) -> Vec<String>;
+
+    /// The weight of a dense layer, without `.weight`, as `[inputs, outputs]`. `layout` is that of the family's safetensors files.
+    fn weight(&self, layer: &str, inputs: usize, outputs: usize, layout: Layout) -> Result<Matrix, String>;
+
+    /// A table, `[rows, columns]`.
+    fn table(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, String>;
+
+    /// A table of embeddings, without `.weight`, `[rows, columns]`, in whatever form the files have it.
+    fn embeddings(&self, module: &str, rows: usize, columns: usize) -> Result<Matrix, String> {
+        self.table(&format!("{module}.weight"), rows, columns)
+    }
+
+    /// All elements of a tensor in single precision. None is infinite or no number.
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String>;
+}
+
 impl<'a> Weights<'a> {
-    /// Opens all files and checks their headers.
-    pub(super) fn open(folder: &'a dyn Folder, quantized: Option<Quantized>) -> Result<Weights<'a>, String> {
-        Ok(Weights { tensors: Tensors::open(folder)?, quantized, used: RefCell::default() })
+    /// The tensors of files that are open.
+    pub(super) fn new(tensors: impl Named + 'a) -> Weights<'a> {
+        Weights { tensors: Box::new(tensors) }
     }
 
     /// Whether there is a tensor of that name.
@@ -39,114 +54,25 @@ impl<'a> Weights<'a> {
 
     /// Tensors that were not read, except those whose names `may_stay`.
     pub(super) fn unread(&self, may_stay: impl Fn(&str) -> bool) -> Vec<String> {
-        let used = self.used.borrow();
-        self.tensors.names().filter(|name| !used.contains(*name) && !may_stay(name)).cloned().collect()
+        self.tensors.unread().into_iter().filter(|name| !may_stay(name)).collect()
     }
 
     /// A dense layer `name.weight` with, if it has one, `name.bias`.
     pub(super) fn linear(&self, name: &str, inputs: usize, outputs: usize, layout: Layout) -> Result<Linear, String> {
-        let weights = Arc::new(self.weight(name, inputs, outputs, layout)?);
+        let weights = Arc::new(self.tensors.weight(name, inputs, outputs, layout)?);
         let bias = format!("{name}.bias");
         let bias = if self.has(&bias) { Some(self.numbers(&bias, &[outputs])?) } else { None };
         Ok(Linear { weights, bias })
     }
 
-    /// `[inputs, outputs]`.
-    fn weight(&self, name: &str, inputs: usize, outputs: usize, layout: Layout) -> Result<Matrix, String> {
-        let weight = format!("{name}.weight");
-        let quantized = self.quantized.as_ref().filter(|quantized| !quantized.ignores(name));
-        match (quantized.map(|quantized| quantized.scheme), layout) {
-            (Some(Scheme::Int8), _) => self.int8(name, inputs, outputs, layout),
-            (Some(Scheme::Int4 { group, transposed }), _) if transposed == (layout == Layout::InputsFirst) => {
-                self.int4(name, inputs, outputs, group)
-            }
-            (Some(Scheme::Int4 { transposed, .. }), _) => Err(format!(
-                "config.json: field `{TRANSPOSED}`: 4-bit weights of this family need {}, and it is {transposed}",
-                !transposed
-            )),
-            (None, Layout::OutputsFirst) => Ok(self.matrix(&weight, outputs, inputs)?.transposed()),
-            (None, Layout::InputsFirst) => self.matrix(&weight, inputs, outputs),
-        }
-    }
-
-    /// A weight in 8 bits with a scale for each output.
-    fn int8(&self, name: &str, inputs: usize, outputs: usize, layout: Layout) -> Result<Matrix, String> {
-        let (weight, scale) = (format!("{name}.weight"), format!("{name}.weight_scale"));
-        let values = |shape: [usize; 2]| -> Result<Vec<i8>, String> {
-            Ok(bytemuck::pod_collect_to_vec(&self.bytes_of(&weight, &shape, "I8")?))
-        };
-        let matrix = match layout {
-            Layout::OutputsFirst => {
-                let (values, scales) = (values([outputs, inputs])?, self.numbers(&scale, &[outputs, 1])?);
-                Matrix::new(outputs, inputs, Values::Int8Rows { values, scales }).map(|matrix| matrix.transposed())
-            }
-            Layout::InputsFirst => {
-                let (values, scales) = (values([inputs, outputs])?, self.numbers(&scale, &[1, outputs])?);
-                Matrix::new(inputs, outputs, Values::Int8Columns { values, scales })
-            }
-        };
-        matrix.ok_or_else(|| format!("the tensor `{weight}` is empty"))
-    }
-
-    /// A weight in 4 bits with a scale for each group of inputs. Eight numbers are in a word, the first in its lowest bits, and 8 stands for 0.
-    /// The outputs come first.
-    fn int4(&self, name: &str, inputs: usize, outputs: usize, group: usize) -> Result<Matrix, String> {
-        let (packed, shape) = (format!("{name}.weight_packed"), format!("{name}.weight_shape"));
-        if !inputs.is_multiple_of(group) {
-            return Err(format!("{}: groups of {group} do not divide {inputs} inputs", self.tensors.named(&packed)));
-        }
-        let words = self.bytes_of(&packed, &[outputs, inputs.div_ceil(8)], "I32")?;
-        let scales = self.numbers(&format!("{name}.weight_scale"), &[outputs, inputs / group])?;
-        if self.has(&shape) {
-            let sides: Vec<u64> = bytemuck::pod_collect_to_vec(&self.bytes_of(&shape, &[2], "I64")?);
-            if sides != [outputs as u64, inputs as u64] {
-                return Err(format!(
-                    "{}: it says {sides:?}; expected {:?}",
-                    self.tensors.named(&shape),
-                    [outputs, inputs]
-                ));
-            }
-        }
-        let number = |nibble: u8| nibble as i8 - 8;
-        let rows = words.chunks_exact(inputs.div_ceil(8) * 4);
-        let values: Vec<i8> = rows
-            .flat_map(|row| row.iter().flat_map(|byte| [number(byte & 15), number(byte >> 4)]).take(inputs))
-            .collect();
-        let (values, scales) = (transpose(&values, outputs, inputs), transpose(&scales, outputs, inputs / group));
-        let matrix = Matrix::new(inputs, outputs, Values::Int4Groups { values, scales, group });
-        matrix.ok_or_else(|| format!("the tensor `{packed}` is empty"))
-    }
-
     /// A matrix as it is in the file, `[rows, columns]`.
     pub(super) fn matrix(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, String> {
-        self.elements(name, rows, columns)?.ok_or_else(|| format!("the tensor `{name}` is empty"))
+        self.tensors.table(name, rows, columns)
     }
 
     /// A table of embeddings `name.weight`, `[rows, columns]`: as it is in the file, or in 8 bits with a scale for each row.
     pub(super) fn table(&self, name: &str, rows: usize, columns: usize) -> Result<Matrix, String> {
-        let weight = format!("{name}.weight");
-        if !self.quantized.as_ref().is_some_and(|quantized| quantized.has_table(name)) {
-            return self.matrix(&weight, rows, columns);
-        }
-        let values = bytemuck::pod_collect_to_vec(&self.bytes_of(&weight, &[rows, columns], "I8")?);
-        let scales = self.numbers(&format!("{name}.weight_scale"), &[rows, 1])?;
-        let matrix = Matrix::new(rows, columns, Values::Int8Rows { values, scales });
-        matrix.ok_or_else(|| format!("the tensor `{weight}` is empty"))
-    }
-
-    fn elements(&self, name: &str, rows: usize, columns: usize) -> Result<Option<Matrix>, String> {
-        let values = if self.tensors.shaped(name, &[rows, columns])?.dtype == "F16" {
-            let bytes = self.bytes_of(name, &[rows, columns], "F16")?;
-            let halves: Vec<u16> = bytemuck::pod_collect_to_vec(&bytes);
-            let infinite = |bits: &u16| bits & 0x7c00 == 0x7c00;
-            if halves.iter().any(infinite) {
-                return Err(self.tensors.not_finite(name));
-            }
-            Values::F16(halves)
-        } else {
-            Values::F32(self.numbers(name, &[rows, columns])?)
-        };
-        Ok(Matrix::new(rows, columns, values))
+        self.tensors.embeddings(name, rows, columns)
     }
 
     /// A norm without a mean: `name.weight`.
@@ -166,17 +92,6 @@ impl<'a> Weights<'a> {
 
     /// All elements of a tensor in single precision. None is infinite or no number.
     pub(super) fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
-        self.tensors.shaped(name, shape)?;
-        self.used.borrow_mut().insert(name.to_owned());
-        self.tensors.numbers(name)
-    }
-
-    fn bytes_of(&self, name: &str, shape: &[usize], dtype: &str) -> Result<Vec<u8>, String> {
-        let entry = self.tensors.shaped(name, shape)?;
-        if entry.dtype != dtype {
-            return Err(format!("{}: it has the type {}; expected {dtype}", self.tensors.named(name), entry.dtype));
-        }
-        self.used.borrow_mut().insert(name.to_owned());
-        self.tensors.bytes(name)
+        self.tensors.numbers(name, shape)
     }
 }

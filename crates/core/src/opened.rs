@@ -1,0 +1,136 @@
+//! The files of a model that writes text: a Hugging Face folder, or a GGUF file with all that it needs.
+
+use crate::bundle::DiskFolder;
+use crate::text::{Tokenizer, tokenizer_json};
+use crate::{Error, Result};
+use grice_model::{Checkpoint, GgufModel, GgufVocabulary, Precision};
+use std::path::{Path, PathBuf};
+
+const TOKENIZER: &str = "tokenizer.json";
+const WEIGHTS: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
+const FILES: &str = "config.json, model.safetensors and tokenizer.json";
+
+/// A model and its tokenizer.
+pub(crate) struct Opened {
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) tokenizer: Tokenizer,
+}
+
+/// Opens a Hugging Face folder, a GGUF file, or a folder with one GGUF file.
+pub(crate) fn open(path: &Path, precision: Option<Precision>) -> Result<Opened> {
+    match gguf_in(path)? {
+        Some((folder, file)) => open_gguf(&folder, &file, precision),
+        None => open_folder(path, precision),
+    }
+}
+
+/// Whether a path is what [`open`] reads, and not a bundle.
+pub(crate) fn is_writer(path: &Path) -> bool {
+    is_checkpoint(path) || !matches!(gguf_in(path), Ok(None))
+}
+
+fn is_checkpoint(path: &Path) -> bool {
+    let has = |name: &str| path.join(name).is_file();
+    has("config.json") && WEIGHTS.iter().any(|name| has(name)) && !has("grice.json")
+}
+
+fn of_model(path: &Path, source: grice_model::Error) -> Error {
+    Error::Model { path: path.display().to_string(), source: Box::new(source) }
+}
+
+fn open_folder(folder: &Path, precision: Option<Precision>) -> Result<Opened> {
+    let mut checkpoint = Checkpoint::open(&DiskFolder(folder.to_owned())).map_err(|source| of_model(folder, source))?;
+    let path = folder.join(TOKENIZER);
+    let json = std::fs::read(&path).map_err(|error| Error::BundleFile {
+        path: path.display().to_string(),
+        cause: format!("{error}; a model that writes text is a folder with {FILES}"),
+    })?;
+    let tokenizer = Tokenizer::from_json(&json)?;
+    if let Some(precision) = precision {
+        let rounded = checkpoint.generator.to_precision(precision);
+        checkpoint.generator = rounded.map_err(|source| of_model(folder, source))?;
+    }
+    Ok(Opened { checkpoint, tokenizer })
+}
+
+/// The folder and the name of a GGUF file: the path itself, or the only one in a folder that is nothing else.
+fn gguf_in(path: &Path) -> Result<Option<(PathBuf, String)>> {
+    if is_gguf(path) && !path.is_dir() {
+        let name = path.file_name().and_then(|name| name.to_str());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        return Ok(name.map(|name| (folder.to_owned(), name.to_owned())));
+    }
+    if is_checkpoint(path) || path.join("grice.json").is_file() {
+        return Ok(None);
+    }
+    let Ok(entries) = std::fs::read_dir(path) else { return Ok(None) };
+    let names = entries.flatten().map(|entry| entry.path()).filter(|file| is_gguf(file) && file.is_file());
+    let mut names: Vec<String> = names.filter_map(|file| Some(file.file_name()?.to_str()?.to_owned())).collect();
+    names.sort_unstable();
+    let Some(first) = names.first().cloned() else { return Ok(None) };
+    match names.iter().all(|name| stem(name) == stem(&first)) {
+        true => Ok(Some((path.to_owned(), first))),
+        false => Err(Error::BundleFile {
+            path: path.display().to_string(),
+            cause: format!("it holds several models: {}; name one of them", names.join(", ")),
+        }),
+    }
+}
+
+fn is_gguf(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
+}
+
+/// What the parts of a split model have in common.
+fn stem(name: &str) -> (&str, &str) {
+    let parts = name.rsplit_once("-of-").and_then(|(rest, count)| Some((rest.rsplit_once('-')?.0, count)));
+    parts.unwrap_or((name, ""))
+}
+
+fn open_gguf(folder: &Path, file: &str, precision: Option<Precision>) -> Result<Opened> {
+    let path = folder.join(file);
+    let model = GgufModel::open(&DiskFolder(folder.to_owned()), file, precision);
+    let GgufModel { checkpoint, vocabulary } = model.map_err(|source| of_model(&path, source))?;
+    let wrong = |cause: String| Error::BundleFile { path: path.display().to_string(), cause };
+    let beside = folder.join(TOKENIZER);
+    let tokenizer = match std::fs::read(&beside) {
+        Ok(json) => {
+            let tokenizer = Tokenizer::from_json(&json)?;
+            let vocabulary = vocabulary.as_ref();
+            vocabulary.map_or(Ok(()), |vocabulary| check_same(&tokenizer, vocabulary)).map_err(|token| {
+                Error::BundleFile {
+                    path: beside.display().to_string(),
+                    cause: format!(
+                        "it is another model's: {file} has other tokens, such as {token}; move it away or replace it"
+                    ),
+                }
+            })?;
+            tokenizer
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let built = vocabulary.as_ref().ok_or_else(|| "it says nothing of tokens".to_owned());
+            let built = built.and_then(|vocabulary| build(vocabulary));
+            let advice = "the model's own tokenizer.json in the same folder is used if there is one";
+            built.map_err(|problem| wrong(format!("its tokenizer cannot be used: {problem}; {advice}")))?
+        }
+        Err(error) => return Err(Error::BundleFile { path: beside.display().to_string(), cause: error.to_string() }),
+    };
+    Ok(Opened { checkpoint, tokenizer })
+}
+
+fn build(vocabulary: &GgufVocabulary) -> Result<Tokenizer, String> {
+    Tokenizer::from_json(&tokenizer_json(vocabulary)?).map_err(|error| match error {
+        Error::Tokenizer(problem) => problem,
+        other => other.to_string(),
+    })
+}
+
+/// All normal tokens must be the same; the first that is not, otherwise.
+fn check_same(tokenizer: &Tokenizer, vocabulary: &GgufVocabulary) -> Result<(), String> {
+    let normal = |id: usize| vocabulary.kinds.get(id).is_none_or(|kind| *kind == 1);
+    let mut normal = vocabulary.tokens.iter().enumerate().filter(|(id, _)| normal(*id));
+    match normal.find(|(id, token)| tokenizer.id_of(token) != Some(*id as u32)) {
+        Some((id, token)) => Err(format!("{token:?} with the id {id}")),
+        None => Ok(()),
+    }
+}
