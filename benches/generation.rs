@@ -1,4 +1,5 @@
-//! Texts by models of full size, one request a line on standard input: what `benches/generation.py` alternates with other engines.
+//! Texts by models of full size, one request a line on standard input: what `benches/generation.py` and `llamacpp.py` alternate with other engines.
+//! MODEL is a Hugging Face folder or a GGUF file; the precision `stored` is the file's own.
 //!
 //! ```sh
 //! echo '{"rows": 1, "prompt": 64, "new": 80}' | cargo bench --workspace --bench generation -- MODEL int8 2
@@ -12,11 +13,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_core::generate::{Bounds, Courses, DecodeOptions, Search, Start};
-use grice_core::{Checkpoint, CpuGenerator, CpuGeneratorPlan, GeneratorEngine, Precision, Trace};
+use grice_core::{Checkpoint, CpuGenerator, CpuGeneratorPlan, Generator, GeneratorEngine, GgufModel, Precision, Trace};
 use grice_testkit::generators::DiskFolder;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::BufRead;
+use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
@@ -26,17 +28,13 @@ const MEMORY_TOKENS: usize = 32 * 1024;
 fn main() {
     let mut args = std::env::args().skip(1).filter(|arg| arg != "--bench");
     let Some(model) = args.next() else {
-        return println!("name a Hugging Face folder; see the first lines of this file");
+        return println!("name a Hugging Face folder or a GGUF file; see the first lines of this file");
     };
-    let precision: Option<Precision> = args.next().map(|precision| precision.parse().unwrap());
+    let precision = args.next().filter(|precision| precision != "stored");
+    let precision: Option<Precision> = precision.map(|precision| precision.parse().unwrap());
     let threads: usize = args.next().map_or(1, |threads| threads.parse().unwrap());
     let start = Instant::now();
-    let checkpoint = Checkpoint::open(&DiskFolder(model.into())).unwrap();
-    let generator = checkpoint.generator;
-    let generator = match precision {
-        Some(precision) => generator.to_precision(precision).unwrap(),
-        None => generator,
-    };
+    let generator = open(model.as_ref(), precision);
     let reads_source = generator.encoder.is_some();
     let plan = CpuGeneratorPlan::new(generator).unwrap();
     let pages = MEMORY_TOKENS / 32;
@@ -45,6 +43,19 @@ fn main() {
     for line in std::io::stdin().lock().lines() {
         let request: Value = serde_json::from_str(&line.unwrap()).unwrap();
         println!("{}", run(&mut engine, &plan, pages, &request, reads_source));
+    }
+}
+
+fn open(model: &Path, precision: Option<Precision>) -> Generator {
+    if model.extension().is_some_and(|extension| extension == "gguf") {
+        let folder = DiskFolder(model.parent().unwrap().to_owned());
+        let file = model.file_name().unwrap().to_str().unwrap();
+        return GgufModel::open(&folder, file, precision).unwrap().checkpoint.generator;
+    }
+    let generator = Checkpoint::open(&DiskFolder(model.to_owned())).unwrap().generator;
+    match precision {
+        Some(precision) => generator.to_precision(precision).unwrap(),
+        None => generator,
     }
 }
 

@@ -143,7 +143,7 @@ pub(crate) enum CliError {
     },
     /// `generate` without a model: none that writes is compiled in.
     #[error(
-        "name a model that writes text with --model PATH: a Hugging Face folder of a T5, GPT-2 or LLaMA-style model"
+        "name a model that writes text with --model PATH: a Hugging Face folder or a GGUF file of a T5, GPT-2 or LLaMA-style model"
     )]
     NoWriter,
     /// `embed` without a model: none that embeds is compiled in.

@@ -220,3 +220,32 @@ fn what_cannot_be_is_refused_in_words() {
         ran.err
     );
 }
+
+fn gguf(path: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/gguf").join(path)
+}
+
+fn of_gguf(path: &std::path::Path, args: &[&str]) -> Ran {
+    run(bare().arg("--model").arg(path).arg("generate").args(args))
+}
+
+#[test]
+fn gguf_files_write_what_their_folder_writes() {
+    let args = ["--prompt", "w7 w8 w9", "--max-new-tokens", "12"];
+    let folder = of_gguf(&gguf("models/llama"), &args).expect(0).out;
+    assert_eq!(of_gguf(&gguf("models/llama/f32.gguf"), &args).expect(0).out, folder);
+    let whole = of_gguf(&gguf("whole"), &args).expect(0).out;
+    assert_eq!(of_gguf(&gguf("split/tiny-00002-of-00003.gguf"), &args).expect(0).out, whole);
+}
+
+#[test]
+fn gguf_files_that_do_not_open_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let part = folder.path().join("tiny-00001-of-00003.gguf");
+    std::fs::copy(gguf("split/tiny-00001-of-00003.gguf"), &part).unwrap();
+    let error = of_gguf(&part, &["--prompt", "w7"]).expect(1).err;
+    assert!(error.contains("the file tiny-00002-of-00003.gguf is missing: part 2 of 3"), "{error}");
+    std::fs::write(folder.path().join("a.gguf"), "no model").unwrap();
+    let error = of_gguf(&folder.path().join("a.gguf"), &["--prompt", "w7"]).expect(1).err;
+    assert!(error.contains("a.gguf: it is no GGUF file"), "{error}");
+}

@@ -64,9 +64,9 @@ pub use grice_cpu::{CpuEngine, CpuGenerator, CpuGeneratorPlan, CpuPlan};
 #[cfg(feature = "gpu")]
 pub use grice_gpu::Adapter;
 pub use grice_model::{
-    BOM, Batch, Checkpoint, Engine, EngineError, EngineInfo, Family, Folder, GenerationDefaults, GeneratorEngine,
-    Lengths, Logits, MASKED, Manifest, Maxim, Network, NewSource, NodeSummary, Pass, PerMaxim, Precision, Proof, Span,
-    THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint, without_bom,
+    BOM, Batch, Checkpoint, Engine, EngineError, EngineInfo, Family, Folder, GenerationDefaults, Generator,
+    GeneratorEngine, GgufModel, Lengths, Logits, MASKED, Manifest, Maxim, Network, NewSource, NodeSummary, Pass,
+    PerMaxim, Precision, Proof, Source, Span, THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint, without_bom,
 };
 pub use isolate::{Rows, panic_text, run_each, run_guarded, run_rows, run_rows_blocking};
 pub use model::Model;

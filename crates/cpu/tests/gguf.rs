@@ -48,7 +48,15 @@ fn exact_logits_are_those_of_transformers() {
     }
 }
 
-/// Without a precision rounded weights stay in few bits, and activations are rounded, too: a few hundredths of the largest logit.
+/// How far logits are from others, as a share of these.
+fn distance(found: &[f32], expected: &[f32]) -> f32 {
+    let squares = |numbers: &mut dyn Iterator<Item = f32>| numbers.map(|number| number * number).sum::<f32>();
+    let off = squares(&mut found.iter().zip(expected).map(|(a, b)| a - b));
+    (off / squares(&mut expected.iter().copied())).sqrt()
+}
+
+/// Without a precision rounded weights stay in few bits, and activations are rounded to bytes, too: in models of 32 columns that costs some
+/// hundredths. Rows in the wrong order would be as far off as other logits are, 1 and more.
 #[test]
 fn packed_logits_are_near() {
     for (name, kinds) in GGUF_MODELS {
@@ -57,9 +65,9 @@ fn packed_logits_are_near() {
                 let generator = gguf_model(name, kind, None).checkpoint.generator;
                 let expected = if *kind == "q4_0" { Precision::Int4 } else { Precision::Int8 };
                 assert_eq!(generator.precision(), expected, "{name}, {kind}");
-                let found = logits(generator, &case, Isa::best());
-                let what = format!("{name}, {kind}, {} tokens", case.prompt.len());
-                grice_testkit::assert_close(&what, &found, &case.logits, 0.06 * largest(&case.logits));
+                let found = distance(&logits(generator, &case, Isa::best()), &case.logits);
+                println!("{name}, {kind}, {} tokens: {found}", case.prompt.len());
+                assert!(found < 0.15, "{name}, {kind}, {} tokens: {found}", case.prompt.len());
             }
         }
     }

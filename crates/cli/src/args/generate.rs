@@ -22,7 +22,7 @@ Examples:
     grice generate --model gpt2-medium --input prompts.csv --shard 2/8 --output part2.jsonl --resume
 
 The model is a Hugging Face folder: config.json, model.safetensors (or its shards) and tokenizer.json, of the families t5, gpt2, \
-llama, qwen2 and mistral. What its generation_config.json says holds where no option is given. In a prompt of the command line, \\n \
+llama, qwen2 and mistral; or a GGUF file of llama, qwen2, gpt2 or t5. What its generation_config.json says holds where no option is given. In a prompt of the command line, \\n \
 is a line break.";
 
 /// Arguments of `generate`.

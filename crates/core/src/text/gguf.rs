@@ -29,7 +29,9 @@ pub(crate) fn tokenizer_json(vocabulary: &GgufVocabulary) -> Result<Vec<u8>, Str
         "llama" => piece_pairs(vocabulary)?,
         "t5" => unigrams(vocabulary)?,
         other => {
-            return Err(format!("its kind of tokenizer, `{other}`, is not supported; supported are gpt2, llama and t5"));
+            return Err(format!(
+                "its kind of tokenizer, `{other}`, is not supported; supported are gpt2, llama and t5"
+            ));
         }
     };
     parts["version"] = json!("1.0");
