@@ -109,7 +109,7 @@ fn open_gguf(folder: &Path, file: &str, precision: Option<Precision>) -> Result<
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let built = vocabulary.as_ref().ok_or_else(|| "it says nothing of tokens".to_owned());
-            let built = built.and_then(|vocabulary| build(vocabulary));
+            let built = built.and_then(build);
             let advice = "the model's own tokenizer.json in the same folder is used if there is one";
             built.map_err(|problem| wrong(format!("its tokenizer cannot be used: {problem}; {advice}")))?
         }

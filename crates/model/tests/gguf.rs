@@ -1,4 +1,5 @@
 //! GGUF files: what opens, and what is refused by name.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_model::{Body, Folder, Generator, GgufModel, Linear, Precision, Source, Values};
 use grice_testkit::gguf::{GGUF_MODELS, gguf, gguf_model};

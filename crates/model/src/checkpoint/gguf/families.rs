@@ -8,7 +8,7 @@ use super::files::Files;
 use super::names::{GPT2, LLAMA, Names, T5};
 use super::rope;
 use crate::generator::Generator;
-use crate::gguf::{Kind, Value as Field};
+use crate::gguf::Value as Field;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -178,7 +178,9 @@ impl<'f> Making<'f> {
             }
         }
         self.put("head_dim", "attention.key_length", head_dim);
-        self.scaling(base, head_dim)?;
+        if let Some(scaling) = rope::scaling(self.files, &self.fields, base, head_dim)? {
+            self.put("rope_scaling", "rope.scaling.type", scaling);
+        }
         self.refuse_llama()?;
         // Queries and keys are stored for turning neighbours; only this architecture's.
         let turned = (family == "llama").then_some(head_dim);
@@ -186,54 +188,10 @@ impl<'f> Making<'f> {
         self.finish(family, llama::build, names)
     }
 
-    /// Rotary scaling: by one factor, or by a divisor for each pair of columns.
-    fn scaling(&mut self, base: f32, head_dim: usize) -> Result<(), String> {
-        let (kind, factor) = ("rope.scaling.type", "rope.scaling.factor");
-        let older = self.fields.number_if("rope.scale_linear")?;
-        let divisor = self.fields.number_if(factor)?.or(older).filter(|divisor| *divisor != 0.0);
-        let scaling = match (self.fields.text_if(kind)?, divisor) {
-            (Some("none"), _) | (None | Some("linear"), None) => None,
-            (None | Some("linear"), Some(divisor)) if divisor > 0.0 => {
-                Some(json!({"rope_type": "linear", "factor": divisor}))
-            }
-            (None | Some("linear"), Some(_)) => return Err(self.fields.wrong(factor, "it must be above 0")),
-            (Some(other), _) => return Err(self.fields.wrong(kind, &format!("`{other}` is not supported"))),
-        };
-        let scaling = match (self.divisors(head_dim)?, scaling) {
-            (None, scaling) => scaling,
-            (Some(divisors), None) => {
-                let known = rope::scaling_of(&divisors, base);
-                let what = "holds divisors of frequencies that are not LLaMA 3's, which is not supported";
-                Some(known.ok_or_else(|| format!("{} {what}", self.files.named("rope_freqs.weight")))?)
-            }
-            (Some(_), Some(_)) => {
-                let what = "scales frequencies beside the field `rope.scaling`, which is not supported";
-                return Err(format!("{} {what}", self.files.named("rope_freqs.weight")));
-            }
-        };
-        if let Some(scaling) = scaling {
-            self.put("rope_scaling", kind, scaling);
-        }
-        Ok(())
-    }
-
-    /// What frequencies are divided by, if not all by 1.
-    fn divisors(&self, head_dim: usize) -> Result<Option<Vec<f32>>, String> {
-        let name = "rope_freqs.weight";
-        let Some(tensor) = self.files.tensor(name) else { return Ok(None) };
-        if tensor.kind != Kind::F32 || tensor.shape != [head_dim / 2] {
-            let found = format!("has the type {:?} and the shape {:?}", tensor.kind, tensor.shape);
-            return Err(format!("{} {found}; expected F32 and [{}]", self.files.named(name), head_dim / 2));
-        }
-        let mut divisors = Vec::new();
-        tensor.kind.decode(&self.files.bytes(name)?, &mut divisors);
-        Ok(Some(divisors).filter(|divisors| divisors.iter().any(|divisor| *divisor != 1.0)))
-    }
-
     /// What LLaMA-style models may have and grice's have not.
     fn refuse_llama(&self) -> Result<(), String> {
         let (zero, none) = (Field::Whole(0), Field::Number(0.0));
-        self.fields.only("expert_count", &[zero.clone()])?;
+        self.fields.only("expert_count", std::slice::from_ref(&zero))?;
         self.fields.only("attention.causal", &[Field::Flag(true)])?;
         self.fields.only("attention.sliding_window", &[zero])?;
         self.fields.only("use_parallel_residual", &[Field::Flag(false)])?;
