@@ -69,7 +69,7 @@ def make_models(folder):
 
 class Grice:
     def __init__(self, binary, model, precision, threads):
-        command = [binary, str(model), "int8" if precision == "int8" else "fp32", str(threads)]
+        command = [binary, str(model), {"float32": "fp32"}.get(precision, precision), str(threads)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.load_ms = json.loads(self.process.stdout.readline())["load_ms"]
 
