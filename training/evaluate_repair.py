@@ -18,11 +18,11 @@ from tokenizers import Tokenizer
 
 from data import clean_evidence, utterances
 from generators import MAXIMS, Chooser
-from repair_pairs import REPAIRED, TEMPLATES, Pairs, word_f1, words
+from repair_pairs import RECIPES, REPAIRED, TEMPLATES, Pairs, word_f1, words
 
-SOURCE_TOKENS = 256
+SOURCE_TOKENS = RECIPES["manner"]["source_tokens"]
 # What `grice generate` gets for each maxim.
-RECIPES = {maxim: ["--max-new-tokens", "96", "--temperature", "0"] for maxim in REPAIRED}
+OPTIONS = {maxim: ["--max-new-tokens", str(RECIPES[maxim]["max_new_tokens"]), "--temperature", "0"] for maxim in REPAIRED}
 
 
 def prompt_of(tokenizer, task, context, evidence, response, limit=SOURCE_TOKENS):
@@ -113,18 +113,36 @@ def repaired(grice, tokenizer, rows, recipes):
     return texts
 
 
-def pair_figures(grice, tokenizer, rows, recipes):
+def judged(grice, rows, texts):
+    return grice.detect([{**row, "response": text or "."} for row, text in zip(rows, texts)]) if rows else []
+
+
+def tried(grice, tokenizer, rows, recipes, before, texts, after, tries):
+    """What the gate takes of the first texts, and where it takes none, of `tries` drawn ones: `(text, verdict)` or None by row."""
+    taken = lambda i, text, a: (text, a) if not degenerate(text, rows[i]["response"]) and accepted(before[i], a) else None
+    out = [taken(i, text, a) for i, (text, a) in enumerate(zip(texts, after))]
+    for seed in range(1, tries + 1):
+        open_ = [i for i, o in enumerate(out) if o is None]
+        part = [rows[i] for i in open_]
+        drawn = repaired(grice, tokenizer, part, {m: r[:2] + ["--temperature", "0.8", "--top-p", "0.95", "--seed", str(seed)] for m, r in recipes.items()}) if part else []
+        for i, text, a in zip(open_, drawn, judged(grice, part, drawn)):
+            out[i] = taken(i, text, a)
+    return out
+
+
+def pair_figures(grice, tokenizer, rows, recipes, tries=0):
     texts = repaired(grice, tokenizer, rows, recipes)
-    before, after = grice.detect(rows), grice.detect([{**row, "response": text or "."} for row, text in zip(rows, texts)])
+    before, after = grice.detect(rows), judged(grice, rows, texts)
+    kept = tried(grice, tokenizer, rows, recipes, before, texts, after, tries)
     found = []
-    for row, text, b, a in zip(rows, texts, before, after):
+    for row, text, b, a, k in zip(rows, texts, before, after, kept):
         bad = degenerate(text, row["response"])
-        gated = text if not bad and accepted(b, a) else row["response"]
+        gated = k[0] if k else row["response"]
         flagged = any(b[1][m] for m in row["violations"])
-        found.append({"kind": kind_of(row), "dialogue": row.get("dialogue_id", row["context"]), "response": row["response"], "target": row["target"], "text": text, "gated": gated != row["response"],
+        found.append({"kind": kind_of(row), "dialogue": row.get("dialogue_id", row["context"]), "response": row["response"], "target": row["target"], "text": text, "gated": k is not None, "final": gated,
                       "before": word_f1(row["response"], row["target"]), "after": word_f1(text, row["target"]), "after_gate": word_f1(gated, row["target"]), "degenerate": bad,
                       "flagged": flagged, "removed": not any(a[1][m] for m in row["violations"]),
-                      "removed_gate": gated == text and not any(a[1][m] for m in row["violations"]), "p": [round(b[0][row["violations"][0]], 3), round(a[0][row["violations"][0]], 3)]})
+                      "removed_gate": k is not None and not any(k[1][1][m] for m in row["violations"]), "p": [round(b[0][row["violations"][0]], 3), round(a[0][row["violations"][0]], 3)]})
     return found
 
 
@@ -180,6 +198,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--part", choices=["choose", "final", "train"], default="choose")
     parser.add_argument("--turns", type=int, default=500, help="cooperative turns for the harmlessness figure")
+    parser.add_argument("--tries", type=int, default=0, help="how often a text is drawn again (temperature 0.8, top-p 0.95) where the gate takes none")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--precision")
     parser.add_argument("--recipes", type=Path, help="JSON: options of `grice generate` by maxim")
@@ -187,9 +206,9 @@ def main():
     args = parser.parse_args()
     pairs = Pairs(args.data)
     grice, tokenizer = Grice(args.grice, args.model, args.threads, args.precision), Tokenizer.from_file(str(args.model / "tokenizer.json"))
-    recipes = {**RECIPES, **(json.loads(args.recipes.read_text(encoding="utf-8")) if args.recipes else {})}
+    recipes = {**OPTIONS, **(json.loads(args.recipes.read_text(encoding="utf-8")) if args.recipes else {})}
     rows = [{**r, "evidence": clean_evidence(r["evidence"]) or ""} for r in pairs.repairs[args.part]]
-    found = pair_figures(grice, tokenizer, rows, recipes)
+    found = pair_figures(grice, tokenizer, rows, recipes, args.tries)
     report = {"part": args.part, "pairs": summary(found)}
     if args.turns:
         report["harm"], report["changed"] = harm_figures(grice, tokenizer, cooperative_turns(pairs, args.turns, 11), recipes)

@@ -10,7 +10,9 @@ from generators.common import capital, lower_first, sentences, strip_end
 REPAIRED = ("quantity", "quality", "manner")
 TEMPLATES = {maxim: f"fix {maxim}: [CONTEXT] {{context}} [EVIDENCE] {{evidence}} [RESPONSE] {{response}} [REPAIR]" for maxim in REPAIRED}
 TEMPLATES["answer"] = "answer: [CONTEXT] {context} [EVIDENCE] {evidence} [RESPONSE]"
-LINKS = [link.strip(" ,") for link in quantity.LINKS]
+# How grice fills and decodes them; a penalty for repetition would punish copying, so there is none.
+RECIPES = {task: {"template": template, "search": "greedy", "max_new_tokens": 96, "source_tokens": 256} for task, template in TEMPLATES.items()}
+RECIPES["answer"] |= {"max_new_tokens": 48, "min_new_tokens": 5, "no_repeat_ngram": 3}
 
 
 @dataclass(frozen=True)

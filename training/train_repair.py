@@ -22,7 +22,7 @@ from tokenizers import Tokenizer
 from evaluate_repair import Grice
 from generators import Chooser
 from repair_model import Writer, copy_rounded, is_dense, load_base, small_config, small_weights, write_folder
-from repair_pairs import REPAIRED, Pair, Pairs, clean_evidence
+from repair_pairs import RECIPES, REPAIRED, Pair, Pairs, clean_evidence
 from repair_tokenizer import MARKS, frequencies, pruned
 
 MAX_TOKENS = 320
@@ -265,6 +265,8 @@ def export(args, start, log):
     if args.grice:
         shutil.rmtree(args.out / "model", ignore_errors=True)
         subprocess.run([args.grice, "quantize", "--model", args.out / "float", "--to", "int4", "--group", str(args.group), "--output", args.out / "model"], check=True)
+        manifest = {"format": 2, "task": "repair", "name": "repair-mini", "version": "1.0.0", "recipes": RECIPES}
+        (args.out / "model" / "grice.json").write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         log(f"{sum(f.stat().st_size for f in (args.out / 'model').iterdir()) / 1e6:.1f} MB in {args.out / 'model'}")
 
 
