@@ -79,6 +79,15 @@ impl Turn {
         Turn { context: Context::Text(context.into()), evidence: None, response: response.into() }
     }
 
+    /// The size of its texts in bytes.
+    pub fn bytes(&self) -> usize {
+        let context = match &self.context {
+            Context::Text(text) => text.len(),
+            Context::Utterances(utterances) => utterances.iter().map(Utterance::bytes).sum(),
+        };
+        context + self.evidence.as_ref().map_or(0, String::len) + self.response.len()
+    }
+
     /// Refuses turns that no model can judge.
     ///
     /// # Errors
@@ -106,6 +115,30 @@ impl Turn {
                     }
                 })
             }
+        }
+    }
+}
+
+impl Context {
+    /// The text of the last utterance: of a text, what follows the last mark of a speaker, as in `[agent_1]: `, in its last line.
+    ///
+    /// ```
+    /// use grice_core::Context;
+    ///
+    /// assert_eq!(Context::Text("[agent_1]: Hi! [agent_2]: How was it?".to_owned()).last_utterance(), "How was it?");
+    /// assert_eq!(Context::Text("A: Hi!\nHow was it?\n".to_owned()).last_utterance(), "How was it?");
+    /// ```
+    pub fn last_utterance(&self) -> &str {
+        match self {
+            Context::Text(text) => {
+                let line = text.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+                let after = line.rfind("]:").map(|at| line[at + 2..].trim()).filter(|rest| !rest.is_empty());
+                after.unwrap_or(line.trim())
+            }
+            Context::Utterances(utterances) => match utterances.last() {
+                Some(Utterance::Text(text) | Utterance::Spoken { text, .. }) => text,
+                None => "",
+            },
         }
     }
 }

@@ -57,6 +57,19 @@ pub enum Error {
         /// The most.
         longest: usize,
     },
+    /// A field of a turn has more tokens than fit in the prompt of its recipe.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[error(
+        "`{field}` has {tokens} tokens, and the model reads at most {longest} with the rest of its prompt; shorten it"
+    )]
+    LongPrompt {
+        /// Name of the field.
+        field: &'static str,
+        /// How many it has.
+        tokens: usize,
+        /// The most tokens of the whole prompt.
+        longest: usize,
+    },
     /// A threshold is not a probability.
     #[error("the threshold of `{0}` must be {expected}", expected = grice_model::THRESHOLD_EXPECTED)]
     Threshold(grice_model::Maxim),
@@ -119,6 +132,10 @@ pub enum Error {
     /// The engine returned a value that is not finite.
     #[error("the model returned a logit for `{0}` that is not a finite number; its weights are broken")]
     NotFinite(grice_model::Maxim),
+    /// No model wrote a response.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[error("no response could be written; the model gave no text for this context")]
+    NoAnswer,
     /// The next token of a text cannot be chosen.
     #[error(transparent)]
     Decode(DecodeError),
@@ -126,6 +143,7 @@ pub enum Error {
     #[error("the model returned a vector with a number that is infinite or NaN; its weights are broken")]
     VectorNotFinite,
     /// A corpus was made with another embedder.
+    #[cfg(not(target_arch = "wasm32"))]
     #[error(
         "{corpus}: its vectors were made by the embedder {expected}, and this is {found}; name that embedder, or make the corpus again with \
          `grice index`"
@@ -139,6 +157,7 @@ pub enum Error {
         found: String,
     },
     /// A vector does not fit a corpus.
+    #[cfg(not(target_arch = "wasm32"))]
     #[error("the vector has {found} numbers, and those of the corpus have {expected}; it is of another embedder")]
     VectorLength {
         /// Its length.
@@ -147,9 +166,11 @@ pub enum Error {
         expected: usize,
     },
     /// A minimum similarity that nothing can be compared with.
+    #[cfg(not(target_arch = "wasm32"))]
     #[error("the minimum similarity must be a finite number, and is {0}")]
     MinimumSimilarity(f32),
     /// A prompt that an embedder does not take.
+    #[cfg(not(target_arch = "wasm32"))]
     #[error(
         "{path}: prompts before texts are not supported for it, because their tokens do not count for the vector (`include_prompt`)"
     )]
@@ -158,6 +179,7 @@ pub enum Error {
         path: String,
     },
     /// A corpus cannot be written.
+    #[cfg(not(target_arch = "wasm32"))]
     #[error("{path}: cannot be written: {cause}")]
     CorpusWrite {
         /// The file.
@@ -179,8 +201,6 @@ impl Error {
             | Error::LongField { .. }
             | Error::NulInField { .. }
             | Error::LongText { .. }
-            | Error::VectorLength { .. }
-            | Error::MinimumSimilarity(_)
             | Error::Threshold(_) => ErrorKind::BadInput,
             Error::BundleFile { .. }
             | Error::BundleDigest { .. }
@@ -190,10 +210,15 @@ impl Error {
             | Error::Model { .. }
             | Error::Tokenizer(_)
             | Error::NotFinite(_)
+            | Error::VectorNotFinite => ErrorKind::BadModel,
+            // Browsers have no code for these, and no bytes to spare for their messages.
+            #[cfg(not(target_arch = "wasm32"))]
+            Error::LongPrompt { .. } | Error::VectorLength { .. } | Error::MinimumSimilarity(_) => ErrorKind::BadInput,
+            #[cfg(not(target_arch = "wasm32"))]
+            Error::NoAnswer
             | Error::OtherEmbedder { .. }
             | Error::PromptNotPooled { .. }
-            | Error::CorpusWrite { .. }
-            | Error::VectorNotFinite => ErrorKind::BadModel,
+            | Error::CorpusWrite { .. } => ErrorKind::BadModel,
             Error::Engine(EngineError::DeviceLost(_)) | Error::Gpu(_) => ErrorKind::Device,
             Error::Engine(_) => ErrorKind::BadModel,
             Error::Decode(DecodeError::NothingAllowed) => ErrorKind::BadInput,

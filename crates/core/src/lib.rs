@@ -29,8 +29,12 @@ mod model;
 #[cfg(not(target_arch = "wasm32"))]
 mod opened;
 mod options;
+#[cfg(not(target_arch = "wasm32"))]
+mod pipeline_runner;
 mod planner;
 mod readout;
+#[cfg(not(target_arch = "wasm32"))]
+mod recipe;
 mod runtime;
 pub mod schedule;
 pub mod session;
@@ -71,8 +75,12 @@ pub use grice_model::{
 pub use isolate::{Rows, panic_text, run_each, run_guarded, run_rows, run_rows_blocking};
 pub use model::Model;
 pub use options::Options;
+#[cfg(not(target_arch = "wasm32"))]
+pub use pipeline_runner::{PipelineRunner, Retriever};
 pub use planner::Planner;
 pub use readout::merge_thresholds;
+#[cfg(not(target_arch = "wasm32"))]
+pub use recipe::{Recipe, Recipes};
 pub use runtime::{Next, Runtime, retry_after};
 #[cfg(not(target_arch = "wasm32"))]
 pub use text_reader::{KnownText, TextReader};

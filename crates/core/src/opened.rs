@@ -1,12 +1,14 @@
 //! The files of a model that writes text: a Hugging Face folder, or a GGUF file with all that it needs.
 
-use crate::bundle::DiskFolder;
+use crate::bundle::{DiskFolder, file_digest};
+use crate::recipe::Recipes;
 use crate::text::{Tokenizer, tokenizer_json};
 use crate::{Error, Result};
-use grice_model::{Checkpoint, GgufModel, GgufVocabulary, Precision};
+use grice_model::{Checkpoint, Folder, GgufModel, GgufVocabulary, Precision};
 use std::path::{Path, PathBuf};
 
 const TOKENIZER: &str = "tokenizer.json";
+const MANIFEST: &str = "grice.json";
 const WEIGHTS: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
 const FILES: &str = "config.json, model.safetensors and tokenizer.json";
 
@@ -14,13 +16,15 @@ const FILES: &str = "config.json, model.safetensors and tokenizer.json";
 pub(crate) struct Opened {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) tokenizer: Tokenizer,
+    /// Those of a `grice.json` beside the model.
+    pub(crate) recipes: Recipes,
 }
 
 /// Opens a Hugging Face folder, a GGUF file, or a folder with one GGUF file.
 pub(crate) fn open(path: &Path, precision: Option<Precision>) -> Result<Opened> {
     match gguf_in(path)? {
         Some((folder, file)) => open_gguf(&folder, &file, precision),
-        None => open_folder(path, precision),
+        None => read(&DiskFolder(path.to_owned()), &|file| path.join(file).display().to_string(), precision),
     }
 }
 
@@ -31,26 +35,58 @@ pub(crate) fn is_writer(path: &Path) -> bool {
 
 fn is_checkpoint(path: &Path) -> bool {
     let has = |name: &str| path.join(name).is_file();
-    has("config.json") && WEIGHTS.iter().any(|name| has(name)) && !has("grice.json")
+    has("config.json") && WEIGHTS.iter().any(|name| has(name)) && !is_other(path)
+}
+
+/// Whether a folder is a bundle for another task.
+fn is_other(path: &Path) -> bool {
+    std::fs::read(path.join(MANIFEST)).is_ok_and(|json| !Recipes::are_in(&json))
 }
 
 fn of_model(path: &Path, source: grice_model::Error) -> Error {
     Error::Model { path: path.display().to_string(), source: Box::new(source) }
 }
 
-fn open_folder(folder: &Path, precision: Option<Precision>) -> Result<Opened> {
-    let mut checkpoint = Checkpoint::open(&DiskFolder(folder.to_owned())).map_err(|source| of_model(folder, source))?;
-    let path = folder.join(TOKENIZER);
-    let json = std::fs::read(&path).map_err(|error| Error::BundleFile {
-        path: path.display().to_string(),
-        cause: format!("{error}; a model that writes text is a folder with {FILES}"),
+/// Opens the files of a Hugging Face folder; `place` gives their paths for errors.
+pub(crate) fn read(
+    folder: &dyn Folder,
+    place: &dyn Fn(&str) -> String,
+    precision: Option<Precision>,
+) -> Result<Opened> {
+    let of_model = |source| Error::Model { path: place(""), source: Box::new(source) };
+    let recipes = recipes_of(folder, place)?;
+    let mut checkpoint = Checkpoint::open(folder).map_err(of_model)?;
+    let json = bytes_of(folder, place, TOKENIZER)?.ok_or_else(|| Error::BundleFile {
+        path: place(TOKENIZER),
+        cause: format!("it does not exist; a model that writes text is a folder with {FILES}"),
     })?;
-    let tokenizer = Tokenizer::from_json(&json)?;
+    let tokenizer = Tokenizer::for_templates(&json, &recipes.templates())?;
     if let Some(precision) = precision {
-        let rounded = checkpoint.generator.to_precision(precision);
-        checkpoint.generator = rounded.map_err(|source| of_model(folder, source))?;
+        checkpoint.generator = checkpoint.generator.to_precision(precision).map_err(of_model)?;
     }
-    Ok(Opened { checkpoint, tokenizer })
+    Ok(Opened { checkpoint, recipes: recipes.marked(&tokenizer), tokenizer })
+}
+
+/// The recipes in a folder, whose digests of other files must hold; none without `grice.json`.
+fn recipes_of(folder: &dyn Folder, place: &dyn Fn(&str) -> String) -> Result<Recipes> {
+    let Some(json) = bytes_of(folder, place, MANIFEST)? else { return Ok(Recipes::default()) };
+    let recipes = Recipes::parse(&json, &place(MANIFEST))?;
+    for (file, expected) in &recipes.digests {
+        let missing = || Error::BundleFile { path: place(file), cause: "it is missing".to_owned() };
+        let found = file_digest(&bytes_of(folder, place, file)?.ok_or_else(missing)?);
+        if !found.eq_ignore_ascii_case(expected) {
+            return Err(Error::BundleDigest { path: place(file), found, expected: expected.clone() });
+        }
+    }
+    Ok(recipes)
+}
+
+fn bytes_of(folder: &dyn Folder, place: &dyn Fn(&str) -> String, file: &str) -> Result<Option<Vec<u8>>> {
+    let read = || -> std::io::Result<Option<Vec<u8>>> {
+        let Some(source) = folder.file(file)? else { return Ok(None) };
+        Ok(Some(source.read(0..source.length())?.into_owned()))
+    };
+    read().map_err(|error| Error::BundleFile { path: place(file), cause: error.to_string() })
 }
 
 /// The folder and the name of a GGUF file: the path itself, or the only one in a folder that is nothing else.
@@ -60,7 +96,7 @@ fn gguf_in(path: &Path) -> Result<Option<(PathBuf, String)>> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         return Ok(name.map(|name| (folder.to_owned(), name.to_owned())));
     }
-    if is_checkpoint(path) || path.join("grice.json").is_file() {
+    if is_checkpoint(path) || is_other(path) {
         return Ok(None);
     }
     let Ok(entries) = std::fs::read_dir(path) else { return Ok(None) };
@@ -91,11 +127,17 @@ fn open_gguf(folder: &Path, file: &str, precision: Option<Precision>) -> Result<
     let path = folder.join(file);
     let model = GgufModel::open(&DiskFolder(folder.to_owned()), file, precision);
     let GgufModel { checkpoint, vocabulary } = model.map_err(|source| of_model(&path, source))?;
+    let place = |file: &str| folder.join(file).display().to_string();
+    let recipes = match is_other(folder) {
+        true => Recipes::default(),
+        false => recipes_of(&DiskFolder(folder.to_owned()), &place)?,
+    };
+    let templates = recipes.templates();
     let wrong = |cause: String| Error::BundleFile { path: path.display().to_string(), cause };
     let beside = folder.join(TOKENIZER);
     let tokenizer = match std::fs::read(&beside) {
         Ok(json) => {
-            let tokenizer = Tokenizer::from_json(&json)?;
+            let tokenizer = Tokenizer::for_templates(&json, &templates)?;
             let vocabulary = vocabulary.as_ref();
             vocabulary.map_or(Ok(()), |vocabulary| check_same(&tokenizer, vocabulary)).map_err(|token| {
                 Error::BundleFile {
@@ -109,17 +151,18 @@ fn open_gguf(folder: &Path, file: &str, precision: Option<Precision>) -> Result<
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let built = vocabulary.as_ref().ok_or_else(|| "it says nothing of tokens".to_owned());
-            let built = built.and_then(build);
+            let built = built.and_then(|vocabulary| build(vocabulary, &templates));
             let advice = "the model's own tokenizer.json in the same folder is used if there is one";
             built.map_err(|problem| wrong(format!("its tokenizer cannot be used: {problem}; {advice}")))?
         }
         Err(error) => return Err(Error::BundleFile { path: beside.display().to_string(), cause: error.to_string() }),
     };
-    Ok(Opened { checkpoint, tokenizer })
+    let recipes = recipes.clone().marked(&tokenizer);
+    Ok(Opened { checkpoint, tokenizer, recipes })
 }
 
-fn build(vocabulary: &GgufVocabulary) -> Result<Tokenizer, String> {
-    Tokenizer::from_json(&tokenizer_json(vocabulary)?).map_err(|error| match error {
+fn build(vocabulary: &GgufVocabulary, templates: &[&str]) -> Result<Tokenizer, String> {
+    Tokenizer::for_templates(&tokenizer_json(vocabulary)?, templates).map_err(|error| match error {
         Error::Tokenizer(problem) => problem,
         other => other.to_string(),
     })

@@ -2,8 +2,9 @@
 
 use crate::generate::{Bounds, Choice, Courses, DecodeOptions, Event, Generated, OptionError, Search, Start};
 use crate::opened::{self, Opened};
-use crate::text::{Speller, Stream, Tokenizer};
-use crate::{Error, Result};
+use crate::recipe::{Recipe, Recipes};
+use crate::text::{Speller, Stream, Tokenizer, encode_prompt};
+use crate::{Error, Result, Turn};
 use grice_cpu::{CpuGenerator, CpuGeneratorPlan};
 use grice_model::{GenerationDefaults, GeneratorEngine, PAGE_TOKENS, Precision, pages_of};
 use std::path::Path;
@@ -38,6 +39,7 @@ pub struct Writer {
     defaults: GenerationDefaults,
     family: String,
     reads_source: bool,
+    recipes: Recipes,
 }
 
 /// How much memory an engine keeps for keys and values.
@@ -56,7 +58,21 @@ impl Writer {
     /// # Errors
     /// [`Error::Model`] that names the file, field or tensor; [`Error::Tokenizer`]; [`Error::BundleFile`]; [`Error::Engine`].
     pub fn open(path: &Path, precision: Option<Precision>) -> Result<Writer> {
-        let Opened { checkpoint, tokenizer } = opened::open(path, precision)?;
+        Writer::new(opened::open(path, precision)?, &path.display().to_string())
+    }
+
+    /// The default model for repairs and answers, compiled into the binary.
+    ///
+    /// # Errors
+    /// Only if the repository's own model is broken.
+    #[cfg(feature = "embedded-model")]
+    pub fn embedded() -> Result<Writer> {
+        let name = "repair-mini";
+        Writer::new(opened::read(&crate::embedded::REPAIRER, &|file| format!("{name}/{file}"), None)?, name)
+    }
+
+    fn new(opened: Opened, place: &str) -> Result<Writer> {
+        let Opened { checkpoint, tokenizer, recipes } = opened;
         let (generator, defaults, family) = (checkpoint.generator, checkpoint.defaults, checkpoint.family);
         let tokenizer = Arc::new(tokenizer);
         let (bound, vocabulary) = (tokenizer.id_bound(), generator.vocabulary());
@@ -68,16 +84,42 @@ impl Writer {
         if reads_source && defaults.start_token.is_none() {
             let problem = "generation_config.json: field `decoder_start_token_id` is missing".to_owned();
             let source = Box::new(grice_model::Error::Checkpoint(problem));
-            return Err(Error::Model { path: path.display().to_string(), source });
+            return Err(Error::Model { path: place.to_owned(), source });
         }
         let plan = CpuGeneratorPlan::new(generator)?;
         let speller = tokenizer.speller();
-        Ok(Writer { plan, tokenizer, speller, defaults, family, reads_source })
+        Ok(Writer { plan, tokenizer, speller, defaults, family, reads_source, recipes })
     }
 
-    /// Whether a path is a model that writes text: a Hugging Face folder, a GGUF file or a folder with one; and not a bundle.
+    /// Whether a path is a model that writes text: a Hugging Face folder, a GGUF file or a folder with one; and not a detector's.
     pub fn is_folder(path: &Path) -> bool {
         opened::is_writer(path)
+    }
+
+    /// How it repairs and answers, if its folder has a `grice.json`.
+    pub fn recipes(&self) -> &Recipes {
+        &self.recipes
+    }
+
+    /// Where a text by a recipe begins.
+    ///
+    /// # Errors
+    /// [`Error::LongPrompt`] for a response that does not fit, [`Error::NoTokens`], [`Error::Tokenizer`].
+    pub fn start_by(&self, recipe: &Recipe, turn: &Turn) -> Result<Start> {
+        let longest = match self.reads_source {
+            true => self.plan.longest_source(),
+            false => self.plan.longest().map(|longest| longest.saturating_sub(recipe.new_tokens())),
+        };
+        let tokens_max = longest.map_or(recipe.source_tokens, |longest| recipe.source_tokens.min(longest));
+        self.start_from(encode_prompt(&recipe.template, &self.tokenizer, tokens_max, turn)?)
+    }
+
+    /// How the tokens of a text by a recipe are chosen; tries after the first draw differently.
+    ///
+    /// # Errors
+    /// [`OptionError`].
+    pub fn options_by(&self, recipe: &Recipe, seed: u64, attempt: u32) -> Result<DecodeOptions, OptionError> {
+        recipe.options(&self.defaults.end_tokens, seed, attempt)
     }
 
     /// What the model's makers generate with, as far as their files say: greedy, 20 tokens where they say nothing.
@@ -121,7 +163,15 @@ impl Writer {
     /// # Errors
     /// [`Error::NoTokens`] for a prompt without tokens, [`Error::Tokenizer`].
     pub fn start(&self, prompt: &str) -> Result<Start> {
-        let ids: Arc<[u32]> = self.tokenizer.ids(prompt)?.into();
+        self.start_from(self.tokenizer.ids(prompt)?)
+    }
+
+    /// The same for a prompt in tokens.
+    ///
+    /// # Errors
+    /// [`Error::NoTokens`] for none.
+    pub fn start_from(&self, ids: Vec<u32>) -> Result<Start> {
+        let ids: Arc<[u32]> = ids.into();
         if ids.is_empty() {
             return Err(Error::NoTokens { field: "prompt" });
         }
@@ -214,6 +264,11 @@ impl Writer {
     /// The precision of its weights.
     pub fn precision(&self) -> Precision {
         self.plan.precision()
+    }
+
+    /// How many tokens it knows.
+    pub fn vocabulary(&self) -> usize {
+        self.plan.vocabulary()
     }
 
     /// Bytes of a token's keys and values.

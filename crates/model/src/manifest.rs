@@ -4,7 +4,8 @@ use crate::{Error, Family, Maxim, PerMaxim, Precision, Proof, Result, THRESHOLD_
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-const FORMAT: u32 = 1;
+/// The formats that this build reads. They are equal for detectors; the second one has other tasks as well.
+const FORMATS: std::ops::RangeInclusive<u32> = 1..=2;
 /// The shortest sequence that leaves room for a template and a few words.
 const MAX_TOKENS_LEAST: usize = 16;
 /// Far beyond any encoder here; keeps a broken manifest from asking for quadratic attention over a book.
@@ -98,10 +99,17 @@ impl Manifest {
     /// # Errors
     /// As [`Manifest::parse`].
     pub fn parse_beside(json: &[u8], has: &dyn Fn(&str) -> bool) -> Result<Manifest> {
+        // The hint is about commands, which browsers do not have.
+        #[cfg(not(target_family = "wasm"))]
+        check_task(json)?;
         let mut written: Written = serde_json::from_slice(json)
             .map_err(|error| Error::ManifestSyntax(utf16_hint(json).unwrap_or_else(|| error.to_string())))?;
-        if written.format != FORMAT {
-            return Err(field("format", format!("this build reads format {FORMAT}, found {}", written.format)));
+        if !FORMATS.contains(&written.format) {
+            let (first, last) = (FORMATS.start(), FORMATS.end());
+            return Err(field(
+                "format",
+                format!("this build reads formats {first} to {last}, found {}", written.format),
+            ));
         }
         check_template("template", &written.template, &["{context}", "{evidence}", "{response}"], "{response}")?;
         let turn_template = written.turn_template.unwrap_or_else(|| "[{speaker}]: {text}".to_owned());
@@ -186,7 +194,28 @@ fn parse_labels(names: &[String]) -> Result<Vec<Maxim>> {
     }
 }
 
-fn check_template(name: &'static str, template: &str, known: &[&str], needed: &str) -> Result<()> {
+/// A bundle for another task is whole, but not of use here.
+#[cfg(not(target_family = "wasm"))]
+fn check_task(json: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Only {
+        task: String,
+    }
+    let command = match serde_json::from_slice::<Only>(json) {
+        Ok(Only { task }) if task == "repair" => "repair",
+        Ok(Only { task }) if task == "generate" => "generate",
+        // All else is told while the whole is read.
+        _ => return Ok(()),
+    };
+    let problem = format!("the model is for `{command}`, and a detector is needed here; see `grice {command} --help`");
+    Err(field("task", problem))
+}
+
+/// Checks that a template has each placeholder at most once, and the one that it needs.
+///
+/// # Errors
+/// [`Error::ManifestField`] with the field's name.
+pub fn check_template(name: &'static str, template: &str, known: &[&str], needed: &str) -> Result<()> {
     for placeholder in known {
         if template.matches(placeholder).count() > 1 {
             return Err(field(name, format!("`{placeholder}` stands in it more than once")));

@@ -32,6 +32,15 @@ fn a_bare_manifest_gets_the_documented_defaults() {
 }
 
 #[test]
+fn both_formats_are_read_alike() {
+    let mut second = manifest();
+    second["format"] = 2.into();
+    let [mut first, second] = [parse(&manifest()).unwrap(), parse(&second).unwrap()];
+    first.format = 2;
+    assert_eq!(json!(first), json!(second));
+}
+
+#[test]
 fn a_wrong_field_is_named() {
     let check = |field: &str, value: Value, cause: &str| {
         let mut manifest = manifest();
@@ -39,7 +48,9 @@ fn a_wrong_field_is_named() {
         let told = parse(&manifest).expect_err(field).to_string();
         assert!(told.contains(field) && told.contains(cause), "{field}: {told}");
     };
-    check("format", json!(2), "reads format 1");
+    check("format", json!(3), "reads formats 1 to 2, found 3");
+    check("task", json!("repair"), "the model is for `repair`, and a detector is needed here");
+    check("task", json!("generate"), "see `grice generate --help`");
     check("labels", json!(["quantity", "quality", "relation"]), "found [quantity, quality, relation]");
     check("labels", json!(["quantity", "quality", "relation", "relation"]), "each once");
     check("labels", json!(["quantity", "quality", "relation", "style"]), "style");

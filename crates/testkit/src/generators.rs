@@ -86,6 +86,27 @@ pub fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/generators").join(name)
 }
 
+/// Recipes for all maxims and for answers, as `grice.json`. A tiny model writes words of no meaning by them.
+///
+/// # Panics
+/// If the fixture is broken.
+pub fn recipes() -> serde_json::Value {
+    serde_json::from_str(include_str!("../fixtures/recipes.json")).expect("JSON")
+}
+
+/// Copies a generator to an empty folder and gives it recipes.
+///
+/// # Panics
+/// If a file cannot be copied.
+pub fn copy_with_recipes(name: &str, target: &Path, recipes: &serde_json::Value) {
+    for entry in std::fs::read_dir(folder(name)).expect("a folder") {
+        let path = entry.expect("a file").path();
+        let file = path.file_name().expect("a name");
+        std::fs::copy(&path, target.join(file)).expect("a copy");
+    }
+    std::fs::write(target.join("grice.json"), recipes.to_string()).expect("a manifest");
+}
+
 /// The folder of a model that `compressed-tensors` wrote, made by `training/make_compressed_fixtures.py`.
 pub fn compressed(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/compressed").join(name)

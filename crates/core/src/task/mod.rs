@@ -1,11 +1,21 @@
 //! Tasks of a model: a task turns its input into tokens, and the model's output into an answer. It runs nothing.
 
+mod degenerate;
 mod detect;
 mod embed;
+mod named;
+mod pipeline;
+#[cfg(test)]
+mod tests;
+mod trace;
 
+pub use degenerate::{degeneration, word_f1};
 pub(crate) use detect::note_of_length;
 pub use detect::{Detect, DetectNotes};
 pub use embed::{Embed, EmbedNotes, Vector};
+pub use named::NamedViolations;
+pub use pipeline::{Draft, Kind, Next as PipelineNext, Pipeline, Skill, Skills};
+pub use trace::{Outcome, StepKind, TraceStep};
 
 use crate::Result;
 use std::sync::Arc;

@@ -41,8 +41,13 @@ pub struct Rendered {
 impl Template {
     /// Takes the template of a checked manifest.
     pub fn new(manifest: &Manifest) -> Template {
+        Template::parse(&manifest.template, &manifest.turn_template, &manifest.evidence_ignored)
+    }
+
+    /// Takes checked templates of a whole turn and of one turn of its context, and items of evidence that count as absent.
+    pub(crate) fn parse(template: &str, turn_template: &str, evidence_ignored: &[String]) -> Template {
         let mut parts = Vec::new();
-        let mut rest = manifest.template.as_str();
+        let mut rest = template;
         while let Some((at, name, field)) = first_placeholder(rest) {
             parts.push(Part::Literal(rest[..at].to_owned()));
             parts.push(Part::Field(field));
@@ -50,11 +55,7 @@ impl Template {
         }
         parts.push(Part::Literal(rest.to_owned()));
         parts.retain(|part| *part != Part::Literal(String::new()));
-        Template {
-            parts,
-            turn_template: manifest.turn_template.clone(),
-            evidence_ignored: manifest.evidence_ignored.clone(),
-        }
+        Template { parts, turn_template: turn_template.to_owned(), evidence_ignored: evidence_ignored.to_owned() }
     }
 
     /// The same with its special tokens written as the tokenizer reads them.

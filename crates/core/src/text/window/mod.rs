@@ -45,8 +45,58 @@ impl Encoded {
 /// `max_tokens` leaves no room for any of the response.
 pub fn encode_turn(template: &Template, tokenizer: &Tokenizer, max_tokens: usize, turn: &Turn) -> Result<Encoded> {
     let context = template.context_text(&turn.context);
-    let mut fields =
-        Fields { context: &context, evidence: template.evidence_text(turn), response: turn.response.trim() };
+    let fields = Fields { context: &context, evidence: template.evidence_text(turn), response: turn.response.trim() };
+    let fitted = fit(template, tokenizer, max_tokens, fields)?;
+    if fitted.fields.response.is_empty() && fitted.truncated {
+        return Err(Error::Tokenizer(format!("`max_tokens` {max_tokens} leaves no room for a response")));
+    }
+    let unknown_share = unknown_share(&fitted.tokens, &fitted.rendered)?;
+    Ok(Encoded { ids: fitted.tokens.ids, truncated: fitted.truncated, unknown_share })
+}
+
+/// Renders and tokenizes the prompt of a text to write. The response must fit whole, because what is cut would be lost in its repair. Of
+/// a prompt for an answer, whose turn has no response, the end of the context must fit.
+///
+/// # Errors
+/// [`Error::LongText`] if they do not; [`Error::Tokenizer`].
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn encode_prompt(
+    template: &Template,
+    tokenizer: &Tokenizer,
+    max_tokens: usize,
+    turn: &Turn,
+) -> Result<Vec<u32>> {
+    let context = template.context_text(&turn.context);
+    let (context, response) = (context.trim(), turn.response.trim());
+    let try_with = |evidence| fit(template, tokenizer, max_tokens, Fields { context, evidence, response });
+    let mut fitted = try_with(template.evidence_text(turn))?;
+    if response.is_empty() && fitted.fields.context.is_empty() {
+        // Evidence is of no use without the question.
+        fitted = try_with("")?;
+    }
+    let is_short = fitted.fields.response.len() < response.len();
+    if is_short || response.is_empty() && fitted.fields.context.is_empty() && !context.is_empty() {
+        let (field, text) = if is_short { ("response", response) } else { ("context", context) };
+        return Err(Error::LongPrompt { field, tokens: tokenizer.ids(text)?.len(), longest: max_tokens });
+    }
+    Ok(fitted.tokens.ids)
+}
+
+/// A text that fits, and what is left of its fields.
+struct Fitted<'t> {
+    fields: Fields<'t>,
+    rendered: Rendered,
+    tokens: Tokens,
+    truncated: bool,
+}
+
+/// Cuts fields until their text fits.
+fn fit<'t>(
+    template: &Template,
+    tokenizer: &Tokenizer,
+    max_tokens: usize,
+    mut fields: Fields<'t>,
+) -> Result<Fitted<'t>> {
     let mut truncated = false;
     let mut look = 0;
     loop {
@@ -57,12 +107,11 @@ pub fn encode_turn(template: &Template, tokenizer: &Tokenizer, max_tokens: usize
             let rendered = template.render(context, evidence, response);
             let tokens = tokenizer.encode(&rendered.text)?;
             if tokens.ids.len() <= max_tokens && !excerpts.iter().any(Excerpt::has_gap) {
-                let unknown_share = unknown_share(&tokens, &rendered)?;
-                return Ok(Encoded { ids: tokens.ids, truncated, unknown_share });
+                return Ok(Fitted { fields, rendered, tokens, truncated });
             }
             if fields.shorten(&Seen { excerpts: &excerpts, rendered: &rendered, tokens: &tokens, max_tokens }) {
                 truncated = true;
-                if fields.response.is_empty() {
+                if [fields.context, fields.evidence, fields.response].iter().all(|field| field.is_empty()) {
                     return Err(Error::Tokenizer(format!("`max_tokens` {max_tokens} leaves no room for a response")));
                 }
                 continue;
