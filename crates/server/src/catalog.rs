@@ -81,6 +81,31 @@ impl Catalog {
         found.cloned().ok_or_else(|| missing("generate", name, &own(), &others()))
     }
 
+    /// The model of this name that repairs (or answers, if `answers`), or the first one that does.
+    ///
+    /// # Errors
+    /// As [`Catalog::find`].
+    pub(crate) fn find_by_recipe(&self, name: Option<&str>, answers: bool) -> Result<Arc<Scribe>, Problem> {
+        let (task, scribes) = (if answers { "pipeline" } else { "repair" }, self.scribes());
+        let fits = |scribe: &&Arc<Scribe>| {
+            let recipes = scribe.recipes();
+            if answers { recipes.answer.is_some() } else { recipes.repair.iter().any(|(_, recipe)| recipe.is_some()) }
+        };
+        match name {
+            Some(_) => {
+                let scribe = self.find_scribe(name)?;
+                let detail = || format!("the model `{}` has no recipe for the task `{task}`", scribe.name());
+                if fits(&&scribe) { Ok(scribe) } else { Err(Problem::unusable(detail())) }
+            }
+            // Tells whether models are still being loaded.
+            None if scribes.is_empty() => self.find_scribe(None).map_err(|problem| match problem.status.as_u16() {
+                501 => Problem::no_task(task),
+                _ => problem,
+            }),
+            None => scribes.iter().find(fits).cloned().ok_or_else(|| Problem::no_task(task)),
+        }
+    }
+
     /// The names of all models, and of each the replicas in use and all of them.
     pub(crate) fn replicas(&self) -> Vec<(String, (usize, usize))> {
         let Models { detectors, scribes } = self.current();

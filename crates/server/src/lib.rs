@@ -24,6 +24,7 @@ mod lanes;
 mod listen;
 mod listener;
 mod loaded;
+mod mending;
 mod metrics;
 mod otlp;
 mod problem;

@@ -3,6 +3,7 @@
 use crate::problem::Problem;
 use axum::http::StatusCode;
 use grice_core::schedule::Counters;
+use grice_core::task::{StepKind, TraceStep};
 use grice_core::{Maxim, Verdict};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -31,6 +32,7 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) ready: Gauge,
     pub(crate) reloads: Family<OutcomeLabels, Counter>,
+    repairs: Family<RepairLabels, Counter>,
     pub(crate) shared_cache_up: Gauge,
     pub(crate) shared_cache: Family<OutcomeLabels, Counter>,
     pub(crate) spans: Family<OutcomeLabels, Counter>,
@@ -62,6 +64,12 @@ struct ReasonLabels {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub(crate) struct OutcomeLabels {
     pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RepairLabels {
+    maxim: &'static str,
+    outcome: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -132,6 +140,7 @@ impl Metrics {
             connections: Gauge::default(),
             ready: Gauge::default(),
             reloads: Family::default(),
+            repairs: Family::default(),
             shared_cache_up: Gauge::default(),
             shared_cache: Family::default(),
             spans: Family::default(),
@@ -170,6 +179,19 @@ impl Metrics {
     pub(crate) fn count_verdict(&self, verdict: &Verdict) {
         for (counter, (_, &violated)) in self.violations.iter().zip(verdict.violations.iter()) {
             counter.inc_by(u64::from(violated));
+        }
+    }
+
+    /// Counts the tried repairs of a turn: `taken`, `refused` (no better than the response), or `failed` (degenerate, or no text).
+    pub(crate) fn count_repairs(&self, trace: &[TraceStep]) {
+        for step in trace {
+            let (Some(maxim), Some(taken)) = (step.maxim, step.taken) else { continue };
+            let outcome = match step.step {
+                StepKind::Detect if taken => "taken",
+                StepKind::Detect => "refused",
+                _ => "failed",
+            };
+            self.repairs.get_or_create(&RepairLabels { maxim: maxim.name(), outcome }).inc();
         }
     }
 
@@ -237,6 +259,7 @@ impl Metrics {
         registry.register("request_duration_seconds", "From the head's arrival to the answer", self.duration.clone());
         registry.register("rejected", "Rejected requests, by reason", self.rejected.clone());
         registry.register("violations", "Responses found to violate a maxim", violations);
+        registry.register("repairs", "Tried repairs, by maxim and outcome", self.repairs.clone());
         registry.register("inflight", "Requests being handled", self.inflight.clone());
         registry.register("connections", "Open connections", self.connections.clone());
         registry.register("ready", "1 while the server is ready", self.ready.clone());

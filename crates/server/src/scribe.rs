@@ -7,10 +7,11 @@ use crate::replica::{self, AnyEngine, Build};
 use crate::runner::{Runner, SubmittedText};
 use crate::turns::Turns;
 use crate::{ServeError, Settings};
-use grice_core::generate::{Choice, DecodeOptions, Decoding, Generated, OptionError};
+use grice_core::generate::{Choice, DecodeOptions, Decoding, Generated, OptionError, Start};
 use grice_core::schedule::{Caching, Config, CourseRequest, Rejection, Texts};
+use grice_core::task::{Draft, Kind};
 use grice_core::text::Stream;
-use grice_core::{Error, Memory, TEXT_BYTES_MAX, Writer};
+use grice_core::{Error, Memory, Recipes, TEXT_BYTES_MAX, Turn, Writer};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -113,7 +114,10 @@ impl Scribe {
     pub(crate) fn info(&self) -> InfoLabels {
         InfoLabels {
             model: self.name.clone(),
-            version: self.writer.family().to_owned(),
+            version: match self.recipes().version.as_str() {
+                "" => self.writer.family().to_owned(),
+                version => version.to_owned(),
+            },
             precision: self.writer.precision().name(),
             device: "cpu".to_owned(),
             digest: String::new(),
@@ -131,13 +135,12 @@ impl Scribe {
         if prompt.len() > TEXT_BYTES_MAX {
             return Err(Problem::from(&Error::LongField { field: "prompt", bytes: prompt.len() }));
         }
-        let of_option = |error: OptionError| Problem::unusable(error.to_string());
         let mut is_drawn = false;
         let seed = || {
             is_drawn = true;
             random()
         };
-        let options = Arc::new(self.writer.options_for(choice, seed).map_err(of_option)?);
+        let options = self.writer.options_for(choice, seed).map_err(of_option)?;
         let start = Instant::now();
         let text = self.writer.start(prompt);
         self.metrics.tokenize.observe(start.elapsed().as_secs_f64());
@@ -145,9 +148,43 @@ impl Scribe {
             Error::NoTokens { .. } => Problem::unusable("`prompt` holds no text that the model reads"),
             other => Problem::from(&other),
         })?;
+        self.prepared(options, text, is_drawn)
+    }
+
+    /// Reads the prompt of a text by one of the model's recipes, with another number of new tokens if one is given. `None` if it has no such recipe.
+    ///
+    /// # Errors
+    /// 422 for a turn that does not fit in the prompt.
+    pub(crate) fn prepare_by(
+        &self,
+        draft: &Draft,
+        seed: u64,
+        max_new_tokens: Option<usize>,
+    ) -> Option<Result<Prepared, Problem>> {
+        let recipes = self.writer.recipes();
+        let (recipe, turn) = match draft.kind {
+            Kind::Answer => (recipes.answer.as_ref()?, Turn { response: String::new(), ..draft.turn.clone() }),
+            Kind::Repair(maxim) => (recipes.repair.get(maxim).as_ref()?, draft.turn.clone()),
+        };
+        let start = Instant::now();
+        let text = self.writer.start_by(recipe, &turn);
+        self.metrics.tokenize.observe(start.elapsed().as_secs_f64());
+        let own = self.writer.options_by(recipe, seed, draft.attempt).map_err(of_option);
+        let options =
+            own.map(|own| DecodeOptions { max_new_tokens: max_new_tokens.unwrap_or(own.max_new_tokens), ..own });
+        let text = text.map_err(|error| Problem::from(&error));
+        Some(options.and_then(|options| self.prepared(options, text?, false)))
+    }
+
+    fn prepared(&self, options: DecodeOptions, text: Start, is_drawn: bool) -> Result<Prepared, Problem> {
         let prompt_tokens = text.source.as_ref().unwrap_or(&text.prompt).len();
-        let decoding = Decoding::with_text(options, text, self.writer.speller()).map_err(of_option)?;
+        let decoding = Decoding::with_text(Arc::new(options), text, self.writer.speller()).map_err(of_option)?;
         Ok(Prepared { decoding, is_drawn, prompt_tokens })
+    }
+
+    /// How it repairs and answers.
+    pub(crate) fn recipes(&self) -> &Recipes {
+        self.writer.recipes()
     }
 
     /// Has a text written.
@@ -235,6 +272,10 @@ pub(crate) struct Heard {
     pub(crate) queued: Duration,
     pub(crate) ran: Duration,
     pub(crate) source: grice_core::schedule::Source,
+}
+
+fn of_option(error: OptionError) -> Problem {
+    Problem::unusable(error.to_string())
 }
 
 /// A random seed, small enough for every JSON reader: the system draws the keys of a new hash map.

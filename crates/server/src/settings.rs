@@ -194,6 +194,14 @@ impl BundleSource {
 }
 
 impl WriterSource {
+    /// A model that `load` reads.
+    pub fn new_with(
+        name: String,
+        load: impl Fn() -> grice_core::Result<Writer> + Send + Sync + 'static,
+    ) -> WriterSource {
+        WriterSource { name, load: Arc::new(load) }
+    }
+
     /// A Hugging Face folder, called as it is on disk if no name is given.
     pub fn new(name: Option<String>, folder: PathBuf, precision: Option<Precision>) -> WriterSource {
         let own = || folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();

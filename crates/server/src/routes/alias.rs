@@ -41,11 +41,6 @@ pub(crate) async fn detect(
     judge(&app, &arrival, request).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// `POST /repair`.
-pub(crate) async fn repair() -> Problem {
-    Problem::no_task("repair")
-}
-
 async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     expect_json(&head.headers)?;

@@ -61,16 +61,6 @@ pub(crate) async fn detect(
     judge(&app, &arrival, request).await.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// 501: no current model has such a task.
-pub(crate) async fn repair() -> Problem {
-    Problem::no_task("repair")
-}
-
-/// 501.
-pub(crate) async fn pipeline() -> Problem {
-    Problem::no_task("pipeline")
-}
-
 async fn judge(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Response<Body>, Problem> {
     let (head, body) = request.into_parts();
     expect_json(&head.headers)?;

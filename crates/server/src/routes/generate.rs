@@ -17,13 +17,16 @@ use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use grice_core::generate::{Choice, Generated};
 use grice_core::schedule::{Caching, Source};
-use grice_core::{Context, Utterance};
+use grice_core::task::{Draft, Kind};
+use grice_core::{Context, Turn, Utterance};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// New tokens of an answer by GriceBench's generator.
 const ALIAS_TOKENS: usize = 80;
+/// Of answers by a recipe, which are the same each time.
+const SEED: u64 = 0;
 
 /// A text to write.
 #[derive(Debug, Deserialize)]
@@ -193,10 +196,17 @@ impl Asked {
 
     fn read_alias(app: &App, body: &[u8]) -> Result<Asked, Problem> {
         let item: AliasItem = parse_json(body)?;
-        let scribe = app.catalog.find_scribe(None)?;
+        let scribe = app.catalog.find_by_recipe(None, true).or_else(|_| app.catalog.find_scribe(None))?;
         let context = text_of(&item.context);
         if context.trim().is_empty() {
             return Err(Problem::unusable("`context` is empty; it must hold the text to answer"));
+        }
+        if scribe.recipes().answer.is_some() {
+            let turn = Turn { context: item.context, ..Turn::default() };
+            let draft = Draft { kind: Kind::Answer, turn, attempt: 0 };
+            let none = || Problem::internal("an answer without a recipe");
+            let prepared = scribe.prepare_by(&draft, SEED, item.max_length).ok_or_else(none)?;
+            return Ok(Asked { prepared: prepared.map_err(of_alias)?, scribe, streams: false });
         }
         // What GriceBench generates with.
         let choice = Choice {

@@ -52,7 +52,8 @@ fn describe_scribe(is_default: bool, scribe: &Scribe) -> Value {
     json!({
         "name": scribe.name(),
         "version": info.version,
-        "task": "generate",
+        "task": if scribe.recipes().repair.iter().any(|(_, recipe)| recipe.is_some()) { "repair" } else { "generate" },
+        "recipes": scribe.recipes().names(),
         "default": is_default,
         "precision": info.precision,
         "device": info.device,

@@ -16,8 +16,11 @@ mod health;
 mod info;
 mod input;
 mod judge;
+mod mend;
 mod outputs;
 mod parameters;
+mod repair;
+mod steps;
 mod tensors;
 mod tensors_json;
 mod v2;
@@ -58,12 +61,12 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
 fn table() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
     vec![
         ("post", "/v1/detect", post(detect::detect)),
-        ("post", "/v1/repair", post(detect::repair)),
+        ("post", "/v1/repair", post(repair::repair)),
         ("post", "/v1/generate", post(generate::generate)),
-        ("post", "/v1/pipeline", post(detect::pipeline)),
+        ("post", "/v1/pipeline", post(repair::pipeline)),
         ("get", "/v1/models", get(info::models)),
         ("post", "/detect", post(alias::detect)),
-        ("post", "/repair", post(alias::repair)),
+        ("post", "/repair", post(repair::alias)),
         ("post", "/generate", post(generate::alias)),
         ("get", "/health", get(health::health)),
         ("get", "/v2", get(v2::server_metadata)),

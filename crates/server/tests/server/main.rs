@@ -17,6 +17,7 @@ mod openapi;
 mod overload;
 mod protocol;
 mod reload;
+mod repairs;
 #[cfg(feature = "redis")]
 mod shared_cache;
 mod started;

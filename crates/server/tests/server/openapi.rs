@@ -1,5 +1,6 @@
 //! Compares real answers with the OpenAPI description.
 
+use crate::repairs::Repairing;
 use crate::started::{Started, settings, tiny, writer};
 use grice_server::Settings;
 use serde_json::{Map, Value, json};
@@ -200,6 +201,38 @@ fn domain_answers_are_as_described() {
     }
     described.plain("get", "/", &json!({}), 303);
     described.plain("post", "/admin/reload", &json!({}), 200);
+}
+
+#[test]
+fn repairs_are_as_described() {
+    let model = Repairing::new("llama");
+    let mut settings = settings(vec![tiny("tiny-bert")]);
+    settings.writers = vec![model.source()];
+    let described = Described::of(settings);
+    for (path, schema) in [("/v1/repair", "repair"), ("/v1/pipeline", "question"), ("/repair", "repair")] {
+        let body = &described.api["paths"][path]["post"]["requestBody"]["content"]["application/json"];
+        for example in body["examples"].as_object().unwrap().values() {
+            check(&described.api, &body["schema"], &example["value"], schema).unwrap();
+            described.plain("post", path, &example["value"], 200);
+        }
+        described.plain("post", path, &json!({}), 422);
+        described.plain("post", path, &json!("x".repeat(5000)), 413);
+    }
+    described.plain("post", "/v1/repair", &json!([{ "response": "Yes." }, { "response": "" }, 7]), 200);
+    described.plain("post", "/v1/repair", &json!({ "response": "a", "rounds": 21 }), 422);
+    described.plain("post", "/v1/repair", &json!({ "response": "a", "violations": ["humour"] }), 422);
+    described.plain("post", "/v1/repair", &json!({ "response": "a", "model": "b" }), 404);
+    described.plain("post", "/v1/pipeline", &json!({ "context": "a", "response": "b" }), 422);
+    let streamed = json!({ "response": "Yes.", "violations": ["quantity"], "stream": true });
+    described.plain("post", "/v1/repair", &streamed, 200);
+    let events = described.server.client().post("/v1/repair", &streamed).text();
+    for event in events.split_terminator("\n\n") {
+        let event: Value = serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap();
+        check(&described.api, &json!({ "$ref": "#/components/schemas/StepEvent" }), &event, "event").unwrap();
+    }
+    for path in ["/v1/models", "/metrics"] {
+        described.plain("get", path, &json!({}), 200);
+    }
 }
 
 #[test]
