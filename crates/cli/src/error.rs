@@ -146,6 +146,16 @@ pub(crate) enum CliError {
         "name a model that writes text with --model PATH: a Hugging Face folder or a GGUF file of a T5, GPT-2 or LLaMA-style model"
     )]
     NoWriter,
+    /// A model without the recipe that is needed.
+    #[error(
+        "{model}: has no recipe `{recipe}`; a model that repairs or answers has recipes in its grice.json (docs/bundle.md)"
+    )]
+    NoRecipe {
+        /// The model.
+        model: String,
+        /// The recipe's name.
+        recipe: &'static str,
+    },
     /// `embed` without a model: none that embeds is compiled in.
     #[error("name a model that embeds texts with --model PATH: a sentence-transformers folder of a BERT-like model")]
     NoEmbedder,
@@ -267,6 +277,7 @@ impl CliError {
         match self {
             CliError::NoModel
             | CliError::NoWriter
+            | CliError::NoRecipe { .. }
             | CliError::NoEmbedder
             | CliError::GenerateOption(_)
             | CliError::CompileDevice

@@ -26,6 +26,7 @@ mod profile;
 mod progress;
 mod prove;
 mod quantize;
+mod repair;
 mod resume;
 mod rows;
 mod search;
@@ -100,6 +101,8 @@ fn run(args: &Args) -> Result<(), CliError> {
     match &args.command {
         Command::Detect(detect) => detect::run(detect, &on(&detect.on)),
         Command::Generate(generate) => generate::run(generate, common),
+        Command::Repair(args) => repair::run(args, common),
+        Command::Pipeline(args) => repair::run_pipeline(args, common),
         Command::Embed(embed) => embed::run(embed, &on(&embed.on)),
         Command::Index(index) => index::run(index, &on(&index.on)),
         Command::Search(search) => search::run(search, &on(&search.on)),

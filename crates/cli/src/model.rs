@@ -3,7 +3,7 @@
 use crate::args::{Common, Threshold};
 use crate::error::{CliError, Result};
 use crate::terminal::Terminal;
-use grice_core::{Bundle, Detector, Options, PerMaxim, panic_text};
+use grice_core::{Bundle, Detector, Options, PerMaxim, Writer, panic_text};
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::path::PathBuf;
@@ -93,4 +93,18 @@ fn open_embedded() -> Result<Bundle> {
 #[cfg(not(feature = "embedded-model"))]
 fn open_embedded() -> Result<Bundle> {
     Err(CliError::NoModel)
+}
+
+/// The built-in model that repairs and answers.
+///
+/// # Errors
+/// [`CliError::NoWriter`] if there is none.
+#[cfg(feature = "embedded-model")]
+pub(crate) fn open_embedded_writer() -> Result<Writer> {
+    Ok(Writer::embedded()?)
+}
+
+#[cfg(not(feature = "embedded-model"))]
+pub(crate) fn open_embedded_writer() -> Result<Writer> {
+    Err(CliError::NoWriter)
 }

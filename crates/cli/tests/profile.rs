@@ -389,3 +389,30 @@ fn outputs_that_cannot_be_written_are_refused() {
     check_refused(&tiny_bert(), &["profile", "latency", "--shapes", "1x4096", "--output", &new], 1, "longer than the");
     assert!(!Path::new(&new).exists());
 }
+
+#[test]
+fn texts_are_measured_to_their_full_length() {
+    for model in ["llama", "t5"] {
+        let folder =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/generators").join(model);
+        let args = ["profile", "text", "--shapes", "1x8,3x20", "--new-tokens", "6", "--runs", "2"];
+        let told = run(bare().arg("--model").arg(&folder).args(args).arg("--json")).expect(0).out;
+        let report: Value = serde_json::from_str(&told).unwrap();
+        let results = report["results"].as_array().unwrap();
+        assert_eq!(results.len(), 2, "{report}");
+        let token = report["kv_token_bytes"].as_u64().unwrap();
+        for (result, (texts, prompt)) in results.iter().zip([(1, 8), (3, 20)]) {
+            assert_eq!((&result["texts"], &result["prompt_tokens"]), (&texts.into(), &prompt.into()));
+            assert_eq!(result["kv_bytes"].as_u64().unwrap(), texts * (prompt + 6) * token);
+            for time in ["first_token", "between_tokens"] {
+                assert!(result[time]["p50_ms"].as_f64().unwrap() > 0.0, "{result}");
+            }
+            assert!(result["new_tokens_per_s"].as_f64().unwrap() > 0.0);
+        }
+        if cfg!(target_os = "linux") {
+            assert!(report["memory"]["loaded_bytes"].as_u64() <= report["memory"]["load_peak_bytes"].as_u64());
+        }
+        let table = run(bare().arg("--model").arg(&folder).args(args)).expect(0).out;
+        assert!(table.contains("1×8+6") && table.contains("3×20+6") && table.contains("a token"), "{table}");
+    }
+}

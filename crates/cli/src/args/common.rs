@@ -31,7 +31,7 @@ pub(crate) struct Common {
 }
 
 /// Where to run, for commands that run one model. `serve` has its own list.
-#[derive(Clone, Copy, Debug, ClapArgs)]
+#[derive(Clone, Copy, Debug, Default, ClapArgs)]
 pub(crate) struct On {
     /// Device to run on: cpu, gpu, gpu:N (adapter N of `grice doctor`), or auto (a GPU if possible)
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]

@@ -12,6 +12,7 @@ mod index;
 mod inspect;
 mod profile;
 mod quantize;
+mod repair;
 mod search;
 mod serve;
 mod texts;
@@ -28,8 +29,9 @@ pub(crate) use eval::Eval;
 pub(crate) use generate::{Generate, How};
 pub(crate) use index::Index;
 pub(crate) use inspect::Inspect;
-pub(crate) use profile::{Profile, ProfileLatency, ProfileMemory, ProfileOps, ProfileWhat};
+pub(crate) use profile::{Profile, ProfileLatency, ProfileMemory, ProfileOps, ProfileText, ProfileWhat};
 pub(crate) use quantize::{Quantize, QuantizeMethod, QuantizeMode, QuantizeTo};
+pub(crate) use repair::{Pipeline, Repair, RepairFiles, RepairHow};
 pub(crate) use search::Search;
 pub(crate) use serve::Serve;
 pub(crate) use texts::TextFiles;
@@ -42,6 +44,7 @@ const EXAMPLES: &str = "\
 Examples:
   grice detect --context \"What did you think of the film?\" --response \"Yes.\"
   grice detect --input turns.jsonl --output verdicts.jsonl
+  grice repair --response \"I liked it. In other words, it was liked by me.\"
   grice eval --input labelled.jsonl
   grice quantize --model bundle --mode dynamic --data turns.jsonl --output smaller
   grice serve
@@ -68,6 +71,10 @@ pub(crate) enum Command {
     Detect(Detect),
     /// Go on with a text, by a model that writes
     Generate(Generate),
+    /// Repair a response, or those of a file
+    Repair(Repair),
+    /// Answer: write, judge and repair a response
+    Pipeline(Pipeline),
     /// Turn texts into vectors
     Embed(Embed),
     /// Make a corpus: texts and their vectors, to search in

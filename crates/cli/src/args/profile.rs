@@ -12,6 +12,7 @@ Examples:
   grice profile latency --model model.onnx --precision int8 --threads 2 --json
   grice profile memory --shapes 1x128,64x128
   grice profile ops --shape 8x128 --trace trace.json
+  grice profile text --model gpt2-medium --precision int8 --shapes 1x64,8x64 --new-tokens 80
 
 Measures the built-in model, a bundle, or a bare ONNX file, with synthetic tokens.";
 
@@ -33,12 +34,15 @@ pub(crate) enum ProfileWhat {
     Memory(ProfileMemory),
     /// Measure the time of each step, as a table and as a trace
     Ops(ProfileOps),
+    /// Measure a model that writes texts: time to the first token and between tokens, tokens per second, memory
+    Text(ProfileText),
 }
 
 impl ProfileWhat {
     /// Where to run.
     pub(crate) fn on(&self) -> &On {
         match self {
+            ProfileWhat::Text(text) => &text.on,
             ProfileWhat::Latency(latency) => &latency.on,
             ProfileWhat::Memory(memory) => &memory.on,
             ProfileWhat::Ops(ops) => &ops.on,
@@ -81,6 +85,32 @@ pub(crate) struct ProfileMemory {
     pub(crate) shapes: Vec<Shape>,
     /// Where to run.
     #[command(flatten)]
+    pub(crate) on: On,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also write the JSON object to this file
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// Arguments of `profile text`.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ProfileText {
+    /// Texts at the same time and the tokens of their prompts, as texts x tokens
+    #[arg(long, value_name = "TEXTSxTOKENS,…", value_delimiter = ',', default_value = "1x64,8x64")]
+    pub(crate) shapes: Vec<Shape>,
+    /// New tokens of each text
+    #[arg(long, value_name = "TOKENS", default_value = "48", value_parser = parse_count)]
+    pub(crate) new_tokens: NonZeroUsize,
+    /// Measured runs per shape
+    #[arg(long, value_name = "N", default_value = "5", value_parser = parse_count)]
+    pub(crate) runs: NonZeroUsize,
+    /// Warm-up runs that are not measured
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) warmup: usize,
+    /// Where to run; models that write run on the CPU
+    #[arg(skip)]
     pub(crate) on: On,
     /// Print one JSON object
     #[arg(long)]

@@ -110,13 +110,13 @@ pub(crate) fn footprint_in_child(common: &Common, precision: Precision, shape: S
 }
 
 /// The system's report on this process.
-struct Books {
-    resident: u64,
-    peak: u64,
+pub(super) struct Books {
+    pub(super) resident: u64,
+    pub(super) peak: u64,
 }
 
 #[cfg(target_os = "linux")]
-fn books() -> Result<Books> {
+pub(super) fn books() -> Result<Books> {
     let place = "/proc/self/status";
     let status = std::fs::read_to_string(place).map_err(|source| CliError::Read { place: place.to_owned(), source })?;
     let field = |name: &str| -> Option<u64> {
@@ -131,7 +131,7 @@ fn books() -> Result<Books> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn books() -> Result<Books> {
+pub(super) fn books() -> Result<Books> {
     Err(CliError::NoMemoryBooks)
 }
 

@@ -6,6 +6,7 @@ mod ops;
 mod requests;
 mod statistics;
 mod subject;
+mod text;
 
 pub(crate) use latency::{Measured, measure_latency};
 pub(crate) use memory::footprint_in_child;
@@ -25,5 +26,6 @@ pub(crate) fn run(args: &Profile, common: &Common) -> Result<()> {
         ProfileWhat::Latency(latency) => latency::run(latency, common),
         ProfileWhat::Memory(memory) => memory::run(memory, common),
         ProfileWhat::Ops(ops) => ops::run(ops, common),
+        ProfileWhat::Text(text) => text::run(text, common),
     }
 }

@@ -64,16 +64,21 @@ fn plan_file(path: &Path, options: &Options) -> Result<Plan> {
     quietly(|| Plan::load(network, precision, options))?.map_err(CliError::Core)
 }
 
+/// Tokens spread over the vocabulary, the same in every run; without an end.
+pub(super) fn synthetic_tokens(vocabulary: usize) -> impl Iterator<Item = u32> {
+    let mut state = 1u64;
+    std::iter::repeat_with(move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        ((state >> 33) % vocabulary as u64) as u32
+    })
+}
+
 /// Sequences of these lengths with tokens spread over the vocabulary, the same in every run.
 ///
 /// # Errors
 /// More tokens than a batch can address.
 pub(crate) fn synthetic_batch(lengths: &[usize], vocabulary: usize) -> Result<Batch> {
-    let mut state = 1u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 33) % vocabulary as u64) as u32
-    };
-    let rows: Vec<Vec<u32>> = lengths.iter().map(|&length| (0..length).map(|_| next()).collect()).collect();
+    let mut tokens = synthetic_tokens(vocabulary);
+    let rows: Vec<Vec<u32>> = lengths.iter().map(|&length| tokens.by_ref().take(length).collect()).collect();
     Batch::pack(&rows).map_err(|error| CliError::Core(Error::Batch(error.into())))
 }

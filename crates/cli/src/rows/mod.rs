@@ -15,7 +15,7 @@ pub(crate) use fields::{Field, Fields};
 pub(crate) use lines::{Line, read_line};
 pub(crate) use reader::{RawRow, RowReader};
 pub(crate) use sharded::ShardRows;
-pub(crate) use turn::{kind_of, text_of, value_of};
+pub(crate) use turn::{kind_of, read_context_of, read_turn, text_of, value_of};
 pub(crate) use writer::{BAD_TAIL, VERDICT_TAIL, error_tail, head_without, replaced_fields, row_head, row_line};
 
 use grice_core::Turn;

@@ -12,9 +12,17 @@ const CONTEXT_EXPECTED: &str = "text, or a list of texts or of {\"speaker\", \"t
 /// [`RowError::MissingField`], [`RowError::FieldType`] and, for a text that cannot be decoded, [`RowError::NotJson`].
 pub(crate) fn read_turn(fields: &Fields) -> Result<Turn, RowError> {
     let response = text_of(fields, "response")?;
+    Ok(Turn { response, ..read_context_of(fields)? })
+}
+
+/// Reads `context` and `evidence` of a row that has no response yet.
+///
+/// # Errors
+/// As [`read_turn`].
+pub(crate) fn read_context_of(fields: &Fields) -> Result<Turn, RowError> {
     let evidence = value_of(fields, "evidence")?.map(|value| read_text("evidence", value)).transpose()?;
     let context = value_of(fields, "context")?.map(read_context).transpose()?.unwrap_or_default();
-    Ok(Turn { context, evidence, response })
+    Ok(Turn { context, evidence, response: String::new() })
 }
 
 /// The text in a field.

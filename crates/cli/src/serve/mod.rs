@@ -140,6 +140,7 @@ fn sources(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Sour
             // Fails now if there is none.
             open_bundle(common)?;
             sources.bundles.push(source(None, Box::new(open_embedded)));
+            sources.writers.extend(embedded_writer());
         }
     }
     Ok(sources)
@@ -148,6 +149,16 @@ fn sources(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Sour
 #[cfg(feature = "embedded-model")]
 fn open_embedded() -> grice_core::Result<Bundle> {
     Bundle::embedded()
+}
+
+#[cfg(feature = "embedded-model")]
+fn embedded_writer() -> Option<WriterSource> {
+    Some(WriterSource::new_with("repair-mini".to_owned(), Writer::embedded))
+}
+
+#[cfg(not(feature = "embedded-model"))]
+fn embedded_writer() -> Option<WriterSource> {
+    None
 }
 
 #[cfg(not(feature = "embedded-model"))]
