@@ -6,7 +6,7 @@
 - a LoRA adapter for one of them in PEFT's format, which is merged into its base (`--base`).
 
 A state dict without a configuration is taken for GriceBench's: a T5-base or a GPT-2-medium. The folder that is written has
-`config.json`, `generation_config.json`, `model.safetensors` and `tokenizer.json`.
+`config.json`, `generation_config.json`, `model.safetensors`, `tokenizer.json`, and GriceBench's recipes in `grice.json`.
 """
 import json
 import shutil
@@ -29,6 +29,17 @@ KINDS = ("repair", "generator")
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 WHOLE = ("model.safetensors", "pytorch_model.bin", "pytorch_model.pt")
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+# How GriceBench repairs and generates. The minimum length of a T5 counts its start token, so 8 tokens are 7 new ones.
+_EDIT = {"beams": 4, "min_new_tokens": 7, "max_new_tokens": 128, "repetition_penalty": 1.5, "no_repeat_ngram": 3, "source_tokens": 256, "retries": 2}
+_REWORD = {**{name: value for name, value in _EDIT.items() if name != "beams"}, "temperature": 0.85, "top_p": 0.92}
+RECIPES = {
+    "repair": {"task": "repair", "recipes": {
+        maxim: {"template": f"fix {maxim}: [CONTEXT] {{context}} [RESPONSE] {{response}}", **how}
+        for maxim, how in (("quantity", _EDIT), ("quality", _EDIT), ("manner", _REWORD))}},
+    "generator": {"task": "generate", "recipes": {
+        "answer": {"template": "Context: {context}\nResponse:", "temperature": 0.85, "top_p": 0.92, "repetition_penalty": 1.3,
+                   "max_new_tokens": 80, "source_tokens": 512, "retries": 2}}},
+}
 # What trainers save beside the weights.
 NOT_WEIGHTS = ("training_args", "optimizer", "scheduler", "rng_state", "scaler", "trainer_state")
 HEAD = "lm_head.weight"
@@ -123,6 +134,7 @@ def export_writer(place, out, kind, *, base=None, tokenizer=None, dtype="float32
         _write_tokenizer(staged, places, weights)
         _write_json(staged / "config.json", {**weights.config, "torch_dtype": dtype})
         _write_json(staged / "generation_config.json", _generation_config([folder] + ([base] if base is not None else []), weights))
+        _write_json(staged / "grice.json", {"format": 2, "name": out.name, "version": "", **RECIPES[weights.family.kind]})
         save_file(state, str(staged / "model.safetensors"), metadata={"format": "pt"})
         _try(staged, weights)
         staged.chmod(0o755)

@@ -11,8 +11,12 @@ REPAIRED = ("quantity", "quality", "manner")
 TEMPLATES = {maxim: f"fix {maxim}: [CONTEXT] {{context}} [EVIDENCE] {{evidence}} [RESPONSE] {{response}} [REPAIR]" for maxim in REPAIRED}
 TEMPLATES["answer"] = "answer: [CONTEXT] {context} [EVIDENCE] {evidence} [RESPONSE]"
 # How grice fills and decodes them; a penalty for repetition would punish copying, so there is none.
-RECIPES = {task: {"template": template, "search": "greedy", "max_new_tokens": 96, "source_tokens": 256} for task, template in TEMPLATES.items()}
-RECIPES["answer"] |= {"max_new_tokens": 48, "min_new_tokens": 5, "no_repeat_ngram": 3}
+RECIPES = {task: {"template": template, "max_new_tokens": 96, "source_tokens": 256} for task, template in TEMPLATES.items()}
+for task in REPAIRED:
+    RECIPES[task]["retries"] = 3
+# Without it manner loses more words than it mends (models/repair-mini/README.md).
+RECIPES["manner"]["min_word_f1"] = 0.9
+RECIPES["answer"] |= {"retries": 1, "max_new_tokens": 48, "min_new_tokens": 5, "no_repeat_ngram": 3}
 
 
 @dataclass(frozen=True)

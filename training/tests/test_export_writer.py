@@ -58,7 +58,13 @@ def difference(folder, expected):
     library = T5ForConditionalGeneration if json.loads((folder / "config.json").read_text())["model_type"] == "t5" else GPT2LMHeadModel
     model, report = library.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
     assert not any(report.values()), report
-    assert sorted(path.name for path in folder.iterdir() if path.name != "tokenizer_config.json") == ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json"]
+    assert sorted(path.name for path in folder.iterdir() if path.name != "tokenizer_config.json") == \
+        ["config.json", "generation_config.json", "grice.json", "model.safetensors", "tokenizer.json"]
+    manifest = json.loads((folder / "grice.json").read_text())
+    assert manifest["format"] == 2 and manifest["name"] == folder.name
+    is_repair = library is T5ForConditionalGeneration
+    assert manifest["task"] == ("repair" if is_repair else "generate")
+    assert list(manifest["recipes"]) == (["quantity", "quality", "manner"] if is_repair else ["answer"])
     return float((logits_of(model.eval()) - expected).abs().max())
 
 
