@@ -1,4 +1,5 @@
 //! Models that `compressed-tensors` wrote, against transformers, and 4-bit weights against themselves in other portions.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_cpu::CpuGeneratorPlan;
 use grice_kernels::Isa;

@@ -1,4 +1,5 @@
 //! Models that write text, against transformers, and against themselves in other portions.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_cpu::{CpuGenerator, CpuGeneratorPlan};
 use grice_kernels::{Isa, PAGE_TOKENS};

@@ -1,4 +1,5 @@
 //! Folders of models that write text: what opens, and what is refused by name.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_model::{Checkpoint, Folder, Precision, Source};
 use grice_testkit::generators::{GENERATORS, folder};
