@@ -35,6 +35,11 @@ fn one_turn_as_text_and_as_json() {
     assert_eq!(text.trim_end(), json["repaired"].as_str().unwrap());
     assert!(OWN.iter().all(|field| json.get(field).is_some()) && json["trace"].is_array(), "{json}");
     assert!(json.get("generated").is_none());
+    let fallback =
+        ["--response", "w30 w31", "--rounds", "0", "--thresholds", "quantity=0,quality=0,relation=0,manner=0"];
+    let ran = grice(model.path(), "repair", &fallback).expect(0);
+    assert_eq!(ran.out.trim_end(), "w30 w31");
+    assert!(ran.err.contains("note: no repair was good enough"), "{}", ran.err);
     let args = ["--context", "w20 w21", "--json"];
     let json: Value = serde_json::from_str(&grice(model.path(), "pipeline", &args).expect(0).out).unwrap();
     assert_eq!(json["trace"][0]["step"], "generate");
@@ -117,7 +122,7 @@ fn what_is_wrong_is_told() {
     without(&["--response", "w30", "--output", "x.jsonl"]).expect(2);
     without(&[]).expect(2);
     let missing = grice(Path::new("no/such/folder"), "repair", &["--response", "w30"]).expect(1).err;
-    assert!(missing.contains("no/such/folder"), "{missing}");
+    assert!(missing.contains("no/such/folder: "), "{missing}");
     // A model that writes, but has no recipes.
     let plain = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/generators/llama");
     let told = grice(&plain, "repair", &["--response", "w30"]).expect(2).err;

@@ -53,7 +53,10 @@ pub(crate) fn read(
     place: &dyn Fn(&str) -> String,
     precision: Option<Precision>,
 ) -> Result<Opened> {
-    let of_model = |source| Error::Model { path: place(""), source: Box::new(source) };
+    let of_model = |source| {
+        let path = place("").trim_end_matches(['/', '\\']).to_owned();
+        Error::Model { path, source: Box::new(source) }
+    };
     let recipes = recipes_of(folder, place)?;
     let mut checkpoint = Checkpoint::open(folder).map_err(of_model)?;
     let json = bytes_of(folder, place, TOKENIZER)?.ok_or_else(|| Error::BundleFile {

@@ -12,6 +12,7 @@ use crate::output::write_stdout;
 use crate::terminal::Terminal;
 use aim::{Aim, course};
 use grice_core::{Context, Corpus, Embedder, Memory, Options, PerMaxim, PipelineRunner, Retriever, Turn, Writer};
+use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
 
@@ -72,6 +73,12 @@ fn run_one(
 ) -> Result<()> {
     let course = course(aim, turn.clone(), named, &runner, how.rounds);
     let outcome = quietly(|| runner.run(course))??;
+    let terminal = Terminal::of_stderr(common.color);
+    if outcome.is_fallback && !how.json && !common.quiet {
+        let told = "no repair was good enough, so the response is as it was; see the steps with --json";
+        // If stderr is closed, the message cannot be shown.
+        _ = writeln!(std::io::stderr(), "{} {told}", terminal.paint(terminal.note(), "note:"));
+    }
     let text = if how.json {
         show::line(aim, &outcome, true) + "\n"
     } else {

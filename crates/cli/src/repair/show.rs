@@ -66,10 +66,8 @@ pub(super) fn text(aim: Aim, turn: &Turn, outcome: &Outcome, terminal: Terminal)
 
 fn note(aim: Aim, turn: &Turn, outcome: &Outcome) -> &'static str {
     match (outcome.is_fallback, aim) {
-        (true, Aim::Repair) => "; no repair was good enough, so the response is as it was",
-        (true, Aim::Answer) => "; no repair was good enough, so the answer is as it was written",
         (false, Aim::Repair) if outcome.response == turn.response => "; nothing to repair",
-        (false, _) => "",
+        _ => "",
     }
 }
 
