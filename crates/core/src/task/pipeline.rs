@@ -357,7 +357,7 @@ impl Pipeline {
     fn way_to_write(&self, maxim: Maxim) -> Option<Kind> {
         match self.skills.repair.get(maxim) {
             Some(_) => Some(Kind::Repair(maxim)),
-            // A response that is off topic is written anew.
+            // A response that is off topic is replaced by a new one.
             None => self.skills.answer.filter(|_| maxim == Maxim::Relation).map(|_| Kind::Answer),
         }
     }

@@ -71,7 +71,7 @@ pub(crate) fn encode_prompt(
     let try_with = |evidence| fit(template, tokenizer, max_tokens, Fields { context, evidence, response });
     let mut fitted = try_with(template.evidence_text(turn))?;
     if response.is_empty() && fitted.fields.context.is_empty() {
-        // Evidence is of no use without the question.
+        // Without the question, evidence does not help.
         fitted = try_with("")?;
     }
     let is_short = fitted.fields.response.len() < response.len();
