@@ -98,6 +98,15 @@ impl Turn {
         if is_blank(&self.response) {
             return Err(Error::EmptyField { field: "response" });
         }
+        self.check_texts()
+    }
+
+    /// Refuses texts that no model reads: as [`Turn::check`], for a turn whose response is not written yet.
+    ///
+    /// # Errors
+    /// [`Error::LongField`] and [`Error::NulInField`].
+    pub fn check_texts(&self) -> Result<()> {
+        check_text("response", &self.response)?;
         if let Some(evidence) = &self.evidence {
             check_text("evidence", evidence)?;
         }
@@ -120,6 +129,16 @@ impl Turn {
 }
 
 impl Context {
+    /// Whether it holds no visible character.
+    pub fn is_blank(&self) -> bool {
+        match self {
+            Context::Text(text) => is_blank(text),
+            Context::Utterances(utterances) => utterances.iter().all(|utterance| match utterance {
+                Utterance::Text(text) | Utterance::Spoken { text, .. } => is_blank(text),
+            }),
+        }
+    }
+
     /// The text of the last utterance: of a text, what follows the last mark of a speaker, as in `[agent_1]: `, in its last line.
     ///
     /// ```

@@ -4,7 +4,7 @@ use crate::generate::{Choice, DecodeOptions, Search};
 use crate::task::Skill;
 use crate::text::Template;
 use crate::{Error, Result};
-use grice_model::{Maxim, PerMaxim, check_template};
+use grice_model::{Maxim, PerMaxim, check_template, is_inside, without_bom};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -96,7 +96,7 @@ impl Recipes {
     /// [`Error::BundleFile`] that names file and field.
     pub(crate) fn parse(json: &[u8], path: &str) -> Result<Recipes> {
         let told = |cause: String| Error::BundleFile { path: path.to_owned(), cause };
-        let written: Written = serde_json::from_slice(json).map_err(|error| told(error.to_string()))?;
+        let written: Written = serde_json::from_slice(without_bom(json)).map_err(|error| told(error.to_string()))?;
         written.check().map_err(told)
     }
 
@@ -112,7 +112,7 @@ impl Recipes {
         struct Only {
             task: String,
         }
-        serde_json::from_slice::<Only>(json).is_ok_and(|only| is_task(&only.task))
+        serde_json::from_slice::<Only>(without_bom(json)).is_ok_and(|only| is_task(&only.task))
     }
 
     /// The texts of all templates, which may spell special tokens.
@@ -145,6 +145,9 @@ impl Written {
         }
         if !is_task(&self.task) {
             return Err(format!("`task` is `{}`; expected `repair` or `generate`", self.task));
+        }
+        if let Some(path) = self.digests.keys().find(|path| !is_inside(path)) {
+            return Err(format!("`digests`: `{path}` is not a path inside the folder"));
         }
         check_template("turn_template", &self.turn_template, &["{speaker}", "{text}"], "{text}")
             .map_err(|error| error.to_string())?;
@@ -278,7 +281,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_place() {
         type Change = fn(&mut Value);
-        let cases: [(Change, &str); 12] = [
+        let cases: [(Change, &str); 13] = [
+            (
+                |json| json["digests"] = serde_json::json!({"../x": "sha256:00"}),
+                "`digests`: `../x` is not a path inside the folder",
+            ),
             (
                 |json| json["recipes"]["manner"]["min_word_f1"] = 2.into(),
                 "`min_word_f1` is 2; it must be a number from 0",

@@ -106,6 +106,8 @@ impl Writer {
     /// # Errors
     /// [`Error::LongPrompt`] for a response that does not fit, [`Error::NoTokens`], [`Error::Tokenizer`].
     pub fn start_by(&self, recipe: &Recipe, turn: &Turn) -> Result<Start> {
+        // A NUL could spell a special token.
+        turn.check_texts()?;
         let longest = match self.reads_source {
             true => self.plan.longest_source(),
             false => self.plan.longest().map(|longest| longest.saturating_sub(recipe.new_tokens())),

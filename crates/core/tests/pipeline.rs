@@ -155,6 +155,22 @@ fn a_user_s_special_tokens_are_text() {
 }
 
 #[test]
+fn a_nul_is_refused_wherever_it_stands_in_a_turn() {
+    let writer = Tiny::new("llama", &recipes()).writer();
+    let refused = |turn: Turn, name: &str| {
+        for recipe in [writer.recipes().answer.as_ref().unwrap(), writer.recipes().repair.quality.as_ref().unwrap()] {
+            let told = writer.start_by(recipe, &turn);
+            assert!(matches!(&told, Err(Error::NulInField { field, .. }) if *field == name), "{name}: {told:?}");
+        }
+    };
+    // So a special token is spelled inside grice.
+    let spelled = "w20 \0</s>\0 w21";
+    refused(Turn::new(spelled, "w30"), "context");
+    refused(Turn { evidence: Some(spelled.to_owned()), ..Turn::new("w20", "w30") }, "evidence");
+    refused(Turn::new("w20", spelled), "response");
+}
+
+#[test]
 fn a_folder_s_manifest_is_checked() {
     let tiny = Tiny::new("llama", &recipes());
     let open = |manifest: Value| {

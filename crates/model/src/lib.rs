@@ -72,7 +72,7 @@ pub use head::{HeadGraph, HeadPlan, HeadRunner};
 pub use lengths::{Lengths, Proof};
 pub use logits::Logits;
 pub use lookup::Lookup;
-pub use manifest::{Manifest, Task, check_template};
+pub use manifest::{Manifest, Task, check_template, is_inside};
 pub use maxim::{Maxim, PerMaxim};
 pub use network::{Network, NodeSummary};
 #[cfg(feature = "onnx")]

@@ -228,7 +228,7 @@ pub fn check_template(name: &'static str, template: &str, known: &[&str], needed
 }
 
 /// Paths stay inside the bundle: relative, forward slashes, no `..`.
-pub(crate) fn is_inside(path: &str) -> bool {
+pub fn is_inside(path: &str) -> bool {
     !path.is_empty()
         && !path.contains(['\\', '\0', ':'])
         && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")

@@ -21,8 +21,8 @@ Examples:
     grice detect --input turns.jsonl | grice repair --input - --output repaired.jsonl
 
 A repair replaces the response only if the detector's highest probability falls and no maxim is violated that was not violated before. \
-With --corpus, a response that is off topic is replaced by the best of the five nearest of a corpus, instead of a written one. \
-Rows have `response`, and optionally `context`, `evidence` and `violations` (an object of maxims and true or false, or a list of maxims); with \
+A response that is off topic is replaced with --corpus, by the best of the five nearest responses; without it only if the model has a recipe for \
+relation. Rows have `response`, and optionally `context`, `evidence` and `violations` (an object of maxims and true or false, or a list of maxims); with \
 `violations` the detector is not asked first. Output rows add `repaired`, `is_fallback` (a maxim is violated, and no repair was \
 good enough), `before` and `after` (probabilities) and `rounds`.";
 
@@ -30,7 +30,7 @@ const PIPELINE_EXAMPLES: &str = "\
 Examples:
   Write an answer, judge it, repair it, and show each step:
     grice pipeline --context \"What did you think of the film?\"
-    grice pipeline --generator gpt2-medium --context \"What did you think of the film?\" --json
+    grice pipeline --generator gricebench-generator --context \"What did you think of the film?\" --json
 
   A file; each row has a `context`, and optionally `evidence`:
     grice pipeline --input questions.jsonl --output answers.jsonl

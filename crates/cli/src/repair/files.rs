@@ -13,7 +13,7 @@ use crate::rows::{
     read_turn,
 };
 use grice_core::task::Outcome;
-use grice_core::{Context, Error, PerMaxim, PipelineRunner, Turn};
+use grice_core::{Error, PerMaxim, PipelineRunner, Turn};
 use std::path::Path;
 
 /// Names of grice's fields; includes `error`, so that rows from an earlier output do not look failed.
@@ -150,11 +150,12 @@ fn parse(aim: Aim, reader: &RowReader, raw: RawRow) -> Parsed<Asked> {
 fn read(aim: Aim, fields: &Fields) -> Result<Asked, RowError> {
     if aim == Aim::Answer {
         let turn = read_context_of(fields)?;
-        let is_empty = match &turn.context {
-            Context::Text(text) => text.trim().is_empty(),
-            Context::Utterances(utterances) => utterances.is_empty(),
+        turn.check_texts()?;
+        return if turn.context.is_blank() {
+            Err(Error::EmptyField { field: "context" }.into())
+        } else {
+            Ok((turn, None))
         };
-        return if is_empty { Err(Error::EmptyField { field: "context" }.into()) } else { Ok((turn, None)) };
     }
     let turn = read_turn(fields)?;
     turn.check()?;

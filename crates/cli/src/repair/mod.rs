@@ -41,7 +41,12 @@ pub(crate) fn run_pipeline(args: &Pipeline, common: &Common) -> Result<()> {
     let how = &args.how;
     let open = || {
         let runner = open(how, common)?;
-        let Some(path) = &args.generator else { return Ok(runner) };
+        let Some(path) = &args.generator else {
+            return match runner.skills().answer {
+                Some(_) => Ok(runner),
+                None => Err(CliError::NoRecipe { model: name_of(common), recipe: "answer" }),
+            };
+        };
         let generator = open_writer(path, common)?;
         if generator.recipes().answer.is_none() {
             return Err(CliError::NoRecipe { model: path.display().to_string(), recipe: "answer" });
@@ -52,15 +57,10 @@ pub(crate) fn run_pipeline(args: &Pipeline, common: &Common) -> Result<()> {
         return files::run(Aim::Answer, input, &args.files, how, common, open);
     }
     let turn = turn(args.context.as_ref(), args.evidence.as_ref(), None);
-    if turn.context == Context::Text(String::new()) {
+    if turn.context.is_blank() {
         return Err(grice_core::Error::EmptyField { field: "context" }.into());
     }
-    let runner = open()?;
-    if runner.skills().answer.is_none() {
-        let model = common.model.as_ref().map_or("the built-in model".to_owned(), |path| path.display().to_string());
-        return Err(CliError::NoRecipe { model, recipe: "answer" });
-    }
-    run_one(Aim::Answer, &turn, None, runner, how, common)
+    run_one(Aim::Answer, &turn, None, open()?, how, common)
 }
 
 fn run_one(
@@ -111,8 +111,7 @@ fn open(how: &RepairHow, common: &Common) -> Result<PipelineRunner> {
     };
     let recipes = repairer.recipes();
     if recipes.repair.iter().all(|(_, recipe)| recipe.is_none()) && recipes.answer.is_none() {
-        let model = common.model.as_ref().map_or("the built-in model".to_owned(), |path| path.display().to_string());
-        return Err(CliError::NoRecipe { model, recipe: "quantity" });
+        return Err(CliError::NoRecipe { model: name_of(common), recipe: "quantity" });
     }
     let start = Instant::now();
     let runner = PipelineRunner::new(detector, repairer, threads(common), memory(how), move || start.elapsed())?;
@@ -122,6 +121,11 @@ fn open(how: &RepairHow, common: &Common) -> Result<PipelineRunner> {
     let embedder = quietly(|| Embedder::open(embedder, &options))??;
     let retriever = Retriever::new(Corpus::open(corpus, threads(common))?, embedder)?;
     Ok(runner.with_retriever(retriever.with_minimum(how.min_similarity)))
+}
+
+/// The model that repairs, for messages.
+fn name_of(common: &Common) -> String {
+    common.model.as_ref().map_or("the built-in model".to_owned(), |path| path.display().to_string())
 }
 
 fn open_writer(path: &Path, common: &Common) -> Result<Writer> {

@@ -93,14 +93,12 @@ impl Item {
                 Err(Problem::unusable("`response` has no place here: the pipeline writes it; see /v1/repair"))
             }
             (None, true) => {
-                let is_empty = match &context {
-                    Context::Text(text) => text.trim().is_empty(),
-                    Context::Utterances(utterances) => utterances.is_empty(),
-                };
-                if is_empty {
+                if context.is_blank() {
                     return Err(Problem::unusable("`context` is empty; it must hold the text to answer"));
                 }
-                Ok(Turn { context, evidence, response: String::new() })
+                let turn = Turn { context, evidence, response: String::new() };
+                turn.check_texts().map_err(|error| Problem::from(&error))?;
+                Ok(turn)
             }
         }
     }

@@ -195,6 +195,9 @@ fn what_cannot_be_done_is_told() {
         ("/v1/repair", json!({ "response": "a", "model": "x" }), 404, "no model is called `x`"),
         ("/v1/repair", json!({ "response": "a", "detector": "tiny" }), 422, "does not have the task `detect`"),
         ("/v1/pipeline", json!({}), 422, "`context` is empty"),
+        ("/v1/pipeline", json!({ "context": ["", " "] }), 422, "`context` is empty"),
+        ("/v1/pipeline", json!({ "context": "w7\u{0}" }), 422, "`context` holds a NUL"),
+        ("/generate", json!({ "context": "w7 \u{0}</s>\u{0}" }), 422, "`context` holds a NUL"),
         ("/v1/pipeline", json!({ "context": "w7", "response": "a" }), 422, "`response` has no place here"),
         ("/v1/pipeline", json!({ "context": "w7", "generator": "gpt2" }), 422, "no recipe for the task `pipeline`"),
     ] {
