@@ -2,7 +2,7 @@
 
 use crate::interpret::{Buffers, Run, Sequences};
 use crate::packed::PackedGenerator;
-use grice_kernels::{Isa, Kernels, ShapeError, page_len};
+use grice_kernels::{Isa, Kernels, PAGE_TOKENS, ShapeError, copy_page, page_len};
 use grice_model::{
     EngineError, Generator, GeneratorEngine, Lookup, NewSource, Page, Pass, Past, Precision, Trace, pages_of,
 };
@@ -114,7 +114,7 @@ impl CpuGenerator {
     fn run(&mut self, pass: &Pass, mut trace: Option<&mut Trace>) -> Result<&mut [f32], EngineError> {
         self.check(pass)?;
         for &copy in &pass.copies {
-            self.copy(copy)?;
+            self.copy(copy, kept_in(copy.1, &pass.pasts))?;
         }
         let PackedGenerator { steps, lookup, parts, .. } = &*self.plan.packed;
         let sequences = Sequences::of_pass(pass);
@@ -143,18 +143,27 @@ impl CpuGenerator {
         }
     }
 
-    /// Copies a page in every layer.
-    fn copy(&mut self, (from, to): (Page, Page)) -> Result<(), EngineError> {
-        let (from, to) = (from as usize, to as usize);
-        if from.max(to) >= self.pages {
-            return Err(EngineError::Run(format!("it has no page {} of {}", from.max(to), self.pages)));
+    /// Copies what a page holds of `tokens` tokens, in every layer.
+    fn copy(&mut self, (from, to): (Page, Page), tokens: usize) -> Result<(), EngineError> {
+        if let Some(page) = [from, to].into_iter().find(|page| *page as usize >= self.pages) {
+            return Err(EngineError::Run(format!("it has no page {page} of {}", self.pages)));
         }
-        for pool in &mut self.pools {
-            let length = pool.len() / self.pages;
-            pool.copy_within(from * length..(from + 1) * length, to * length);
+        let PackedGenerator { steps, parts, .. } = &*self.plan.packed;
+        for (pool, attention) in self.pools.iter_mut().zip(&steps.caches) {
+            let shape = &parts.attentions[*attention].shape;
+            copy_page(shape, pool, [from as usize, to as usize], tokens).map_err(failed)?;
         }
         Ok(())
     }
+}
+
+/// How many of a page's tokens are kept from earlier passes, for the sequence that keeps the most there.
+fn kept_in(page: Page, pasts: &[Past]) -> usize {
+    let of = |past: &Past| {
+        let place = past.pages.iter().position(|own| *own == page)?;
+        Some(past.kept.saturating_sub(place * PAGE_TOKENS).min(PAGE_TOKENS))
+    };
+    pasts.iter().filter_map(of).max().unwrap_or(PAGE_TOKENS)
 }
 
 impl GeneratorEngine for CpuGenerator {

@@ -2,7 +2,7 @@
 
 use grice_kernels::{
     AttentionShape, GroupScales, Int4Groups, Isa, LayerNorm, PackedLinear, Relative, RotaryTable, Rounding, ScoreBias,
-    ShapeError, WeightData, WeightPart,
+    ShapeError, WeightData, WeightPart, release_free_memory,
 };
 use grice_model::{
     Embedding, EngineError, Generator, GeneratorParts, GeneratorSteps, HeadPlan, Linear, Lookup, Parts, Precision,
@@ -79,7 +79,18 @@ impl PackedParts {
         attentions: Vec<Scores>,
     ) -> Result<PackedParts, EngineError> {
         let target = Target { isa, rounding: rounding_for(&linears) };
-        let linears = linears.into_iter().map(|parts| target.pack(&parts)).collect::<Result<_, _>>().map_err(unfit)?;
+        let mut freed = 0;
+        let pack = |parts: Vec<Linear>| {
+            let packed = target.pack(&parts)?;
+            freed += parts.iter().map(Linear::bytes).sum::<usize>();
+            drop(parts);
+            if freed >= FREED_MOST {
+                freed = 0;
+                release_free_memory();
+            }
+            Ok(packed)
+        };
+        let linears = linears.into_iter().map(pack).collect::<Result<_, _>>().map_err(unfit)?;
         let attentions = attentions.into_iter().map(|scores| target.attention(&scores)).collect::<Result<_, _>>();
         Ok(PackedParts { linears, norms, attentions: attentions.map_err(unfit)? })
     }
@@ -93,6 +104,9 @@ fn lookup(mut embedding: Embedding, longest: Option<usize>) -> Result<Lookup, En
 fn unfit(error: ShapeError) -> EngineError {
     EngineError::Plan(error.to_string())
 }
+
+/// Bytes that packing frees before they go back to the system: the blocks that it makes do not always fit where freed ones were.
+const FREED_MOST: usize = 16 << 20;
 
 /// What weights are packed for.
 #[derive(Clone, Copy)]

@@ -19,7 +19,7 @@ use block::{Block, Operands};
 use keep::Keep;
 use std::ops::Range;
 
-pub use layout::{PAGE_TOKENS, page_len};
+pub use layout::{PAGE_TOKENS, copy_page, page_len};
 pub use sequence::{PagedSequence, Seen};
 
 /// Scores of a block: they stay in the second-level cache.
@@ -98,6 +98,7 @@ impl Kernels {
             return Ok(());
         }
         let operands = Operands { q, pool, seen, shape, layout, bias };
+        let sequences = &sequence::together(sequences, seen);
         let (jobs, products) = jobs(sequences, seen, shape, self.threads());
         let out = Parts::new(out);
         let tasks = tasks_of(products, jobs.len());

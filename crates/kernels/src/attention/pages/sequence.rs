@@ -41,6 +41,12 @@ impl PagedSequence<'_> {
         (self.pages[token / PAGE_TOKENS] as usize, token % PAGE_TOKENS)
     }
 
+    /// Whether another sequence sees the same keys, where all see what is kept.
+    fn sees_as(&self, other: &PagedSequence<'_>) -> bool {
+        let pages = self.kept.div_ceil(PAGE_TOKENS);
+        self.kept == other.kept && self.pages[..pages] == other.pages[..pages]
+    }
+
     fn check(&self, seen: Seen, pool_pages: usize) -> Result<(), ShapeError> {
         let tokens = match seen {
             Seen::Kept => Some(self.kept),
@@ -69,6 +75,22 @@ impl PagedSequence<'_> {
             }),
         }
     }
+}
+
+/// Sequences that see the same keys as one: the beams of a source. A page is then read once for all of them; no query's result changes.
+pub(super) fn together<'a>(sequences: &[PagedSequence<'a>], seen: Seen) -> Vec<PagedSequence<'a>> {
+    let mut joined: Vec<PagedSequence<'a>> = Vec::with_capacity(sequences.len());
+    for sequence in sequences {
+        match joined.last_mut() {
+            Some(last)
+                if seen == Seen::Kept && last.sees_as(sequence) && last.queries.end == sequence.queries.start =>
+            {
+                last.queries.end = sequence.queries.end
+            }
+            _ => joined.push(sequence.clone()),
+        }
+    }
+    joined
 }
 
 /// The heads, and the layout of pages that they make, for a pool of `pool` elements; and how many rows the sequences have.

@@ -252,6 +252,62 @@ fn all_kept_keys_are_seen() {
     }
 }
 
+/// What a beam that splits reads out of its own copy are the bits of the page that it was copied from, however full.
+#[test]
+fn a_copied_page_holds_its_tokens() {
+    for (head_dim, tokens) in [(5, 1), (16, 16), (24, 17), (64, 32), (12, 0)] {
+        let case = Case::new(&[tokens.max(1)], [2, 2], head_dim);
+        let (kernels, [q, ..]) = (Kernels::new(1), case.rows());
+        let mut pool = vec![f32::NAN; 4 * page_len(&case.shape)];
+        case.keep(&kernels, &case.pieces(|length| 0..length), &mut pool);
+        let from = case.pages[0][0] as usize;
+        let before = pool.clone();
+        copy_page(&case.shape, &mut pool, [from, 3], tokens).unwrap();
+        let (rest, _) = pool.split_at(3 * page_len(&case.shape));
+        assert!(rest.iter().zip(&before).all(|(a, b)| a.to_bits() == b.to_bits()), "other pages stay");
+        if tokens == 0 {
+            continue;
+        }
+        let read = |page: u32| {
+            let mut out = vec![0.0; case.width()];
+            let seen = [PagedSequence { queries: 0..1, kept: tokens, pages: &[page] }];
+            kernels.attend_pages(&q, &pool, &seen, Seen::Kept, &case.shape, None, &mut out).unwrap();
+            out
+        };
+        assert_same("a copy", &read(3), &read(from as u32));
+        assert!(copy_page(&case.shape, &mut pool.clone(), [0, 4], tokens).is_err(), "no such page");
+        assert!(copy_page(&case.shape, &mut pool, [0, 1], PAGE_TOKENS + 1).is_err(), "too many tokens");
+    }
+}
+
+/// Beams of a source see the same pages: together they get the bits that each gets alone.
+#[test]
+fn sequences_that_share_what_is_kept_do_not_change_each_other() {
+    let case = Case::new(&[70, 33], [4, 2], 24);
+    let mut pool = case.pool();
+    case.keep(&Kernels::new(1), &case.pieces(|length| 0..length), &mut pool);
+    let [q, ..] = case.rows();
+    let [long, short] = [&case.pages[0], &case.pages[1]];
+    // Five beams of one source, one of whose neighbours sees less of it; a gap; beams of another source, of several tokens each.
+    let kept = [(0..1, 70, long), (1..2, 70, long), (2..3, 64, long), (3..4, 70, long), (4..7, 70, long)];
+    let kept = kept.into_iter().chain([(9..10, 70, long), (10..12, 33, short), (12..13, 33, short)]);
+    let all: Vec<PagedSequence<'_>> =
+        kept.map(|(queries, kept, pages)| PagedSequence { queries, kept, pages }).collect();
+    for isa in Isa::available() {
+        for threads in [1, 2] {
+            let kernels = Kernels::with_isa(isa, threads);
+            let attend = |sequences: &[PagedSequence<'_>], out: &mut [f32]| {
+                kernels.attend_pages(&q, &pool, sequences, Seen::Kept, &case.shape, None, out).unwrap();
+            };
+            let (mut together, mut alone) = (vec![7.0; 13 * case.width()], vec![7.0; 13 * case.width()]);
+            attend(&all, &mut together);
+            all.iter().for_each(|one| attend(std::slice::from_ref(one), &mut alone));
+            assert_same(isa.name(), &together, &alone);
+            assert!(together[7 * case.width()..9 * case.width()].iter().all(|&number| number == 7.0), "the gap stays");
+        }
+    }
+}
+
 #[test]
 fn keys_that_are_no_numbers_do_not_reach_earlier_queries() {
     let mut case = Case::new(&[40], [2, 2], 16);
