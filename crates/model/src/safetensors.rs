@@ -24,6 +24,19 @@ pub trait Source {
     /// # Errors
     /// Those of the file.
     fn read(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>>;
+
+    /// As [`Source::read`], into memory of the caller. `bytes` has the length of `range`.
+    ///
+    /// # Errors
+    /// Those of the file.
+    fn read_into(&self, range: Range<u64>, bytes: &mut [u8]) -> io::Result<()> {
+        let part = self.read(range)?;
+        if part.len() != bytes.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        bytes.copy_from_slice(&part);
+        Ok(())
+    }
 }
 
 impl Source for &[u8] {

@@ -40,11 +40,15 @@ impl Source for FileSource {
     }
 
     fn read(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>> {
-        let mut file = &self.file;
-        file.seek(SeekFrom::Start(range.start))?;
         let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
-        file.read_exact(&mut bytes)?;
+        self.read_into(range, &mut bytes)?;
         Ok(Cow::Owned(bytes))
+    }
+
+    fn read_into(&self, range: Range<u64>, bytes: &mut [u8]) -> io::Result<()> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(range.start))?;
+        file.read_exact(bytes)
     }
 }

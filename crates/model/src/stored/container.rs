@@ -138,12 +138,15 @@ impl<'a> Reader<'a> {
         if entry.dtype != T::DTYPE || entry.shape != shape {
             return Err(damaged(&format!("is not {} {shape:?}", T::DTYPE)));
         }
-        let bytes =
-            self.source.read(self.header.range(entry)).map_err(|error| damaged(&format!("cannot be read: {error}")))?;
-        if self.verify && blake3::hash(&bytes).to_hex().as_str() != blake3 {
+        let count = entry.elements().ok_or_else(|| damaged("is larger than memory"))?;
+        let mut elements = vec![T::zeroed(); count];
+        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut elements);
+        let read = self.source.read_into(self.header.range(entry), bytes);
+        read.map_err(|error| damaged(&format!("cannot be read: {error}")))?;
+        if self.verify && blake3::hash(bytes).to_hex().as_str() != blake3 {
             return Err(damaged("has other bytes than when it was written"));
         }
-        Ok(bytemuck::pod_collect_to_vec(&bytes))
+        Ok(elements)
     }
 
     /// How many elements a tensor has, for those whose length nothing else tells.
