@@ -9,11 +9,13 @@ import type { DetectOptions, DetectorInfo, DetectorOptions, LoadPlan, ModelSourc
 import { onAbort, throwIfAborted } from "./signals.js";
 import type { Detection, Turn } from "./wire.js";
 
-/** Makes a backend from a plan on this thread. */
-export type OpenHere = (plan: LoadPlan, signal: AbortSignal | undefined, onProgress: (progress: Progress) => void) => Promise<Backend>;
-
 /** Makes a backend from a plan; the entry point and `worker` decide where it runs. */
-export type Open = (worker: boolean | (() => Worker), ...parts: Parameters<OpenHere>) => Promise<Backend>;
+export type Open = (
+  worker: boolean | (() => Worker),
+  plan: LoadPlan,
+  signal: AbortSignal | undefined,
+  onProgress: (progress: Progress) => void,
+) => Promise<Backend>;
 
 /** Resolves the `model` option; entries accept different forms. */
 export type ReadSource = (model: ModelSource, signal: AbortSignal | undefined) => Promise<ModelSource>;
