@@ -8,15 +8,16 @@
 //! With `"ops": true` the answer tells the milliseconds of each kind of step too.
 //!
 //! `prompt` counts the tokens of the prompt, or of the source for a model with an encoder; `new` those that are written, no fewer and no
-//! more; `beams` and `draft` may be given. With `every` a row arrives only so many passes after the one before it. Each line is answered by
+//! more; `beams` and `draft` may be given. `ids` gives the tokens of the prompts themselves, and then the token `stop` ends a text; the answer
+//! holds the texts' tokens. With `every` a row arrives only so many passes after the one before it. Each line is answered by
 //! one with `ms`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use grice_core::generate::{Bounds, Courses, DecodeOptions, Search, Start};
+use grice_core::generate::{Bounds, Courses, DecodeOptions, Event, Search, Start};
 use grice_core::{Checkpoint, CpuGenerator, CpuGeneratorPlan, Generator, GeneratorEngine, GgufModel, Precision, Trace};
 use grice_testkit::generators::DiskFolder;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::BufRead;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
@@ -68,45 +69,62 @@ fn run(engine: &mut CpuGenerator, plan: &CpuGeneratorPlan, pages: usize, request
     } else {
         Search::Greedy
     };
+    let given: Option<Vec<Vec<u32>>> = serde_json::from_value(request["ids"].clone()).unwrap();
     let options = Arc::new(DecodeOptions {
         search,
         max_new_tokens: new,
-        min_new_tokens: new,
+        min_new_tokens: if given.is_some() { 0 } else { new },
+        stop_tokens: given.iter().flat_map(|_| request["stop"].as_u64()).map(|token| token as u32).collect(),
         draft: number("draft"),
         ..Default::default()
     });
     let bounds = Bounds { pages, pass_tokens: 512, longest: plan.longest(), longest_source: plan.longest_source() };
     let mut courses = Courses::new(bounds);
+    let mut places = HashMap::new();
     let mut ops = BTreeMap::<&str, f64>::new();
     let start = Instant::now();
-    let (rows, every) = (number("rows").max(1), number("every"));
-    let mut row = 0;
+    let (rows, every) = (given.as_ref().map_or(number("rows").max(1), Vec::len), number("every"));
+    let (mut row, mut texts) = (0, vec![Vec::new(); rows]);
     for pass in 0.. {
         while row < rows && (row * every <= pass || courses.is_empty()) {
-            courses.add(options.clone(), start_of(row, number("prompt"), plan, reads_source), None).unwrap();
+            let ids = match &given {
+                Some(given) => given[row].as_slice().into(),
+                None => ids_of(row, number("prompt")),
+            };
+            let id = courses.add(options.clone(), start_of(ids, plan, reads_source), None).unwrap();
+            places.insert(id, row);
             row += 1;
         }
         let Some(work) = courses.next() else { break };
         if !work.sources.is_empty() {
             engine.read(&work.sources).unwrap();
         }
+        let mut take = |event: Event<'_>| {
+            if let Event::Done(id, done) = event {
+                texts[places[&id]] = done[0].tokens.clone();
+            }
+        };
         if request["ops"] != true {
-            courses.take(engine.step(&work.pass).unwrap(), |_| {});
+            courses.take(engine.step(&work.pass).unwrap(), take);
             continue;
         }
         let mut trace = Trace::start(since_the_first_call);
         let logits = engine.step_traced(&work.pass, &mut trace).unwrap();
         let before = Instant::now();
-        courses.take(logits, |_| {});
+        courses.take(logits, &mut take);
         *ops.entry("choose").or_default() += before.elapsed().as_secs_f64() * 1e3;
         trace.spans().iter().for_each(|span| *ops.entry(span.op).or_default() += span.duration.as_secs_f64() * 1e3);
     }
-    json!({"ms": start.elapsed().as_secs_f64() * 1e3, "ops": ops})
+    let ms = start.elapsed().as_secs_f64() * 1e3;
+    json!({"ms": ms, "ops": ops, "texts": given.map(|_| texts)})
 }
 
-/// The tokens of a row, other ones for each.
-fn start_of(row: usize, tokens: usize, plan: &CpuGeneratorPlan, reads_source: bool) -> Start {
-    let ids: Arc<[u32]> = (0..tokens).map(|at| 100 + (at * 7919 + row * 104_729) as u32 % 30_000).collect();
+/// Tokens of a row, other ones for each.
+fn ids_of(row: usize, tokens: usize) -> Arc<[u32]> {
+    (0..tokens).map(|at| 100 + (at * 7919 + row * 104_729) as u32 % 30_000).collect()
+}
+
+fn start_of(ids: Arc<[u32]>, plan: &CpuGeneratorPlan, reads_source: bool) -> Start {
     match reads_source {
         true => Start { prompt: [0].into(), source: Some(ids), vocabulary: plan.vocabulary() },
         false => Start { prompt: ids, source: None, vocabulary: plan.vocabulary() },

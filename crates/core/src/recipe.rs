@@ -20,7 +20,7 @@ const NEW_TOKENS: usize = 128;
 const RETRIES_MOST: u64 = 10;
 /// What another try draws with if the recipe draws nothing: it would give the same text again.
 const RETRY: Search = Search::Sample { temperature: 0.85, top_k: 0, top_p: 0.92 };
-const KNOWN: [&str; 14] = [
+const KNOWN: [&str; 15] = [
     "template",
     "source_tokens",
     "retries",
@@ -35,6 +35,7 @@ const KNOWN: [&str; 14] = [
     "repetition_penalty",
     "no_repeat_ngram",
     "stop",
+    "draft",
 ];
 
 /// How a model writes one kind of text.
