@@ -238,7 +238,7 @@ impl Pen {
         let mut texts: Vec<Option<Text>> = vec![None; drafts.len()];
         let mut places: HashMap<CourseId, (usize, Vec<String>)> = HashMap::new();
         for (place, (_, draft)) in drafts.iter().enumerate() {
-            match begin(writer, courses, draft, seed) {
+            match begin(writer, courses, draft, seed, drafts.len() <= GUESSING_MOST) {
                 Ok((id, stops)) => drop(places.insert(id, (place, stops))),
                 Err(problem) => texts[place] = Some(Err(problem)),
             }
@@ -257,12 +257,16 @@ impl Pen {
     }
 }
 
+/// Texts at once with guesses from their prompts: with more, the engine is busy without the rows that those cost.
+const GUESSING_MOST: usize = 2;
+
 /// Starts a text, and tells what ends it. An error says why it cannot be written.
 fn begin(
     writer: &Writer,
     courses: &mut Courses,
     draft: &Draft,
     seed: u64,
+    guesses: bool,
 ) -> std::result::Result<(CourseId, Vec<String>), String> {
     let recipes = writer.recipes();
     let recipe = match draft.kind {
@@ -275,7 +279,10 @@ fn begin(
         Kind::Repair(_) => draft.turn.clone(),
     };
     let start = writer.start_by(recipe, &turn).map_err(|error| error.to_string())?;
-    let options = writer.options_by(recipe, seed, draft.attempt).map_err(|error| error.to_string())?;
+    let mut options = writer.options_by(recipe, seed, draft.attempt).map_err(|error| error.to_string())?;
+    if !guesses {
+        options.draft = 0;
+    }
     let stops = options.stop_strings.clone();
     let id = courses.add(Arc::new(options), start, Some(writer.speller())).map_err(|error| error.to_string())?;
     Ok((id, stops))
