@@ -2,7 +2,7 @@
 
 use crate::interpret::{Buffers, Run, Sequences};
 use crate::packed::PackedGenerator;
-use grice_kernels::{Isa, Kernels, PAGE_TOKENS, ShapeError, copy_page, page_len};
+use grice_kernels::{Isa, Kernels, PAGE_TOKENS, PageCopy, ShapeError, page_len};
 use grice_model::{
     EngineError, Generator, GeneratorEngine, Lookup, NewSource, Page, Pass, Past, Precision, Trace, pages_of,
 };
@@ -113,9 +113,7 @@ impl CpuGenerator {
 
     fn run(&mut self, pass: &Pass, mut trace: Option<&mut Trace>) -> Result<&mut [f32], EngineError> {
         self.check(pass)?;
-        for &copy in &pass.copies {
-            self.copy(copy, kept_in(copy.1, &pass.pasts))?;
-        }
+        self.copy(pass)?;
         let PackedGenerator { steps, lookup, parts, .. } = &*self.plan.packed;
         let sequences = Sequences::of_pass(pass);
         let extent = sequences.extent;
@@ -143,15 +141,17 @@ impl CpuGenerator {
         }
     }
 
-    /// Copies what a page holds of `tokens` tokens, in every layer.
-    fn copy(&mut self, (from, to): (Page, Page), tokens: usize) -> Result<(), EngineError> {
-        if let Some(page) = [from, to].into_iter().find(|page| *page as usize >= self.pages) {
+    /// Copies pages in every layer, as far as they are kept.
+    fn copy(&mut self, pass: &Pass) -> Result<(), EngineError> {
+        let numbers = pass.copies.iter().flat_map(|&(from, to)| [from, to]);
+        if let Some(page) = numbers.into_iter().find(|page| *page as usize >= self.pages) {
             return Err(EngineError::Run(format!("it has no page {page} of {}", self.pages)));
         }
+        let copy = |&(from, to)| PageCopy { from: from as usize, to: to as usize, tokens: kept_in(to, &pass.pasts) };
+        let copies: Vec<PageCopy> = pass.copies.iter().map(copy).collect();
         let PackedGenerator { steps, parts, .. } = &*self.plan.packed;
         for (pool, attention) in self.pools.iter_mut().zip(&steps.caches) {
-            let shape = &parts.attentions[*attention].shape;
-            copy_page(shape, pool, [from as usize, to as usize], tokens).map_err(failed)?;
+            self.kernels.copy_pages(&copies, &parts.attentions[*attention].shape, pool).map_err(failed)?;
         }
         Ok(())
     }

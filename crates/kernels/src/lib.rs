@@ -32,8 +32,8 @@ pub mod vector;
 
 pub use activation::Activation;
 pub use attention::{
-    AttentionShape, ByDistance, PAGE_TOKENS, PagedSequence, Queries, Relative, Rows, ScoreBias, Seen, SlotMap,
-    copy_page, page_len,
+    AttentionShape, ByDistance, PAGE_TOKENS, PageCopy, PagedSequence, Queries, Relative, Rows, ScoreBias, Seen,
+    SlotMap, page_len,
 };
 pub use embedding::{Embedding, EmbeddingTable, Table};
 pub use error::ShapeError;

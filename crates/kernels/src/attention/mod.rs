@@ -25,7 +25,7 @@ use head::Head;
 
 pub use bias::ScoreBias;
 pub use by_distance::ByDistance;
-pub use pages::{PAGE_TOKENS, PagedSequence, Seen, copy_page, page_len};
+pub use pages::{PAGE_TOKENS, PageCopy, PagedSequence, Seen, page_len};
 pub use relative::Relative;
 pub use shape::{AttentionShape, Queries, Rows};
 pub use slots::SlotMap;

@@ -1,7 +1,7 @@
 //! Where the keys and values of a token lie.
 
+use crate::AttentionShape;
 use crate::vector::LANES_MAX;
-use crate::{AttentionShape, ShapeError};
 
 /// Tokens of a page.
 pub const PAGE_TOKENS: usize = 32;
@@ -15,40 +15,6 @@ pub fn page_len(shape: &AttentionShape) -> usize {
     let head = shape.head_dim.checked_next_multiple_of(LANES_MAX).and_then(|row| row.checked_add(shape.head_dim));
     let head = head.and_then(|columns| columns.checked_mul(PAGE_TOKENS));
     head.and_then(|head| head.checked_mul(shape.key_heads)).unwrap_or(usize::MAX)
-}
-
-/// Copies the keys and values of a page's first `tokens` tokens to another page of `pool` `[pages, page_len]`; what lies past them may stay
-/// as it is. Nothing happens where `tokens` is 0.
-///
-/// # Errors
-/// A page that the pool does not have, or more than [`PAGE_TOKENS`].
-pub fn copy_page(
-    shape: &AttentionShape,
-    pool: &mut [f32],
-    [from, to]: [usize; 2],
-    tokens: usize,
-) -> Result<(), ShapeError> {
-    let length = page_len(shape);
-    let pages = pool.len().checked_div(length).unwrap_or(usize::MAX);
-    if from.max(to) >= pages {
-        let max = pages.saturating_sub(1);
-        return Err(ShapeError::TooLarge { what: "the number of a page", max, got: from.max(to) });
-    }
-    if tokens > PAGE_TOKENS {
-        return Err(ShapeError::TooLarge { what: "the tokens of a page", max: PAGE_TOKENS, got: tokens });
-    }
-    let PageLayout { head, keys, value_stride, .. } = PageLayout::new(shape);
-    // In whole vectors.
-    let columns = tokens.next_multiple_of(LANES_MAX);
-    for start in (0..length).step_by(head.max(1)) {
-        let (source, target) = (from * length + start, to * length + start);
-        for line in (0..keys).step_by(PAGE_TOKENS) {
-            pool.copy_within(source + line..source + line + columns, target + line);
-        }
-        let values = source + keys..source + keys + tokens * value_stride;
-        pool.copy_within(values, target + keys);
-    }
-    Ok(())
 }
 
 /// Sizes of a page's parts, for a shape whose pages fit into memory.

@@ -5,6 +5,7 @@
 //! nor on the number of threads: a prompt in pieces gives the bits of a prompt at once.
 
 mod block;
+mod copy;
 mod keep;
 mod layout;
 mod sequence;
@@ -19,13 +20,16 @@ use block::{Block, Operands};
 use keep::Keep;
 use std::ops::Range;
 
-pub use layout::{PAGE_TOKENS, copy_page, page_len};
+pub use copy::PageCopy;
+pub use layout::{PAGE_TOKENS, page_len};
 pub use sequence::{PagedSequence, Seen};
 
 /// Scores of a block: they stay in the second-level cache.
 const BLOCK_SCORES: usize = 1 << 16;
 /// Rows of a block at most.
 const BLOCK_ROWS: usize = 64;
+/// Products that take as long as a number moved: a token's keys lie in as many cache lines as they are numbers.
+const NUMBER_PRODUCTS: usize = 8;
 /// Products of numbers that are worth a task of their own: a few microseconds' work.
 const TASK_PRODUCTS: usize = 1 << 16;
 
@@ -53,12 +57,36 @@ impl Kernels {
         }
         let keep = Keep { k, v, sequences, shape, layout };
         let tokens: usize = sequences.iter().map(|sequence| sequence.queries.len()).sum();
-        let tasks = tasks_of(2 * tokens * shape.key_heads * shape.head_dim, shape.key_heads);
+        let numbers = 2 * tokens * shape.key_heads * shape.head_dim;
+        let tasks = tasks_of(numbers * NUMBER_PRODUCTS, shape.key_heads);
         let pool = Parts::new(pool);
         self.pool().run(tasks, &|task| {
             for head in share(shape.key_heads, tasks, task) {
                 // SAFETY: each head of keys is in one task only.
                 unsafe { keep.write(self.isa(), head, &pool) };
+            }
+        });
+        Ok(())
+    }
+
+    /// Copies pages of `pool` `[pages, page_len]`, one after another.
+    ///
+    /// # Errors
+    /// A page that the pool does not have, or more than [`PAGE_TOKENS`].
+    pub fn copy_pages(&self, copies: &[PageCopy], shape: &AttentionShape, pool: &mut [f32]) -> Result<(), ShapeError> {
+        let (layout, _) = sequence::check(&[], Seen::Earlier, shape, pool.len())?;
+        let pages = pool.len().checked_div(layout.page).unwrap_or(usize::MAX);
+        copies.iter().try_for_each(|copy| copy.check(pages))?;
+        if layout.page == 0 || copies.is_empty() {
+            return Ok(());
+        }
+        let numbers: usize = copies.iter().map(|copy| copy.numbers(&layout)).sum();
+        let tasks = tasks_of(numbers * shape.key_heads * NUMBER_PRODUCTS, shape.key_heads);
+        let pool = Parts::new(pool);
+        self.pool().run(tasks, &|task| {
+            for head in share(shape.key_heads, tasks, task) {
+                // SAFETY: each head of keys is in one task only.
+                copies.iter().for_each(|copy| unsafe { copy.write(&layout, head, &pool) });
             }
         });
         Ok(())

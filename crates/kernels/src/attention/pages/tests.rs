@@ -257,12 +257,12 @@ fn all_kept_keys_are_seen() {
 fn a_copied_page_holds_its_tokens() {
     for (head_dim, tokens) in [(5, 1), (16, 16), (24, 17), (64, 32), (12, 0)] {
         let case = Case::new(&[tokens.max(1)], [2, 2], head_dim);
-        let (kernels, [q, ..]) = (Kernels::new(1), case.rows());
+        let (kernels, [q, ..]) = (Kernels::new(2), case.rows());
         let mut pool = vec![f32::NAN; 4 * page_len(&case.shape)];
         case.keep(&kernels, &case.pieces(|length| 0..length), &mut pool);
         let from = case.pages[0][0] as usize;
         let before = pool.clone();
-        copy_page(&case.shape, &mut pool, [from, 3], tokens).unwrap();
+        kernels.copy_pages(&[PageCopy { from, to: 3, tokens }], &case.shape, &mut pool).unwrap();
         let (rest, _) = pool.split_at(3 * page_len(&case.shape));
         assert!(rest.iter().zip(&before).all(|(a, b)| a.to_bits() == b.to_bits()), "other pages stay");
         if tokens == 0 {
@@ -275,8 +275,9 @@ fn a_copied_page_holds_its_tokens() {
             out
         };
         assert_same("a copy", &read(3), &read(from as u32));
-        assert!(copy_page(&case.shape, &mut pool.clone(), [0, 4], tokens).is_err(), "no such page");
-        assert!(copy_page(&case.shape, &mut pool, [0, 1], PAGE_TOKENS + 1).is_err(), "too many tokens");
+        for refused in [PageCopy { from: 0, to: 4, tokens }, PageCopy { from: 0, to: 1, tokens: PAGE_TOKENS + 1 }] {
+            assert!(kernels.copy_pages(&[refused], &case.shape, &mut pool).is_err(), "{refused:?}");
+        }
     }
 }
 
