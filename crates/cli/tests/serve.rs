@@ -172,6 +172,46 @@ fn folders_of_both_kinds_are_served() {
     );
 }
 
+/// A folder of sentence-transformers embeds, with the numbers of `grice embed`.
+#[test]
+fn embedders_are_served() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/embedders/bert");
+    let text = "I watched the film yesterday.";
+    let embedded = run(bare().arg("--model").arg(&folder).args(["embed", text]));
+    let embedded: Value = serde_json::from_str(&embedded.expect(0).out).unwrap();
+    let serving = Serving::start(bare().arg("--model").arg(&folder).args(["serve", "--listen", "127.0.0.1:0"]));
+    let answer = post(serving.address, "/v1/embeddings", &format!("{{\"input\": \"{text}\"}}"));
+    let numbers = |value: &Value| -> Vec<f64> {
+        value.as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+    };
+    let (served, own) = (numbers(&answer["data"][0]["embedding"]), numbers(&embedded));
+    assert!(served.len() == own.len() && served.len() > 8);
+    // Sums have another order where there are more threads.
+    assert!(served.iter().zip(&own).all(|(a, b)| (a - b).abs() < 1e-4), "{served:?} {own:?}");
+    assert_eq!(ask_models(serving.address)["data"][0]["id"], "bert");
+}
+
+/// A text that would take longer than the server may wait breaks off with the reason, and the server ends well.
+#[test]
+fn sigterm_ends_streams_with_their_reason() {
+    let generator = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fixtures/generators/t5");
+    let options = ["--drain-delay-ms", "0", "--drain-max-ms", "300", "--deadline-ms", "60000"];
+    let mut serving =
+        Serving::start(bare().arg("--model").arg(&generator).args(["serve", "--listen", "127.0.0.1:0"]).args(options));
+    let mut stream = connect(serving.address);
+    let body = r#"{"prompt": "w7 w8", "max_tokens": 90000, "min_tokens": 90000, "stream": true}"#;
+    let head = "POST /v1/completions HTTP/1.1\r\nhost: a\r\ncontent-type: application/json\r\n";
+    stream.write_all(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).unwrap();
+    let mut first = [0; 512];
+    assert!(stream.read(&mut first).unwrap() > 0);
+    serving.signal("TERM");
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("{\"error\":{\"message\":\"the server is shutting down\""), "{}", &rest[rest.len() - 300..]);
+    assert!(!rest.contains("[DONE]"));
+    assert_eq!(serving.exit_code(), Some(0), "{}", serving.logged());
+}
+
 #[test]
 fn sigterm_under_load_loses_no_answer() {
     for keep_alive in [true, false] {

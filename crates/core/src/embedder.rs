@@ -64,6 +64,16 @@ impl Embedder {
         Ok(Embedder { task, driver, columns, family, warnings, folder, prompts, pools_prompt, parts })
     }
 
+    /// Whether a path is a folder of this kind: it has a `modules.json`.
+    pub fn is_folder(path: &Path) -> bool {
+        path.join("modules.json").is_file()
+    }
+
+    /// The task and the plan, for callers that run batches themselves.
+    pub fn into_parts(self) -> (Embed, Plan) {
+        (self.task, self.driver.plan)
+    }
+
     /// The vector of one text.
     ///
     /// # Errors

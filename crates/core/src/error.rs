@@ -132,6 +132,14 @@ pub enum Error {
     /// The engine returned a value that is not finite.
     #[error("the model returned a logit for `{0}` that is not a finite number; its weights are broken")]
     NotFinite(grice_model::Maxim),
+    /// A model's chat template does not take a conversation.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[error("the chat template refuses the messages: {0}")]
+    ChatTemplate(String),
+    /// A model that cannot be talked to.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[error("{0}")]
+    NoChat(String),
     /// No model wrote a response.
     #[cfg(not(target_arch = "wasm32"))]
     #[error("no response could be written; the model gave no text for this context")]
@@ -213,7 +221,11 @@ impl Error {
             | Error::VectorNotFinite => ErrorKind::BadModel,
             // Browsers have no code for these, and no bytes to spare for their messages.
             #[cfg(not(target_arch = "wasm32"))]
-            Error::LongPrompt { .. } | Error::VectorLength { .. } | Error::MinimumSimilarity(_) => ErrorKind::BadInput,
+            Error::LongPrompt { .. }
+            | Error::VectorLength { .. }
+            | Error::MinimumSimilarity(_)
+            | Error::ChatTemplate(_)
+            | Error::NoChat(_) => ErrorKind::BadInput,
             #[cfg(not(target_arch = "wasm32"))]
             Error::NoAnswer
             | Error::OtherEmbedder { .. }

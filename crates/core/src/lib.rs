@@ -10,6 +10,8 @@
 
 mod bundle;
 #[cfg(not(target_arch = "wasm32"))]
+mod chat;
+#[cfg(not(target_arch = "wasm32"))]
 mod corpus;
 mod detector;
 mod device;
@@ -49,6 +51,8 @@ mod writer;
 pub use bundle::{Bundle, Bytes, DiskFolder, file_digest};
 #[cfg(feature = "onnx")]
 pub use bundle::{Embedded, import_model_file, read_model_file};
+#[cfg(not(target_arch = "wasm32"))]
+pub use chat::{Message, Role};
 #[cfg(not(target_arch = "wasm32"))]
 pub use corpus::{Corpus, CorpusWriter, Hit, NearText, Nearest, NewCorpus};
 pub use detector::Detector;

@@ -1,6 +1,7 @@
 //! The files of a model that writes text: a Hugging Face folder, or a GGUF file with all that it needs.
 
 use crate::bundle::{DiskFolder, file_digest};
+use crate::chat::{self, Chat, ChatFiles};
 use crate::recipe::Recipes;
 use crate::text::{Tokenizer, tokenizer_json};
 use crate::{Error, Result};
@@ -18,6 +19,8 @@ pub(crate) struct Opened {
     pub(crate) tokenizer: Tokenizer,
     /// Those of a `grice.json` beside the model.
     pub(crate) recipes: Recipes,
+    /// How it is talked to; why not, if its template cannot be used.
+    pub(crate) chat: Option<Result<Chat, String>>,
 }
 
 /// Opens a Hugging Face folder, a GGUF file, or a folder with one GGUF file.
@@ -63,11 +66,33 @@ pub(crate) fn read(
         path: place(TOKENIZER),
         cause: format!("it does not exist; a model that writes text is a folder with {FILES}"),
     })?;
-    let tokenizer = Tokenizer::for_templates(&json, &recipes.templates())?;
+    let chat = chat::read(&|file| bytes_of(folder, place, file), place)?;
+    let tokenizer = tokenizer_of(&json, &recipes.templates(), chat.is_some())?;
     if let Some(precision) = precision {
         checkpoint.generator = checkpoint.generator.to_precision(precision).map_err(of_model)?;
     }
-    Ok(Opened { checkpoint, recipes: recipes.marked(&tokenizer), tokenizer })
+    let chat = chat.map(Chat::new);
+    Ok(Opened { checkpoint, recipes: recipes.marked(&tokenizer), tokenizer, chat })
+}
+
+/// The tokenizer for recipes and, if there is one, a chat template.
+fn tokenizer_of(json: &[u8], templates: &[&str], has_chat: bool) -> Result<Tokenizer> {
+    if has_chat { Tokenizer::for_chat(json) } else { Tokenizer::for_templates(json, templates) }
+}
+
+/// The chat template in a folder with a GGUF file, or that of the file itself.
+fn chat_of_gguf(folder: &Path, path: &Path, vocabulary: Option<&GgufVocabulary>) -> Result<Option<ChatFiles>> {
+    let place = |file: &str| folder.join(file).display().to_string();
+    if let Some(beside) = chat::read(&|file| bytes_of(&DiskFolder(folder.to_owned()), &place, file), &place)? {
+        return Ok(Some(beside));
+    }
+    let Some(vocabulary) = vocabulary else { return Ok(None) };
+    let Some(template) = vocabulary.chat_template.clone() else { return Ok(None) };
+    let named = [("bos_token", vocabulary.begin), ("eos_token", vocabulary.end), ("unk_token", vocabulary.unknown)];
+    let token = |(name, id): (&str, Option<u32>)| Some((name.to_owned(), vocabulary.tokens.get(id? as usize)?.clone()));
+    let tokens = named.into_iter().filter_map(token).collect();
+    let place = format!("{}: `tokenizer.chat_template`", path.display());
+    Ok(Some(ChatFiles { template, tokens, place }))
 }
 
 /// The recipes in a folder, whose digests of other files must hold; none without `grice.json`.
@@ -135,12 +160,13 @@ fn open_gguf(folder: &Path, file: &str, precision: Option<Precision>) -> Result<
         true => Recipes::default(),
         false => recipes_of(&DiskFolder(folder.to_owned()), &place)?,
     };
-    let templates = recipes.templates();
+    let chat = chat_of_gguf(folder, &path, vocabulary.as_ref())?;
+    let (templates, has_chat) = (recipes.templates(), chat.is_some());
     let wrong = |cause: String| Error::BundleFile { path: path.display().to_string(), cause };
     let beside = folder.join(TOKENIZER);
     let tokenizer = match std::fs::read(&beside) {
         Ok(json) => {
-            let tokenizer = Tokenizer::for_templates(&json, &templates)?;
+            let tokenizer = tokenizer_of(&json, &templates, has_chat)?;
             let vocabulary = vocabulary.as_ref();
             vocabulary.map_or(Ok(()), |vocabulary| check_same(&tokenizer, vocabulary)).map_err(|token| {
                 Error::BundleFile {
@@ -154,18 +180,18 @@ fn open_gguf(folder: &Path, file: &str, precision: Option<Precision>) -> Result<
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let built = vocabulary.as_ref().ok_or_else(|| "it says nothing of tokens".to_owned());
-            let built = built.and_then(|vocabulary| build(vocabulary, &templates));
+            let built = built.and_then(|vocabulary| build(vocabulary, &templates, has_chat));
             let advice = "the model's own tokenizer.json in the same folder is used if there is one";
             built.map_err(|problem| wrong(format!("its tokenizer cannot be used: {problem}; {advice}")))?
         }
         Err(error) => return Err(Error::BundleFile { path: beside.display().to_string(), cause: error.to_string() }),
     };
     let recipes = recipes.clone().marked(&tokenizer);
-    Ok(Opened { checkpoint, tokenizer, recipes })
+    Ok(Opened { checkpoint, tokenizer, recipes, chat: chat.map(Chat::new) })
 }
 
-fn build(vocabulary: &GgufVocabulary, templates: &[&str]) -> Result<Tokenizer, String> {
-    Tokenizer::for_templates(&tokenizer_json(vocabulary)?, templates).map_err(|error| match error {
+fn build(vocabulary: &GgufVocabulary, templates: &[&str], has_chat: bool) -> Result<Tokenizer, String> {
+    tokenizer_of(&tokenizer_json(vocabulary)?, templates, has_chat).map_err(|error| match error {
         Error::Tokenizer(problem) => problem,
         other => other.to_string(),
     })
@@ -175,7 +201,9 @@ fn build(vocabulary: &GgufVocabulary, templates: &[&str]) -> Result<Tokenizer, S
 fn check_same(tokenizer: &Tokenizer, vocabulary: &GgufVocabulary) -> Result<(), String> {
     let normal = |id: usize| vocabulary.kinds.get(id).is_none_or(|kind| *kind == 1);
     let mut normal = vocabulary.tokens.iter().enumerate().filter(|(id, _)| normal(*id));
-    match normal.find(|(id, token)| tokenizer.id_of(token) != Some(*id as u32)) {
+    // A token that looks special has another name.
+    let id_of = |token: &str| tokenizer.id_of(token).or_else(|| tokenizer.id_of(&tokenizer.mark(token)));
+    match normal.find(|(id, token)| id_of(token) != Some(*id as u32)) {
         Some((id, token)) => Err(format!("{token:?} with the id {id}")),
         None => Ok(()),
     }

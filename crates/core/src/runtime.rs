@@ -7,8 +7,8 @@
 
 use crate::generate::Bounds;
 use crate::schedule::{
-    Answer, BatchId, Config, CourseRequest, CourseRun, Failure, LogitsRow, Pushed, Request, RequestId, Retry, Run,
-    Schedule, Step, Texts, Time,
+    Answer, BatchId, Config, CourseRequest, CourseRun, Failure, LogitsRow, NewTokens, Pushed, Request, RequestId,
+    Retry, Run, Schedule, Step, Texts, Time,
 };
 use crate::{Error, Rows};
 use grice_model::{EngineError, Precision};
@@ -61,7 +61,7 @@ pub enum Next<T> {
     /// Run this batch, then call [`Runtime::complete`].
     Run(Run),
     /// Send these new tokens of a text to its owner: see [`Runtime::owner`].
-    Tokens(RequestId, Arc<[u32]>),
+    Tokens(RequestId, NewTokens),
     /// Send this text to its owner.
     Text(T, Answer<Texts>),
     /// Run this pass, then call [`Runtime::complete_courses`].

@@ -1,5 +1,6 @@
 //! A model that writes text: its files, its tokenizer, and engines for it.
 
+use crate::chat::{Chat, Message};
 use crate::generate::{Bounds, Choice, Courses, DecodeOptions, Event, Generated, OptionError, Search, Start};
 use crate::opened::{self, Opened};
 use crate::recipe::{Recipe, Recipes};
@@ -9,6 +10,7 @@ use grice_cpu::{CpuGenerator, CpuGeneratorPlan};
 use grice_model::{GenerationDefaults, GeneratorEngine, PAGE_TOKENS, Precision, pages_of};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The most tokens to write if neither the caller nor the model says.
 const NEW_TOKENS: usize = 80;
@@ -40,6 +42,7 @@ pub struct Writer {
     family: String,
     reads_source: bool,
     recipes: Recipes,
+    chat: Option<Result<Chat, String>>,
 }
 
 /// How much memory an engine keeps for keys and values.
@@ -72,7 +75,7 @@ impl Writer {
     }
 
     fn new(opened: Opened, place: &str) -> Result<Writer> {
-        let Opened { checkpoint, tokenizer, recipes } = opened;
+        let Opened { checkpoint, tokenizer, recipes, chat } = opened;
         let (generator, defaults, family) = (checkpoint.generator, checkpoint.defaults, checkpoint.family);
         let tokenizer = Arc::new(tokenizer);
         let (bound, vocabulary) = (tokenizer.id_bound(), generator.vocabulary());
@@ -88,7 +91,7 @@ impl Writer {
         }
         let plan = CpuGeneratorPlan::new(generator)?;
         let speller = tokenizer.speller();
-        Ok(Writer { plan, tokenizer, speller, defaults, family, reads_source, recipes })
+        Ok(Writer { plan, tokenizer, speller, defaults, family, reads_source, recipes, chat })
     }
 
     /// Whether a path is a model that writes text: a Hugging Face folder, a GGUF file or a folder with one; and not a detector's.
@@ -182,6 +185,32 @@ impl Writer {
             Some(start) => Start { prompt: [start].into(), source: Some(ids), vocabulary },
             None => Start { prompt: ids, source: None, vocabulary },
         })
+    }
+
+    /// Where the answer to a conversation begins: its prompt by the model's chat template. `now` is the time since 1970, for templates that
+    /// ask for the date.
+    ///
+    /// # Errors
+    /// [`Error::NoChat`] for a model without a template, [`Error::ChatTemplate`] for messages that it does not take, [`Error::LongField`],
+    /// [`Error::NulInField`], [`Error::NoTokens`].
+    pub fn start_chat(&self, messages: &[Message], now: Duration) -> Result<Start> {
+        self.start_from(self.chat()?.ids(messages, &self.tokenizer, now)?)
+    }
+
+    /// The token that ends an answer in a conversation, beside those that end every text.
+    pub fn chat_end(&self) -> Option<u32> {
+        let token = self.chat().ok()?.end_token()?;
+        self.tokenizer.id_of(&self.tokenizer.mark(token))
+    }
+
+    fn chat(&self) -> Result<&Chat> {
+        match &self.chat {
+            Some(Ok(chat)) => Ok(chat),
+            Some(Err(cause)) => Err(Error::NoChat(format!("the model's chat template cannot be used: {cause}"))),
+            None => Err(Error::NoChat(
+                "the model has no chat template; put the one that it was trained with into its folder as `chat_template.jinja`".to_owned(),
+            )),
+        }
     }
 
     /// What bounds the texts of an engine with so much memory.

@@ -8,11 +8,14 @@ use crate::metrics::Metrics;
 use crate::otlp::Exporter;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 use tokio::sync::watch;
 
 /// Settings, models, and the parts that requests pass through.
 pub(crate) struct App {
     pub(crate) settings: Arc<Settings>,
+    /// When the server started.
+    pub(crate) started: SystemTime,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) guard: Guard,

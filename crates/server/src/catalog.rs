@@ -1,6 +1,7 @@
 //! The models by name, and their replacement while requests run.
 
 use crate::cache::SharedCache;
+use crate::embedding::Embedding;
 use crate::metrics::{Metrics, OutcomeLabels};
 use crate::problem::Problem;
 use crate::scribe::Scribe;
@@ -17,7 +18,7 @@ pub(crate) struct Catalog {
     metrics: Arc<Metrics>,
     shared: Option<Arc<SharedCache>>,
     current: RwLock<Models>,
-    /// What the replicas of one index share; empty if no model writes texts.
+    /// What the replicas of one index share; empty if all models are detectors.
     turns: Vec<Turns>,
     reloading: tokio::sync::Mutex<()>,
 }
@@ -27,12 +28,14 @@ pub(crate) struct Catalog {
 struct Models {
     detectors: Arc<[Arc<Served>]>,
     scribes: Arc<[Arc<Scribe>]>,
+    embeddings: Arc<[Arc<Embedding>]>,
 }
 
 impl Catalog {
     /// Without models; [`Catalog::reload`] loads them.
     pub(crate) fn new(settings: Arc<Settings>, metrics: Arc<Metrics>, shared: Option<Arc<SharedCache>>) -> Catalog {
-        let sharing = if settings.writers.is_empty() { 0 } else { settings.pool.replicas.max(1) };
+        let is_alone = settings.writers.is_empty() && settings.embedders.is_empty();
+        let sharing = if is_alone { 0 } else { settings.pool.replicas.max(1) };
         let turns = std::iter::repeat_with(Turns::default).take(sharing).collect();
         Catalog { settings, metrics, shared, current: RwLock::default(), turns, reloading: Default::default() }
     }
@@ -47,6 +50,11 @@ impl Catalog {
         self.current().scribes
     }
 
+    /// The models that embed texts, the default one first.
+    pub(crate) fn embeddings(&self) -> Arc<[Arc<Embedding>]> {
+        self.current().embeddings
+    }
+
     fn current(&self) -> Models {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -56,14 +64,12 @@ impl Catalog {
     /// # Errors
     /// 404 with the names of the models, 422 for a model of another task, 501 if no model judges turns, 503 before the first load.
     pub(crate) fn find(&self, name: Option<&str>) -> Result<Arc<Served>, Problem> {
-        let Models { detectors, scribes } = self.current();
+        let models = self.current();
         let found = match name {
-            None => detectors.first(),
-            Some(name) => detectors.iter().find(|served| served.name() == name),
+            None => models.detectors.first(),
+            Some(name) => models.detectors.iter().find(|served| served.name() == name),
         };
-        let others = || scribes.iter().map(|scribe| scribe.name()).collect::<Vec<_>>();
-        let own = || detectors.iter().map(|served| served.name()).collect::<Vec<_>>();
-        found.cloned().ok_or_else(|| missing("detect", name, &own(), &others()))
+        found.cloned().ok_or_else(|| models.missing("detect", name))
     }
 
     /// The model of this name that writes texts, or the default one.
@@ -71,14 +77,25 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::find`].
     pub(crate) fn find_scribe(&self, name: Option<&str>) -> Result<Arc<Scribe>, Problem> {
-        let Models { detectors, scribes } = self.current();
+        let models = self.current();
         let found = match name {
-            None => scribes.first(),
-            Some(name) => scribes.iter().find(|scribe| scribe.name() == name),
+            None => models.scribes.first(),
+            Some(name) => models.scribes.iter().find(|scribe| scribe.name() == name),
         };
-        let others = || detectors.iter().map(|served| served.name()).collect::<Vec<_>>();
-        let own = || scribes.iter().map(|scribe| scribe.name()).collect::<Vec<_>>();
-        found.cloned().ok_or_else(|| missing("generate", name, &own(), &others()))
+        found.cloned().ok_or_else(|| models.missing("generate", name))
+    }
+
+    /// The model of this name that embeds texts, or the default one.
+    ///
+    /// # Errors
+    /// As [`Catalog::find`].
+    pub(crate) fn find_embedding(&self, name: Option<&str>) -> Result<Arc<Embedding>, Problem> {
+        let models = self.current();
+        let found = match name {
+            None => models.embeddings.first(),
+            Some(name) => models.embeddings.iter().find(|embedding| embedding.name() == name),
+        };
+        found.cloned().ok_or_else(|| models.missing("embed", name))
     }
 
     /// The model of this name that repairs (or answers, if `answers`), or the first one that does.
@@ -108,17 +125,17 @@ impl Catalog {
 
     /// The names of all models, and of each the replicas in use and all of them.
     pub(crate) fn replicas(&self) -> Vec<(String, (usize, usize))> {
-        let Models { detectors, scribes } = self.current();
+        let Models { detectors, scribes, embeddings } = self.current();
         let detectors = detectors.iter().map(|served| (served.name().to_owned(), served.runner().replicas()));
-        detectors.chain(scribes.iter().map(|scribe| (scribe.name().to_owned(), scribe.replicas()))).collect()
+        let scribes = scribes.iter().map(|scribe| (scribe.name().to_owned(), scribe.replicas()));
+        let embeddings = embeddings.iter().map(|embedding| (embedding.name().to_owned(), embedding.replicas()));
+        detectors.chain(scribes).chain(embeddings).collect()
     }
 
     /// Whether every model can answer.
     pub(crate) fn is_ready(&self) -> bool {
-        let Models { detectors, scribes } = self.current();
-        let is_empty = detectors.is_empty() && scribes.is_empty();
-        let ready = detectors.iter().all(|served| served.is_ready()) && scribes.iter().all(|scribe| scribe.is_ready());
-        !is_empty && ready
+        let replicas = self.replicas();
+        !replicas.is_empty() && replicas.iter().all(|(_, (in_use, _))| *in_use > 0)
     }
 
     /// Reloads all bundles and replaces the old ones at once. If one of them cannot be used, nothing
@@ -144,23 +161,29 @@ impl Catalog {
         Ok(())
     }
 
+    /// Ends all texts: each client is told that the server stops.
+    pub(crate) fn abort_texts(&self) {
+        self.scribes().iter().for_each(|scribe| scribe.abort());
+    }
+
     /// Updates the metrics with the counters of the schedules, and with the devices of the models.
     pub(crate) fn report(&self) {
-        let Models { detectors, scribes } = self.current();
+        let Models { detectors, scribes, embeddings } = self.current();
         detectors.iter().for_each(|served| served.runner().report());
         scribes.iter().for_each(|scribe| scribe.report());
+        embeddings.iter().for_each(|embedding| embedding.report());
         self.report_models();
     }
 
     fn report_models(&self) {
-        let Models { detectors, scribes } = self.current();
+        let Models { detectors, scribes, embeddings } = self.current();
         let infos = detectors.iter().map(|served| served.info()).chain(scribes.iter().map(|scribe| scribe.info()));
-        self.metrics.set_models(infos.collect());
+        self.metrics.set_models(infos.chain(embeddings.iter().map(|embedding| embedding.info())).collect());
     }
 
     fn load_all(&self) -> Result<Models, ServeError> {
-        let Settings { bundles, writers, .. } = &*self.settings;
-        if bundles.is_empty() && writers.is_empty() {
+        let Settings { bundles, writers, embedders, .. } = &*self.settings;
+        if bundles.is_empty() && writers.is_empty() && embedders.is_empty() {
             return Err(ServeError::NoBundle);
         }
         let mut names: Vec<String> = Vec::new();
@@ -185,22 +208,47 @@ impl Catalog {
             let writer = load_writer(source)?;
             scribes.push(Scribe::start(source.name.clone(), writer, &self.settings, &self.metrics, &self.turns)?);
         }
-        Ok(Models { detectors: detectors.into(), scribes: scribes.into() })
+        let mut embeddings: Vec<Arc<Embedding>> = Vec::new();
+        for source in embedders {
+            take_name(&mut names, &source.name)?;
+            let embedder = guarded(&source.name, || (source.load)())?;
+            embeddings.push(Embedding::start(
+                source.name.clone(),
+                embedder,
+                &self.settings,
+                &self.metrics,
+                &self.turns,
+            )?);
+        }
+        Ok(Models { detectors: detectors.into(), scribes: scribes.into(), embeddings: embeddings.into() })
     }
 }
 
-/// Why there is no model of this name for a task.
-fn missing(task: &str, name: Option<&str>, own: &[&str], others: &[&str]) -> Problem {
-    match name {
-        _ if own.is_empty() && others.is_empty() => {
-            Problem::unavailable("the models are still being loaded", std::time::Duration::from_secs(1))
+impl Models {
+    /// The names of the models of each task.
+    fn names(&self) -> [(&'static str, Vec<&str>); 3] {
+        [
+            ("detect", self.detectors.iter().map(|served| served.name()).collect()),
+            ("generate", self.scribes.iter().map(|scribe| scribe.name()).collect()),
+            ("embed", self.embeddings.iter().map(|embedding| embedding.name()).collect()),
+        ]
+    }
+
+    /// Why there is no model of this name for a task.
+    fn missing(&self, task: &str, name: Option<&str>) -> Problem {
+        let all = self.names();
+        let own = all.iter().find(|(other, _)| *other == task).map_or(&[][..], |(_, names)| names.as_slice());
+        match name {
+            _ if all.iter().all(|(_, names)| names.is_empty()) => {
+                Problem::unavailable("the models are still being loaded", std::time::Duration::from_secs(1))
+            }
+            Some(name) if !own.contains(&name) && all.iter().any(|(_, names)| names.contains(&name)) => {
+                let detail = format!("the model `{name}` does not have the task `{task}`; see /v1/models");
+                Problem::unusable(detail)
+            }
+            Some(name) if !own.is_empty() => Problem::no_model(name, &own.join(", ")),
+            _ => Problem::no_task(task),
         }
-        Some(name) if others.contains(&name) => {
-            let detail = format!("the model `{name}` does not have the task `{task}`; see /v1/models");
-            Problem::unusable(detail)
-        }
-        Some(name) if !own.is_empty() => Problem::no_model(name, &own.join(", ")),
-        _ => Problem::no_task(task),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::ids::{Trace, request_id};
 use crate::metrics::Metrics;
 use crate::otlp::Span;
 use crate::problem::{Problem, ProblemTold};
-use crate::routes::{entry_of, grpc};
+use crate::routes::{entry_of, grpc, openai};
 use crate::streamed::Streamed;
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
@@ -57,6 +57,9 @@ pub(crate) async fn wrap(State(app): State<Arc<App>>, mut request: Request, next
         text: response.extensions().get::<LoggedText>().cloned(),
         app: Arc::clone(&app),
     };
+    if openai::is_route(route) {
+        response = openai::refusal(response);
+    }
     response = match response.extensions_mut().remove::<Streamed>() {
         // It is over when its body is.
         Some(streamed) => response.map(|body| Body::new(Closed { body, closing: Some(closing), streamed })),

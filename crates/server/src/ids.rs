@@ -31,6 +31,11 @@ pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     given.cloned().unwrap_or_else(|| ascii(&hex::<16>(u128::from(unique()).to_be_bytes(), 16)))
 }
 
+/// A new id for an answer, with what it begins with: `chatcmpl-…`.
+pub(crate) fn answer_id(start: &str) -> String {
+    format!("{start}{:016x}{:016x}", unique(), unique())
+}
+
 /// The trace of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Trace {

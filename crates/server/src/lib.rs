@@ -1,4 +1,4 @@
-//! HTTP in, verdicts and texts out: routes, keys and limits around the same core that the command line runs.
+//! HTTP in, verdicts, texts and vectors out: routes, keys and limits around the same core that the command line runs.
 //!
 //! ```text
 //! socket ─► listen ─► envelope ─► routes ─► served,  ─► runner ─► replicas
@@ -12,13 +12,16 @@
 mod app;
 mod arrival;
 mod attempt;
+mod begun;
 mod cache;
 mod catalog;
+mod embedding;
 mod encoding;
 mod envelope;
 mod guard;
 mod ids;
 mod inferred;
+mod inferring;
 mod judging;
 mod lanes;
 mod listen;
@@ -46,4 +49,4 @@ mod turns;
 pub use loaded::{BuildEngine, Loaded, Plans, Replica};
 pub use routes::fuzz;
 pub use server::{Handle, Server, check_health};
-pub use settings::{Access, BundleSource, Limits, Pool, ServeError, Settings, TlsFiles, WriterSource};
+pub use settings::{Access, BundleSource, EmbedderSource, Limits, Pool, ServeError, Settings, TlsFiles, WriterSource};

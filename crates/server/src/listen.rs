@@ -27,6 +27,9 @@ const WAITING_MAX: usize = 4096;
 /// How long a new connection may wait with its first request when the server ends.
 const FIRST_REQUEST_MAX: Duration = Duration::from_secs(1);
 
+/// How long streams of texts have to say that the server stops.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
 /// Accepts connections and serves them.
 pub(crate) struct Front {
     app: Arc<App>,
@@ -93,7 +96,12 @@ impl Front {
         let app = Arc::clone(&self.app);
         let open = || app.metrics.connections.get().max(0) as usize;
         self.app.ending.send_replace(true);
-        match timeout(self.app.settings.drain_max, self.app.ending.closed()).await {
+        if timeout(self.app.settings.drain_max, self.app.ending.closed()).await.is_ok() {
+            return 0;
+        }
+        // A stream says why its text breaks off.
+        self.app.catalog.abort_texts();
+        match timeout(LAST_WORDS_MAX, self.app.ending.closed()).await {
             Ok(()) => 0,
             Err(_) => open(),
         }

@@ -1,14 +1,13 @@
 //! A request for a text that is open: what its client is told.
 
-use grice_core::schedule::{Answer, Texts};
-use std::sync::Arc;
+use grice_core::schedule::{Answer, NewTokens, Texts};
 use std::task::{Context, Poll};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// What a schedule says of a text.
 pub(crate) enum Said {
     /// New tokens.
-    Tokens(Arc<[u32]>),
+    Tokens(NewTokens),
     /// The whole text, or why there is none; nothing follows.
     End(Answer<Texts>),
 }

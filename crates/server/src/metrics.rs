@@ -25,6 +25,7 @@ pub(crate) struct Metrics {
     pub(crate) queue: Histogram,
     pub(crate) infer: Histogram,
     pub(crate) first_token: Histogram,
+    pub(crate) between_tokens: Histogram,
     pub(crate) batch_size: Histogram,
     pub(crate) batch_tokens: Histogram,
     pub(crate) batch_padding: Histogram,
@@ -93,6 +94,18 @@ pub(crate) struct InfoLabels {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct PageLabels {
+    model: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct TokenLabels {
+    model: String,
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct MaximLabels {
     maxim: &'static str,
 }
@@ -110,9 +123,8 @@ struct ModelFamilies {
     cancelled: Family<ModelLabels, Counter>,
     retried: Family<ModelLabels, Counter>,
     courses: Family<ModelLabels, Gauge>,
-    pages: Family<ModelLabels, Gauge>,
-    pages_used: Family<ModelLabels, Gauge>,
-    new_tokens: Family<ModelLabels, Counter>,
+    pages: Family<PageLabels, Gauge>,
+    tokens: Family<TokenLabels, Counter>,
 }
 
 /// Seconds, from a cache hit to a full-size model on a slow machine.
@@ -133,6 +145,7 @@ impl Metrics {
             queue: seconds(),
             infer: seconds(),
             first_token: seconds(),
+            between_tokens: seconds(),
             batch_size: Histogram::new([1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0]),
             batch_tokens: Histogram::new([32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0]),
             batch_padding: Histogram::new([0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0]),
@@ -154,6 +167,11 @@ impl Metrics {
         // Start at zero: a series that begins at one hides its first event from `increase` and `rate`.
         for reason in ["deadline", "denied", "queue-full", "rate-limited", "too-large", "unavailable"] {
             metrics.rejected.get_or_create_owned(&ReasonLabels { reason });
+        }
+        for maxim in Maxim::ALL.map(Maxim::name) {
+            for outcome in ["taken", "refused", "failed"] {
+                metrics.repairs.get_or_create_owned(&RepairLabels { maxim, outcome });
+            }
         }
         metrics.register_requests(violations);
         metrics.register_batches();
@@ -237,10 +255,18 @@ impl Metrics {
         add(&of.retried, last.retried_total, now.retried_total);
         if now.pages > 0 {
             of.courses.get_or_create(&labels).set(now.running_courses as i64);
-            of.pages.get_or_create(&labels).set(now.pages as i64);
-            of.pages_used.get_or_create(&labels).set(now.pages_used as i64);
-            add(&of.new_tokens, last.new_tokens_total, now.new_tokens_total);
+            for (state, pages) in [("used", now.pages_used), ("free", now.pages.saturating_sub(now.pages_used))] {
+                of.pages.get_or_create(&PageLabels { model: model.to_owned(), state }).set(pages as i64);
+            }
+            let made = now.new_tokens_total.saturating_sub(last.new_tokens_total);
+            self.count_tokens(model, "generated", made);
         }
+    }
+
+    /// Counts tokens of texts: `prompt` or `generated`; or of texts that are embedded.
+    pub(crate) fn count_tokens(&self, model: &str, kind: &'static str, count: u64) {
+        let labels = TokenLabels { model: model.to_owned(), kind };
+        self.of_models.tokens.get_or_create(&labels).inc_by(count);
     }
 
     /// In the OpenMetrics text format, which Prometheus reads.
@@ -276,7 +302,9 @@ impl Metrics {
         registry.register("queue_duration_seconds", "Wait for a run, per turn", self.queue.clone());
         registry.register("infer_duration_seconds", "Time of a batch in its engine", self.infer.clone());
         let first = "From the head's arrival to the first token of a text";
-        registry.register("first_token_duration_seconds", first, self.first_token.clone());
+        registry.register("time_to_first_token_seconds", first, self.first_token.clone());
+        let between = "Between the tokens of a text, as its reader is sent them";
+        registry.register("time_between_tokens_seconds", between, self.between_tokens.clone());
         registry.register("batch_size", "Sequences in a batch", self.batch_size.clone());
         registry.register("batch_tokens", "Tokens in a batch", self.batch_tokens.clone());
         let padding = "Share of padding, were the batch padded to its longest sequence";
@@ -301,9 +329,8 @@ impl Metrics {
         registry.register("coalesced", "Turns that shared the run of an identical one", of.coalesced.clone());
         registry.register("cancelled", "Turns whose client disconnected", of.cancelled.clone());
         registry.register("courses_running", "Texts being written", of.courses.clone());
-        registry.register("pages", "Pages of memory for keys and values", of.pages.clone());
-        registry.register("pages_used", "Pages that hold keys and values", of.pages_used.clone());
-        registry.register("generated_tokens", "Tokens that were generated", of.new_tokens.clone());
+        registry.register("kv_pages", "Pages of memory for keys and values, by state", of.pages.clone());
+        registry.register("tokens", "Tokens of models that write and embed texts, by kind", of.tokens.clone());
         registry.register("retried", "Turns retried after their replica failed", of.retried.clone());
     }
 }

@@ -13,6 +13,7 @@ use grice_core::schedule::{
     Rejection, Request, RequestId, Retry, Run, Texts, Time,
 };
 use grice_core::{EngineError, Next, Precision, Rows, Runtime, retry_after};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, mpsc};
@@ -47,7 +48,14 @@ pub(crate) enum Order {
 /// Who waits for a request's answer.
 enum Owner {
     Once(oneshot::Sender<Answer>),
-    Text(UnboundedSender<Said>),
+    Text(Reader),
+}
+
+/// Who reads a text.
+struct Reader {
+    said: UnboundedSender<Said>,
+    /// When tokens were told last.
+    told: Cell<Option<Instant>>,
 }
 
 /// Something to tell an owner.
@@ -211,7 +219,8 @@ impl Runner {
         let (wait, waited) = (schedule.course_wait_expected(), schedule.course_waited(now));
         let left = request.deadline.map_or(Duration::MAX, |deadline| deadline.since(now));
         let (sender, receiver) = unbounded_channel();
-        let id = match state.runtime.push_course(request, now, |_| Owner::Text(sender)) {
+        let reader = Reader { said: sender, told: Cell::new(None) };
+        let id = match state.runtime.push_course(request, now, |_| Owner::Text(reader)) {
             Pushed::Answered(texts) => return Ok(SubmittedText::Known(texts)),
             Pushed::Rejected(rejection) => return Err(rejection),
             Pushed::Accepted(id) => id,
@@ -327,6 +336,14 @@ impl Runner {
         state.counted = now;
     }
 
+    /// Ends all open requests, with the reason that the server stops; later ones are refused.
+    pub(crate) fn abort(&self) {
+        let now = self.now();
+        let mut state = self.lock();
+        state.runtime.schedule_mut().abort();
+        self.pump(state, now);
+    }
+
     /// Lets the replicas end after their current work. No request may be waiting.
     pub(crate) fn close(&self) {
         self.report();
@@ -368,10 +385,11 @@ impl Runner {
             let start = Instant::now();
             match state.runtime.poll(now) {
                 Next::Answer(Owner::Once(owner), answer) => messages.push(Message::Answer(owner, answer)),
-                Next::Text(Owner::Text(owner), answer) => messages.push(Message::Said(owner, Said::End(answer))),
+                Next::Text(Owner::Text(reader), answer) => messages.push(Message::Said(reader.said, Said::End(answer))),
                 Next::Tokens(id, tokens) => {
-                    if let Some(Owner::Text(owner)) = state.runtime.owner(id) {
-                        messages.push(Message::Said(owner.clone(), Said::Tokens(tokens)));
+                    if let Some(Owner::Text(reader)) = state.runtime.owner(id) {
+                        self.count_pause(reader, tokens.len());
+                        messages.push(Message::Said(reader.said.clone(), Said::Tokens(tokens)));
                     }
                 }
                 // Sequences and texts have owners of their own kind.
@@ -391,6 +409,14 @@ impl Runner {
         if moment.as_micros() < self.alarm.fetch_min(moment.as_micros(), Ordering::AcqRel) {
             self.alarm_moved.notify_one();
         }
+    }
+
+    /// Counts the time since a reader's last tokens, shared among the new ones. The first ones have another metric.
+    fn count_pause(&self, reader: &Reader, tokens: usize) {
+        let now = Instant::now();
+        let Some(last) = reader.told.replace(Some(now)) else { return };
+        let each = (now - last).as_secs_f64() / tokens.max(1) as f64;
+        (0..tokens).for_each(|_| self.metrics.between_tokens.observe(each));
     }
 
     fn cancel(&self, id: RequestId) {

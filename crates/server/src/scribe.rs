@@ -1,6 +1,6 @@
 //! One served model that writes texts: prompts to tokens, tokens to texts.
 
-use crate::listener::{Listener, Said};
+use crate::begun::Begun;
 use crate::metrics::{InfoLabels, Metrics};
 use crate::problem::Problem;
 use crate::replica::{self, AnyEngine, Build};
@@ -8,13 +8,16 @@ use crate::runner::{Runner, SubmittedText};
 use crate::turns::Turns;
 use crate::{ServeError, Settings};
 use grice_core::generate::{Choice, DecodeOptions, Decoding, Generated, OptionError, Start};
-use grice_core::schedule::{Caching, Config, CourseRequest, Rejection, Texts};
+use grice_core::schedule::{Caching, Config, CourseRequest};
 use grice_core::task::{Draft, Kind};
 use grice_core::text::Stream;
-use grice_core::{Error, Memory, Recipes, TEXT_BYTES_MAX, Turn, Writer};
+use grice_core::{Error, Memory, Message, Recipes, TEXT_BYTES_MAX, Turn, Writer};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Tokens of a pass where other models use the same cores: a turn that is to be judged waits for one pass.
+const SHARED_PASS_TOKENS: usize = 128;
 
 /// A model with its replicas. It is dropped after the last request that uses it; then the replicas end.
 pub(crate) struct Scribe {
@@ -31,12 +34,6 @@ pub(crate) struct Prepared {
     /// Whether its seed was drawn for it.
     is_drawn: bool,
     pub(crate) prompt_tokens: usize,
-}
-
-/// A text that is known, or on its way.
-pub(crate) enum Begun {
-    Known(Texts),
-    Coming(Listener),
 }
 
 /// What is told of a text, for every form of the answer.
@@ -59,7 +56,10 @@ impl Scribe {
         turns: &[Turns],
     ) -> Result<Arc<Scribe>, ServeError> {
         let pool = &settings.pool;
-        let bounds = writer.bounds(Memory::Bytes(settings.writer_memory_bytes));
+        let mut bounds = writer.bounds(Memory::Bytes(settings.writer_memory_bytes));
+        if !settings.bundles.is_empty() || !settings.embedders.is_empty() {
+            bounds.pass_tokens = bounds.pass_tokens.min(SHARED_PASS_TOKENS);
+        }
         if bounds.pages == 0 {
             let cause = format!("{} bytes hold no page of `{name}`; give it more", settings.writer_memory_bytes);
             return Err(ServeError::Setting { what: "--memory".to_owned(), cause });
@@ -103,6 +103,11 @@ impl Scribe {
         self.replicas().0 > 0
     }
 
+    /// Ends all texts, with the reason that the server stops.
+    pub(crate) fn abort(&self) {
+        self.runner.abort();
+    }
+
     pub(crate) fn report(&self) {
         self.runner.report();
     }
@@ -124,31 +129,95 @@ impl Scribe {
         }
     }
 
-    /// Reads a prompt. The time is proportional to its length: see [`crate::lanes::Lanes`].
+    /// Reads a prompt and its options.
     ///
     /// # Errors
     /// 422 for a prompt without tokens, and for options that break a rule.
     pub(crate) fn prepare(&self, prompt: &str, choice: &Choice) -> Result<Prepared, Problem> {
+        let prepared = self.prepare_many(&self.read(prompt)?, choice, None, 1)?.pop();
+        prepared.ok_or_else(|| Problem::internal("a text was not prepared"))
+    }
+
+    /// Reads a prompt. The time is proportional to its length: see [`crate::lanes::Lanes`].
+    ///
+    /// # Errors
+    /// 422 for a prompt without tokens.
+    pub(crate) fn read(&self, prompt: &str) -> Result<Start, Problem> {
         if prompt.is_empty() {
             return Err(Problem::unusable("`prompt` is empty; it must hold a text"));
         }
         if prompt.len() > TEXT_BYTES_MAX {
             return Err(Problem::from(&Error::LongField { field: "prompt", bytes: prompt.len() }));
         }
+        self.timed(|| self.writer.start(prompt)).map_err(|error| match error {
+            Error::NoTokens { .. } => Problem::unusable("`prompt` holds no text that the model reads"),
+            other => Problem::from(&other),
+        })
+    }
+
+    /// Takes a prompt in tokens.
+    ///
+    /// # Errors
+    /// 422 for none, and for those that the model does not have.
+    pub(crate) fn read_ids(&self, ids: Vec<u32>) -> Result<Start, Problem> {
+        if let Some(id) = ids.iter().find(|id| **id as usize >= self.writer.vocabulary()) {
+            let known = self.writer.vocabulary();
+            return Err(Problem::unusable(format!("`prompt`: {id} is not a token of the model, which has {known}")));
+        }
+        self.writer.start_from(ids).map_err(|error| Problem::from(&error))
+    }
+
+    /// Reads a conversation.
+    ///
+    /// # Errors
+    /// 422 without a chat template, and for messages that it does not take.
+    pub(crate) fn read_chat(&self, messages: &[Message]) -> Result<Start, Problem> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.timed(|| self.writer.start_chat(messages, now)).map_err(|error| match error {
+            Error::NoChat(cause) => Problem::unusable(format!(
+                "`model`: `{}` cannot be talked to: {cause}; /v1/completions continues a prompt without one",
+                self.name
+            )),
+            Error::NoTokens { .. } => Problem::unusable("`messages` hold no text that the model reads"),
+            other => Problem::from(&other),
+        })
+    }
+
+    fn timed<T>(&self, read: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let done = read();
+        self.metrics.tokenize.observe(start.elapsed().as_secs_f64());
+        done
+    }
+
+    /// Texts that begin with the same prompt; their draws differ. `end` ends them, beside the model's own stop tokens.
+    ///
+    /// # Errors
+    /// 422 for options that break a rule.
+    pub(crate) fn prepare_many(
+        &self,
+        start: &Start,
+        choice: &Choice,
+        end: Option<u32>,
+        count: usize,
+    ) -> Result<Vec<Prepared>, Problem> {
         let mut is_drawn = false;
         let seed = || {
             is_drawn = true;
             random()
         };
-        let options = self.writer.options_for(choice, seed).map_err(of_option)?;
-        let start = Instant::now();
-        let text = self.writer.start(prompt);
-        self.metrics.tokenize.observe(start.elapsed().as_secs_f64());
-        let text = text.map_err(|error| match error {
-            Error::NoTokens { .. } => Problem::unusable("`prompt` holds no text that the model reads"),
-            other => Problem::from(&other),
-        })?;
-        self.prepared(options, text, is_drawn)
+        let mut options = self.writer.options_for(choice, seed).map_err(of_option)?;
+        options.stop_tokens.extend(end.filter(|end| !options.stop_tokens.contains(end)));
+        let with = |place: usize| {
+            let seed = options.seed.map(|seed| seed.wrapping_add(place as u64));
+            self.prepared(DecodeOptions { seed, ..options.clone() }, start.clone(), is_drawn)
+        };
+        (0..count).map(with).collect()
+    }
+
+    /// The token that ends an answer in a conversation.
+    pub(crate) fn chat_end(&self) -> Option<u32> {
+        self.writer.chat_end()
     }
 
     /// Reads the prompt of a text by one of the model's recipes, with another number of new tokens if one is given. `None` if it has no such recipe.
@@ -199,12 +268,14 @@ impl Scribe {
         // The seed is random, so an equal request cannot come again.
         let caching = if prepared.is_drawn { Caching::Bypass } else { caching };
         let deadline = Some(self.runner.time_of(deadline));
+        let prompt_tokens = prepared.prompt_tokens as u64;
         let request = CourseRequest { deadline, caching, ..CourseRequest::new(prepared.decoding) };
-        match self.runner.submit_course(request) {
-            Ok(SubmittedText::Known(texts)) => Ok(Begun::Known(texts)),
-            Ok(SubmittedText::Waits(listener)) => Ok(Begun::Coming(listener)),
-            Err(rejection) => Err(Problem::rejected(&rejection)),
-        }
+        let submitted = self.runner.submit_course(request).map_err(|rejection| Problem::rejected(&rejection))?;
+        self.metrics.count_tokens(&self.name, "prompt", prompt_tokens);
+        Ok(match submitted {
+            SubmittedText::Known(texts) => Begun::Known(texts),
+            SubmittedText::Waits(listener) => Begun::Coming(listener),
+        })
     }
 }
 
@@ -228,50 +299,15 @@ impl Told {
         self.scribe.writer.written(generated, &self.options.stop_strings)
     }
 
+    /// The text of some tokens.
+    pub(crate) fn spell(&self, tokens: &[u32]) -> String {
+        self.scribe.writer.text(tokens)
+    }
+
     /// Its text as it comes.
     pub(crate) fn stream(&self) -> Stream {
         Stream::new(self.scribe.writer.speller(), &self.options.stop_strings)
     }
-
-    /// The best sequence.
-    ///
-    /// # Errors
-    /// [`Problem`] of the schedule or the model.
-    pub(crate) fn best(outcome: Result<Texts, Rejection>) -> Result<Generated, Problem> {
-        let texts = outcome.map_err(|rejection| Problem::rejected(&rejection))?;
-        texts.first().cloned().ok_or_else(|| Problem::internal("a text ended without a sequence"))
-    }
-}
-
-impl Begun {
-    /// Waits for the end. `first` is called once there is a token.
-    ///
-    /// # Errors
-    /// [`Problem`] of the schedule or the model.
-    pub(crate) async fn end(self, first: impl FnOnce()) -> Result<(Generated, Option<Heard>), Problem> {
-        let mut listener = match self {
-            Begun::Known(texts) => return Ok((Told::best(Ok(texts))?, None)),
-            Begun::Coming(listener) => listener,
-        };
-        let mut first = Some(first);
-        loop {
-            match listener.hear().await {
-                Some(Said::Tokens(_)) => _ = first.take().map(|first| first()),
-                Some(Said::End(answer)) => {
-                    let heard = Heard { queued: answer.queued, ran: answer.ran, source: answer.source };
-                    return Ok((Told::best(answer.outcome)?, Some(heard)));
-                }
-                None => return Err(Problem::rejected(&Rejection::ShuttingDown)),
-            }
-        }
-    }
-}
-
-/// How a text was made.
-pub(crate) struct Heard {
-    pub(crate) queued: Duration,
-    pub(crate) ran: Duration,
-    pub(crate) source: grice_core::schedule::Source,
 }
 
 fn of_option(error: OptionError) -> Problem {

@@ -2,16 +2,17 @@
 
 use crate::cache::SharedCache;
 use crate::inferred::{Cached, Inferred};
+use crate::inferring::infer;
 use crate::loaded::{Loaded, Plans};
 use crate::metrics::{InfoLabels, Metrics};
 use crate::problem::Problem;
 use crate::replica::{self, AnyEngine, Build};
-use crate::runner::{Runner, Submitted};
+use crate::runner::Runner;
 use crate::statistics::Statistics;
 use crate::texts::{TextKey, Texts, Tokenized};
 use crate::turns::Turns;
 use crate::{ServeError, Settings};
-use grice_core::schedule::{Answer, Caching, Config, Keyer, Rejection, Source};
+use grice_core::schedule::{Caching, Config, Keyer};
 use grice_core::task::Detect;
 use grice_core::{Precision, Reading, Turn};
 use std::sync::Arc;
@@ -186,45 +187,13 @@ impl Served {
         if let Some(shared) = shared {
             self.ask_shared(shared, sequences).await;
         }
-        let deadline = self.runner.time_of(deadline);
-        let submitted = self.runner.submit(sequences, deadline, caching);
-        let submitted = submitted.map_err(|rejection| Problem::rejected(&rejection))?;
-        let lookup = start.elapsed();
-        let mut inferred = Vec::with_capacity(sequences.len());
-        for (submitted, tokenized) in submitted.into_iter().zip(sequences) {
-            let answer = match submitted {
-                Submitted::Known(row) => {
-                    let none = Duration::ZERO;
-                    inferred.push(Ok(Inferred { row, cached: Cached::Hit, lookup, queued: none, ran: none }));
-                    continue;
-                }
-                Submitted::Waits(ticket) => ticket.answer().await,
-            };
-            let answer = answer.ok_or_else(|| Problem::rejected(&Rejection::ShuttingDown))?;
-            let answered = self.take_answer(answer, lookup);
-            if let Err(problem) = &answered
-                && problem.is_of_the_moment()
-            {
-                return Err(problem.clone());
-            }
-            if let (Some(shared), Ok(Inferred { row, cached: Cached::Miss, .. })) = (shared, &answered) {
-                let (shared, key, row) = (Arc::clone(shared), tokenized.key, Arc::clone(row));
+        let put = |tokenized: &Tokenized, inferred: &Inferred| {
+            if let (Some(shared), Cached::Miss) = (shared, inferred.cached) {
+                let (shared, key, row) = (Arc::clone(shared), tokenized.key, Arc::clone(&inferred.row));
                 tokio::spawn(async move { shared.put(key, row).await });
             }
-            inferred.push(answered);
-        }
-        Ok(inferred)
-    }
-
-    fn take_answer(&self, answer: Answer, lookup: Duration) -> Result<Inferred, Problem> {
-        self.metrics.queue.observe(answer.queued.as_secs_f64());
-        let row = answer.outcome.map_err(|rejection| Problem::rejected(&rejection))?;
-        let cached = match answer.source {
-            Source::Miss => Cached::Miss,
-            Source::Coalesced => Cached::Coalesced,
-            Source::Bypass => Cached::Bypass,
         };
-        Ok(Inferred { row, cached, lookup, queued: answer.queued, ran: answer.ran })
+        infer(&self.runner, &self.metrics, sequences, deadline, caching, start, put).await
     }
 
     /// Fetches rows from the shared cache that are not in the process's cache.

@@ -15,7 +15,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -53,6 +53,7 @@ impl Server {
         let exporter = exporter.map(|endpoint| Exporter::start(endpoint, Arc::clone(&metrics))).transpose()?;
         let app = Arc::new(App {
             settings,
+            started: SystemTime::now(),
             catalog,
             metrics,
             guard,

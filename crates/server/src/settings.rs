@@ -1,9 +1,9 @@
 //! Settings of a server.
 
 use crate::Loaded;
-use grice_core::{Precision, Writer, schedule};
+use grice_core::{Embedder, Precision, Writer, schedule};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,9 @@ pub struct Settings {
     pub bundles: Vec<BundleSource>,
     /// The models that write texts, the first of them the default.
     pub writers: Vec<WriterSource>,
-    /// Memory for keys and values of each replica of them, in bytes.
+    /// The models that embed texts, the first of them the default.
+    pub embedders: Vec<EmbedderSource>,
+    /// Memory for keys and values of each replica of models that write, in bytes.
     pub writer_memory_bytes: usize,
     /// Replicas of each model.
     pub pool: Pool,
@@ -68,6 +70,16 @@ pub struct WriterSource {
     /// Reads the model; called at the start and at each reload.
     #[allow(clippy::type_complexity)]
     pub load: Arc<dyn Fn() -> Result<Writer, grice_core::Error> + Send + Sync>,
+}
+
+/// One model that embeds texts, and its source.
+#[derive(Clone)]
+pub struct EmbedderSource {
+    /// Its name in URLs.
+    pub name: String,
+    /// Reads the model; called at the start and at each reload.
+    #[allow(clippy::type_complexity)]
+    pub load: Arc<dyn Fn() -> Result<Embedder, grice_core::Error> + Send + Sync>,
 }
 
 /// Replicas of each model.
@@ -135,6 +147,7 @@ impl Settings {
             listen,
             bundles,
             writers: Vec::new(),
+            embedders: Vec::new(),
             writer_memory_bytes: 512 << 20,
             pool: Pool::default(),
             schedule: schedule::Config::default(),
@@ -204,10 +217,22 @@ impl WriterSource {
 
     /// A Hugging Face folder, called as it is on disk if no name is given.
     pub fn new(name: Option<String>, folder: PathBuf, precision: Option<Precision>) -> WriterSource {
-        let own = || folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let name = name.unwrap_or_else(own);
+        let name = name.unwrap_or_else(|| name_of(&folder));
         WriterSource { name, load: Arc::new(move || Writer::open(&folder, precision)) }
     }
+}
+
+impl EmbedderSource {
+    /// A sentence-transformers folder, called as it is on disk if no name is given.
+    pub fn new(name: Option<String>, folder: PathBuf, options: grice_core::Options) -> EmbedderSource {
+        let name = name.unwrap_or_else(|| name_of(&folder));
+        EmbedderSource { name, load: Arc::new(move || Embedder::open(&folder, &options)) }
+    }
+}
+
+/// The name of a folder on disk.
+fn name_of(folder: &Path) -> String {
+    folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
 /// Why a server cannot start, or stopped with an error.

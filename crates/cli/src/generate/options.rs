@@ -22,6 +22,7 @@ pub(super) fn of(how: &How, writer: &Writer) -> Result<DecodeOptions> {
         no_repeat_ngram: how.no_repeat_ngram,
         stop: how.stop.clone(),
         draft: how.draft,
+        ..Choice::default()
     };
     writer.options_for(&choice, random).map_err(|error| CliError::GenerateOption(error.to_string()))
 }

@@ -8,8 +8,8 @@ pub(crate) mod options;
 use crate::args::{Common, LogFormat, Serve, ServeOptions};
 use crate::error::{CliError, Result};
 use crate::model::{by_maxim, gpu_cache, open_bundle};
-use grice_core::{Bundle, Device, Options, Writer};
-use grice_server::{BundleSource, Handle, ServeError, Server, Settings, TlsFiles, WriterSource};
+use grice_core::{Bundle, Device, Embedder, Options, Writer};
+use grice_server::{BundleSource, EmbedderSource, Handle, ServeError, Server, Settings, TlsFiles, WriterSource};
 use options::NamedBundle;
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -62,9 +62,9 @@ fn start_logging(options: &ServeOptions) -> Result<()> {
 
 fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Settings> {
     let listen = options.listen.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
-    let Sources { bundles, writers } = sources(&options, args, common)?;
+    let Sources { bundles, writers, embedders } = sources(&options, args, common)?;
     let mut settings = Settings::new(listen, bundles);
-    settings.writers = writers;
+    (settings.writers, settings.embedders) = (writers, embedders);
     set(&mut settings.writer_memory_bytes, options.memory.map(|mib| mib.get().saturating_mul(1 << 20)));
     let pool = &mut settings.pool;
     pool.replicas = replicas(&options)?;
@@ -112,6 +112,7 @@ fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Sett
 struct Sources {
     bundles: Vec<BundleSource>,
     writers: Vec<WriterSource>,
+    embedders: Vec<EmbedderSource>,
 }
 
 fn sources(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Sources> {
@@ -121,13 +122,18 @@ fn sources(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Sour
         Some(places) => places.iter().map(|place| place.0).collect(),
         None => vec![Device::Auto],
     };
+    // Texts are embedded on the CPU.
+    let embedding = Options { precision, device: Device::Cpu, ..Options::default() };
     let source = move |name: Option<String>, open: Box<dyn Fn() -> grice_core::Result<Bundle> + Send + Sync>| {
         BundleSource::new(name, base.clone(), devices.clone(), open)
     };
     let mut sources = Sources::default();
-    let mut add = |NamedBundle { name, path }: NamedBundle| match Writer::is_folder(&path) {
-        true => sources.writers.push(WriterSource::new(name, path, precision)),
-        false => sources.bundles.push(source(name, Box::new(move || Bundle::open(&path)))),
+    let mut add = |NamedBundle { name, path }: NamedBundle| match () {
+        () if Embedder::is_folder(&path) => {
+            sources.embedders.push(EmbedderSource::new(name, path, embedding.clone()));
+        }
+        () if Writer::is_folder(&path) => sources.writers.push(WriterSource::new(name, path, precision)),
+        () => sources.bundles.push(source(name, Box::new(move || Bundle::open(&path)))),
     };
     match (&options.bundle, &common.model) {
         (Some(named), None) => named.iter().cloned().for_each(add),

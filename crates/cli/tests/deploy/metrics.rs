@@ -33,7 +33,16 @@ fn every_metric_that_is_asked_for_is_there() {
         }
         asked.extend(names);
     }
-    for promised in ["grice_queue_size", "grice_batch_padding_ratio_sum", "grice_violations_total"] {
+    for promised in [
+        "grice_queue_size",
+        "grice_batch_padding_ratio_sum",
+        "grice_violations_total",
+        "grice_time_to_first_token_seconds_bucket",
+        "grice_time_between_tokens_seconds_bucket",
+        "grice_tokens_total",
+        "grice_kv_pages",
+        "grice_repairs_total",
+    ] {
         assert!(asked.contains(promised), "nobody shows {promised}");
     }
 }

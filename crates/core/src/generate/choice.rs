@@ -25,12 +25,18 @@ pub struct Choice {
     pub length_penalty: Option<f32>,
     /// See [`DecodeOptions::repetition_penalty`].
     pub repetition_penalty: Option<f32>,
+    /// See [`DecodeOptions::presence_penalty`].
+    pub presence_penalty: Option<f32>,
+    /// See [`DecodeOptions::frequency_penalty`].
+    pub frequency_penalty: Option<f32>,
     /// See [`DecodeOptions::no_repeat_ngram`].
     pub no_repeat_ngram: Option<usize>,
     /// See [`DecodeOptions::stop_strings`].
     pub stop: Vec<String>,
     /// See [`DecodeOptions::draft`].
     pub draft: Option<usize>,
+    /// See [`DecodeOptions::log_probabilities`].
+    pub log_probabilities: Option<usize>,
 }
 
 impl Choice {
@@ -46,9 +52,12 @@ impl Choice {
             max_new_tokens: self.max_new_tokens.unwrap_or(own.max_new_tokens),
             min_new_tokens: self.min_new_tokens.unwrap_or(own.min_new_tokens),
             repetition_penalty: self.repetition_penalty.unwrap_or(own.repetition_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(own.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(own.frequency_penalty),
             no_repeat_ngram: self.no_repeat_ngram.unwrap_or(own.no_repeat_ngram),
             stop_strings: self.stop.clone(),
             draft: self.draft.unwrap_or(0),
+            log_probabilities: self.log_probabilities,
             seed: matches!(search, Search::Sample { .. }).then(|| self.seed.unwrap_or_else(draw)),
             ..own
         };

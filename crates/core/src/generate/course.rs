@@ -2,7 +2,7 @@
 
 use super::decoding::Decoding;
 use super::options::DecodeOptions;
-use super::outcome::{Start, Want};
+use super::outcome::{Start, TokenLog, Want};
 use super::pages::PagePool;
 use grice_model::{NewSource, PAGE_TOKENS, Page, Pass, Past, SourcePast, pages_of};
 use std::sync::Arc;
@@ -105,9 +105,12 @@ impl Course {
         self.decoding = Some(decoding);
     }
 
-    /// The new tokens that are certain; none while its decoding is away.
-    pub(crate) fn new_tokens(&self) -> &[u32] {
-        self.decoding.as_ref().map_or(&[], Decoding::new_tokens)
+    /// The new tokens that are certain, from the `told`th on, with their log-probabilities; none while its decoding is away.
+    pub(crate) fn tokens_after(&self, told: usize) -> (Arc<[u32]>, Arc<[Arc<TokenLog>]>) {
+        let Some(decoding) = &self.decoding else { return Default::default() };
+        let ids = decoding.new_tokens().get(told..).unwrap_or_default();
+        let logs = decoding.log_probabilities().get(told..).unwrap_or_default();
+        (ids.into(), logs.into())
     }
 
     /// A prompt, or the next piece of it. Logits are asked for at its end.

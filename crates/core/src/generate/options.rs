@@ -61,6 +61,10 @@ pub struct DecodeOptions {
     pub min_new_tokens: usize,
     /// Above 1: tokens of the decoder's sequence get less probable, each once; 1: off. Above 0.
     pub repetition_penalty: f32,
+    /// Subtracted from the score of each new token that is there already, once; −2 to 2, and 0: off. OpenAI's interface has it.
+    pub presence_penalty: f32,
+    /// The same for each time that it is there.
+    pub frequency_penalty: f32,
     /// No sequence of so many tokens comes twice in the decoder's sequence; 0: off.
     pub no_repeat_ngram: usize,
     /// Tokens that end a sequence.
@@ -100,6 +104,8 @@ impl Default for DecodeOptions {
             min_length: 0,
             min_new_tokens: 0,
             repetition_penalty: 1.0,
+            presence_penalty: 0.0,
+            frequency_penalty: 0.0,
             no_repeat_ngram: 0,
             stop_tokens: Vec::new(),
             stop_strings: Vec::new(),
@@ -127,6 +133,11 @@ impl DecodeOptions {
             penalty,
             "it must be a finite number above 0",
         )?;
+        for (field, penalty) in
+            [("presence_penalty", self.presence_penalty), ("frequency_penalty", self.frequency_penalty)]
+        {
+            rule((-2.0..=2.0).contains(&penalty), field, penalty, "it must be a number from -2 to 2")?;
+        }
         let empty = self.stop_strings.iter().any(String::is_empty);
         rule(!empty, "stop_strings", "a list with an empty string", "each must hold at least one character")?;
         let drafts = self.draft == 0 || self.width() == 1;
@@ -189,6 +200,8 @@ impl Hash for DecodeOptions {
             min_length,
             min_new_tokens,
             repetition_penalty,
+            presence_penalty,
+            frequency_penalty,
             no_repeat_ngram,
             stop_tokens,
             stop_strings,
@@ -200,6 +213,7 @@ impl Hash for DecodeOptions {
         } = self;
         search.hash(state);
         (max_new_tokens, min_length, min_new_tokens, bits(*repetition_penalty), no_repeat_ngram).hash(state);
+        (bits(*presence_penalty), bits(*frequency_penalty)).hash(state);
         (stop_tokens, stop_strings, banned, seed, log_probabilities, draft, returns).hash(state);
     }
 }

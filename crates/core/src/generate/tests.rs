@@ -1,6 +1,6 @@
 //! The parts of a step, each beside a plain twin, and draws beside the probabilities that transformers leaves.
 
-use super::adjust::{Seen, adjust, ban_repeated_ngrams, penalise_repeats};
+use super::adjust::{Seen, adjust, ban_repeated_ngrams, penalise_new, penalise_repeats};
 use super::draft::guess;
 use super::numbers::{Ranked, Top, check_finite, exp, index_of_largest, ln, log_softmax};
 use super::outcome::DecodeError;
@@ -117,6 +117,19 @@ mod adjusting {
         let mut scores = [-2.0, 2.0, 1.0, 0.0];
         penalise_repeats(&mut scores, &[1, 0, 1, 0, 3, 900], 1.5, &mut Seen::default());
         assert_eq!(scores, [-3.0, 2.0 / 1.5, 1.0, 0.0]);
+    }
+
+    #[test]
+    fn new_tokens_are_penalised_once_and_by_their_number() {
+        let mut scores = [-2.0, 2.0, 1.0, 0.0];
+        penalise_new(&mut scores, &[1, 0, 1, 1, 900], 0.5, 0.25, &mut Seen::default());
+        // The score, less 0.5 if the token is there, less 0.25 for each time: OpenAI's formula.
+        assert_eq!(scores, [-2.75, 0.75, 1.0, 0.0]);
+        // A prompt's tokens are none of them; and a token that is repeated by the prompt alone stays.
+        let options = DecodeOptions { presence_penalty: 1.0, frequency_penalty: -0.5, ..DecodeOptions::default() };
+        let mut scores = [0.0; 4];
+        adjust(&mut scores, &[1, 1, 2, 3, 3], 3, &options, &mut Seen::default());
+        assert_eq!(scores, [0.0, 0.0, -0.5, 0.0]);
     }
 
     #[test]

@@ -5,8 +5,8 @@ use super::line::InLine;
 use super::queue::JobId;
 use super::track::Track;
 use super::{
-    AnswerCache, CacheKey, Caching, CourseRequest, EngineId, Priority, Pushed, Rejection, RequestId, Schedule, Step,
-    Texts, Time,
+    AnswerCache, CacheKey, Caching, CourseRequest, EngineId, NewTokens, Priority, Pushed, Rejection, RequestId,
+    Schedule, Step, Texts, Time,
 };
 use crate::generate::{Bounds, Course, DecodeOptions, Decoding, Refused, Start};
 use std::time::Duration;
@@ -97,7 +97,7 @@ impl Schedule {
     }
 
     fn stand_in_line(&mut self, course: Course, ask: Ask, key: Option<CacheKey>, now: Time) -> RequestId {
-        let writing = Writing { course, told: Vec::new(), engine: None };
+        let writing = Writing { course, told: Vec::new(), logs: Vec::new(), engine: None };
         let (owner, id) = self.inflight.begin(Work::Course(Box::new(writing)), ask, key, now);
         if let Some((text, job)) = self.inflight.job(id).and_then(|job| Some((in_line(job)?, job))) {
             self.line.push(id, text, job.priority);
@@ -107,9 +107,10 @@ impl Schedule {
 
     fn tell_so_far(&mut self, job: JobId, owner: RequestId) {
         let streams = self.inflight.pending(owner).is_some_and(|pending| pending.wants == Wants::Tokens);
-        let told = self.inflight.job(job).and_then(Job::writing).map(|writing| writing.told.as_slice());
-        if let Some(told) = told.filter(|told| streams && !told.is_empty()) {
-            self.told.push_back(Step::Tokens(owner, told.into()));
+        let writing = self.inflight.job(job).and_then(Job::writing);
+        if let Some(writing) = writing.filter(|writing| streams && !writing.told.is_empty()) {
+            let tokens = NewTokens { ids: writing.told.as_slice().into(), logs: writing.logs.as_slice().into() };
+            self.told.push_back(Step::Tokens(owner, tokens));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::queue::{JobId, Waiting};
 use super::{CacheKey, EngineId, Priority, RequestId, Source, Time};
-use crate::generate::Course;
+use crate::generate::{Course, TokenLog};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -21,6 +21,8 @@ pub(super) struct Writing {
     pub(super) course: Course,
     /// Its new tokens that were told.
     pub(super) told: Vec<u32>,
+    /// Their log-probabilities, if the options ask for them.
+    pub(super) logs: Vec<Arc<TokenLog>>,
     /// Where it is, if it has pages.
     pub(super) engine: Option<EngineId>,
 }

@@ -43,7 +43,8 @@ pub use ids::{BatchId, EngineId, PassId, RequestId};
 pub use key::{CacheKey, Keyer};
 pub use priority::Priority;
 pub use request::{
-    Answer, Caching, CourseRequest, Failure, LogitsRow, Pushed, Rejection, Request, Retry, Run, Source, Step, Texts,
+    Answer, Caching, CourseRequest, Failure, LogitsRow, NewTokens, Pushed, Rejection, Request, Retry, Run, Source,
+    Step, Texts,
 };
 pub use time::Time;
 

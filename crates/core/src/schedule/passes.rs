@@ -5,7 +5,7 @@ use super::inflight::{Job, Wants};
 use super::pace::Load;
 use super::queue::JobId;
 use super::track::Track;
-use super::{EngineId, Failure, PassId, Rejection, RunningPass, Schedule, Step, Texts, Time};
+use super::{EngineId, Failure, NewTokens, PassId, Rejection, RunningPass, Schedule, Step, Texts, Time};
 use crate::Error;
 use crate::generate::{DecodeError, Progress, Work};
 use std::sync::Arc;
@@ -101,12 +101,14 @@ impl Schedule {
         let owners = job.owners.clone();
         let Some(writing) = job.writing_mut() else { return };
         writing.course.ran_all();
-        let new: Arc<[u32]> = writing.course.new_tokens().get(writing.told.len()..).unwrap_or_default().into();
-        writing.told.extend_from_slice(&new);
+        let (ids, logs) = writing.course.tokens_after(writing.told.len());
+        let new = NewTokens { ids, logs };
+        writing.told.extend_from_slice(&new.ids);
+        writing.logs.extend_from_slice(&new.logs);
         self.totals.new_tokens_total += new.len() as u64;
         for owner in owners.into_iter().filter(|_| !new.is_empty()) {
             if self.inflight.pending(owner).is_some_and(|pending| pending.wants == Wants::Tokens) {
-                self.told.push_back(Step::Tokens(owner, Arc::clone(&new)));
+                self.told.push_back(Step::Tokens(owner, new.clone()));
             }
         }
         match outcome {

@@ -1,7 +1,7 @@
 //! Requests to the schedule, and its answers.
 
 use super::{BatchId, CacheKey, CourseRun, EngineId, Priority, RequestId, Time};
-use crate::generate::{Decoding, Generated, Refused};
+use crate::generate::{Decoding, Generated, Refused, TokenLog};
 use grice_model::Batch;
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,13 +168,30 @@ impl Run {
     }
 }
 
+/// New tokens of a text.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewTokens {
+    /// Their ids.
+    pub ids: Arc<[u32]>,
+    /// Their log-probabilities, one entry a token, where the options ask for them; else none.
+    pub logs: Arc<[Arc<TokenLog>]>,
+}
+
+impl std::ops::Deref for NewTokens {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        &self.ids
+    }
+}
+
 /// The next action for the driver.
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Send this answer to its owner.
     Answer(Answer),
     /// Send these new tokens of a text to its owner.
-    Tokens(RequestId, Arc<[u32]>),
+    Tokens(RequestId, NewTokens),
     /// Send this text to its owner.
     Text(Answer<Texts>),
     /// Run this batch.

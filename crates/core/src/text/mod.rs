@@ -2,6 +2,8 @@
 
 mod excerpt;
 #[cfg(not(target_arch = "wasm32"))]
+mod fence;
+#[cfg(not(target_arch = "wasm32"))]
 mod gguf;
 mod specials;
 mod start;
@@ -11,6 +13,8 @@ mod tokenizer;
 mod visible;
 mod window;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use fence::Fence;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use gguf::tokenizer_json;
 pub(crate) use start::{Start, encode_start};

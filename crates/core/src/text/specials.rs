@@ -4,7 +4,8 @@
 //! not in the vocabulary itself (a Unigram vocabulary holds `<s>` as a piece like any other), and not where a file lists them as
 //! ordinary added tokens. Such tokens get another name here, one with a NUL, which no text holds: a turn with one is refused.
 //! Ids stay as they are, and so does every text that spells no such token. A template may spell special tokens, and
-//! means them: it is written with the other names.
+//! means them: it is written with the other names. A chat template may put them together from parts, so with one all special tokens
+//! are renamed. It is written after it has run: see `fence.rs`.
 
 use crate::{Error, Result};
 use serde_json::{Value, json};
@@ -26,22 +27,38 @@ pub(super) struct Renamed(Vec<String>);
 impl Renamed {
     /// A template's text, its special tokens by their other names.
     pub(super) fn mark(&self, text: &str) -> String {
-        let mut marked = String::with_capacity(text.len());
+        self.replace(text, stand_in)
+    }
+
+    /// The text with something else in place of its special tokens.
+    pub(super) fn replace(&self, text: &str, mut other: impl FnMut(&str) -> String) -> String {
+        let mut firsts = [false; 256];
+        self.0.iter().filter_map(|token| token.bytes().next()).for_each(|first| firsts[usize::from(first)] = true);
+        let mut replaced = String::with_capacity(text.len());
         let mut rest = text;
-        while let Some(first) = rest.chars().next() {
+        while let Some(at) = rest.bytes().position(|byte| firsts[usize::from(byte)]) {
+            replaced += &rest[..at];
+            rest = &rest[at..];
             // Longest first, so that a token inside another does not tear it.
             match self.0.iter().find(|token| rest.starts_with(token.as_str())) {
                 Some(token) => {
-                    marked += &stand_in(token);
+                    replaced += &other(token);
                     rest = &rest[token.len()..];
                 }
                 None => {
-                    marked.push(first);
-                    rest = &rest[first.len_utf8()..];
+                    let first = rest.chars().next().map_or(rest.len(), char::len_utf8);
+                    replaced += &rest[..first];
+                    rest = &rest[first..];
                 }
             }
         }
-        marked
+        replaced + rest
+    }
+
+    /// The special tokens, by their own names.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) fn tokens(&self) -> &[String] {
+        &self.0
     }
 
     /// What the special tokens are called now.
@@ -55,16 +72,29 @@ fn stand_in(token: &str) -> String {
     format!("\0{token}\0")
 }
 
-/// The tokenizer with its special tokens out of reach, and which of them were within it. `templates` are texts that may hold some.
+/// Which special tokens templates may spell.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Spelled<'a> {
+    /// Those in these texts.
+    In(&'a [&'a str]),
+    /// Any.
+    #[cfg(not(target_arch = "wasm32"))]
+    All,
+}
+
+/// The tokenizer with its special tokens out of reach, and which of them were within it or are spelled by templates.
 pub(super) fn put_out_of_reach(
     tokenizer: tokenizers::Tokenizer,
     json: &[u8],
-    templates: &[&str],
+    spelled: Spelled<'_>,
 ) -> Result<(tokenizers::Tokenizer, Renamed)> {
     let mut found: Vec<(String, u32)> = find_specials(&tokenizer);
-    found.retain(|(token, id)| {
-        templates.iter().any(|template| template.contains(token.as_str())) || is_within_reach(&tokenizer, token, *id)
-    });
+    let is_spelled = |token: &str| match spelled {
+        Spelled::In(templates) => templates.iter().any(|template| template.contains(token)),
+        #[cfg(not(target_arch = "wasm32"))]
+        Spelled::All => true,
+    };
+    found.retain(|(token, id)| is_spelled(token) || is_within_reach(&tokenizer, token, *id));
     if found.is_empty() {
         return Ok((tokenizer, Renamed::default()));
     }

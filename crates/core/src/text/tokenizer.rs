@@ -1,6 +1,8 @@
 //! Text → token ids and back, by the `tokenizers` library with the same regex engine on every target.
 
-use super::specials::{Renamed, put_out_of_reach};
+#[cfg(not(target_arch = "wasm32"))]
+use super::fence::{Fence, behind};
+use super::specials::{Renamed, Spelled, put_out_of_reach};
 use super::stream::Speller;
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -41,11 +43,24 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::from_json`].
     pub fn for_templates(json: &[u8], templates: &[&str]) -> Result<Tokenizer> {
+        Tokenizer::read(json, Spelled::In(templates))
+    }
+
+    /// As [`Tokenizer::for_templates`], for a chat template, which may spell any special token.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_json`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn for_chat(json: &[u8]) -> Result<Tokenizer> {
+        Tokenizer::read(json, Spelled::All)
+    }
+
+    fn read(json: &[u8], spelled: Spelled<'_>) -> Result<Tokenizer> {
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|error| Error::Tokenizer(error.to_string()))?;
         // A user who writes "[SEP]" means those five characters.
         inner.set_encode_special_tokens(true);
         let unknown = unknown_id(&inner, json);
-        let (mut inner, specials) = put_out_of_reach(inner, json, templates)?;
+        let (mut inner, specials) = put_out_of_reach(inner, json, spelled)?;
         inner.set_encode_special_tokens(true);
         inner.with_truncation(None).map_err(|error| Error::Tokenizer(error.to_string()))?;
         inner.with_padding(None);
@@ -56,6 +71,22 @@ impl Tokenizer {
     /// A template's text as it must be written for its special tokens to be read as such.
     pub(crate) fn mark(&self, text: &str) -> String {
         self.specials.mark(text)
+    }
+
+    /// A user's text for a chat template: see [`Fence`].
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn fence(&self, text: &str, fence: &mut Fence) -> String {
+        behind(fence, &self.specials, text)
+    }
+
+    /// The ids of a text that holds all of its special tokens, as [`Tokenizer::mark`] writes them: none is added.
+    ///
+    /// # Errors
+    /// [`Error::Tokenizer`] with what the library says.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn ids_as_written(&self, text: &str) -> Result<Vec<u32>> {
+        let encoding = self.inner.encode(text, false).map_err(|error| Error::Tokenizer(error.to_string()))?;
+        Ok(encoding.get_ids().to_vec())
     }
 
     /// The ids of a text, special tokens included.

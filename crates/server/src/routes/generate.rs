@@ -3,12 +3,14 @@
 use super::body::{expect_json, json_response, read_body};
 use super::detect::caching_of;
 use super::events;
-use super::input::parse_json;
+use super::input::{OneOrMany, parse_json};
+use super::pieces;
 use crate::app::App;
 use crate::arrival::{Arrival, LoggedText};
+use crate::begun::{Begun, Heard};
 use crate::inferred::Cached;
 use crate::problem::Problem;
-use crate::scribe::{Begun, Heard, Prepared, Scribe, Told};
+use crate::scribe::{Prepared, Scribe, Told};
 use crate::timing::Timing;
 use axum::Extension;
 use axum::body::Body;
@@ -45,15 +47,8 @@ struct Item {
     length_penalty: Option<f32>,
     repetition_penalty: Option<f32>,
     no_repeat_ngram: Option<usize>,
-    stop: Option<Stops>,
+    stop: Option<OneOrMany>,
     draft: Option<usize>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a text or a list of texts")]
-enum Stops {
-    One(String),
-    Many(Vec<String>),
 }
 
 /// GriceBench's own body.
@@ -115,12 +110,12 @@ pub(crate) async fn alias(
 }
 
 async fn write(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Response<Body>, Problem> {
-    let (asked, caching, body) = read(app, arrival, request, Asked::read).await?;
+    let (asked, caching, body) = read_for_texts(app, arrival, request, Asked::read).await?;
     let mut response = match asked.streams {
         true => {
             let told = asked.prepared.told(&asked.scribe);
             let begun = asked.scribe.begin(asked.prepared, arrival.deadline, caching)?;
-            events::response(told, begun, arrival)
+            pieces::response(events::Own, vec![(told, begun)], arrival)
         }
         false => {
             let Whole { told, generated, timing } = asked.whole(arrival, caching).await?;
@@ -142,7 +137,7 @@ async fn write(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Re
 }
 
 async fn respond(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Response<Body>, Problem> {
-    let (asked, caching, body) = read(app, arrival, request, Asked::read_alias).await?;
+    let (asked, caching, body) = read_for_texts(app, arrival, request, Asked::read_alias).await?;
     let Whole { told, generated, timing } = asked.whole(arrival, caching).await.map_err(of_alias)?;
     let took = arrival.start.elapsed();
     let latency_ms = (took.as_secs_f64() * 1e6).round() / 1e3;
@@ -158,13 +153,13 @@ fn of_alias(problem: Problem) -> Problem {
     Problem { detail: problem.detail.replace("`max_new_tokens`", "`max_length`"), ..problem }
 }
 
-/// Reads a request where its size does not delay others.
-async fn read(
+/// Reads a request for texts where its size does not delay others.
+pub(super) async fn read_for_texts<T: Send + 'static>(
     app: &Arc<App>,
     arrival: &Arrival,
     request: Request,
-    read: fn(&App, &[u8]) -> Result<Asked, Problem>,
-) -> Result<(Asked, Caching, axum::body::Bytes), Problem> {
+    read: impl FnOnce(&App, &[u8]) -> Result<T, Problem> + Send + 'static,
+) -> Result<(T, Caching, axum::body::Bytes), Problem> {
     // Without such a model, whatever the body says.
     app.catalog.find_scribe(None)?;
     let (head, body) = request.into_parts();
@@ -175,7 +170,7 @@ async fn read(
     Ok((asked?, caching_of(&head.headers), body))
 }
 
-fn log_text(app: &App, response: &mut Response<Body>, body: &[u8]) {
+pub(super) fn log_text(app: &App, response: &mut Response<Body>, body: &[u8]) {
     if app.settings.log_texts {
         response.extensions_mut().insert(LoggedText(String::from_utf8_lossy(body).into()));
     }
@@ -236,11 +231,6 @@ impl Asked {
 
 impl Item {
     fn choice(self) -> Choice {
-        let stop = match self.stop {
-            None => Vec::new(),
-            Some(Stops::One(stop)) => vec![stop],
-            Some(Stops::Many(stops)) => stops,
-        };
         Choice {
             max_new_tokens: self.max_new_tokens,
             min_new_tokens: self.min_new_tokens,
@@ -252,8 +242,9 @@ impl Item {
             length_penalty: self.length_penalty,
             repetition_penalty: self.repetition_penalty,
             no_repeat_ngram: self.no_repeat_ngram,
-            stop,
+            stop: self.stop.map(OneOrMany::list).unwrap_or_default(),
             draft: self.draft,
+            ..Choice::default()
         }
     }
 }
@@ -272,7 +263,7 @@ fn text_of(context: &Context) -> String {
     }
 }
 
-fn timing_of(heard: Option<Heard>) -> Timing {
+pub(super) fn timing_of(heard: Option<Heard>) -> Timing {
     let (cached, queue, infer) = match heard {
         None => (Cached::Hit, Duration::ZERO, Duration::ZERO),
         Some(Heard { queued, ran, source }) => match source {

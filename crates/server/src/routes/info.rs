@@ -2,13 +2,17 @@
 
 use super::body::{bytes_response, json_response};
 use crate::app::App;
+use crate::embedding::Embedding;
+use crate::problem::Problem;
 use crate::scribe::Scribe;
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
 use axum::http::header::{CONTENT_SECURITY_POLICY, LOCATION};
 use axum::http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 /// Written by hand; a test compares it with the routes and with real answers.
 pub(crate) const OPENAPI: &str = include_str!("../../openapi.json");
@@ -43,7 +47,46 @@ pub(crate) async fn models(State(app): State<Arc<App>>) -> Response<Body> {
         })
         .collect();
     models.extend(app.catalog.scribes().iter().enumerate().map(|(place, scribe)| describe_scribe(place == 0, scribe)));
-    json_response(StatusCode::OK, &json!({ "models": models }))
+    let embeddings = app.catalog.embeddings();
+    models.extend(embeddings.iter().enumerate().map(|(place, embedding)| describe_embedding(place == 0, embedding)));
+    // The same for clients of OpenAI's interface.
+    let data: Vec<Value> = app.catalog.replicas().iter().map(|(name, _)| short(&app, name)).collect();
+    json_response(StatusCode::OK, &json!({ "object": "list", "data": data, "models": models }))
+}
+
+/// `GET /v1/models/{model}`, for clients of OpenAI's interface.
+pub(crate) async fn model(
+    State(app): State<Arc<App>>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response<Body>, Problem> {
+    let Path(name) = name.map_err(|error| Problem::malformed(format!("the path cannot be read: {error}")))?;
+    let names: Vec<String> = app.catalog.replicas().into_iter().map(|(name, _)| name).collect();
+    match names.contains(&name) {
+        true => Ok(json_response(StatusCode::OK, &short(&app, &name))),
+        false => Err(Problem::no_model(&name.escape_default().take(80).collect::<String>(), &names.join(", "))),
+    }
+}
+
+fn short(app: &App, name: &str) -> Value {
+    let created = app.started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    json!({ "id": name, "object": "model", "created": created, "owned_by": "grice" })
+}
+
+fn describe_embedding(is_default: bool, embedding: &Embedding) -> Value {
+    let info = embedding.info();
+    let (in_use, replicas) = embedding.replicas();
+    json!({
+        "name": embedding.name(),
+        "version": info.version,
+        "task": "embed",
+        "default": is_default,
+        "precision": info.precision,
+        "device": info.device,
+        "dimensions": embedding.columns(),
+        "max_tokens": embedding.tokens_max(),
+        "ready": in_use > 0,
+        "replicas": replicas,
+    })
 }
 
 fn describe_scribe(is_default: bool, scribe: &Scribe) -> Value {

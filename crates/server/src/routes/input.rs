@@ -43,6 +43,23 @@ pub(crate) enum Items {
     Many(Vec<Result<Item, Problem>>),
 }
 
+/// A text, or a list of texts.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
+pub(crate) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    pub(crate) fn list(self) -> Vec<String> {
+        match self {
+            OneOrMany::One(text) => vec![text],
+            OneOrMany::Many(texts) => texts,
+        }
+    }
+}
+
 /// GriceBench's own body.
 #[derive(Debug, Deserialize)]
 pub(crate) struct AliasItem {

@@ -2,6 +2,7 @@
 
 mod admin;
 mod alias;
+mod asked_text;
 mod body;
 mod bounds;
 mod cors;
@@ -17,13 +18,16 @@ mod info;
 mod input;
 mod judge;
 mod mend;
+pub(crate) mod openai;
 mod outputs;
 mod parameters;
+mod pieces;
 mod repair;
 mod steps;
 mod tensors;
 mod tensors_json;
 mod v2;
+mod v2_texts;
 
 pub(crate) use entry::entry_of;
 
@@ -64,7 +68,11 @@ fn table() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
         ("post", "/v1/repair", post(repair::repair)),
         ("post", "/v1/generate", post(generate::generate)),
         ("post", "/v1/pipeline", post(repair::pipeline)),
+        ("post", "/v1/chat/completions", post(openai::chat)),
+        ("post", "/v1/completions", post(openai::completions)),
+        ("post", "/v1/embeddings", post(openai::embeddings)),
         ("get", "/v1/models", get(info::models)),
+        ("get", "/v1/models/{model}", get(info::model)),
         ("post", "/detect", post(alias::detect)),
         ("post", "/repair", post(repair::alias)),
         ("post", "/generate", post(generate::alias)),
@@ -77,6 +85,8 @@ fn table() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
         ("get", "/v2/models/{model}/ready", get(v2::model_ready)),
         ("get", "/v2/models/{model}/config", get(v2::model_config)),
         ("post", "/v2/models/{model}/infer", post(v2::infer)),
+        ("post", "/v2/models/{model}/generate", post(v2_texts::generate)),
+        ("post", "/v2/models/{model}/generate_stream", post(v2_texts::generate_stream)),
         ("get", "/v2/models/stats", get(v2::all_statistics)),
         ("get", "/v2/models/{model}/stats", get(v2::model_statistics)),
         ("get", "/v2/models/{model}/versions/{version}", get(v2::model_metadata)),
@@ -84,6 +94,8 @@ fn table() -> Vec<(&'static str, &'static str, MethodRouter<Arc<App>>)> {
         ("get", "/v2/models/{model}/versions/{version}/config", get(v2::model_config)),
         ("post", "/v2/models/{model}/versions/{version}/infer", post(v2::infer)),
         ("get", "/v2/models/{model}/versions/{version}/stats", get(v2::model_statistics)),
+        ("post", "/v2/models/{model}/versions/{version}/generate", post(v2_texts::generate)),
+        ("post", "/v2/models/{model}/versions/{version}/generate_stream", post(v2_texts::generate_stream)),
         ("get", "/metrics", get(info::metrics)),
         ("get", "/openapi.json", get(info::openapi)),
         ("get", "/docs", get(info::docs)),

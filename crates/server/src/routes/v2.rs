@@ -1,7 +1,7 @@
 //! The Open Inference Protocol v2 over HTTP, with the parts of Triton's API that its clients call.
 
 use super::body::{bytes_response, json_response, read_body};
-use super::describe::{self, TensorInfo};
+use super::describe::{self, Described, TensorInfo};
 use super::detect::caching_of;
 use super::input::parse_json;
 use super::judge::judge;
@@ -30,7 +30,7 @@ pub(crate) struct ModelPath {
     version: Option<String>,
 }
 
-type Asked = Result<Path<ModelPath>, PathRejection>;
+pub(super) type Asked = Result<Path<ModelPath>, PathRejection>;
 
 /// The options of the index.
 #[derive(Default, Deserialize)]
@@ -55,54 +55,60 @@ pub(crate) async fn repository_index(
     let (head, body) = request.into_parts();
     let body = read_body(&app, &head.headers, body, &arrival).await?;
     let asked = if body.trim_ascii().is_empty() { IndexAsked::default() } else { parse_json(&body)? };
-    let entries = describe::index(&app, asked.ready).into_iter().map(
-        |(served, state)| json!({ "name": served.name(), "version": served.version(), "state": state, "reason": "" }),
-    );
+    let entries = describe::index(&app, asked.ready);
+    let entries = entries
+        .iter()
+        .map(|model| json!({ "name": model.name, "version": model.version, "state": model.state(), "reason": "" }));
     Ok(json_response(StatusCode::OK, &entries.collect::<Vec<_>>()))
 }
 
 /// `GET /v2/models/{model}`.
 pub(crate) async fn model_metadata(State(app): State<Arc<App>>, asked: Asked) -> Result<Response<Body>, Problem> {
-    let served = find(&app, asked)?;
-    let tensors = |all: Vec<TensorInfo>| -> Vec<Value> {
+    let model = describe_at(&app, asked)?;
+    let tensors = |all: &[TensorInfo]| -> Vec<Value> {
         all.iter()
             .map(|tensor| json!({ "name": tensor.name, "datatype": tensor.datatype, "shape": tensor.shape() }))
             .collect()
     };
-    let body = json!({
-        "name": served.name(),
-        "versions": [served.version()],
+    let mut body = json!({
+        "name": model.name,
+        "versions": [model.version],
         "platform": describe::NAME,
-        "inputs": tensors(describe::inputs()),
-        "outputs": tensors(describe::outputs(&served)),
-        "parameters": { "labels": served.task().manifest().labels },
+        "inputs": tensors(&model.inputs),
+        "outputs": tensors(&model.outputs),
     });
+    if !model.labels.is_empty() {
+        body["parameters"] = json!({ "labels": model.labels });
+    }
     Ok(json_response(StatusCode::OK, &body))
 }
 
 /// `GET /v2/models/{model}/ready`.
 pub(crate) async fn model_ready(State(app): State<Arc<App>>, asked: Asked) -> Result<Response<Body>, Problem> {
-    let served = find(&app, asked)?;
-    let ready = describe::is_ready(&app, &served);
-    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    Ok(json_response(status, &json!({ "name": served.name(), "ready": ready })))
+    let model = describe_at(&app, asked)?;
+    let status = if model.is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok(json_response(status, &json!({ "name": model.name, "ready": model.is_ready })))
 }
 
 /// `GET /v2/models/{model}/config`, in Triton's format.
 pub(crate) async fn model_config(State(app): State<Arc<App>>, asked: Asked) -> Result<Response<Body>, Problem> {
-    let served = find(&app, asked)?;
-    let input = |tensor: &TensorInfo| json!({ "name": tensor.name, "data_type": tensor.config_type().0, "dims": tensor.dims, "optional": true });
+    let model = describe_at(&app, asked)?;
+    let optional = !model.is_decoupled;
+    let input = |tensor: &TensorInfo| json!({ "name": tensor.name, "data_type": tensor.config_type().0, "dims": tensor.dims, "optional": optional });
     let output =
         |tensor: &TensorInfo| json!({ "name": tensor.name, "data_type": tensor.config_type().0, "dims": tensor.dims });
-    let body = json!({
-        "name": served.name(),
+    let mut body = json!({
+        "name": model.name,
         "platform": describe::NAME,
         "backend": describe::NAME,
-        "max_batch_size": app.settings.limits.items_max,
-        "input": describe::inputs().iter().map(input).collect::<Vec<_>>(),
-        "output": describe::outputs(&served).iter().map(output).collect::<Vec<_>>(),
+        "max_batch_size": model.rows_max,
+        "input": model.inputs.iter().map(input).collect::<Vec<_>>(),
+        "output": model.outputs.iter().map(output).collect::<Vec<_>>(),
         "dynamic_batching": {},
     });
+    if model.is_decoupled {
+        body["model_transaction_policy"] = json!({ "decoupled": true });
+    }
     Ok(json_response(StatusCode::OK, &body))
 }
 
@@ -180,8 +186,22 @@ pub(crate) async fn infer(
 }
 
 fn find(app: &App, asked: Asked) -> Result<Arc<Served>, Problem> {
+    let (name, version) = path_of(asked)?;
+    describe::find(app, &name, version.as_deref())
+}
+
+fn describe_at(app: &App, asked: Asked) -> Result<Described, Problem> {
+    let (name, version) = path_of(asked)?;
+    describe::describe(app, &name, version.as_deref())
+}
+
+/// Name and version in a path.
+///
+/// # Errors
+/// 400 for a path that is not UTF-8.
+pub(super) fn path_of(asked: Asked) -> Result<(String, Option<String>), Problem> {
     let Path(asked) = asked.map_err(|error| Problem::malformed(format!("the path cannot be read: {error}")))?;
-    describe::find(app, &asked.model, asked.version.as_deref())
+    Ok((asked.model, asked.version))
 }
 
 fn head_length(headers: &HeaderMap) -> Result<Option<usize>, Problem> {

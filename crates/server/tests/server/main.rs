@@ -3,6 +3,7 @@
 
 mod access;
 mod answers;
+mod chatty;
 mod encodings;
 mod failover;
 mod fake;
@@ -13,6 +14,9 @@ mod grpc_client;
 mod http;
 mod malformed;
 mod memory;
+mod openai;
+mod openai_client;
+mod openai_streams;
 mod openapi;
 mod overload;
 mod protocol;
@@ -27,3 +31,4 @@ mod texts;
 mod tls;
 mod traces;
 mod triton;
+mod triton_texts;

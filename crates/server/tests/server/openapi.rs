@@ -1,7 +1,8 @@
 //! Compares real answers with the OpenAPI description.
 
+use crate::chatty::{Chatty, events};
 use crate::repairs::Repairing;
-use crate::started::{Started, settings, tiny, writer};
+use crate::started::{Started, embedder, settings, tiny, writer};
 use grice_server::Settings;
 use serde_json::{Map, Value, json};
 
@@ -260,6 +261,75 @@ fn texts_are_as_described() {
     for path in ["/v1/models", "/health", "/metrics"] {
         described.plain("get", path, &json!({}), 200);
     }
+}
+
+#[test]
+fn openais_interface_is_as_described() {
+    let model = Chatty::new("llama");
+    let (source, _) = embedder("bert");
+    let mut settings = settings(vec![tiny("tiny-bert")]);
+    settings.writers = vec![model.source()];
+    settings.embedders = vec![source];
+    let described = Described::of(settings);
+    let of = |name: &str| json!({ "$ref": format!("#/components/schemas/{name}") });
+    for (path, chunk) in
+        [("/v1/chat/completions", "ChatChunk"), ("/v1/completions", "CompletionChunk"), ("/v1/embeddings", "")]
+    {
+        let body = &described.api["paths"][path]["post"]["requestBody"]["content"]["application/json"];
+        for example in body["examples"].as_object().unwrap().values() {
+            let mut asked = example["value"].clone();
+            check(&described.api, &body["schema"], &asked, "body").unwrap();
+            described.plain("post", path, &asked, 200);
+            if chunk.is_empty() {
+                continue;
+            }
+            asked["stream"] = true.into();
+            asked["stream_options"] = json!({ "include_usage": true });
+            check(&described.api, &body["schema"], &asked, "body").unwrap();
+            described.plain("post", path, &asked, 200);
+            let said = events(&described.server.client().post(path, &asked).text());
+            let (done, chunks) = said.split_last().unwrap();
+            assert_eq!(done, "[DONE]");
+            chunks.iter().for_each(|event| check(&described.api, &of(chunk), event, "chunk").unwrap());
+        }
+        described.plain("post", path, &json!({}), 422);
+        described.plain("post", path, &json!("x".repeat(5000)), 413);
+        described.plain("post", path, &json!({ "model": "b", "messages": [], "input": "a", "prompt": "a" }), 422);
+    }
+    described.plain("post", "/v1/embeddings", &json!({ "model": "b", "input": "a" }), 404);
+    let logs = json!({ "messages": [{ "role": "user", "content": "w7" }], "logprobs": true, "top_logprobs": 2, "max_tokens": 3 });
+    described.plain("post", "/v1/chat/completions", &logs, 200);
+    described.check("get", "/v1/models/{model}", "/v1/models/chatty", &json!({}), 200);
+    described.check("get", "/v1/models/{model}", "/v1/models/b", &json!({}), 404);
+    described.plain("get", "/v1/models", &json!({}), 200);
+    let empty = Described::new();
+    for path in ["/v1/chat/completions", "/v1/completions", "/v1/embeddings"] {
+        empty.plain("post", path, &json!({}), 501);
+    }
+}
+
+#[test]
+fn the_generate_extension_is_as_described() {
+    let mut settings = settings(vec![tiny("tiny-bert")]);
+    settings.writers = vec![writer("gpt2")];
+    let described = Described::of(settings);
+    let text = json!({ "id": "7", "text_input": "w7 w8", "parameters": { "max_tokens": 5 } });
+    for (template, path) in [("", ""), ("/versions/{version}", "/versions/gpt2")] {
+        let (template, path) = (format!("/v2/models/{{model}}{template}"), format!("/v2/models/gpt2{path}"));
+        for tail in ["", "/ready", "/config"] {
+            described.check("get", &format!("{template}{tail}"), &format!("{path}{tail}"), &json!({}), 200);
+        }
+        for tail in ["/generate", "/generate_stream"] {
+            let (template, path) = (format!("{template}{tail}"), format!("{path}{tail}"));
+            described.check("post", &template, &path, &text, 200);
+            described.check("post", &template, &path, &json!({}), 422);
+            described.check("post", &template, &path.replace("gpt2", "b"), &text, 404);
+        }
+    }
+    let schema = json!({ "$ref": "#/components/schemas/V2Written" });
+    let said = described.server.client().post("/v2/models/gpt2/generate_stream", &text).text();
+    events(&said).iter().for_each(|event| check(&described.api, &schema, event, "event").unwrap());
+    described.plain("post", "/v2/repository/index", &json!({}), 200);
 }
 
 #[test]

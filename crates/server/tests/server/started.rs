@@ -3,11 +3,12 @@
 use crate::fake::Plan;
 use crate::http::Client;
 use grice_core::{Bundle, Options};
-use grice_server::{BundleSource, Handle, ServeError, Server, Settings, WriterSource};
+use grice_server::{BundleSource, EmbedderSource, Handle, ServeError, Server, Settings, WriterSource};
 use grice_testkit::fixtures::{fixtures_folder, read};
 use std::borrow::Cow;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -29,6 +30,12 @@ pub(crate) fn tiny(name: &str) -> BundleSource {
 /// A tiny model that writes texts.
 pub(crate) fn writer(name: &str) -> WriterSource {
     WriterSource::new(None, grice_testkit::generators::folder(name), None)
+}
+
+/// A tiny model that embeds texts, and its folder.
+pub(crate) fn embedder(name: &str) -> (EmbedderSource, PathBuf) {
+    let folder = fixtures_folder().join("embedders").join(name);
+    (EmbedderSource::new(None, folder.clone(), Options::default()), folder)
 }
 
 /// A tiny graph that does not hide padding, with the tokenizer of the tiny BERT.
@@ -94,6 +101,11 @@ impl Started {
 
     pub(crate) fn reload(&self) -> Result<(), ServeError> {
         self.runtime.block_on(self.handle.reload())
+    }
+
+    /// Pages that hold keys and values of a model.
+    pub(crate) fn pages_used(&self, model: &str) -> f64 {
+        self.metric(&format!("grice_kv_pages{{model=\"{model}\",state=\"used\"}}"))
     }
 
     /// The value of a metric, its labels included in the name; 0 if it is not there.

@@ -7,9 +7,8 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The Python that has `tritonclient[http,grpc]`: the one that `GRICE_PYTHON` names, that of `cargo xtask setup`, or the first in
-/// the path.
-fn python() -> Option<PathBuf> {
+/// The Python that can do these imports: the one that `GRICE_PYTHON` names, that of `cargo xtask setup`, or the first in the path.
+pub(crate) fn python_with(imports: &str) -> Option<PathBuf> {
     let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join("tools/python");
     let own = ["bin/python", "Scripts/python.exe"].map(|program| tools.join(program));
     let named = std::env::var_os("GRICE_PYTHON").map(PathBuf::from);
@@ -19,14 +18,14 @@ fn python() -> Option<PathBuf> {
     };
     candidates.into_iter().find(|python| {
         let mut command = Command::new(python);
-        command.args(["-c", "import tritonclient.http, tritonclient.grpc"]);
+        command.args(["-c", imports]);
         command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
     })
 }
 
 #[test]
 fn the_triton_client_gets_the_detectors_numbers() {
-    let Some(python) = python() else {
+    let Some(python) = python_with("import tritonclient.http, tritonclient.grpc") else {
         return crate::started::skip("no python3 with tritonclient (pip install 'tritonclient[http,grpc]')");
     };
     let mut detector =

@@ -3,6 +3,8 @@
 use super::files::Files;
 use crate::gguf::{List, Value};
 
+const CHAT_TEMPLATE: &str = "tokenizer.chat_template";
+
 /// The vocabulary of a GGUF file, and how it splits texts. Ids are places in `tokens`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GgufVocabulary {
@@ -34,6 +36,8 @@ pub struct GgufVocabulary {
     pub adds_space: Option<bool>,
     /// Whether spaces that follow each other become one.
     pub joins_spaces: Option<bool>,
+    /// How conversations are written for the model: a Jinja template.
+    pub chat_template: Option<String>,
 }
 
 /// What the first file says; `None` if it names no kind of tokenizer.
@@ -57,6 +61,7 @@ pub(super) fn read(files: &Files<'_>) -> Result<Option<GgufVocabulary>, String> 
         adds_end: reader.flag("add_eos_token")?,
         adds_space: reader.flag("add_space_prefix")?,
         joins_spaces: reader.flag("remove_extra_whitespaces")?,
+        chat_template: chat_template(files)?,
         tokens,
     };
     let lengths = [("scores", vocabulary.scores.len()), ("token_type", vocabulary.kinds.len())];
@@ -66,6 +71,15 @@ pub(super) fn read(files: &Files<'_>) -> Result<Option<GgufVocabulary>, String> 
         }
     }
     Ok(Some(vocabulary))
+}
+
+/// It stands beside what else the file says of tokens.
+fn chat_template(files: &Files<'_>) -> Result<Option<String>, String> {
+    match files.fields().get(CHAT_TEMPLATE) {
+        None => Ok(None),
+        Some(Value::Text(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("{}: field `{CHAT_TEMPLATE}`: it must be a text", files.name())),
+    }
 }
 
 struct Reader<'f>(&'f Files<'f>);

@@ -79,6 +79,15 @@ pub(crate) struct ModelConfig {
     pub(crate) output: Vec<ConfigOutput>,
     #[prost(message, optional, tag = "11")]
     pub(crate) dynamic_batching: Option<Empty>,
+    #[prost(message, optional, tag = "19")]
+    pub(crate) transaction_policy: Option<TransactionPolicy>,
+}
+
+/// Whether a model answers in pieces.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct TransactionPolicy {
+    #[prost(bool, tag = "1")]
+    pub(crate) decoupled: bool,
 }
 
 #[derive(Clone, PartialEq, Message)]

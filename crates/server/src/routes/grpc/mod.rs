@@ -7,12 +7,13 @@ mod infer;
 mod messages;
 mod status;
 mod stream;
+mod texts;
 
 pub(crate) use status::{is_call, refusal};
 pub(super) use stream::infer_stream;
 
 use super::bounds::Bounds;
-use super::describe::{self, TensorInfo};
+use super::describe::{self, Described, TensorInfo};
 use super::detect::caching_of;
 use super::judge::judge;
 use super::tensors::InferRequest;
@@ -95,6 +96,10 @@ pub(crate) fn timeout_of(headers: &HeaderMap) -> Result<Option<Duration>, Proble
     }))
 }
 
+fn described(app: &App, asked: &messages::ModelAsked) -> Result<Described, Problem> {
+    describe::describe(app, &asked.name, Some(asked.version.as_str()).filter(|version| !version.is_empty()))
+}
+
 fn find(app: &App, name: &str, version: &str) -> Result<Arc<Served>, Problem> {
     describe::find(app, name, Some(version).filter(|version| !version.is_empty()))
 }
@@ -125,8 +130,7 @@ pub(super) async fn model_ready(
 ) -> Answered {
     let call = Call::read(&app, &arrival, request).await?;
     let asked: messages::ModelAsked = decode(call.message.clone())?;
-    let found = find(&app, &asked.name, &asked.version);
-    let is_so = found.is_ok_and(|served| describe::is_ready(&app, &served));
+    let is_so = described(&app, &asked).is_ok_and(|model| model.is_ready);
     call.answer(&messages::Flag { is_so })
 }
 
@@ -151,7 +155,7 @@ pub(super) async fn model_metadata(
 ) -> Answered {
     let call = Call::read(&app, &arrival, request).await?;
     let asked: messages::ModelAsked = decode(call.message.clone())?;
-    let served = find(&app, &asked.name, &asked.version)?;
+    let model = described(&app, &asked)?;
     let tensors = |all: Vec<TensorInfo>| {
         let tensors = all.iter().map(|tensor| messages::TensorMetadata {
             name: tensor.name.to_owned(),
@@ -161,11 +165,11 @@ pub(super) async fn model_metadata(
         tensors.collect()
     };
     call.answer(&messages::ModelMetadata {
-        name: served.name().to_owned(),
-        versions: vec![served.version().to_owned()],
+        name: model.name,
+        versions: vec![model.version],
         platform: describe::NAME.to_owned(),
-        inputs: tensors(describe::inputs()),
-        outputs: tensors(describe::outputs(&served)),
+        inputs: tensors(model.inputs),
+        outputs: tensors(model.outputs),
     })
 }
 
@@ -177,26 +181,27 @@ pub(super) async fn model_config(
 ) -> Answered {
     let call = Call::read(&app, &arrival, request).await?;
     let asked: messages::ModelAsked = decode(call.message.clone())?;
-    let served = find(&app, &asked.name, &asked.version)?;
-    let input = describe::inputs().into_iter().map(|tensor| messages::ConfigInput {
+    let model = described(&app, &asked)?;
+    let input = model.inputs.into_iter().map(|tensor| messages::ConfigInput {
         name: tensor.name.to_owned(),
         data_type: tensor.config_type().1,
         dims: tensor.dims,
-        optional: true,
+        optional: !model.is_decoupled,
     });
-    let output = describe::outputs(&served).into_iter().map(|tensor| messages::ConfigOutput {
+    let output = model.outputs.into_iter().map(|tensor| messages::ConfigOutput {
         name: tensor.name.to_owned(),
         data_type: tensor.config_type().1,
         dims: tensor.dims,
     });
     let config = messages::ModelConfig {
-        name: served.name().to_owned(),
+        name: model.name,
         platform: describe::NAME.to_owned(),
         backend: describe::NAME.to_owned(),
-        max_batch_size: i32::try_from(app.settings.limits.items_max).unwrap_or(i32::MAX),
+        max_batch_size: i32::try_from(model.rows_max).unwrap_or(i32::MAX),
         input: input.collect(),
         output: output.collect(),
         dynamic_batching: Some(messages::Empty {}),
+        transaction_policy: Some(messages::TransactionPolicy { decoupled: model.is_decoupled }),
     };
     call.answer(&messages::ModelConfigAnswer { config: Some(config) })
 }
@@ -213,10 +218,10 @@ pub(super) async fn repository_index(
         let detail = "`repository_name` is not supported: there is one repository, without a name; leave it empty";
         return Err(Problem::malformed(detail));
     }
-    let entries = describe::index(&app, asked.ready).into_iter().map(|(served, state)| messages::IndexEntry {
-        name: served.name().to_owned(),
-        version: served.version().to_owned(),
-        state: state.to_owned(),
+    let entries = describe::index(&app, asked.ready).into_iter().map(|model| messages::IndexEntry {
+        state: model.state().to_owned(),
+        name: model.name,
+        version: model.version,
     });
     call.answer(&messages::Index { models: entries.collect() })
 }
@@ -274,6 +279,9 @@ pub(super) async fn model_infer(
     let call = Call::read(&app, &arrival, request).await?;
     let caching = caching_of(&call.headers);
     let asked = read_infer(&app, &arrival, call.message.clone()).await?;
+    if app.catalog.find_scribe(Some(&asked.model_name)).is_ok() {
+        return call.answer(&texts::whole(&app, &arrival, caching, asked).await?);
+    }
     let (answer, timing) = infer_one(&app, &arrival, caching, call.message.len(), asked, false).await?;
     let mut response = call.answer(&answer)?;
     timing.write(response.headers_mut(), arrival.start.elapsed());

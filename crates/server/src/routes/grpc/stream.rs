@@ -1,9 +1,10 @@
-//! `ModelStreamInfer`: requests on one stream, answered in order. An error is the answer to its request; the stream
-//! continues.
+//! `ModelStreamInfer`: requests on one stream, answered in order: turns by one answer, texts by one for each piece. An error is the answer to its
+//! request; the stream continues.
 
 use super::framing::{Answer, Messages, Packing, response};
 use super::infer::WANTS_FINAL;
 use super::messages::{InferAnswer, StreamAnswer};
+use super::texts::Written;
 use super::{Answered, expect_grpc, infer_one, read_infer, status, timeout_of};
 use crate::app::App;
 use crate::arrival::Arrival;
@@ -74,27 +75,26 @@ impl Stream {
                 }
             };
             let Some(message) = message else { return Ok(()) };
-            let answer = self.answer_one(message, is_first).await;
-            is_first = false;
-            if self.answers.send(Frame::data(self.packing.frame(&answer))).await.is_err() {
-                return Ok(());
+            let mut id = String::new();
+            if let Err(problem) = self.answer_one(message, is_first, &mut id).await {
+                // The client uses the id to find the failed request.
+                let infer_response = Some(InferAnswer { id, ..InferAnswer::default() });
+                self.send(&StreamAnswer { error_message: problem.detail, infer_response }).await;
             }
+            is_first = false;
         }
     }
 
-    async fn answer_one(&self, message: Bytes, is_first: bool) -> StreamAnswer {
-        let mut id = String::new();
-        match self.judge_one(message, is_first, &mut id).await {
-            Ok(answer) => StreamAnswer { error_message: String::new(), infer_response: Some(answer) },
-            Err(problem) => StreamAnswer {
-                error_message: problem.detail,
-                // The client uses it to find the failed request.
-                infer_response: Some(InferAnswer { id, ..InferAnswer::default() }),
-            },
-        }
+    /// Sends an answer. A client that is gone needs none: [`Stream::serve`] ends then.
+    async fn send(&self, answer: &StreamAnswer) {
+        _ = self.answers.send(Frame::data(self.packing.frame(answer))).await;
     }
 
-    async fn judge_one(&self, message: Bytes, is_first: bool, id: &mut String) -> Result<InferAnswer, Problem> {
+    async fn send_inferred(&self, answer: InferAnswer) {
+        self.send(&StreamAnswer { error_message: String::new(), infer_response: Some(answer) }).await;
+    }
+
+    async fn answer_one(&self, message: Bytes, is_first: bool, id: &mut String) -> Result<(), Problem> {
         let start = Instant::now();
         let deadline = start + self.app.settings.limits.deadline;
         let arrival = Arrival { start, deadline: self.deadline.map_or(deadline, |whole| whole.min(deadline)) };
@@ -106,7 +106,16 @@ impl Stream {
             self.app.guard.admit(Entry::Key, &self.headers)?;
         }
         asked.parameters.remove(WANTS_FINAL);
-        let (answer, _) = infer_one(&self.app, &arrival, caching_of(&self.headers), bytes, asked, true).await?;
-        Ok(answer)
+        let caching = caching_of(&self.headers);
+        if self.app.catalog.find_scribe(Some(&asked.model_name)).is_ok() {
+            let mut written = Written::begin(&self.app, &arrival, caching, asked)?;
+            while let Some(answer) = written.next().await? {
+                self.send_inferred(answer).await;
+            }
+            return Ok(());
+        }
+        let (answer, _) = infer_one(&self.app, &arrival, caching, bytes, asked, true).await?;
+        self.send_inferred(answer).await;
+        Ok(())
     }
 }

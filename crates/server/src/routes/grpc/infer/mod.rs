@@ -17,9 +17,9 @@ use std::collections::HashMap;
 
 /// Maximum number of inputs, outputs or parameters of a request.
 const PARTS_MAX: usize = 64;
-/// Set by streaming clients to mark the last answer to a request; here each request has one answer.
+/// Set by streaming clients that want an answer after the last one; here the last answer says that it is the last.
 pub(super) const WANTS_FINAL: &str = "triton_enable_empty_final_response";
-const IS_FINAL: &str = "triton_final_response";
+pub(super) const IS_FINAL: &str = "triton_final_response";
 
 /// Refuses a message with too many inputs, outputs or parameters before memory is allocated for them:
 /// they need only two bytes each, so a message can have a million.
@@ -81,7 +81,7 @@ fn asked_outputs(asked: Vec<OutputAsked>, bounds: Bounds) -> Result<Vec<Output>,
 }
 
 /// Parameters as JSON, sorted by name, because a map has no order.
-fn given(parameters: HashMap<String, Parameter>) -> Given {
+pub(super) fn given(parameters: HashMap<String, Parameter>) -> Given {
     let value = |parameter: Parameter| match parameter.value {
         Some(ParameterValue::Bool(set)) => Value::from(set),
         Some(ParameterValue::Int(number)) => Value::from(number),
@@ -95,7 +95,7 @@ fn given(parameters: HashMap<String, Parameter>) -> Given {
     given.into_iter().collect()
 }
 
-fn read_tensor(input: &InputTensor, raw: Option<&Bytes>) -> Result<Tensor, Problem> {
+pub(super) fn read_tensor(input: &InputTensor, raw: Option<&Bytes>) -> Result<Tensor, Problem> {
     let name = &input.name;
     let wrong = |what: String| {
         let name: String = name.escape_default().take(80).collect();
