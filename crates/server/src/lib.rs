@@ -32,6 +32,7 @@ mod metrics;
 mod otlp;
 mod problem;
 mod replica;
+mod router;
 mod routes;
 mod runner;
 mod scribe;

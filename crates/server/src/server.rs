@@ -8,7 +8,7 @@ use crate::lanes::Lanes;
 use crate::listen::Front;
 use crate::metrics::Metrics;
 use crate::otlp::Exporter;
-use crate::routes::router;
+use crate::router::router;
 use crate::{ServeError, Settings};
 use axum::http::HeaderValue;
 use std::io::{Read, Write};

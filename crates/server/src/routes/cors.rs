@@ -42,7 +42,7 @@ const EXPOSED: [HeaderName; 11] = [
 ];
 
 /// Allows pages of these origins; `None` without origins.
-pub(super) fn layer(origins: &[String]) -> Option<CorsLayer> {
+pub(crate) fn layer(origins: &[String]) -> Option<CorsLayer> {
     let allowed = match origins {
         [] => return None,
         [any] if any == "*" => AllowOrigin::any(),

@@ -5,7 +5,7 @@ mod alias;
 mod asked_text;
 mod body;
 mod bounds;
-mod cors;
+pub(crate) mod cors;
 mod describe;
 mod detect;
 mod entry;
@@ -32,7 +32,6 @@ mod v2_texts;
 pub(crate) use entry::entry_of;
 
 use crate::app::App;
-use crate::envelope;
 use crate::problem::Problem;
 use axum::Router;
 use axum::body::Body;
@@ -46,19 +45,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 /// Maximum length of a path in an error message.
 const PATH_CHARS_MAX: usize = 120;
 
-/// All routes with their middleware.
-pub(crate) fn router(app: &Arc<App>) -> Router {
+/// All routes, with the answers to requests that meet none, and to panics.
+pub(crate) fn routes() -> Router<Arc<App>> {
     let routes = table().into_iter().fold(Router::new(), |router, (_, path, handler)| router.route(path, handler));
     let routes = grpc_table().into_iter().fold(routes, |router, (path, handler)| router.route(path, handler));
-    let mut router = routes
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(app), envelope::wrap));
-    if let Some(cors) = cors::layer(&app.settings.access.cors_origins) {
-        router = router.layer(cors);
-    }
-    router.with_state(Arc::clone(app))
+    routes.fallback(not_found).method_not_allowed_fallback(method_not_allowed).layer(CatchPanicLayer::custom(panicked))
 }
 
 /// Method, path and handler of each route; `openapi.json` has the same ones.
