@@ -181,6 +181,11 @@ fn list_gpus() -> (Vec<Gpu>, Option<&'static str>) {
     (Vec::new(), Some("this build has no GPU engine"))
 }
 
+/// Names of processor features, and whether each is present.
+pub(crate) fn cpu_features() -> Vec<(&'static str, bool)> {
+    list_cpu_features().into_iter().map(|feature| (feature.name, feature.present)).collect()
+}
+
 /// The features that the kernels use or that explain the speed.
 fn list_cpu_features() -> Vec<CpuFeature> {
     #[cfg(target_arch = "x86_64")]

@@ -106,6 +106,36 @@ pub(crate) enum CliError {
         /// Its error message.
         cause: String,
     },
+    /// `hardware` got another number of prices than files.
+    #[error(
+        "--euros-per-hour has {prices} prices for {files} files; give one for all, or one for each file in their order"
+    )]
+    Prices {
+        /// Of `--euros-per-hour`.
+        prices: usize,
+        /// Of results.
+        files: usize,
+    },
+    /// `tune` cannot go on.
+    #[error("{0}")]
+    Tune(String),
+    /// `bench --models embedder` without a path: none that embeds is compiled in.
+    #[error("name the embedder to measure, as in --models embedder=PATH: a sentence-transformers folder")]
+    NoBenchEmbedder,
+    /// A model that cannot be measured, in the words of the process that measures it.
+    #[error("{0}")]
+    BenchModel(String),
+    /// A file that is no result of `bench`.
+    #[error("{place}: cannot be used as results: {cause}")]
+    Results {
+        /// The file.
+        place: String,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// `bench --fail-on-regression` found something.
+    #[error("{0} of {1} figures got worse beyond noise; see above")]
+    Regressions(usize, usize),
     /// The output file already exists.
     #[error("{0}: already exists; add --resume to continue it, or --overwrite to replace it")]
     OutputExists(String),
@@ -279,6 +309,8 @@ impl CliError {
             | CliError::NoWriter
             | CliError::NoRecipe { .. }
             | CliError::NoEmbedder
+            | CliError::NoBenchEmbedder
+            | CliError::Prices { .. }
             | CliError::GenerateOption(_)
             | CliError::CompileDevice
             | CliError::UnknownFormat(_)
@@ -313,6 +345,10 @@ impl CliError {
             | CliError::BadRequest { .. }
             | CliError::ConfigFile { .. }
             | CliError::Child { .. }
+            | CliError::BenchModel(_)
+            | CliError::Tune(_)
+            | CliError::Results { .. }
+            | CliError::Regressions(..)
             | CliError::NoSamples(_)
             | CliError::NoTexts(_)
             | CliError::Quantize { .. }

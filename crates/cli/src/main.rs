@@ -16,6 +16,7 @@ mod embed;
 mod error;
 mod eval;
 mod generate;
+mod hardware;
 mod index;
 mod inspect;
 mod manual;
@@ -34,6 +35,7 @@ mod serve;
 mod terminal;
 mod text_file;
 mod texts;
+mod tune;
 mod unfinished;
 mod workers;
 
@@ -112,6 +114,9 @@ fn run(args: &Args) -> Result<(), CliError> {
         Command::Inspect(inspect) => inspect::run(inspect, &on(&inspect.on)),
         Command::Profile(profile) => profile::run(profile, &on(profile.what.on())),
         Command::Bench(bench) => bench::run(bench, &on(&bench.on)),
+        Command::BenchModel(model) => bench::measure_model(model, &on(&model.on)),
+        Command::Hardware(hardware) => hardware::run(hardware),
+        Command::Tune(tune) => tune::run(tune, &on(&tune.on)),
         Command::Serve(serve) => serve::run(serve, common),
         Command::Doctor(doctor) => doctor::run(doctor, &on(&doctor.on)),
         Command::Completions(completions) => manual::print_completions(completions.shell),

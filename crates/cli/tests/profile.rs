@@ -1,4 +1,4 @@
-//! `profile`, `bench` and `eval --compare` on the real binary: reports, files and errors.
+//! `profile` and `eval --compare` on the real binary: reports, files and errors.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -186,67 +186,6 @@ fn a_graph_that_did_not_fuse_is_one_step() {
     let args = ["profile", "ops", "--shape", "1x4", "--runs", "1", "--warmup", "0", "--json"];
     let report = json_of(&fixture("broken/vocab_too_small.onnx"), &args);
     assert_eq!((&report["kernels"], report["ops"].as_array().unwrap().len()), (&json!("tract"), 1));
-}
-
-#[test]
-fn bench_writes_results_report_and_plot() {
-    let work = tempfile::tempdir().unwrap();
-    let folder = work.path().join("new/report");
-    let odd = work.path().join("a<b&c.onnx");
-    fs::copy(tiny_int8(), &odd).unwrap();
-    let models = format!("{},{}", tiny_bert().display(), odd.display());
-    let args = ["bench", "--models", &models, "--batch-sizes", "1,3", "--tokens", "16", "--runs", "2", "--json"];
-    let ran = run(bare().args(args).arg("--output").arg(&folder)).expect(0);
-    let results: Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!(fs::read_to_string(folder.join("results.json")).unwrap(), ran.out);
-    assert_eq!(results["version"], env!("CARGO_PKG_VERSION"));
-    let models = results["models"].as_array().unwrap();
-    assert_eq!(models.len(), 2);
-    let report = fs::read_to_string(folder.join("report.md")).unwrap();
-    for model in models {
-        let measured = model["results"].as_array().unwrap();
-        assert_eq!(measured.iter().map(shape_of).collect::<Vec<_>>(), [(1.0, 16.0), (3.0, 16.0)]);
-        measured.iter().for_each(check_times);
-        let optimal = number(model, "optimal_batch_size");
-        let throughput = |result: &Value| number(result, "throughput_per_s");
-        let highest = measured.iter().map(throughput).fold(0.0, f64::max);
-        let smallest = measured.iter().find(|result| throughput(result) >= 0.97 * highest).unwrap();
-        assert_eq!(optimal, number(smallest, "batch_size"), "{model}");
-        assert!(report.contains(&format!("Optimal batch size: {optimal}")), "{report}");
-        assert!(report.contains(&format!("## {} (", model["model"].as_str().unwrap())), "{report}");
-    }
-    assert_eq!(report.lines().filter(|line| line.starts_with("| 3 | 16 |")).count(), 2, "{report}");
-    assert!(report.contains("(throughput.svg)"));
-    let plot = fs::read_to_string(folder.join("throughput.svg")).unwrap();
-    assert_eq!(plot.matches("<polyline").count(), 2);
-    assert!(plot.starts_with("<svg ") && plot.ends_with("</svg>\n") && plot.contains("a&lt;b&amp;c.onnx"), "{plot}");
-    assert!(!plot.contains("NaN") && !plot.contains("inf"), "{plot}");
-}
-
-#[test]
-fn bench_shows_a_table_and_marks_the_optimum() {
-    let ran = with_model(&tiny_int8(), &["bench", "--batch-sizes", "1,2", "--tokens", "8", "--runs", "1"]).expect(0);
-    assert_eq!(ran.out.matches("optimal").count(), 1, "{}", ran.out);
-    assert!(ran.out.contains("batch  tokens    P50 ms"), "{}", ran.out);
-}
-
-#[test]
-fn bench_writes_the_optimum_into_the_configuration() {
-    let work = tempfile::tempdir().unwrap();
-    let file = work.path().join("grice.toml");
-    fs::write(&file, "# ours\n[serve]\nreplicas = 2 # one each\n").unwrap();
-    let bench = |more: &[&str]| {
-        let args = ["bench", "--batch-sizes", "5", "--tokens", "8", "--runs", "1", "--write-config"];
-        run(bare().args(args).arg(&file).args(more).arg("--model").arg(tiny_int8()))
-    };
-    bench(&[]).expect(0);
-    let written = "# ours\n[serve]\nreplicas = 2 # one each\nbatch-rows-max = 5\n";
-    assert_eq!(fs::read_to_string(&file).unwrap(), written);
-    let two = format!("{0},{0}", tiny_int8().display());
-    assert!(bench(&["--models", &two]).expect(2).err.contains("one batch size, but there are 2 models"));
-    fs::write(&file, "serve = 1\n").unwrap();
-    assert!(bench(&[]).expect(1).err.contains("grice.toml: cannot be changed"));
-    assert_eq!(fs::read_to_string(&file).unwrap(), "serve = 1\n");
 }
 
 #[cfg(target_os = "linux")]

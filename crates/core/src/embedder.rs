@@ -116,6 +116,11 @@ impl Embedder {
         self.parts.digest(&self.folder, prompt, query_prompt)
     }
 
+    /// Its plan, for more engines.
+    pub fn plan(&self) -> &Plan {
+        &self.driver.plan
+    }
+
     /// The name of its folder.
     pub fn name(&self) -> &str {
         self.folder.file_name().and_then(|name| name.to_str()).unwrap_or("embedder")

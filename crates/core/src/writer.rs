@@ -297,6 +297,11 @@ impl Writer {
         self.plan.precision()
     }
 
+    /// The kernels that run it: an instruction set.
+    pub fn kernels(&self) -> &'static str {
+        self.plan.kernels()
+    }
+
     /// How many tokens it knows.
     pub fn vocabulary(&self) -> usize {
         self.plan.vocabulary()

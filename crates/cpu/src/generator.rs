@@ -71,6 +71,11 @@ impl CpuGeneratorPlan {
         self.page_lengths().map(|length| length * size_of::<f32>()).sum()
     }
 
+    /// The instruction set of the kernels.
+    pub fn kernels(&self) -> &'static str {
+        self.packed.isa.name()
+    }
+
     /// How many logits a token has.
     pub fn vocabulary(&self) -> usize {
         self.vocabulary

@@ -85,7 +85,7 @@ pub(crate) struct DetectFiles {
     /// Continue an interrupted run with the same output file
     #[arg(long, conflicts_with = "response")]
     pub(crate) resume: bool,
-    /// Judge only part I of N: every N-th row, starting with row I
+    /// Judge only part I of N: every N-th row, starting with row I. I may be K+1, for workers that are counted from 0
     #[arg(long, value_name = "I/N", conflicts_with = "response")]
     pub(crate) shard: Option<Shard>,
     /// Stop at the first row that cannot be judged

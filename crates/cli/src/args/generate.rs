@@ -71,7 +71,7 @@ pub(crate) struct GenerateFiles {
     /// Continue an interrupted run with the same output file
     #[arg(long, conflicts_with = "prompt")]
     pub(crate) resume: bool,
-    /// Only part I of N: every N-th row, starting with row I
+    /// Only part I of N: every N-th row, starting with row I. I may be K+1, for workers that are counted from 0
     #[arg(long, value_name = "I/N", conflicts_with = "prompt")]
     pub(crate) shard: Option<Shard>,
 }

@@ -8,6 +8,7 @@ mod doctor;
 mod embed;
 mod eval;
 mod generate;
+mod hardware;
 mod index;
 mod inspect;
 mod profile;
@@ -16,10 +17,11 @@ mod repair;
 mod search;
 mod serve;
 mod texts;
+mod tune;
 mod values;
 
 pub(crate) use crate::serve::options::{LogFormat, ServeOptions};
-pub(crate) use bench::Bench;
+pub(crate) use bench::{Bench, BenchModel};
 pub(crate) use common::{Color, Common, On};
 pub(crate) use compile::Compile;
 pub(crate) use detect::Detect;
@@ -27,6 +29,7 @@ pub(crate) use doctor::Doctor;
 pub(crate) use embed::Embed;
 pub(crate) use eval::Eval;
 pub(crate) use generate::{Generate, How};
+pub(crate) use hardware::Hardware;
 pub(crate) use index::Index;
 pub(crate) use inspect::Inspect;
 pub(crate) use profile::{Profile, ProfileLatency, ProfileMemory, ProfileOps, ProfileText, ProfileWhat};
@@ -35,7 +38,8 @@ pub(crate) use repair::{Pipeline, Repair, RepairFiles, RepairHow};
 pub(crate) use search::Search;
 pub(crate) use serve::Serve;
 pub(crate) use texts::TextFiles;
-pub(crate) use values::{Delimiter, Format, SHAPE_TOKENS_MAX, Shape, Shard, Threshold};
+pub(crate) use tune::Tune;
+pub(crate) use values::{Delimiter, Format, SHAPE_TOKENS_MAX, Shape, Shard, THREADS_MAX, Threshold};
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
 use clap_complete::Shell;
@@ -91,8 +95,15 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Measure latency, memory or single steps
     Profile(Profile),
-    /// Measure a model at several batch sizes and write a report
+    /// Measure models at several batch sizes, write a report, and compare with earlier results
     Bench(Bench),
+    /// Measure one model for `bench`, as a separate process
+    #[command(hide = true)]
+    BenchModel(BenchModel),
+    /// Write a page about machines from the results of `bench`
+    Hardware(Hardware),
+    /// Find the best options of `serve` for this machine, and write them into grice.toml
+    Tune(Tune),
     /// Judge turns over HTTP and gRPC
     Serve(Box<Serve>),
     /// Check this machine and this build

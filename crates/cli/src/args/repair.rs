@@ -145,7 +145,7 @@ pub(crate) struct RepairFiles {
     /// Continue an interrupted run with the same output file
     #[arg(long, conflicts_with = "one")]
     pub(crate) resume: bool,
-    /// Only part I of N: every N-th row, starting with row I
+    /// Only part I of N: every N-th row, starting with row I. I may be K+1, for workers that are counted from 0
     #[arg(long, value_name = "I/N", conflicts_with = "one")]
     pub(crate) shard: Option<Shard>,
     /// Stop at the first row at fault

@@ -31,7 +31,7 @@ pub(crate) struct TextFiles {
     /// Continue an interrupted run with the same output file
     #[arg(long, conflicts_with = "texts")]
     pub(crate) resume: bool,
-    /// Only part I of N: every N-th row, starting with row I
+    /// Only part I of N: every N-th row, starting with row I. I may be K+1, for workers that are counted from 0
     #[arg(long, value_name = "I/N", conflicts_with = "texts")]
     pub(crate) shard: Option<Shard>,
     /// Stop at the first row without an answer

@@ -126,11 +126,16 @@ impl Shard {
 
 impl FromStr for Shard {
     type Err = String;
+    /// `2/3`, or `1+1/3` for workers that are counted from 0.
     fn from_str(text: &str) -> Result<Self, String> {
-        let parsed = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+        let index = |text: &str| match text.strip_suffix("+1") {
+            Some(from_zero) => from_zero.parse::<usize>().ok()?.checked_add(1),
+            None => text.parse().ok(),
+        };
+        let parsed = text.split_once('/').and_then(|(i, n)| Some((index(i)?, n.parse().ok()?)));
         match parsed {
             Some((index, count)) if index >= 1 && index <= count => Ok(Shard { index, count }),
-            _ => Err("write it as 2/3, from 1/3 to 3/3".to_owned()),
+            _ => Err("write it as 2/3, from 1/3 to 3/3; or as 1+1/3, from 0+1/3 to 2+1/3".to_owned()),
         }
     }
 }
@@ -149,13 +154,20 @@ pub(super) fn parse_bound(text: &str) -> Result<f64, String> {
     }
 }
 
+pub(super) fn parse_price(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(price) if price > 0.0 && price < f64::INFINITY => Ok(price),
+        _ => Err("it must be a number above 0".to_owned()),
+    }
+}
+
 /// Replaces the standard library's message, which names Rust types.
 pub(super) fn parse_count(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "it must be a whole number, at least 1".to_owned())
 }
 
 /// Limit of threads; far more threads than cores would only exhaust the memory.
-const THREADS_MAX: usize = 1024;
+pub(crate) const THREADS_MAX: usize = 1024;
 
 pub(super) fn parse_threads(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -171,10 +183,12 @@ mod tests {
 
     #[test]
     fn shards_are_parsed_and_cover_each_row_once() {
-        for bad in ["", "1", "0/3", "4/3", "a/b", "1/0", "-1/2", "1/2/3"] {
+        for bad in ["", "1", "0/3", "4/3", "a/b", "1/0", "-1/2", "1/2/3", "3+1/3", "0+2/3", "+1/3", "1++1/3"] {
             assert!(bad.parse::<Shard>().is_err(), "{bad}");
         }
         let shards: Vec<Shard> = ["1/3", "2/3", "3/3"].iter().map(|text| text.parse().unwrap()).collect();
+        let from_zero: Vec<Shard> = ["0+1/3", "1+1/3", "2+1/3"].iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(from_zero, shards);
         for row in 0..100 {
             assert_eq!(shards.iter().filter(|shard| shard.holds(row)).count(), 1);
         }

@@ -86,7 +86,7 @@ pub(crate) fn measure_latency(subject: &mut Subject, shape: Shape, warmup: usize
 }
 
 /// The time of one more run by the GPU's own clock, relative to the time of a run measured outside.
-fn gpu_busy(engine: &mut AnyEngine, batch: &Batch, p50_ms: f64) -> Option<f64> {
+pub(crate) fn gpu_busy(engine: &mut AnyEngine, batch: &Batch, p50_ms: f64) -> Option<f64> {
     engine.device_bytes()?;
     let (_, trace) = engine.forward_traced(batch, || Duration::ZERO).ok()?;
     let busy: Duration = trace.spans().iter().map(|span| span.duration).sum();

@@ -1,6 +1,6 @@
 //! `profile memory`: the memory of a process after loading and while running, as the system reports it.
 //!
-//! The peak of a process cannot be reset, so independent measurements run in separate processes.
+//! A process keeps the buffers of earlier batches, so independent measurements run in separate processes.
 
 use super::statistics::rounded;
 use super::{load_subject, synthetic_batch};
@@ -110,13 +110,21 @@ pub(crate) fn footprint_in_child(common: &Common, precision: Precision, shape: S
 }
 
 /// The system's report on this process.
-pub(super) struct Books {
-    pub(super) resident: u64,
-    pub(super) peak: u64,
+pub(crate) struct Books {
+    pub(crate) resident: u64,
+    pub(crate) peak: u64,
+}
+
+/// Lets the peak begin again at what is resident now. Where the system does not allow that, the peak stays that of the whole process.
+pub(crate) fn reset_peak() {
+    // proc_pid_clear_refs(5): 5 resets the peak.
+    if cfg!(target_os = "linux") {
+        _ = std::fs::write("/proc/self/clear_refs", "5");
+    }
 }
 
 #[cfg(target_os = "linux")]
-pub(super) fn books() -> Result<Books> {
+pub(crate) fn books() -> Result<Books> {
     let place = "/proc/self/status";
     let status = std::fs::read_to_string(place).map_err(|source| CliError::Read { place: place.to_owned(), source })?;
     let field = |name: &str| -> Option<u64> {
@@ -131,7 +139,7 @@ pub(super) fn books() -> Result<Books> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn books() -> Result<Books> {
+pub(crate) fn books() -> Result<Books> {
     Err(CliError::NoMemoryBooks)
 }
 

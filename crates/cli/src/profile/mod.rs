@@ -7,11 +7,15 @@ mod requests;
 mod statistics;
 mod subject;
 mod text;
+mod texting;
 
-pub(crate) use latency::{Measured, measure_latency};
-pub(crate) use memory::footprint_in_child;
-pub(crate) use statistics::digits_for;
-pub(crate) use subject::{Subject, is_onnx, load_subject, synthetic_batch};
+pub(crate) use latency::{gpu_busy, measure_latency};
+pub(crate) use memory::{books, footprint_in_child, reset_peak};
+pub(crate) use ops::{OpCost, clock, sum_ops, trace_batch};
+pub(crate) use statistics::{Statistics, digits_for, rounded};
+pub(crate) use subject::{Subject, is_onnx, load_embedder, load_subject, synthetic_batch, synthetic_tokens};
+pub(crate) use text::open_writer;
+pub(crate) use texting::{TextRun, Texting};
 
 use crate::args::{Common, Profile, ProfileWhat};
 use crate::error::Result;

@@ -7,8 +7,8 @@ use crate::error::{CliError, Result};
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::terminal::Terminal;
 use crate::workers::Workers;
-use grice_core::{Engine, Precision, Span};
-use serde::Serialize;
+use grice_core::{AnyEngine, Batch, Engine, Precision, Span};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::OnceLock;
@@ -32,32 +32,27 @@ struct Report {
 }
 
 /// All steps of one kind.
-#[derive(Debug, PartialEq, Serialize)]
-struct OpCost {
-    op: &'static str,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct OpCost {
+    pub(crate) op: String,
     /// Number of steps in one run.
-    calls: usize,
+    pub(crate) calls: usize,
     /// Mean time in one run.
-    total_ms: f64,
+    pub(crate) total_ms: f64,
     /// Share of the time of all steps.
-    share: f64,
+    pub(crate) share: f64,
     /// Multiplications and additions in billions per second; `None` if they are not counted.
-    gflop_per_s: Option<f64>,
+    pub(crate) gflop_per_s: Option<f64>,
 }
 
 pub(super) fn run(args: &ProfileOps, common: &Common) -> Result<()> {
     args.trace.as_deref().map_or(Ok(()), check_writable)?;
     let mut subject = load_subject(common)?;
     let batch = synthetic_batch(&args.shape.lengths(), subject.vocabulary)?;
-    let at_fault = |error: grice_core::EngineError| CliError::Core(error.into());
     for _ in 0..args.warmup {
-        subject.engine.forward(&batch).map_err(at_fault)?;
+        subject.engine.forward(&batch).map_err(|error| CliError::Core(error.into()))?;
     }
-    let mut spans: Vec<Vec<Span>> = Vec::new();
-    for _ in 0..args.runs.get() {
-        let (_, trace) = subject.engine.forward_traced(&batch, clock).map_err(at_fault)?;
-        spans.push(trace.spans().to_vec());
-    }
+    let spans = trace_batch(&mut subject.engine, &batch, args.runs.get())?;
     if let (Some(path), Some(last)) = (&args.trace, spans.last()) {
         write_file(path, chrome_trace(last).as_bytes())?;
     }
@@ -81,13 +76,26 @@ pub(super) fn run(args: &ProfileOps, common: &Common) -> Result<()> {
     write_stdout(text.as_bytes())
 }
 
+/// The steps of each of `runs` runs.
+///
+/// # Errors
+/// A batch that the model cannot take.
+pub(crate) fn trace_batch(engine: &mut AnyEngine, batch: &Batch, runs: usize) -> Result<Vec<Vec<Span>>> {
+    let traced = |_| {
+        let (_, trace) = engine.forward_traced(batch, clock).map_err(|error| CliError::Core(error.into()))?;
+        Ok(trace.spans().to_vec())
+    };
+    (0..runs).map(traced).collect()
+}
+
 /// Time since the first call.
-fn clock() -> Duration {
+pub(crate) fn clock() -> Duration {
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed()
 }
 
-fn sum_ops(runs: &[Vec<Span>]) -> Vec<OpCost> {
+/// The cost of each kind of step, from the steps of each run; the most expensive first.
+pub(crate) fn sum_ops(runs: &[Vec<Span>]) -> Vec<OpCost> {
     let mut sums: BTreeMap<&'static str, (usize, Duration, u64)> = BTreeMap::new();
     for span in runs.iter().flatten() {
         let (calls, time, operations) = sums.entry(span.op).or_default();
@@ -98,7 +106,7 @@ fn sum_ops(runs: &[Vec<Span>]) -> Vec<OpCost> {
     let count = runs.len().max(1);
     let all: Duration = sums.values().map(|(_, time, _)| *time).sum();
     let costs = sums.into_iter().map(|(op, (calls, time, operations))| OpCost {
-        op,
+        op: op.to_owned(),
         calls: calls / count,
         total_ms: rounded(time.as_secs_f64() * 1e3 / count as f64),
         share: rounded(time.as_secs_f64() / all.as_secs_f64().max(1e-12)),
@@ -158,7 +166,7 @@ mod tests {
     fn steps_of_a_kind_are_summed_and_shares_make_one() {
         let run = vec![span("qkv", 0, 250, 500_000), span("attention", 250, 500, 0), span("qkv", 750, 250, 500_000)];
         let costs = sum_ops(&[run.clone(), run]);
-        let qkv = OpCost { op: "qkv", calls: 2, total_ms: 0.5, share: 0.5, gflop_per_s: Some(2.0) };
+        let qkv = OpCost { op: "qkv".to_owned(), calls: 2, total_ms: 0.5, share: 0.5, gflop_per_s: Some(2.0) };
         assert!(costs.contains(&qkv), "{costs:?}");
         assert_eq!(costs.iter().map(|cost| cost.share).sum::<f64>(), 1.0);
     }

@@ -1,9 +1,9 @@
 //! Statistics of a list of times.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Statistics of times in milliseconds. Percentiles use the nearest rank, so they are measured times.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Statistics {
     pub(crate) mean_ms: f64,
     pub(crate) std_ms: f64,

@@ -4,7 +4,7 @@ use crate::args::Common;
 use crate::error::{CliError, Result};
 use crate::model::{gpu_cache, open_bundle, quietly, tell_device, threads};
 use crate::workers::Workers;
-use grice_core::{AnyEngine, Batch, Error, Model, Options, Plan, Precision, import_model_file};
+use grice_core::{AnyEngine, Batch, Embedder, Error, Model, Options, Plan, Precision, import_model_file};
 use std::path::Path;
 use std::time::Duration;
 
@@ -17,6 +17,8 @@ pub(crate) struct Subject {
     pub(crate) name: String,
     pub(crate) precision: Precision,
     pub(crate) workers: Workers,
+    /// For more engines.
+    pub(crate) plan: Plan,
     pub(crate) engine: AnyEngine,
     /// One more than the highest token id.
     pub(crate) vocabulary: usize,
@@ -52,7 +54,26 @@ pub(crate) fn load_subject(common: &Common) -> Result<Subject> {
     let engine = plan.engine(threads)?;
     let vocabulary = plan.embedding_rows().unwrap_or(1).max(1);
     let workers = Workers::new(threads, engine.adapter());
-    Ok(Subject { name, precision: plan.precision(), workers, engine, vocabulary, load: start.elapsed() })
+    Ok(Subject { name, precision: plan.precision(), workers, plan, engine, vocabulary, load: start.elapsed() })
+}
+
+/// Loads the embedder of `--model`.
+///
+/// # Errors
+/// [`CliError::NoEmbedder`] without a path; errors of the folder.
+pub(crate) fn load_embedder(common: &Common) -> Result<Subject> {
+    let start = std::time::Instant::now();
+    let threads = threads(common);
+    let path = common.model.as_deref().ok_or(CliError::NoEmbedder)?;
+    let options =
+        Options { precision: common.precision, device: common.device, gpu_cache: gpu_cache(), ..Options::default() };
+    let embedder = quietly(|| Embedder::open(path, &options))??;
+    tell_device(embedder.fallback_reason(), embedder.warnings(), common);
+    let plan = embedder.plan().clone();
+    let engine = plan.engine(threads)?;
+    let vocabulary = plan.embedding_rows().unwrap_or(1).max(1);
+    let (name, workers) = (embedder.name().to_owned(), Workers::new(threads, engine.adapter()));
+    Ok(Subject { name, precision: plan.precision(), workers, plan, engine, vocabulary, load: start.elapsed() })
 }
 
 fn plan_file(path: &Path, options: &Options) -> Result<Plan> {
@@ -65,7 +86,7 @@ fn plan_file(path: &Path, options: &Options) -> Result<Plan> {
 }
 
 /// Tokens spread over the vocabulary, the same in every run; without an end.
-pub(super) fn synthetic_tokens(vocabulary: usize) -> impl Iterator<Item = u32> {
+pub(crate) fn synthetic_tokens(vocabulary: usize) -> impl Iterator<Item = u32> {
     let mut state = 1u64;
     std::iter::repeat_with(move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

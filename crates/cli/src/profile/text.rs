@@ -2,19 +2,16 @@
 
 use super::memory::books;
 use super::statistics::{Statistics, rounded};
-use super::subject::synthetic_tokens;
+use super::texting::{TextRun, Texting};
 use crate::args::{Common, ProfileText, Shape};
-use crate::error::{CliError, Result};
+use crate::error::Result;
 use crate::model::{quietly, threads};
 use crate::output::{check_writable, write_file, write_stdout};
 use crate::terminal::Terminal;
 use crate::workers::{Workers, counted};
-use grice_core::generate::{CourseId, Courses, DecodeOptions, Event};
-use grice_core::{CpuGenerator, Memory, Precision, Writer};
+use grice_core::{Memory, Precision, Writer};
 use serde::Serialize;
-use std::collections::HashMap;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::time::Instant;
 
 /// All measurements, as `--json` prints them.
@@ -64,7 +61,7 @@ pub(super) fn run(args: &ProfileText, common: &Common) -> Result<()> {
     args.output.as_deref().map_or(Ok(()), check_writable)?;
     let before = books().ok();
     let start = Instant::now();
-    let (name, writer) = open(common)?;
+    let (name, writer) = open_writer(common)?;
     let load_ms = rounded(start.elapsed().as_secs_f64() * 1e3);
     let memory = before.zip(books().ok()).map(|(before, after)| Loaded {
         baseline_bytes: before.resident,
@@ -92,31 +89,24 @@ pub(super) fn run(args: &ProfileText, common: &Common) -> Result<()> {
     write_stdout(text.as_bytes())
 }
 
-fn open(common: &Common) -> Result<(String, Writer)> {
+/// The model of `--model` with its path, or the built-in one.
+///
+/// # Errors
+/// Errors of the model.
+pub(crate) fn open_writer(common: &Common) -> Result<(String, Writer)> {
     match &common.model {
         Some(path) => Ok((path.display().to_string(), quietly(|| Writer::open(path, common.precision))??)),
         None => crate::model::open_embedded_writer().map(|writer| ("repair-mini".to_owned(), writer)),
     }
 }
 
-/// The times of one run.
-#[derive(Default)]
-struct Times {
-    first: Vec<f64>,
-    between: Vec<f64>,
-    /// Seconds until each text has its first token, and from then to the end.
-    prompts: f64,
-    texts: f64,
-}
-
 fn measure(writer: &Writer, shape: Shape, args: &ProfileText, threads: usize) -> Result<Measured> {
-    let new_tokens = args.new_tokens.get();
-    // A page for each piece of a text, and the source of a model with an encoder.
-    let tokens = shape.rows * (2 * shape.tokens + new_tokens + 128);
-    let (mut engine, mut courses) = writer.engine(threads, Memory::Tokens(tokens))?;
-    let mut all = Times::default();
+    let (rows, new_tokens) = (shape.rows, args.new_tokens.get());
+    let texting = Texting { prompt_tokens: shape.tokens, new_tokens };
+    let (mut engine, mut courses) = writer.engine(threads, Memory::Tokens(texting.memory_tokens(rows)))?;
+    let mut all = TextRun::default();
     for run in 0..args.warmup + args.runs.get() {
-        let times = run_once(writer, &mut engine, &mut courses, shape, new_tokens)?;
+        let times = texting.run(writer, &mut engine, &mut courses, rows)?;
         if run >= args.warmup {
             all.first.extend(times.first);
             all.between.extend(times.between);
@@ -124,58 +114,18 @@ fn measure(writer: &Writer, shape: Shape, args: &ProfileText, threads: usize) ->
             all.texts += times.texts;
         }
     }
-    let (rows, runs) = (shape.rows as f64, args.runs.get() as f64);
-    let per_second = |tokens: f64, seconds: f64| rounded(tokens / seconds.max(1e-9));
+    let count = rows as f64 * args.runs.get() as f64;
+    let per_second = |tokens: usize, seconds: f64| rounded(count * tokens as f64 / seconds.max(1e-9));
     Ok(Measured {
-        texts: shape.rows,
+        texts: rows,
         prompt_tokens: shape.tokens,
         new_tokens,
         first_token: Statistics::of(&all.first),
         between_tokens: Statistics::of(&all.between),
-        prompt_tokens_per_s: per_second(rows * runs * shape.tokens as f64, all.prompts),
-        new_tokens_per_s: per_second(rows * runs * (new_tokens - 1) as f64, all.texts),
-        kv_bytes: shape.rows * (shape.tokens + new_tokens) * writer.token_bytes(),
+        prompt_tokens_per_s: per_second(shape.tokens, all.prompts),
+        new_tokens_per_s: per_second(new_tokens - 1, all.texts),
+        kv_bytes: rows * (shape.tokens + new_tokens) * writer.token_bytes(),
     })
-}
-
-/// Writes all texts of a shape to their full length.
-fn run_once(
-    writer: &Writer,
-    engine: &mut CpuGenerator,
-    courses: &mut Courses,
-    shape: Shape,
-    new_tokens: usize,
-) -> Result<Times> {
-    let options =
-        Arc::new(DecodeOptions { max_new_tokens: new_tokens, min_new_tokens: new_tokens, ..DecodeOptions::default() });
-    let mut tokens = synthetic_tokens(writer.vocabulary());
-    for _ in 0..shape.rows {
-        let start = writer.start_from(tokens.by_ref().take(shape.tokens).collect())?;
-        let added = courses.add(Arc::clone(&options), start, None);
-        added.map_err(|refused| CliError::Generate(refused.to_string()))?;
-    }
-    let start = Instant::now();
-    let (mut times, mut last): (Times, HashMap<CourseId, f64>) = Default::default();
-    let mut failure = None;
-    while !courses.is_empty() {
-        writer.pass(engine, courses, |event| match event {
-            Event::Tokens(id, new) => {
-                let now = start.elapsed().as_secs_f64() * 1e3;
-                match last.insert(id, now) {
-                    None => times.first.push(now),
-                    Some(before) => times.between.push((now - before) / new.len().max(1) as f64),
-                }
-            }
-            Event::Done(..) => {}
-            Event::Failed(_, error) => failure = Some(error.to_string()),
-        })?;
-    }
-    if let Some(error) = failure {
-        return Err(CliError::Generate(error));
-    }
-    times.prompts = times.first.iter().copied().fold(0.0, f64::max) / 1e3;
-    times.texts = start.elapsed().as_secs_f64() - times.prompts;
-    Ok(times)
 }
 
 fn show(report: &Report, terminal: Terminal) -> String {

@@ -5,7 +5,7 @@ pub(crate) mod config_file;
 mod keys;
 pub(crate) mod options;
 
-use crate::args::{Common, LogFormat, Serve, ServeOptions};
+use crate::args::{Common, LogFormat, Serve, ServeOptions, THREADS_MAX};
 use crate::error::{CliError, Result};
 use crate::model::{by_maxim, gpu_cache, open_bundle};
 use grice_core::{Bundle, Device, Embedder, Options, Writer};
@@ -68,7 +68,7 @@ fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Sett
     set(&mut settings.writer_memory_bytes, options.memory.map(|mib| mib.get().saturating_mul(1 << 20)));
     let pool = &mut settings.pool;
     pool.replicas = replicas(&options)?;
-    pool.threads = common.threads;
+    pool.threads = threads(&options, common)?;
     set(&mut pool.warm_up, options.warm_up);
     set_count(&mut settings.limits.connections_max, options.connections_max);
     set_ms(&mut settings.limits.head_max, options.head_max_ms);
@@ -171,6 +171,18 @@ fn embedded_writer() -> Option<WriterSource> {
 fn open_embedded() -> grice_core::Result<Bundle> {
     // `open_bundle` has already refused this case.
     Bundle::open("")
+}
+
+/// Of `--threads`, or of the file.
+fn threads(options: &ServeOptions, common: &Common) -> Result<Option<usize>> {
+    match options.threads.map(NonZeroUsize::get) {
+        Some(threads) if threads > THREADS_MAX && common.threads.is_none() => {
+            let cause =
+                format!("`threads = {threads}` in section [serve]: it must be a number from 1 to {THREADS_MAX}");
+            Err(CliError::ServeOption(cause))
+        }
+        threads => Ok(common.threads.or(threads)),
+    }
 }
 
 fn replicas(options: &ServeOptions) -> Result<usize> {

@@ -20,12 +20,15 @@ macro_rules! options {
                 #[arg(long, env = $environment, hide_env = true, help_heading = $heading)]
                 pub(crate) $name: Option<$type>,
             )*)*
+            /// Threads of each replica: in the file only, because every command has the flag.
+            #[arg(skip)]
+            pub(crate) threads: Option<NonZeroUsize>,
         }
 
         impl ServeOptions {
             /// These options; where one is not set, the one from `below`.
             pub(crate) fn or(self, below: ServeOptions) -> ServeOptions {
-                ServeOptions { $($($name: self.$name.or(below.$name),)*)* }
+                ServeOptions { $($($name: self.$name.or(below.$name),)*)* threads: self.threads.or(below.threads) }
             }
         }
     };
@@ -264,6 +267,7 @@ mod tests {
         for (text, words) in [
             ("replica = 3", "unknown field `replica`"),
             ("replicas = 0", "nonzero"),
+            ("threads = 0", "nonzero"),
             ("device = [\"tpu\"]", "not a device"),
             ("bundle = [\"=x\"]", "name=path"),
             ("batch-wait = \"sometimes\"", "sometimes"),

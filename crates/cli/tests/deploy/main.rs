@@ -7,8 +7,10 @@
 mod balance;
 mod files;
 mod http;
+mod job;
 mod manifests;
 mod metrics;
+mod scaling;
 mod server;
 
 use std::path::{Path, PathBuf};

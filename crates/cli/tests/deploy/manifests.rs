@@ -167,7 +167,7 @@ struct TriggerMetadata {
 
 #[test]
 fn kustomizations_name_files_that_are_there_and_all_of_them() {
-    for folder in ["base", "kserve"].map(folder) {
+    for folder in ["base", "kserve", "job"].map(folder) {
         let kustomization: Kustomization = yaml(folder.join("kustomization.yaml"));
         assert_eq!(kustomization.kind, "Kustomization");
         assert_eq!(kustomization.api_version, "kustomize.config.k8s.io/v1beta1");
@@ -291,7 +291,7 @@ fn kinds_of_kubernetes_follow_its_schemas() {
     std::fs::write(&wrapped, pod.to_string()).unwrap();
     let kustomization: Kustomization = yaml(folder("base").join("kustomization.yaml"));
     let files = kustomization.resources.iter().filter(|name| !name.ends_with("scaling.yaml"));
-    for file in files.map(|name| folder("base").join(name)).chain([wrapped]) {
+    for file in files.map(|name| folder("base").join(name)).chain([folder("job").join("job.yaml"), wrapped]) {
         let output = Command::new(&validate).arg("--strict").arg(&file).output().unwrap();
         let told = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && told.contains("passed"), "{}: {told}", file.display());
@@ -323,6 +323,6 @@ fn argument_after<'a>(container: &'a Value, flag: &str) -> &'a str {
 fn check_query(server: &str, query: &str, each: &str) {
     assert!(server.starts_with("http://"));
     // One number, whatever the number of servers.
-    assert!(query.starts_with("sum(grice_queue_size{") && query.ends_with(')'), "{query}");
+    assert!(query.starts_with("sum(avg_over_time(grice_queue_size{") && query.ends_with("s]))"), "{query}");
     assert!(each.parse::<f64>().is_ok_and(|each| each > 0.0));
 }
