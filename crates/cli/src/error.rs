@@ -106,6 +106,9 @@ pub(crate) enum CliError {
         /// Its error message.
         cause: String,
     },
+    /// A report that cannot be written as JSON.
+    #[error("the report cannot be written as JSON, which is a fault of grice: {0}")]
+    Json(serde_json::Error),
     /// `hardware` got another number of prices than files.
     #[error(
         "--euros-per-hour has {prices} prices for {files} files; give one for all, or one for each file in their order"
@@ -346,6 +349,7 @@ impl CliError {
             | CliError::ConfigFile { .. }
             | CliError::Child { .. }
             | CliError::BenchModel(_)
+            | CliError::Json(_)
             | CliError::Tune(_)
             | CliError::Results { .. }
             | CliError::Regressions(..)

@@ -125,6 +125,14 @@ pub(crate) fn write_stdout(text: &[u8]) -> Result<()> {
     written.map_err(|source| CliError::Write { place: "standard output".to_owned(), source })
 }
 
+/// A value as JSON, by one of the functions of `serde_json`.
+///
+/// # Errors
+/// [`CliError::Json`] for a value that JSON cannot hold, which is a fault of grice.
+pub(crate) fn json<T: ?Sized>(value: &T, write: impl FnOnce(&T) -> serde_json::Result<String>) -> Result<String> {
+    write(value).map_err(CliError::Json)
+}
+
 /// Writes a whole file, and replaces an existing one.
 ///
 /// # Errors

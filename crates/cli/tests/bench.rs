@@ -158,9 +158,22 @@ fn every_kind_of_model_is_measured() {
 /// The built-in models: each turn is written, judged and perhaps repaired.
 #[test]
 fn a_pipeline_is_measured_by_its_steps() {
-    let args = ["--models", "pipeline", "--batch-sizes", "1,3", "--rounds", "1", "--runs", "1", "--json"];
+    let args = [
+        "--models",
+        "repair,pipeline",
+        "--batch-sizes",
+        "1,3",
+        "--tokens",
+        "8",
+        "--rounds",
+        "1",
+        "--runs",
+        "1",
+        "--json",
+    ];
     let results: Value = serde_json::from_str(&bench(&args).expect(0).out).unwrap();
-    let model = &items(&results, "models")[0];
+    assert_eq!(items(&results, "models")[0]["precision"], "int4", "a precision that no manifest has");
+    let model = &items(&results, "models")[1];
     assert_eq!((&model["kind"], &model["model"]), (&json!("pipeline"), &json!("pipeline")));
     for point in items(model, "results") {
         check_point(point);

@@ -329,6 +329,14 @@ fn outputs_that_cannot_be_written_are_refused() {
     assert!(!Path::new(&new).exists());
 }
 
+/// The built-in model has a precision that no manifest has.
+#[test]
+fn a_model_in_four_bits_has_a_report() {
+    let args = ["profile", "text", "--json", "--shapes", "1x8", "--new-tokens", "3", "--runs", "1"];
+    let report = parse_one(&run(bare().args(args)).expect(0).out);
+    assert_eq!(report["precision"], "int4");
+}
+
 #[test]
 fn texts_are_measured_to_their_full_length() {
     for model in ["llama", "t5"] {

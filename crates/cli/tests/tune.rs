@@ -78,7 +78,7 @@ fn what_cannot_be_tuned_is_refused() {
     let writer = run(bare().arg("tune").arg("--dry-run").arg("--model").arg(fixture("generators/gpt2"))).expect(1);
     assert!(writer.err.contains("has no batches to tune"), "{}", writer.err);
     for (option, words) in [("--p95-ms=-1", "0 or more"), ("--clients=0", "at least 1"), ("--tokens=0", "at least 1")] {
-        assert!(tune(work.path(), &[option]).expect(2).err.contains(words), "{option}");
+        assert!(run(bare().args(["tune", option])).expect(2).err.contains(words), "{option}");
     }
     let mut serve = bare();
     fs::write(&file, "[serve]\nthreads = 5000\n").unwrap();

@@ -23,7 +23,7 @@ pub(crate) use results::{ModelResult, Results, read as read_results};
 
 use crate::args::{Bench, Common};
 use crate::error::{CliError, Result};
-use crate::output::{check_writable, write_file, write_stdout};
+use crate::output::{check_writable, json, write_file, write_stdout};
 use crate::profile::digits_for;
 use crate::serve::config_file::ConfigFile;
 use crate::terminal::Terminal;
@@ -64,15 +64,15 @@ pub(crate) fn run(args: &Bench, common: &Common) -> Result<()> {
     let compared = args.against.as_deref().zip(old.as_ref());
     let comparison = compared.map(|(path, old)| compare(&results, old, path, args.tolerance)).transpose()?;
     if let Some(folder) = &args.output {
-        let json = serde_json::to_string_pretty(&results).unwrap_or_default() + "\n";
-        for (file, text) in FILES.into_iter().zip([json, report::page(&results, comparison.as_ref())]) {
+        let results_json = json(&results, serde_json::to_string_pretty)? + "\n";
+        for (file, text) in FILES.into_iter().zip([results_json, report::page(&results, comparison.as_ref())]) {
             write_file(&folder.join(file), text.as_bytes())?;
         }
     }
     let text = match args.json {
         true => {
             let printed = Printed { results: &results, comparison: comparison.as_ref() };
-            serde_json::to_string_pretty(&printed).unwrap_or_default() + "\n"
+            json(&printed, serde_json::to_string_pretty)? + "\n"
         }
         false => {
             show(&results, Terminal::of_stdout(common.color))

@@ -2,14 +2,14 @@
 
 use crate::profile::OpCost;
 use crate::workers::Workers;
-use grice_core::Precision;
 use serde::{Deserialize, Serialize};
 
 /// The first line of the process, when the model is loaded.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Ready {
     pub(super) name: String,
-    pub(super) precision: Precision,
+    /// Its name: models that write may have one that no manifest has.
+    pub(super) precision: String,
     pub(super) kernels: String,
     pub(super) workers: Workers,
     pub(super) load_ms: f64,

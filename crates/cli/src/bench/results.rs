@@ -8,7 +8,6 @@ use crate::error::{CliError, Result};
 use crate::profile::{OpCost, Statistics};
 use crate::text_file::read_text;
 use crate::workers::Workers;
-use grice_core::Precision;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -37,7 +36,7 @@ pub(crate) struct Results {
 pub(crate) struct ModelResult {
     pub(crate) model: String,
     pub(crate) kind: Kind,
-    pub(crate) precision: Precision,
+    pub(crate) precision: String,
     pub(crate) kernels: String,
     pub(crate) threads: Option<usize>,
     pub(crate) adapter: Option<String>,

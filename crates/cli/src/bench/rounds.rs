@@ -64,7 +64,7 @@ fn result(model: &ModelProcess, samples: Samples, sizes: &[usize], args: &Bench)
     ModelResult {
         model: ready.name.clone(),
         kind: model.kind,
-        precision: ready.precision,
+        precision: ready.precision.clone(),
         kernels: ready.kernels.clone(),
         threads: ready.workers.threads,
         adapter: ready.workers.adapter.clone(),

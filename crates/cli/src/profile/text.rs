@@ -6,10 +6,10 @@ use super::texting::{TextRun, Texting};
 use crate::args::{Common, ProfileText, Shape};
 use crate::error::Result;
 use crate::model::{quietly, threads};
-use crate::output::{check_writable, write_file, write_stdout};
+use crate::output::{check_writable, json, write_file, write_stdout};
 use crate::terminal::Terminal;
 use crate::workers::{Workers, counted};
-use grice_core::{Memory, Precision, Writer};
+use grice_core::{Memory, Writer};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Instant;
@@ -19,7 +19,8 @@ use std::time::Instant;
 struct Report {
     model: String,
     family: String,
-    precision: Precision,
+    /// Its name: models that write may have one that no manifest has.
+    precision: &'static str,
     #[serde(flatten)]
     workers: Workers,
     load_ms: f64,
@@ -73,7 +74,7 @@ pub(super) fn run(args: &ProfileText, common: &Common) -> Result<()> {
     let report = Report {
         model: name,
         family: writer.family().to_owned(),
-        precision: writer.precision(),
+        precision: writer.precision().name(),
         workers: Workers::new(threads(common), None),
         load_ms,
         memory,
@@ -81,11 +82,11 @@ pub(super) fn run(args: &ProfileText, common: &Common) -> Result<()> {
         runs: args.runs.get(),
         results,
     };
-    let json = serde_json::to_string_pretty(&report).unwrap_or_default() + "\n";
+    let written = json(&report, serde_json::to_string_pretty)? + "\n";
     if let Some(path) = &args.output {
-        write_file(path, json.as_bytes())?;
+        write_file(path, written.as_bytes())?;
     }
-    let text = if args.json { json } else { show(&report, Terminal::of_stdout(common.color)) };
+    let text = if args.json { written } else { show(&report, Terminal::of_stdout(common.color)) };
     write_stdout(text.as_bytes())
 }
 

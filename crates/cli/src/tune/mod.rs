@@ -14,12 +14,12 @@ mod tests;
 use crate::args::{Common, Shape, Tune};
 use crate::error::{CliError, Result};
 use crate::model::cores;
-use crate::output::write_stdout;
+use crate::output::{json, write_stdout};
 use crate::profile::{Subject, load_subject, measure_latency, synthetic_tokens};
 use crate::serve::config_file::{ConfigFile, ServeValue};
 use crate::terminal::Terminal;
-use grice_core::schedule::Accumulate;
 use grice_core::Writer;
+use grice_core::schedule::Accumulate;
 use load::{Clients, Engines, measure};
 use search::{Cost, Found, Goal, search};
 use serde::Serialize;
@@ -127,7 +127,7 @@ pub(crate) fn run(args: &Tune, common: &Common) -> Result<()> {
         config.write_serve(&values(&report.best, report.adapter.is_some()))?;
     }
     let text = match args.json {
-        true => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
+        true => json(&report, serde_json::to_string_pretty)? + "\n",
         false => show(&report, args, Terminal::of_stdout(common.color)),
     };
     write_stdout(text.as_bytes())

@@ -37,7 +37,7 @@ impl Measurable for Batches {
     fn ready(&self) -> Ready {
         Ready {
             name: self.subject.name.clone(),
-            precision: self.subject.precision,
+            precision: self.subject.precision.to_string(),
             kernels: self.subject.engine.info().kernels.to_owned(),
             workers: self.subject.workers.clone(),
             load_ms: 0.0,

@@ -9,7 +9,7 @@ use super::named::Kind;
 use super::protocol::{Ask, Runs, Sample, TextTimes, Told};
 use crate::args::{BenchModel, Common};
 use crate::error::{CliError, Result};
-use crate::output::write_stdout;
+use crate::output::{json, write_stdout};
 use crate::profile::{books, reset_peak};
 use batches::Batches;
 use std::io;
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &BenchModel, common: &Common) -> Result<()> {
 }
 
 fn tell(told: &Told) -> Result<()> {
-    write_stdout((serde_json::to_string(told).unwrap_or_default() + "\n").as_bytes())
+    write_stdout((json(told, serde_json::to_string)? + "\n").as_bytes())
 }
 
 fn load(args: &BenchModel, common: &Common) -> Result<(Box<dyn Measurable>, super::protocol::Ready)> {

@@ -48,7 +48,7 @@ impl Measurable for Texts {
     fn ready(&self) -> Ready {
         Ready {
             name: self.name.clone(),
-            precision: self.writer.precision(),
+            precision: self.writer.precision().to_string(),
             kernels: self.writer.kernels().to_owned(),
             workers: Workers::new(self.threads, None),
             load_ms: 0.0,

@@ -98,7 +98,7 @@ impl Measurable for Turns {
     fn ready(&self) -> Ready {
         Ready {
             name: "pipeline".to_owned(),
-            precision: self.precision,
+            precision: self.precision.to_string(),
             kernels: self.kernels.to_owned(),
             workers: Workers::new(self.threads, self.adapter.as_deref()),
             load_ms: 0.0,

@@ -144,18 +144,19 @@ pub(super) fn legend_item(style: usize, name: &str) -> String {
 
 /// The card of a model at the head of the page.
 pub(super) fn card(style: usize, model: &ModelResult) -> String {
-    let mut facts: Vec<(&str, String)> = Vec::new();
+    let mut facts: Vec<(String, String)> = Vec::new();
+    let mut add = |name: &str, fact: String| facts.push((name.to_owned(), fact));
     if let Some(point) = model.results.first() {
-        facts.push(("latency", format!("{} ms", short(point.latency.median_ms))));
-        facts.push(("of batches of", point.batch_size.to_string()));
+        add(&format!("batch of {}", point.batch_size), format!("{} ms", short(point.latency.median_ms)));
     }
     let best = model.results.iter().map(|point| point.throughput_per_s).fold(0.0, f64::max);
-    facts.push(("throughput", format!("{} {}/s", short(best), model.kind.unit())));
-    facts.push(("optimal batch", model.optimal_batch_size.to_string()));
+    add(&format!("{} a second", model.kind.unit()), short(best));
+    add("optimal batch", model.optimal_batch_size.to_string());
     if let Some(memory) = model.memory {
-        facts.push(("loaded", format!("{} MiB", short(memory.loaded_bytes as f64 / f64::from(1 << 20)))));
+        add("memory", format!("{} MiB", short(memory.loaded_bytes as f64 / f64::from(1 << 20))));
     }
-    facts.push(("kernels", format!("{}, {}", model.kernels, model.workers())));
+    add("kernels", model.kernels.clone());
+    add("on", model.workers().to_string());
     let facts: String = facts.iter().map(|(name, fact)| format!("<dt>{name}</dt><dd>{}</dd>", escape(fact))).collect();
     format!("<li class=\"s{}\"><b>{}</b><dl>{facts}</dl></li>\n", style % 6, escape(&model.title()))
 }

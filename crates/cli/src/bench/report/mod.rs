@@ -13,6 +13,8 @@ use figures::{FIGURES, card, legend_item};
 use scale::short;
 use table::{Row, Table, escape};
 
+/// Steps that take less are not in the table.
+const LEAST_SHARE: f64 = 0.01;
 const STYLE: &str = include_str!("style.css");
 
 /// The page.
@@ -94,9 +96,14 @@ fn steps(results: &Results) -> String {
         let cells = [model.title(), step.op.clone(), step.calls.to_string(), short(step.total_ms), share, rate];
         Row::plain(cells.into())
     };
-    let rows = measured.iter().flat_map(|(model, point)| point.steps.iter().map(|step| row((model, step)))).collect();
+    let rows = measured
+        .iter()
+        .flat_map(|(model, point)| {
+            point.steps.iter().filter(|step| step.share >= LEAST_SHARE).map(|step| row((model, step)))
+        })
+        .collect();
     let columns = ["model", "step", "calls", "ms", "share", "GFLOP/s"].map(str::to_owned).into();
-    let table = Table { caption: "time of each kind of step", columns, rows };
+    let table = Table { caption: "time of each kind of step, from 1 % on", columns, rows };
     let content = format!(
         "<p class=\"faint\">Of a batch; of models that write, one token of each text; of a pipeline, the way of a turn.</p>\n\
          <div class=\"figure\"><div>{}<ul class=\"legend\">{legend}</ul></div>\n{}</div>",

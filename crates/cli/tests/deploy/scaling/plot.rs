@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 const WIDTH: f64 = 760.0;
 const LEFT: f64 = 58.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 28.0;
 const PANEL: f64 = 120.0;
 const GAP: f64 = 46.0;
 const TOP: f64 = 30.0;
