@@ -112,7 +112,7 @@ fn origin(results: &Results) -> Vec<String> {
     let new_tokens = all(points().filter_map(|point| point.texts.as_ref().map(|texts| texts.new_tokens)).collect());
     let date = results.date.split('T').next().unwrap_or_default();
     let command = format!("`{}`", results.command.replace('`', "'"));
-    [&results.machine.name(), &results.version, date, &tokens, &new_tokens, &command].map(|text| cell(text)).into()
+    [&results.machine.name(), &results.version, date, &tokens, &new_tokens, &command].map(cell).into()
 }
 
 fn row(cells: &[String]) -> String {

@@ -28,6 +28,9 @@ const CONTEXTS: [&str; 8] = [
     "Is it true that there are {} kinds of whales?",
 ];
 
+/// How often each kind of step ran, and how long in all.
+type StepTimes = BTreeMap<&'static str, (usize, Duration)>;
+
 pub(super) struct Turns {
     runner: PipelineRunner,
     precision: Precision,
@@ -64,7 +67,7 @@ impl Turns {
     }
 
     /// Answers new turns; the time of all, and of each kind of step.
-    fn answer(&mut self, rows: usize) -> Result<(f64, BTreeMap<&'static str, (usize, Duration)>)> {
+    fn answer(&mut self, rows: usize) -> Result<(f64, StepTimes)> {
         let skills = self.runner.skills();
         let turns = (self.number..self.number + rows).map(|number| {
             let context = CONTEXTS[number % CONTEXTS.len()].replace("{}", &(number + 2).to_string());
@@ -75,7 +78,7 @@ impl Turns {
         let start = Instant::now();
         let outcomes = quietly(|| self.runner.run_all(turns))??;
         let latency_ms = start.elapsed().as_secs_f64() * 1e3;
-        let mut steps: BTreeMap<&'static str, (usize, Duration)> = BTreeMap::new();
+        let mut steps = StepTimes::new();
         for outcome in outcomes {
             for step in outcome?.trace {
                 let (count, took) = steps.entry(step.step.name()).or_default();
