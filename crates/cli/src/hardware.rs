@@ -39,6 +39,10 @@ pub(crate) fn run(args: &Hardware) -> Result<()> {
 fn page(results: &[Results], prices: &[Option<f64>]) -> String {
     let titles = titles(results);
     let mut text = HEAD.to_owned();
+    if results.is_empty() {
+        text += "\nNo machine has been measured yet.\n";
+        return text;
+    }
     let head = ["machine", "cores", "memory", "kernels", "GPU"].map(str::to_owned);
     let price = if prices.iter().any(Option::is_some) { vec!["€/h".to_owned()] } else { Vec::new() };
     let columns: Vec<String> =

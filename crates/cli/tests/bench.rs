@@ -401,10 +401,10 @@ fn a_page_has_a_line_for_each_machine() {
 #[test]
 fn the_committed_page_is_made_from_the_committed_results() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
-    let mut results: Vec<PathBuf> =
-        fs::read_dir(docs.join("results")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    // Without a folder no machine was measured.
+    let files = fs::read_dir(docs.join("results")).into_iter().flatten();
+    let mut results: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
     results.sort();
-    assert!(!results.is_empty());
     let page = run(bare().arg("hardware").args(&results)).expect(0).out;
     assert_eq!(fs::read_to_string(docs.join("hardware.md")).unwrap(), page);
 }

@@ -16,8 +16,8 @@ One line for each file: a machine that ran `grice bench`. What was not measured 
 #[derive(Debug, ClapArgs)]
 #[command(after_help = HARDWARE_EXAMPLES)]
 pub(crate) struct Hardware {
-    /// Files that `grice bench --output` wrote
-    #[arg(required = true, value_name = "RESULTS")]
+    /// Files that `grice bench --output` wrote; without any, the page says that no machine was measured
+    #[arg(value_name = "RESULTS")]
     pub(crate) results: Vec<PathBuf>,
     /// Price of the machine of each file, in their order; one price is for all. Adds turns per euro
     #[arg(long, value_name = "EUROS,…", value_delimiter = ',', value_parser = parse_price)]

@@ -150,7 +150,7 @@ pub(super) fn card(style: usize, model: &ModelResult) -> String {
         add(&format!("batch of {}", point.batch_size), format!("{} ms", short(point.latency.median_ms)));
     }
     let best = model.results.iter().map(|point| point.throughput_per_s).fold(0.0, f64::max);
-    add("per second", format!("{} {}", short(best), model.kind.unit()));
+    add("answers/s", short(best));
     add("optimal batch", model.optimal_batch_size.to_string());
     if let Some(memory) = model.memory {
         add("memory", format!("{} MiB", short(memory.loaded_bytes as f64 / f64::from(1 << 20))));

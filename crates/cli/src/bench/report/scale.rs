@@ -63,7 +63,8 @@ pub(super) fn short(value: f64) -> String {
         ..0.1 => format!("{value:.3}"),
         ..10.0 => trim(format!("{value:.2}")),
         ..100.0 => trim(format!("{value:.1}")),
-        ..100_000.0 => format!("{value:.0}"),
+        ..10_000.0 => format!("{value:.0}"),
+        ..100_000.0 => trim(format!("{:.1}", value / 1000.0)) + " k",
         _ => format!("{:.0} k", value / 1000.0),
     }
 }
@@ -112,6 +113,9 @@ mod tests {
             (3.456, "3.46"),
             (42.55, "42.5"),
             (318.2, "318"),
+            (9999.0, "9999"),
+            (10_000.0, "10 k"),
+            (15_249.0, "15.2 k"),
             (123_456.0, "123 k"),
         ] {
             assert_eq!(short(value), text);
