@@ -54,7 +54,7 @@ def index_of(source):
 
 
 def make_pairs(corpus, judged, count, seed):
-    """Dicts with `context`, `response`, `kind`; every third is garbled."""
+    """Dicts with `context`, `evidence`, `response`, `kind`; every third is garbled."""
     rng = Chooser(seed, "train")
     sources = [corpus.topical["train"], corpus.gricebench, corpus.everyday["train"]]
     indexes = [index_of(s) for s in sources]
@@ -66,13 +66,16 @@ def make_pairs(corpus, judged, count, seed):
     while len(out) < count:
         if rng.chance(0.3):
             row = rng.choice(rows)
-            context = row["context"]
+            context, evidence = row["context"], row["evidence"]
             kind, response = ("judged", row["response"]) if rng.chance(0.5) else ("judged elsewhere", rng.choice(by_set[row["set"]])["response"])
+            if evidence and rng.chance(0.3):
+                evidence = rng.choice(by_set[row["set"]])["evidence"]
             if rng.chance(0.25):
                 made = rng.choice(FUNCTIONS)(rng, data.Turn((), response, pool=sources[0].pool))
                 if made:
                     kind, response = "garbled", made
         else:
+            evidence = ""
             at = rng.choices(range(3), [70, 12, 18])[0]
             turn = rng.choice(sources[at].turns)
             if not turn.context or len(turn.response.split()) > 50 or len(turn.context[-1].split()) > 60:
@@ -86,11 +89,11 @@ def make_pairs(corpus, judged, count, seed):
             else:
                 kind, response = candidate(rng, sources[at], turn, indexes[at])
         if rng.chance(0.25):
-            context, response = context.lower(), response.lower()
+            context, response, evidence = context.lower(), response.lower(), evidence.lower()
         response = response.strip()
         if response and (context, response) not in seen:
             seen.add((context, response))
-            out.append({"context": context, "response": response, "kind": kind})
+            out.append({"context": context, "evidence": data.clean_evidence(evidence) or "", "response": response, "kind": kind})
     return out
 
 
@@ -98,15 +101,22 @@ def standard(values, mean=None, spread=None):
     return (values - (np.nanmean(values) if mean is None else mean)) / (np.nanstd(values) if spread is None else spread)
 
 
-# What the teachers say of a pair: likeness, what the context adds to the log-probability, that after the context, and the least likely token's.
-SCORES = ("likeness", "gain", "after", "least")
+# What the models say of a pair: likeness, what the context adds to the log-probability, that after the context, and the least likely token's;
+# closeness to the last utterance, how well the response answers it, and how well its tokens and its least found ones are found in the evidence.
+SCORES = ("likeness", "gain", "after", "least", "close", "answers", "support", "low")
+
+
+def table_of(rows):
+    """`[n, 8]`: each of `SCORES` as the models gave it, NaN where one was not asked."""
+    unknown = [np.nan] * 4
+    likely = np.array([r.get("logprobs") or unknown[:3] for r in rows], float)
+    return np.column_stack([[r["likeness"] for r in rows], likely[:, 0] - likely[:, 1], likely[:, 0], likely[:, 2],
+                            np.array([r.get("experts") or unknown for r in rows], float)])
 
 
 def scores(rows):
-    """`[n, 4]`: each of `SCORES` with mean 0 and spread 1, NaN where the language model was not asked."""
-    table = np.array([[r["likeness"], *r["logprobs"]] if r.get("logprobs") else [r["likeness"], *[np.nan] * 3] for r in rows])
-    columns = [table[:, 0], table[:, 1] - table[:, 2], table[:, 1], table[:, 3]]
-    return np.stack([standard(c).clip(-3, 3) for c in columns], axis=1)
+    """`[n, 8]`: each of `SCORES` with mean 0 and spread 1, NaN where a model was not asked."""
+    return np.stack([standard(c).clip(-3, 3) if np.isfinite(c).any() else c for c in table_of(rows).T], axis=1)
 
 
 def soft_labels(rows):
@@ -116,10 +126,8 @@ def soft_labels(rows):
     times. Manner: the log-probability after the context, that of the least likely token, and likeness, each once. Where
     the kind tells the answer it counts a third.
     """
-    table = np.array([[r["likeness"], *r["logprobs"]] if r.get("logprobs") else [r["likeness"], *[np.nan] * 3] for r in rows])
     kinds = np.array([r["kind"] for r in rows])
-    likeness, gain = standard(table[:, 0]), standard(table[:, 1] - table[:, 2])
-    after, least = standard(table[:, 1]), standard(table[:, 3])
+    likeness, gain, after, least = scores(rows).T[:4]
     relation = np.where(np.isnan(gain), likeness, standard(2 * likeness + gain + 0.7 * after))
     fluent = standard(after + least + likeness)
     relation, fluent = 1 / (1 + np.exp(1.6 * relation)), 1 / (1 + np.exp(1.6 * (fluent + 0.5)))
@@ -144,7 +152,14 @@ def write(corpus, judged, path, count, scored, seed=3, log=print):
     for row in rows:
         row["likeness"] = before[row["context"], row["response"]]
     save(rows, path)
-    model = teacher.SmolLM(path.with_name("logprobs.jsonl"))
+    ask_language_model(rows, path.with_name("logprobs.jsonl"), scored, log)
+    save(rows, path)
+
+
+def ask_language_model(rows, cache, scored, log=print):
+    """Gives `scored` of the rows, those in the cache among them, their `logprobs`."""
+    import teacher
+    model = teacher.SmolLM(cache)
     known = sum((r["context"], r["response"]) in model.known for r in rows)
     some = [r for r in rows if (r["context"], r["response"]) not in model.known][: max(0, scored - known)]
     if some:
@@ -153,7 +168,6 @@ def write(corpus, judged, path, count, scored, seed=3, log=print):
         values = model.known.get((row["context"], row["response"]))
         if values and not any(v != v for v in values):
             row["logprobs"] = values
-    save(rows, path)
 
 
 def save(rows, path):

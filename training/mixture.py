@@ -10,18 +10,19 @@ from dataclasses import replace
 import data
 import dialogues
 import judgements
+import measures
 from generators import MAXIMS, Chooser, garble, persona, quality, quantity
 from generators.common import sentences
 
 QUANTITY, QUALITY, RELATION, MANNER = range(4)
 # How often each kind of unit is drawn.
-SHARES = {"stream": 34, "people": 15, "teacher": 24, "contradiction": 4, "evidence": 4, "garbled": 4, "quantity": 8, "length": 10}
+SHARES = {"stream": 30, "people": 14, "teacher": 26, "contradiction": 4, "evidence": 4, "garbled": 3, "quantity": 6, "length": 5}
 # The share of everyday turns in what the generators make.
 EVERYDAY = 0.5
 # How often each question of the judged sets is drawn.
 QUESTIONS = {
-    "begin_v1/attribution": 6, "begin_v2/attribution": 6, "kg_audit/attribution": 6, "q2/consistency": 7, "qa_feedback/factual": 1.5, "begin_v1/on_topic": 6, "begin_v1/generic": 6,
-    "begin_v2/generic": 1.5, "qa_feedback/redundant": 1, "qa_feedback/superfluous": 1.5, "qa_feedback/missing_info": 1, "qa_feedback/irrelevant": 0.5, "clarity/evades": 0.7,
+    "begin_v1/attribution": 7, "begin_v2/attribution": 8, "kg_audit/attribution": 7, "q2/consistency": 7, "qa_feedback/factual": 2.5, "begin_v1/on_topic": 6, "begin_v1/generic": 6,
+    "begin_v2/generic": 1.5, "qa_feedback/redundant": 1.5, "qa_feedback/superfluous": 2, "qa_feedback/missing_info": 2, "qa_feedback/irrelevant": 0.5, "clarity/evades": 0.7,
     "clarity/general_or_partial": 0.3, "dbdc3/breakdown": 4, "conture/overall_impression": 1,
 }
 
@@ -69,7 +70,6 @@ class Mixture:
             if row["question"] in ("attribution", "consistency") and not row["violated"] and row["evidence"]:
                 self.supported.append(example)
         self.evidences = [e.evidence for e in self.supported]
-        self.evidence_of = {row["response"].strip().lower(): row["evidence"] for row in judged if row["evidence"]}
         # Questions to people who write an answer rather than chat: what is enough depends on what was asked.
         self.asked = sorted({r["context"] for r in judged if r["set"] in ("qa_feedback", "clarity") and r["context"]}) or [e.context for e in self.supported]
         self.questions = [q for q in QUESTIONS if (q, True) in self.cells or (q, False) in self.cells]
@@ -82,7 +82,7 @@ class Mixture:
         for row, r, m, scores in zip(rows, relation, manner, dialogues.scores(rows)):
             labels = only(relation=None if r != r else float(r), manner=None if m != m else float(m))
             if any(labels) and not held & set(data.utterances(row["context"]) + (row["response"],)):
-                out.append(data.Example(row["context"], "", row["response"], labels, row["kind"], "teacher", scores=tuple(float(s) for s in scores)))
+                out.append(data.Example(row["context"], row.get("evidence", ""), row["response"], labels, row["kind"], "teacher", scores=tuple(float(s) for s in scores)))
         self.likelihoods = [e for e in out if e.scores[1] == e.scores[1]]
         return out
 
@@ -110,18 +110,22 @@ class Mixture:
         return [next(self.stream)]
 
     def draw_teacher(self):
-        """A scored pair, sometimes with evidence: what the response was made from where it is known, or any."""
+        """A scored pair, sometimes with evidence; what its words and its length tell is added to what the models said."""
         rng = self.rng
         # Those that the language model scored as well say more.
         example = rng.choice(self.likelihoods if self.likelihoods and rng.chance(0.6) else self.pairs)
-        own = self.evidence_of.get(example.response.lower())
-        if self.evidences and rng.chance(0.5 if own else 0.15):
-            return [replace(example, evidence=own or rng.choice(self.evidences))]
+        evidence, context = example.evidence, example.context
+        if not evidence and self.evidences and rng.chance(0.15):
+            evidence = rng.choice(self.evidences)
         # Both scores hang on the last words most; the earlier ones cost time.
-        said = data.utterances(example.context)
+        said = data.utterances(context)
         if len(said) > 1 and rng.chance(0.5):
-            example = replace(example, context=data.render(rng, said[-1:], True, shorten=False))
-        return [example]
+            context = data.render(rng, said[-1:], True, shorten=False)
+        labels = list(example.labels)
+        if example.violation_type != "garbled":
+            labels[QUANTITY] = measures.wrong_length(example.response, context)
+            labels[QUALITY] = measures.unsupported(example.response, evidence) if evidence else None
+        return [replace(example, context=context, evidence=evidence, labels=labels)]
 
     def beside_evidence(self, unit):
         """The same unit with evidence that it does not draw on; whether that bears it out is not known."""
@@ -131,10 +135,9 @@ class Mixture:
         return [replace(e, evidence=evidence, labels=[None if i == QUALITY else v for i, v in enumerate(e.labels)]) for e in unit]
 
     def draw_people(self):
+        """A fine and a violating answer to the same question, so that their order counts; one of them where there is no other."""
         name = self.rng.choices(self.questions, [QUESTIONS[q] for q in self.questions])[0]
-        cell = self.cells.get((name, self.rng.chance(0.5))) or self.cells[name, True]
-        example = self.rng.choice(cell)
-        return [example]
+        return [self.rng.choice(self.cells[name, answer]) for answer in (False, True) if (name, answer) in self.cells]
 
     def draw_contradiction(self):
         turn = self.turn()
@@ -202,10 +205,9 @@ class Mixture:
         turn = self.rng.choice(self.source.turns)
         if not turn.context or len(turn.context[-1].split()) < 12:
             return None
-        count = len(turn.response.split())
-        value = 0.45 / (1 + (count / 9) ** 2)
-        unit = [data.Example(data.render(self.rng, turn.context, None, shorten=False), "", turn.response, only(quantity=value), "brief", "brief")]
-        return self.beside_evidence(unit) if count <= 60 else None
+        context = data.render(self.rng, turn.context, None, shorten=False)
+        unit = [data.Example(context, "", turn.response, only(quantity=measures.wrong_length(turn.response, context)), "brief", "brief")]
+        return self.beside_evidence(unit) if len(turn.response.split()) <= 60 else None
 
     def draw_length(self):
         """A written answer to a question, right in length for what was asked, far too long, or a line to a long question."""
@@ -214,15 +216,13 @@ class Mixture:
         if rng.chance(0.7):
             asked = " ".join([asked] + rng.sample(self.evidences, min(3, len(self.evidences)))).split()
             asked = " ".join(asked[: rng.randint(25, 130)])
-        ideal = min(150, 30 + 0.8 * len(asked.split()))
-        length = round(ideal * math.exp(rng.uniform(-1.8, 1.6)))
-        off = math.log(length / ideal)
-        value = max(1 / (1 + math.exp(-4 * (off - 0.75))), 0.8 / (1 + math.exp(-4 * (-off - 1.1))) if len(asked.split()) > 25 else 0)
+        length = round((20 + 0.5 * len(asked.split())) * math.exp(rng.uniform(-2, 1.8)))
         text = " ".join(rng.sample(self.evidences, min(8, len(self.evidences)))).split()
         text = sentences(" ".join(text[:length]).rstrip(",;: ") + ".")
         if length < 4 or len(" ".join(text).split()) < 0.8 * length:
             return None
-        return [data.Example(asked, "", " ".join(text), only(quantity=value), "length", "length")]
+        text = " ".join(text)
+        return [data.Example(asked, "", text, only(quantity=measures.wrong_length(text, asked, 0.7)), "length", "length")]
 
     def varied(self, example):
         """The same example as others might write it; what a change leaves unknown is masked."""

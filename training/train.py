@@ -8,6 +8,7 @@
 import argparse
 import copy
 import json
+import math
 import os
 import random
 import time
@@ -25,7 +26,8 @@ import dialogues
 import judgements
 import model as models
 from evaluate import macro_f1, predict
-from mixture import MANNER, RELATION, Mixture
+from generators import MAXIMS
+from mixture import Mixture
 
 SEED = 20
 # Tokens a batch holds for each row of `--batch`.
@@ -91,7 +93,7 @@ def batches(mixture, tokenizer, seed, size, tokens):
             at += len(unit)
             width = max(map(len, ids))
             # Long rows cost most: most of them are left out.
-            if width <= tokens or unit[0].made_by == "length" or rng.random() < 0.25:
+            if width <= tokens or unit[0].made_by == "length" or rng.random() < (0.5 if unit[0].made_by == "people" else 0.25):
                 pool.append((width, rng.random(), unit, ids))
         pool.sort(key=lambda entry: entry[:2])
         groups, group = [], []
@@ -140,8 +142,8 @@ def teacher_loss(logits, labels, found, scores, size):
     if not known.any():
         return torch.zeros(())
     error = torch.where(known, found - torch.where(known, scores, torch.zeros(())), torch.zeros(()))
-    loss = 0.5 * (error ** 2).sum(1).sum() / len(dialogues.SCORES) / size
-    for column in (RELATION, MANNER):
+    loss = 0.5 * ((error ** 2).sum(1) / known.sum(1).clamp(min=1)).sum() / size
+    for column in range(len(MAXIMS)):
         at = (known[:, 0] & ~labels[:, column].isnan()).nonzero()[:, 0]
         if len(at) < 2:
             continue
@@ -196,16 +198,18 @@ def train(args, corpus, tokenizer, rows, judged):
     feed = batches(mixture_of(args, corpus, judged, step), tokenizer, args.seed + step, args.batch, args.tokens)
     held = [corpus.example(row) for row in corpus.labelled["choose"]]
     chosen = judgements.sample(judged["choose"], args.judged) if judged else []
-    began, total, last_eval, last_save, mark = time.time() - spent, 0.0, time.time(), time.time(), time.time()
+    total, last_eval, last_save, mark, before = 0.0, time.time(), time.time(), time.time(), time.time()
     net.train()
     seen, rounding = 0, random.Random(args.seed + step)
     while True:
-        elapsed = time.time() - began
-        progress = step / args.steps if args.steps else elapsed / max(1e-9, args.minutes * 60)
+        # A pause does not count as time spent.
+        spent += min(10.0, time.time() - before)
+        before = time.time()
+        progress = step / args.steps if args.steps else spent / max(1e-9, args.minutes * 60)
         if progress >= 1:
             break
         warm = min(1.0, (step + 1) / args.warmup)
-        rate = warm * max(0.02, 1 - progress)
+        rate = warm * max(0.02, (1 + math.cos(math.pi * progress)) / 2 if args.cosine else 1 - progress)
         for group, peak in zip(optimizer.param_groups, peaks):
             group["lr"] = peak * rate
         ids, mask, labels, pairs, scores = next(feed)
@@ -233,17 +237,17 @@ def train(args, corpus, tokenizer, rows, judged):
             print(f"{time.strftime('%H:%M:%S')} step {step} {progress:.1%} loss {total / 50:.4f} {speed:.1f}/s", flush=True)
             total, mark = 0.0, time.time()
         if time.time() - last_save > 150:
-            save(state_path, net, scorer, optimizer, average, step, time.time() - began)
+            save(state_path, net, scorer, optimizer, average, step, spent)
             last_save = time.time()
         if time.time() - last_eval > args.eval_minutes * 60:
-            save(state_path, net, scorer, optimizer, average, step, time.time() - began)
+            save(state_path, net, scorer, optimizer, average, step, spent)
             judge = models.fresh_detector(rows)
             judge.load_state_dict(average.state)
             print(time.strftime("%H:%M:%S"), f"step {step} held-out labelled:", macro_f1(predict(judge, tokenizer, held, half=True), held), flush=True)
             if chosen:
                 print(time.strftime("%H:%M:%S"), f"step {step} people:", judgements.line(people(judge, tokenizer, chosen)), flush=True)
             last_eval = time.time()
-    save(state_path, net, scorer, optimizer, average, step, time.time() - began)
+    save(state_path, net, scorer, optimizer, average, step, spent)
     net.load_state_dict(average.state)
     return net
 
@@ -287,6 +291,7 @@ def main():
     parser.add_argument("--lr", type=float, default=1.5e-4)
     parser.add_argument("--head-lr", type=float, default=1e-3)
     parser.add_argument("--warmup", type=int, default=60)
+    parser.add_argument("--cosine", action="store_true", help="the learning rate falls along a cosine, not a line")
     parser.add_argument("--smooth", type=float, default=0.0)
     parser.add_argument("--ema", type=float, default=0.98)
     parser.add_argument("--eval-minutes", type=float, default=6)

@@ -82,7 +82,8 @@ def test_unasked_maxims_stay_unknown(corpus):
     assert not any(e.labels[1] for e in people if not e.evidence)  # without the evidence nobody knows
     for fine, wrong in (unit for unit in drawn if len(unit) == 2):
         changed = [i for i in range(4) if wrong.labels[i] is not None]
-        assert len(changed) == 1 and wrong.labels[changed[0]] == 1 and fine.labels[changed[0]] == 0
+        assert any(wrong.labels[i] == 1 and fine.labels[i] == 0 for i in changed)
+        assert len(changed) == 1 or wrong.made_by == "people"
 
 
 def test_loss_ignores_what_is_unknown():
@@ -123,9 +124,9 @@ def test_lengths_are_judged_by_what_was_asked(corpus):
     drawn = [e for _ in range(400) for unit in [mixture.draw_length()] if unit for e in unit]
     assert drawn and all(e.labels[0] is not None and e.labels[1:] == [None] * 3 for e in drawn)
     words = lambda text: len(text.split())
-    excess = [words(e.response) / min(150, 30 + 0.8 * words(e.context)) for e in drawn]
-    long = [e.labels[0] for e, x in zip(drawn, excess) if x > 3]
-    right = [e.labels[0] for e, x in zip(drawn, excess) if 0.7 < x < 1.2]
+    excess = [words(e.response) / (20 + 0.5 * words(e.context)) for e in drawn]
+    long = [e.labels[0] for e, x in zip(drawn, excess) if x > 3.5]
+    right = [e.labels[0] for e, x in zip(drawn, excess) if 0.5 < x < 1.5]
     assert all(v < 0.35 for v in right) and all(v > 0.7 for v in long)
 
 
