@@ -119,14 +119,14 @@ def failures(entry, most=5):
 
 def people(entry):
     """The table of what people judged, and what the figures mean."""
-    lines = ["## Agreement with people", PEOPLE.format(rows=entry["rows"]), f"| maxim | mean AUC, 1.0.0 | mean AUC now | fp32, {entry['fp32']['rows']} of the rows | the shipped file, same rows |", "|---|---|---|---|---|"]
     before = entry.get("before", {"means": {}, "questions": {}})
+    lines = ["## Agreement with people", PEOPLE.format(rows=entry["rows"]), f"| maxim | mean AUC, {before.get('version', 'before')} | mean AUC now | fp32, {entry['fp32']['rows']} of the rows | the shipped file, same rows |", "|---|---|---|---|---|"]
     for maxim in MAXIMS:
         lines.append(f"| {maxim} | {number(before['means'].get(maxim))} | {number(entry['means'][maxim])} | {number(entry['fp32']['means'][maxim])} | {number(entry['fp32']['int8_means'][maxim])} |")
     for counted, title in ((True, "Questions that count"), (False, "Other questions")):
         if not any(q["counted"] == counted for q in entry["questions"].values()):
             continue
-        lines += ["", f"### {title}", "", "| maxim | set and question | violated / fine | AUC | 95 % | 1.0.0 | length | absent words | published | found | flagged |", "|---|---|---|---|---|---|---|---|---|---|---|"]
+        lines += ["", f"### {title}", "", f"| maxim | set and question | violated / fine | AUC | 95 % | {before.get('version', 'before')} | length | absent words | published | found | flagged |", "|---|---|---|---|---|---|---|---|---|---|---|"]
         for key, q in entry["questions"].items():
             if q["counted"] != counted:
                 continue

@@ -97,26 +97,20 @@ def make_pairs(corpus, judged, count, seed):
     return out
 
 
-def standard(values, mean=None, spread=None):
-    return (values - (np.nanmean(values) if mean is None else mean)) / (np.nanstd(values) if spread is None else spread)
+def standard(values):
+    """Values with mean 0 and spread 1; NaN stays, and so do values that are all NaN."""
+    return (values - np.nanmean(values)) / np.nanstd(values) if np.isfinite(values).any() else values
 
 
-# What the models say of a pair: likeness, what the context adds to the log-probability, that after the context, and the least likely token's;
-# closeness to the last utterance, how well the response answers it, and how well its tokens and its least found ones are found in the evidence.
-SCORES = ("likeness", "gain", "after", "least", "close", "answers", "support", "low")
-
-
-def table_of(rows):
-    """`[n, 8]`: each of `SCORES` as the models gave it, NaN where one was not asked."""
-    unknown = [np.nan] * 4
-    likely = np.array([r.get("logprobs") or unknown[:3] for r in rows], float)
-    return np.column_stack([[r["likeness"] for r in rows], likely[:, 0] - likely[:, 1], likely[:, 0], likely[:, 2],
-                            np.array([r.get("experts") or unknown for r in rows], float)])
+# What the models say of a pair: likeness, what the context adds to the log-probability, that after the context, and the least likely token's.
+SCORES = ("likeness", "gain", "after", "least")
 
 
 def scores(rows):
-    """`[n, 8]`: each of `SCORES` with mean 0 and spread 1, NaN where a model was not asked."""
-    return np.stack([standard(c).clip(-3, 3) if np.isfinite(c).any() else c for c in table_of(rows).T], axis=1)
+    """`[n, 4]`: each of `SCORES` with mean 0 and spread 1, NaN where the language model was not asked."""
+    likely = np.array([r.get("logprobs") or [np.nan] * 3 for r in rows], float)
+    columns = np.array([r["likeness"] for r in rows]), likely[:, 0] - likely[:, 1], likely[:, 0], likely[:, 2]
+    return np.stack([standard(c).clip(-3, 3) for c in columns], axis=1)
 
 
 def soft_labels(rows):

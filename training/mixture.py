@@ -23,7 +23,7 @@ EVERYDAY = 0.5
 QUESTIONS = {
     "begin_v1/attribution": 7, "begin_v2/attribution": 8, "kg_audit/attribution": 7, "q2/consistency": 7, "qa_feedback/factual": 2.5, "begin_v1/on_topic": 6, "begin_v1/generic": 6,
     "begin_v2/generic": 1.5, "qa_feedback/redundant": 1.5, "qa_feedback/superfluous": 2, "qa_feedback/missing_info": 2, "qa_feedback/irrelevant": 0.5, "clarity/evades": 0.7,
-    "clarity/general_or_partial": 0.3, "dbdc3/breakdown": 4, "conture/overall_impression": 1,
+    "clarity/general_or_partial": 0.3, "dbdc3/breakdown": 6, "conture/overall_impression": 2,
 }
 
 

@@ -125,9 +125,9 @@ def loss_of(logits, labels, pairs, smooth, rank, size=None):
     known = ~labels.isnan()
     target = torch.where(known, labels, torch.zeros(()))
     each = torch.nn.functional.binary_cross_entropy_with_logits(logits, target * (1 - smooth) + smooth / 2, reduction="none")
-    # Every example counts the same, however many of its labels are known.
+    # An example with four known labels counts twice as much as one with a single label.
     size = size or len(labels)
-    loss = ((each * known).sum(1) / known.sum(1).clamp(min=1)).sum() / size
+    loss = ((each * known).sum(1) / known.sum(1).clamp(min=1).sqrt()).sum() / size
     if rank and len(pairs):
         gap = labels[pairs + 1] - labels[pairs]
         ordered = (gap > 0.5)
