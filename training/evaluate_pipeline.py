@@ -1,6 +1,6 @@
 """Measures `grice repair` as a whole, gate and further tries included, on rows that no training saw.
 
-    python training/evaluate_pipeline.py --grice target/release/grice --data DIR [--model FOLDER] [--part final]
+    python training/evaluate_pipeline.py --grice target/release/grice --data DIR [--model FOLDER] [--detector FOLDER] [--part final]
 """
 import argparse
 import collections
@@ -47,10 +47,12 @@ def main():
     parser.add_argument("--grice", required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", help="the model that repairs; the built-in one if left out")
+    parser.add_argument("--detector", help="a bundle's folder; the built-in one if left out")
     parser.add_argument("--part", choices=["choose", "final", "train"], default="final")
     parser.add_argument("--turns", type=int, default=500, help="cooperative turns, of which the share that stays as it is counts")
     args = parser.parse_args()
-    pairs, more = Pairs(args.data), ["--model", args.model] if args.model else []
+    pairs = Pairs(args.data)
+    more = [part for name in ("model", "detector") if getattr(args, name) for part in (f"--{name}", getattr(args, name))]
     rows = [{**row, "evidence": clean_evidence(row["evidence"]) or ""} for row in pairs.repairs[args.part]]
     for kind, part in sorted(figures(rows, repair(args.grice, rows, more)).items()):
         groups = [figure["dialogue"] for figure in part]
