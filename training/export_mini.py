@@ -27,7 +27,7 @@ from generators import MAXIMS
 
 # Rows of one question and answer in the table of what people judged.
 MOST_JUDGED = 80
-NAME, VERSION = "detector-mini", "2.1.0"
+NAME, VERSION = "detector-mini", "2.0.0"
 
 
 def export_fp32(net, path):
