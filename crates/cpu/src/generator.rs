@@ -39,8 +39,11 @@ impl CpuGeneratorPlan {
     /// As [`CpuGeneratorPlan::new`], for an instruction set of this processor.
     ///
     /// # Errors
-    /// As [`CpuGeneratorPlan::new`].
+    /// As [`CpuGeneratorPlan::new`]; and always in WebAssembly, which has no kernels for pages yet.
     pub fn with_isa(generator: Generator, isa: Isa) -> Result<CpuGeneratorPlan, EngineError> {
+        if cfg!(target_family = "wasm") {
+            return Err(EngineError::Plan("this build does not generate texts".to_owned()));
+        }
         generator.check().map_err(|error| EngineError::Plan(error.to_string()))?;
         let (vocabulary, precision) = (generator.vocabulary(), generator.precision());
         let packed = Arc::new(PackedGenerator::new(generator, isa)?);

@@ -1,9 +1,9 @@
 //! The steps of a program on packed tokens, each a kernel.
 
 use crate::packed::{Attention, PackedParts};
-use grice_kernels::{ByDistance, Epilogue, Kernels, PagedSequence, Queries, Rows, Seen, ShapeError};
+use grice_kernels::{ByDistance, Epilogue, Kernels, PagedSequence, Queries, Rows, ShapeError};
 use grice_model::{
-    Action, Extent, Lookup, Memory, Operand, Pass, Rows as RowsOf, Slot, Steps, Then, Trace, record_step as record,
+    Action, Extent, Lookup, Operand, Pass, Rows as RowsOf, Slot, Steps, Then, Trace, record_step as record,
 };
 
 /// One for each [`Slot`], reused from run to run.
@@ -122,6 +122,7 @@ impl Run<'_> {
             Action::Rotate { x, attention } => {
                 return self.rotate(x, &self.parts.attentions[*attention], buffers);
             }
+            #[cfg(not(target_family = "wasm"))]
             Action::Keep { k, v, attention, cache } => {
                 let [k, v] = [k, v].map(|operand| buffers.columns(operand));
                 let shape = &self.parts.attentions[*attention].shape;
@@ -176,7 +177,9 @@ impl Run<'_> {
             Action::Gate { x, activation, to } => {
                 kernels.gate(buffers.read(x, extent), rows(x), to.columns, *activation, out)
             }
-            Action::Rotate { .. } | Action::Keep { .. } => Ok(()),
+            Action::Rotate { .. } => Ok(()),
+            #[cfg(not(target_family = "wasm"))]
+            Action::Keep { .. } => Ok(()),
             Action::Pick { x, to } => {
                 let x = buffers.read(x, extent);
                 for (out, &place) in out.chunks_exact_mut(to.width).zip(&asked.places) {
@@ -194,7 +197,16 @@ impl Run<'_> {
                 let by_distance = bias.as_ref().map_or_else(|| relative.as_ref().into(), ByDistance::Bias);
                 kernels.attention(&q, &k, &v, cu_seqlens, queries, shape, by_distance, out)
             }
+            // `CpuGeneratorPlan` refuses generators there; their kernels would be a tenth of what browsers download for the rest.
+            #[cfg(target_family = "wasm")]
+            Action::Keep { .. } | Action::AttendKept { .. } => {
+                _ = pools;
+                Err(ShapeError::Malformed { what: "a step over pages", rule: "needs a build that generates texts" })
+            }
+            #[cfg(not(target_family = "wasm"))]
             Action::AttendKept { q, of, attention, cache, .. } => {
+                use grice_kernels::Seen;
+                use grice_model::Memory;
                 let Attention { shape, bias, .. } = &attentions[*attention];
                 let (seen, all) = match of {
                     Memory::Own => (Seen::Earlier, &sequences.kept),
