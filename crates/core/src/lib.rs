@@ -52,7 +52,7 @@ pub use bundle::{Bundle, Bytes, DiskFolder, file_digest};
 #[cfg(feature = "onnx")]
 pub use bundle::{Embedded, import_model_file, read_model_file};
 #[cfg(not(target_arch = "wasm32"))]
-pub use chat::{Message, Role};
+pub use chat::{CHAT_STACK_BYTES, Message, Role};
 #[cfg(not(target_arch = "wasm32"))]
 pub use corpus::{Corpus, CorpusWriter, Hit, NearText, Nearest, NewCorpus};
 pub use detector::Detector;

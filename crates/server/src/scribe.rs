@@ -11,7 +11,7 @@ use grice_core::generate::{Choice, DecodeOptions, Decoding, Generated, OptionErr
 use grice_core::schedule::{Caching, Config, CourseRequest};
 use grice_core::task::{Draft, Kind};
 use grice_core::text::Stream;
-use grice_core::{Error, Memory, Message, Recipes, TEXT_BYTES_MAX, Turn, Writer};
+use grice_core::{CHAT_STACK_BYTES, Error, Memory, Message, Recipes, TEXT_BYTES_MAX, Turn, Writer};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -173,7 +173,9 @@ impl Scribe {
     /// 422 without a chat template, and for messages that it does not take.
     pub(crate) fn read_chat(&self, messages: &[Message]) -> Result<Start, Problem> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.timed(|| self.writer.start_chat(messages, now)).map_err(|error| match error {
+        // What a template nests is dropped level by level, and a template comes from a file.
+        let start = self.timed(|| on_stack(CHAT_STACK_BYTES, || self.writer.start_chat(messages, now)))?;
+        start.map_err(|error| match error {
             Error::NoChat(cause) => Problem::unusable(format!(
                 "`model`: `{}` cannot be talked to: {cause}; /v1/completions continues a prompt without one",
                 self.name
@@ -308,6 +310,15 @@ impl Told {
     pub(crate) fn stream(&self) -> Stream {
         Stream::new(self.scribe.writer.speller(), &self.options.stop_strings)
     }
+}
+
+/// Runs on a thread with a stack of this size, of which only what is used becomes memory.
+fn on_stack<T: Send>(bytes: usize, run: impl FnOnce() -> T + Send) -> Result<T, Problem> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(bytes).spawn_scoped(scope, run);
+        let thread = thread.map_err(|error| Problem::internal(format!("no thread for a chat template: {error}")))?;
+        thread.join().map_err(|_| Problem::internal("a chat template's thread panicked"))
+    })
 }
 
 fn of_option(error: OptionError) -> Problem {

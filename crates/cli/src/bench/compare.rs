@@ -85,10 +85,13 @@ impl Change {
     }
 }
 
+/// The most that the yardstick may differ, in percent. With more, noise would hide everything.
+const DRIFT_MOST: f64 = 200.0;
+
 /// Compares new results with older ones, read from `path`.
 ///
 /// # Errors
-/// [`CliError::Results`] if they have nothing in common.
+/// [`CliError::Results`] if they have nothing in common, or the yardsticks differ too much.
 pub(super) fn compare(new: &Results, old: &Results, path: &Path, tolerance: f64) -> Result<Comparison> {
     let yardstick = median_of(&new.yardstick_ms) / median_of(&old.yardstick_ms);
     let yardstick_ratio = if yardstick.is_finite() && yardstick > 0.0 { yardstick } else { 1.0 };
@@ -109,6 +112,15 @@ pub(super) fn compare(new: &Results, old: &Results, path: &Path, tolerance: f64)
             Some(old) => compare_model(model, old, noise_percent, &mut changes, &mut notes),
         }
     }
+    let is_gone = |old: &&ModelResult| new.models.iter().all(|model| model.title() != old.title());
+    notes.extend(old.models.iter().filter(is_gone).map(|old| format!("{}: measured then, and not now", old.title())));
+    if drift > DRIFT_MOST {
+        let cause = format!(
+            "the yardstick took {yardstick_ratio:.2} times as long as when it was written, so no figure can be compared; measure both on equally \
+             fast and idle machines"
+        );
+        return Err(CliError::Results { place: path.display().to_string(), cause });
+    }
     if changes.is_empty() {
         let mut cause = "it has no model and batch size in common with the new results".to_owned();
         notes.iter().for_each(|note| _ = write!(cause, "; {note}"));
@@ -125,6 +137,9 @@ fn compare_model(new: &ModelResult, old: &ModelResult, noise: f64, changes: &mut
         let [then, now] = [then.loaded_bytes, now.loaded_bytes].map(exactly);
         changes.push(change(&title, None, ("loaded", "MiB"), [then, now], noise));
     }
+    let is_gone = |old: &&Point| new.results.iter().all(|point| point.batch_size != old.batch_size);
+    let gone = old.results.iter().filter(is_gone);
+    notes.extend(gone.map(|old| format!("{title}, batch {}: measured then, and not now", old.batch_size)));
     for point in &new.results {
         let Some(before) = old.results.iter().find(|old| old.batch_size == point.batch_size) else { continue };
         let new_tokens = |point: &Point| point.texts.as_ref().map(|texts| texts.new_tokens);

@@ -149,12 +149,21 @@ pub(crate) fn read(path: &Path) -> Result<Results> {
     Ok(results)
 }
 
+/// Less time than the yardstick takes anywhere.
+const YARDSTICK_LEAST_MS: f64 = 0.01;
+
 /// Checks what later code relies on.
 fn check(results: &Results) -> Result<(), String> {
+    if let Some(ms) = results.yardstick_ms.iter().find(|ms| !(YARDSTICK_LEAST_MS..=f64::MAX).contains(*ms)) {
+        return Err(format!("yardstick_ms holds {ms:e}; each must be at least {YARDSTICK_LEAST_MS} milliseconds"));
+    }
     for (number, model) in results.models.iter().enumerate() {
         let at = |what: String| format!("models[{number}] ({}): {what}", model.model);
         if results.models[..number].iter().any(|before| before.title() == model.title()) {
             return Err(at("it is there twice".to_owned()));
+        }
+        if model.results.is_empty() {
+            return Err(at("results is empty; it must hold a batch size at least".to_owned()));
         }
         let mut sizes = Vec::new();
         for point in &model.results {

@@ -19,6 +19,10 @@ use std::time::Duration;
 
 const NAME: &str = "chat template";
 
+/// Stack for a chat template to run on. What a template puts into each other is dropped level by level, and a template's fuel pays for
+/// some hundred thousand levels.
+pub const CHAT_STACK_BYTES: usize = 512 << 20;
+
 /// Who says a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -130,6 +134,10 @@ impl std::fmt::Debug for Chat {
 /// An error of the template, with its line.
 fn told(error: &minijinja::Error) -> String {
     let what = match error.detail() {
+        _ if error.kind() == minijinja::ErrorKind::OutOfFuel => {
+            "the template takes more time or memory than is allowed; change the template, or shorten the messages"
+                .to_owned()
+        }
         Some(detail) => detail.to_owned(),
         None => error.kind().to_string(),
     };

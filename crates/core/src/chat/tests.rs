@@ -139,3 +139,40 @@ fn messages_are_texts_of_a_size() {
     assert!(told("a\0\u{1}0\0").contains("`content` holds a NUL character at byte 1"));
     assert!(told(&"a".repeat((1 << 20) + 1)).contains("`content` is 1048577 bytes long"));
 }
+
+/// Each of these once took the process with it.
+#[test]
+fn templates_that_make_much_of_little_are_refused() {
+    let nest = "{% set ns=namespace(x=[]) %}{% for a in range(1000) %}{% for i in range(100) %}{% set ns.x = [ns.x] %}{% endfor %}{% endfor %}";
+    let (long, deep) = ("{% set s = 'x' * 1000000 %}", format!("{nest}{{{{ ns.x|tojson }}}}"));
+    let (join, json) =
+        (format!("{long}{{{{ ''.join([s] * 1000000) }}}}"), format!("{long}{{{{ ([s] * 1000000)|tojson }}}}"));
+    let templates = [
+        (nest, None),
+        (&deep, Some("lists or dictionaries in each other")),
+        (&join, Some("more time or memory")),
+        (&json, Some("more time or memory")),
+        ("{{ 'x'.join(range(100000)) ~ ('y' * 1000000).join(range(100000)) }}", Some("more time or memory")),
+        ("{{ [[1]]|tojson(indent=3000000000) }}", Some("`indent` 3000000000")),
+        ("{{ [[1]]|tojson(indent=9000000000000000000) }}", Some("`indent`")),
+        ("{{ '{:>3000000000}'.format('a') }}", Some("3 digits")),
+        ("{{ ', '.join(['a', 1, 'b']) }} {{ '{}-{:>3}'.format('a', 1) }} {{ {'a': [1]}|tojson(indent=1) }}", None),
+    ];
+    let render = |template: &str| {
+        let chat = chat_of(template, BTreeMap::new()).unwrap();
+        chat.render(&user("a"), Duration::ZERO).map_err(|error| error.to_string())
+    };
+    std::thread::scope(|scope| {
+        let all = || templates.map(|(template, expected)| (template, render(template), expected));
+        let thread = std::thread::Builder::new().stack_size(super::CHAT_STACK_BYTES).spawn_scoped(scope, all).unwrap();
+        for (template, found, expected) in thread.join().unwrap() {
+            match (&found, expected) {
+                (Err(error), Some(expected)) => assert!(error.contains(expected), "{template}: {error}"),
+                (Ok(_), None) => {}
+                _ => panic!("{template}: {found:?}"),
+            }
+        }
+        let python = render(templates[8].0).unwrap();
+        assert_eq!(python, "a, 1, b a-  1 {\n \"a\": [\n  1\n ]\n}");
+    });
+}

@@ -53,8 +53,9 @@ pub(crate) struct Entered {
 
 /// Pages of a text's longest form, with its source.
 pub(super) fn pages_needed(options: &DecodeOptions, start: &Start) -> usize {
-    // What is guessed may run beyond the end.
-    let tokens = start.prompt.len().saturating_add(options.max_new_tokens).saturating_add(options.draft);
+    // What is guessed may run beyond the end, but is never more than what may be written.
+    let tokens = start.prompt.len().saturating_add(options.max_new_tokens);
+    let tokens = tokens.saturating_add(options.draft.min(options.max_new_tokens));
     let source = start.source.as_ref().map_or(0, |source| pages_of(source.len()));
     source.saturating_add(pages_of(tokens).saturating_mul(options.width()))
 }
