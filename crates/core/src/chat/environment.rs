@@ -78,8 +78,15 @@ fn join(state: &State<'_, '_>, between: &str, items: &Value) -> Result<Value, Er
 /// Pays for a value as text before there is one, with so many spaces before each item at each depth.
 fn pay(state: &State<'_, '_>, value: &Value, indent: usize, depth: usize) -> Result<(), Error> {
     pay_bytes(state, value.as_str().map_or(0, str::len) + indent * depth)?;
-    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Map) {
-        return Ok(());
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Map => {}
+        ValueKind::Iterable if value.len().is_some() => {}
+        // Looking at its items would use them up.
+        ValueKind::Iterable => {
+            let detail = "a generator as text is not supported; make a list of it with the filter `list`";
+            return Err(Error::new(ErrorKind::InvalidOperation, detail));
+        }
+        _ => return Ok(()),
     }
     if depth == DEPTH_MOST {
         let detail = format!("a value has more than {DEPTH_MOST} lists or dictionaries in each other");

@@ -145,8 +145,8 @@ impl Stream {
         let first = self.tokens.len() - CONTEXT;
         let rest = self.speller.text(&self.tokens[first..]);
         let Some(dropped) = text.strip_suffix(&rest) else { return };
-        // An empty rest is the start of a text, where some decoders leave out a space.
-        if !rest.is_empty() && self.shown.starts_with(dropped) {
+        // Some decoders leave out a space at the start of a text. That of the rest must be settled, or a space of it may be lost later.
+        if self.shown.len() > dropped.len() && self.shown.starts_with(dropped) {
             self.shown.drain(..dropped.len());
             self.tokens.drain(..first);
         }
