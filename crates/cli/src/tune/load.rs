@@ -90,7 +90,7 @@ pub(super) fn measure(engines: &mut Engines, chosen: Chosen, clients: &Clients) 
 
 fn run_batches(engine: &mut AnyEngine, runs: &Receiver<Run>, tell: &Sender<Done>) {
     while let Ok(run) = runs.recv() {
-        // If nobody listens, the measurement is over.
+        // The measurement ends when the receiver is gone.
         if tell.send((run.id, engine.forward(&run.batch))).is_err() {
             return;
         }

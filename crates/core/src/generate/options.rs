@@ -3,6 +3,9 @@
 use serde::{Deserialize, Serialize};
 use std::hash::{Hash, Hasher};
 
+/// Longer guesses are wrong long before their end, and each token of them costs a row.
+const DRAFT_MOST: usize = 1024;
+
 /// The widest beam: each hypothesis costs a row of the model at every step.
 pub const WIDTH_MAX: usize = 256;
 
@@ -140,6 +143,7 @@ impl DecodeOptions {
         }
         let empty = self.stop_strings.iter().any(String::is_empty);
         rule(!empty, "stop_strings", "a list with an empty string", "each must hold at least one character")?;
+        rule(self.draft <= DRAFT_MOST, "draft", self.draft, "it must be at most 1024")?;
         let drafts = self.draft == 0 || self.width() == 1;
         rule(drafts, "draft", self.draft, "beams are searched without drafts, so it must be 0")?;
         let returns = (1..=self.width()).contains(&self.returns);

@@ -375,7 +375,8 @@ fn hostile_requests_are_refused_by_name_and_cost_nothing() {
         (json!({ "prompt": "w7", "beams": 2, "draft": 3 }), "`draft` is 3"),
         (json!({ "prompt": "w7", "model": "t5", "max_new_tokens": huge }), "pages of memory"),
         (json!({ "prompt": "w7", "model": "t5", "max_new_tokens": 2000, "beams": 256 }), "pages of memory"),
-        (json!({ "prompt": "w7", "model": "t5", "max_new_tokens": 3, "draft": huge }), "pages of memory"),
+        (json!({ "prompt": "w7", "model": "t5", "max_new_tokens": 3, "draft": huge }), "it must be at most 1024"),
+        (json!({ "prompt": "w7", "draft": 1025 }), "`draft` is 1025; it must be at most 1024"),
         (json!({ "prompt": "w7 ".repeat(100_000), "model": "t5" }), "pages of memory"),
     ] {
         for stream in [false, true] {

@@ -24,7 +24,7 @@ const RUNS_MAX: usize = 50;
 /// Loads the model and answers requests until the input ends. Errors of the model are answers, too.
 ///
 /// # Errors
-/// Only if nobody reads the answers, or the requests cannot be read.
+/// If the answers cannot be written, or the requests cannot be read.
 pub(crate) fn run(args: &BenchModel, common: &Common) -> Result<()> {
     let mut model = match load(args, common) {
         Ok((model, ready)) => {
