@@ -167,7 +167,7 @@ fn tokens_beyond_the_vocabulary_do_no_harm() {
         banned: vec![u32::MAX],
         stop_tokens: vec![u32::MAX - 1],
         min_new_tokens: 4,
-        draft: usize::MAX,
+        draft: 1024,
         log_probabilities: Some(usize::MAX),
         ..DecodeOptions::default()
     };
@@ -196,6 +196,7 @@ fn options_that_break_a_rule_are_named() {
     let searches = searches.map(|(search, field)| (DecodeOptions { search, ..base() }, field));
     let others = [
         (DecodeOptions { max_new_tokens: 0, ..base() }, "max_new_tokens"),
+        (DecodeOptions { draft: 1025, ..base() }, "draft"),
         (DecodeOptions { min_new_tokens: 21, ..base() }, "min_new_tokens"),
         (DecodeOptions { repetition_penalty: 0.0, ..base() }, "repetition_penalty"),
         (DecodeOptions { repetition_penalty: f32::NAN, ..base() }, "repetition_penalty"),
