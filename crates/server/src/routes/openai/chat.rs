@@ -1,6 +1,5 @@
 //! `POST /v1/chat/completions`.
 
-use super::super::generate::{log_text, read_for_texts};
 use super::fields::{ALTERNATIVES_MOST, Shared, renamed, split};
 use super::form::Form;
 use super::texts::Asked;
@@ -54,14 +53,7 @@ pub(in crate::routes) async fn chat(
     Extension(arrival): Extension<Arrival>,
     request: Request,
 ) -> Response<Body> {
-    respond(&app, &arrival, request).await.unwrap_or_else(IntoResponse::into_response)
-}
-
-async fn respond(app: &Arc<App>, arrival: &Arrival, request: Request) -> Result<Response<Body>, Problem> {
-    let (asked, caching, body) = read_for_texts(app, arrival, request, read).await?;
-    let mut response = asked.answer(arrival, caching).await?;
-    log_text(app, &mut response, &body);
-    Ok(response)
+    Asked::respond(&app, &arrival, request, read).await.unwrap_or_else(IntoResponse::into_response)
 }
 
 fn read(app: &App, body: &[u8]) -> Result<Asked, Problem> {

@@ -1,18 +1,20 @@
 //! Texts that are asked for by OpenAI's interface: all of them whole, or as they come.
 
 use super::super::body::json_response;
-use super::super::generate::timing_of;
+use super::super::generate::{log_text, read_for_texts, timing_of};
 use super::super::pieces;
 use super::answer::{Head, Usage, whole_choice};
 use super::chunks::Chunks;
 use super::fields::renamed;
 use super::form::Form;
+use crate::app::App;
 use crate::arrival::Arrival;
 use crate::begun::Begun;
 use crate::problem::Problem;
 use crate::scribe::{Prepared, Scribe, Told};
 use crate::timing::Timing;
 use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{Response, StatusCode};
 use grice_core::generate::Generated;
 use grice_core::schedule::Caching;
@@ -33,6 +35,22 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// Reads a request, and has its texts written.
+    ///
+    /// # Errors
+    /// Those of `read`, and of [`Asked::answer`].
+    pub(super) async fn respond(
+        app: &Arc<App>,
+        arrival: &Arrival,
+        request: Request,
+        read: fn(&App, &[u8]) -> Result<Asked, Problem>,
+    ) -> Result<Response<Body>, Problem> {
+        let (asked, caching, body) = read_for_texts(app, arrival, request, read).await?;
+        let mut response = asked.answer(arrival, caching).await?;
+        log_text(app, &mut response, &body);
+        Ok(response)
+    }
+
     /// Has the texts written.
     ///
     /// # Errors
