@@ -9,8 +9,8 @@
 //!
 //! `prompt` counts the tokens of the prompt, or of the source for a model with an encoder; `new` those that are written, no fewer and no
 //! more; `beams` and `draft` may be given. `ids` gives the tokens of the prompts themselves, and then the token `stop` ends a text; the answer
-//! holds the texts' tokens. With `every` a row arrives only so many passes after the one before it. Each line is answered by
-//! one with `ms`.
+//! holds the texts' tokens. With `every` a row arrives only so many passes after the one before it, and with `at_once` no earlier than fewer
+//! than so many are being written. `lengths` gives the new tokens of each row. Each line is answered by one with `ms`.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use grice_core::generate::{Bounds, Courses, DecodeOptions, Event, Search, Start};
@@ -70,28 +70,33 @@ fn run(engine: &mut CpuGenerator, plan: &CpuGeneratorPlan, pages: usize, request
         Search::Greedy
     };
     let given: Option<Vec<Vec<u32>>> = serde_json::from_value(request["ids"].clone()).unwrap();
-    let options = Arc::new(DecodeOptions {
-        search,
-        max_new_tokens: new,
-        min_new_tokens: if given.is_some() { 0 } else { new },
-        stop_tokens: given.iter().flat_map(|_| request["stop"].as_u64()).map(|token| token as u32).collect(),
-        draft: number("draft"),
-        ..Default::default()
-    });
+    let lengths: Option<Vec<usize>> = serde_json::from_value(request["lengths"].clone()).unwrap();
+    let options = |new| {
+        Arc::new(DecodeOptions {
+            search,
+            max_new_tokens: new,
+            min_new_tokens: if given.is_some() { 0 } else { new },
+            stop_tokens: given.iter().flat_map(|_| request["stop"].as_u64()).map(|token| token as u32).collect(),
+            draft: number("draft"),
+            ..Default::default()
+        })
+    };
     let bounds = Bounds { pages, pass_tokens: 512, longest: plan.longest(), longest_source: plan.longest_source() };
     let mut courses = Courses::new(bounds);
     let mut places = HashMap::new();
     let mut ops = BTreeMap::<&str, f64>::new();
     let start = Instant::now();
     let (rows, every) = (given.as_ref().map_or(number("rows").max(1), Vec::len), number("every"));
-    let (mut row, mut texts) = (0, vec![Vec::new(); rows]);
+    let at_once = request["at_once"].as_u64().map_or(rows, |most| most as usize);
+    let (mut row, mut ended, mut texts) = (0, 0, vec![Vec::new(); rows]);
     for pass in 0.. {
-        while row < rows && (row * every <= pass || courses.is_empty()) {
+        while row < rows && row - ended < at_once && (row * every <= pass || courses.is_empty()) {
             let ids = match &given {
                 Some(given) => given[row].as_slice().into(),
                 None => ids_of(row, number("prompt")),
             };
-            let id = courses.add(options.clone(), start_of(ids, plan, reads_source), None).unwrap();
+            let new = lengths.as_ref().map_or(new, |lengths| lengths[row]);
+            let id = courses.add(options(new), start_of(ids, plan, reads_source), None).unwrap();
             places.insert(id, row);
             row += 1;
         }
@@ -102,6 +107,7 @@ fn run(engine: &mut CpuGenerator, plan: &CpuGeneratorPlan, pages: usize, request
         let mut take = |event: Event<'_>| {
             if let Event::Done(id, done) = event {
                 texts[places[&id]] = done[0].tokens.clone();
+                ended += 1;
             }
         };
         if request["ops"] != true {

@@ -19,8 +19,15 @@ struct SystemPart {
     is_there: fn() -> bool,
 }
 
-/// The public clients of the server's protocols: Triton's, by HTTP and by gRPC, and OpenAI's.
-const PYTHON_PACKAGES: [&str; 2] = ["tritonclient[http,grpc]>=2.50", "openai>=2.0"];
+/// Python packages, and what proves that they are there. Those of one row are installed together.
+const PYTHON_PACKAGES: [(&str, &[&str], &str); 2] = [
+    (
+        "the public clients of Triton and OpenAI",
+        &["tritonclient[http,grpc]>=2.50", "openai>=2.0"],
+        "import tritonclient.http, tritonclient.grpc, openai",
+    ),
+    ("PostgreSQL with pgvector", &["pgserver>=0.1.4"], "import pgserver"),
+];
 
 /// Folders with a `package-lock.json` that tests need installed.
 const NPM_FOLDERS: [&str; 2] = ["web", "www"];
@@ -75,7 +82,7 @@ const OPTIONAL_PARTS: [SystemPart; 2] = [
         is_there: || std::env::var_os("FIREFOX").is_some() || find(&["firefox-esr", "firefox"]).is_some(),
     },
     SystemPart {
-        name: "Python with venv (runs the public clients of Triton and OpenAI against the server)",
+        name: "Python with venv (runs public clients against the server, and a PostgreSQL)",
         packages: &["python3", "python3-venv"],
         is_there: || succeeds(Command::new("python3").args(["-c", "import venv, ensurepip"])),
     },
@@ -203,21 +210,23 @@ fn install_by_apt(packages: &[&str]) -> Result<()> {
 /// those tests print that they are skipped.
 fn install_python(workspace: &Workspace) {
     let python = workspace.venv_python();
-    let imports = ["-c", "import tritonclient.http, tritonclient.grpc, openai"];
-    if std::env::var_os("GRICE_PYTHON").is_some() || succeeds(Command::new(&python).args(imports)) {
+    if std::env::var_os("GRICE_PYTHON").is_some() {
         return;
     }
-    step(format_args!("installing {} into {}", PYTHON_PACKAGES.join(" and "), workspace.venv().display()));
-    let install = || {
-        let make = || Some(Command::new(find(&["python3", "python"])?));
-        let is_made = python.is_file() || succeeds(make()?.args(["-m", "venv"]).arg(workspace.venv()));
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"];
-        (is_made && succeeds(Command::new(&python).args(pip).args(PYTHON_PACKAGES))).then_some(())
-    };
-    if install().is_none() {
-        step(format_args!(
-            "without tritonclient and openai (public clients of the server's protocols); their tests will be skipped"
-        ));
+    for (what, packages, imports) in PYTHON_PACKAGES {
+        if succeeds(Command::new(&python).args(["-c", imports])) {
+            continue;
+        }
+        step(format_args!("installing {} into {}", packages.join(" and "), workspace.venv().display()));
+        let install = || {
+            let make = || Some(Command::new(find(&["python3", "python"])?));
+            let is_made = python.is_file() || succeeds(make()?.args(["-m", "venv"]).arg(workspace.venv()));
+            let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1"];
+            (is_made && succeeds(Command::new(&python).args(pip).args(packages))).then_some(())
+        };
+        if install().is_none() {
+            step(format_args!("without {what}; the tests with it will be skipped"));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `index`: a file of texts becomes a corpus.
 
 use crate::args::{Common, Index};
+use crate::corpus::url_of;
 use crate::error::{CliError, Result};
 use crate::model::quietly;
 use crate::output::is_stdio;
@@ -9,6 +10,8 @@ use crate::rows::{Fields, Parsed, RowError, RowReader, head_without, text_of};
 use crate::texts::{note, note_of_cut, open, prompt_of};
 use crate::unfinished::Unfinished;
 use grice_core::{CorpusWriter, Embedder, Error, NewCorpus};
+#[cfg(feature = "postgres")]
+use grice_postgres::{Place, PostgresWriter};
 use std::fs;
 use std::path::Path;
 
@@ -20,13 +23,21 @@ const TEXT: &str = "text";
 /// # Errors
 /// Errors of the model and the files; [`CliError::BadSample`] for a row that cannot be read. Then nothing is written.
 pub(crate) fn run(args: &Index, common: &Common) -> Result<()> {
-    check_free(&args.output, args.overwrite)?;
+    let table = url_of(&args.output);
+    if table.is_none() {
+        check_free(&args.output, args.overwrite)?;
+    }
     let reader = RowReader::open_with(&args.input, args.format, args.delimiter, &args.field)?;
     let mut embedder = open(common)?;
     let new = describe(args, &embedder, common);
     embedder.set_prompt(&new.prompt)?;
-    let unfinished = Unfinished::create(&args.output)?;
-    let writer = CorpusWriter::create(unfinished.path(), &embedder, new)?;
+    let writer = match table {
+        Some(url) => Target::in_table(url, &embedder, new, args.overwrite)?,
+        None => {
+            let unfinished = Unfinished::create(&args.output)?;
+            Target::Folder(CorpusWriter::create(unfinished.path(), &embedder, new)?, unfinished)
+        }
+    };
     let progress = Progress::new(reader.bytes_total(), common.quiet);
     let mut run = Run { reader, embedder, writer, progress, field: &args.field, empty: 0, cut: 0, dropped: false };
     while run.batch(args.batch_size.get())? {}
@@ -35,9 +46,8 @@ pub(crate) fn run(args: &Index, common: &Common) -> Result<()> {
     if writer.rows() == 0 {
         return Err(CliError::NoTexts(reader.place().to_owned()));
     }
-    let rows = writer.rows();
+    let (rows, place) = (writer.rows(), writer.place(&args.output));
     writer.finish()?;
-    unfinished.finish()?;
     if dropped {
         note(common, &format!("the input's field `{TEXT}` is left out, because the text has this name in a corpus"));
     }
@@ -45,12 +55,15 @@ pub(crate) fn run(args: &Index, common: &Common) -> Result<()> {
         note(common, &text);
     }
     let left = if empty == 0 { String::new() } else { format!("; {empty} without visible text left out") };
-    note(common, &format!("{}: {rows} texts{left}", args.output.display()));
+    note(common, &format!("{place}: {rows} texts{left}"));
     Ok(())
 }
 
 fn describe(args: &Index, embedder: &Embedder, common: &Common) -> NewCorpus {
-    let of_folder = || args.output.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let of_folder = || match url_of(&args.output) {
+        Some(_) => "corpus".to_owned(),
+        None => args.output.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
+    };
     NewCorpus {
         name: args.name.clone().unwrap_or_else(of_folder),
         version: args.corpus_version.clone(),
@@ -83,11 +96,70 @@ fn check_free(output: &Path, overwrite: bool) -> Result<()> {
     }
 }
 
+/// Where a corpus is written.
+enum Target {
+    Folder(CorpusWriter, Unfinished),
+    #[cfg(feature = "postgres")]
+    Table(Box<PostgresWriter>, Place),
+}
+
+impl Target {
+    #[cfg(feature = "postgres")]
+    fn in_table(url: &str, embedder: &Embedder, new: NewCorpus, overwrite: bool) -> Result<Target> {
+        let place = Place::parse(url)?;
+        let writer = PostgresWriter::create(place.clone(), embedder, new, overwrite)?;
+        Ok(Target::Table(Box::new(writer), place))
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    fn in_table(_: &str, _: &Embedder, _: NewCorpus, _: bool) -> Result<Target> {
+        let expected = "a folder: this build cannot write to a database; build it with the feature `postgres`";
+        Err(CliError::TargetKind { place: "PostgreSQL".to_owned(), expected })
+    }
+
+    fn push(&mut self, text: &str, fields: &str, vector: &[f32]) -> grice_core::Result<()> {
+        match self {
+            Target::Folder(writer, _) => writer.push(text, fields, vector),
+            #[cfg(feature = "postgres")]
+            Target::Table(writer, _) => writer.push(text, fields, vector),
+        }
+    }
+
+    fn rows(&self) -> usize {
+        match self {
+            Target::Folder(writer, _) => writer.rows(),
+            #[cfg(feature = "postgres")]
+            Target::Table(writer, _) => writer.rows(),
+        }
+    }
+
+    /// For messages, without a password.
+    fn place(&self, output: &Path) -> String {
+        match self {
+            Target::Folder(..) => output.display().to_string(),
+            #[cfg(feature = "postgres")]
+            Target::Table(_, place) => place.to_string(),
+        }
+    }
+
+    fn finish(self) -> Result<()> {
+        match self {
+            Target::Folder(writer, unfinished) => {
+                writer.finish()?;
+                unfinished.finish()?;
+            }
+            #[cfg(feature = "postgres")]
+            Target::Table(writer, _) => writer.finish()?,
+        }
+        Ok(())
+    }
+}
+
 /// One run over a file.
 struct Run<'a> {
     reader: RowReader,
     embedder: Embedder,
-    writer: CorpusWriter,
+    writer: Target,
     progress: Progress,
     field: &'a str,
     /// Rows without visible text.

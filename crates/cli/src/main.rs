@@ -10,6 +10,7 @@
 mod args;
 mod bench;
 mod compile;
+mod corpus;
 mod detect;
 mod doctor;
 mod embed;

@@ -6,7 +6,7 @@ use crate::model::{quietly, threads};
 use crate::output::write_stdout;
 use crate::rows::{Fields, RowError, head_without};
 use crate::texts::{Answer, Answers, note, note_of_cut, open, run as run_files};
-use grice_core::{Corpus, Embedder, Hit};
+use grice_core::{Embedder, NearText, Nearest};
 use serde_json::Value;
 
 /// Searches for what the arguments name.
@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Search, common: &Common) -> Result<()> {
         return Err(grice_core::Error::MinimumSimilarity(minimum).into());
     }
     let open = || -> Result<Neighbours> {
-        let corpus = Corpus::open(&args.corpus, threads(common))?;
+        let corpus = crate::corpus::open(&args.corpus, threads(common))?;
         let mut embedder = open(common)?;
         corpus.prepare(&mut embedder)?;
         Ok(Neighbours { corpus, embedder, top: args.top.get(), minimum: args.min_similarity })
@@ -40,13 +40,13 @@ fn one(query: &str, neighbours: &mut Neighbours, common: &Common) -> Result<()> 
     if let (true, Some(minimum)) = (hits.is_empty(), neighbours.minimum) {
         note(common, &format!("no text has a similarity of at least {minimum}"));
     }
-    let lines: String = hits.iter().map(|hit| neighbours.json_of(*hit) + "\n").collect();
+    let lines: String = hits.iter().map(|hit| json_of(hit) + "\n").collect();
     write_stdout(lines.as_bytes())
 }
 
 /// A corpus and its embedder.
 struct Neighbours {
-    corpus: Corpus,
+    corpus: Box<dyn Nearest>,
     embedder: Embedder,
     top: usize,
     minimum: Option<f32>,
@@ -56,19 +56,18 @@ struct Neighbours {
 const TOLERANCE: f64 = 0.01;
 
 impl Neighbours {
-    fn find(&self, vector: &[f32]) -> grice_core::Result<Vec<Hit>> {
-        self.corpus.search(vector, self.top, self.minimum)
+    fn find(&self, vector: &[f32]) -> grice_core::Result<Vec<NearText>> {
+        self.corpus.nearest(vector, self.top, self.minimum)
     }
+}
 
-    /// The row of a text, after its number and its similarity.
-    fn json_of(&self, hit: Hit) -> String {
-        // Rows were checked when the corpus was opened.
-        let fields: Fields =
-            self.corpus.row(hit.index).and_then(|row| serde_json::from_str(row).ok()).unwrap_or_default();
-        let head = head_without(&fields, |name| name == "index" || name == "similarity");
-        let similarity = serde_json::to_string(&hit.similarity).unwrap_or_default();
-        format!("{{\"index\":{},\"similarity\":{similarity},{}}}", hit.index, head[1..].trim_end_matches(','))
-    }
+/// The row of a text, after its number and its similarity.
+fn json_of(near: &NearText) -> String {
+    // Rows are checked when they are read.
+    let fields: Fields = serde_json::from_str(&near.row).unwrap_or_default();
+    let head = head_without(&fields, |name| name == "index" || name == "similarity");
+    let similarity = serde_json::to_string(&near.similarity).unwrap_or_default();
+    format!("{{\"index\":{},\"similarity\":{similarity},{}}}", near.index, head[1..].trim_end_matches(','))
 }
 
 impl Answers for Neighbours {
@@ -79,7 +78,7 @@ impl Answers for Neighbours {
         let vectors = quietly(|| self.embedder.embed_batch(texts))??.into_iter();
         let answer = |vector: grice_core::task::Vector| {
             let hits = self.find(&vector.values)?;
-            let rows: Vec<String> = hits.iter().map(|hit| self.json_of(*hit)).collect();
+            let rows: Vec<String> = hits.iter().map(json_of).collect();
             Ok(Answer { json: format!("[{}]", rows.join(",")), cut: vector.truncated })
         };
         Ok(vectors.map(|vector| vector.and_then(answer).map_err(RowError::Turn)).collect())

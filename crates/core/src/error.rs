@@ -195,6 +195,15 @@ pub enum Error {
         /// Why.
         cause: String,
     },
+    /// A server that holds a corpus cannot be used.
+    #[cfg(not(target_arch = "wasm32"))]
+    #[error("{place}: {cause}")]
+    CorpusServer {
+        /// Its URL, without the password.
+        place: String,
+        /// Why, and what to do.
+        cause: String,
+    },
     /// A batch could not be packed.
     #[error("the batch cannot be packed: {0}")]
     Batch(Box<grice_model::Error>),
@@ -230,7 +239,8 @@ impl Error {
             Error::NoAnswer
             | Error::OtherEmbedder { .. }
             | Error::PromptNotPooled { .. }
-            | Error::CorpusWrite { .. } => ErrorKind::BadModel,
+            | Error::CorpusWrite { .. }
+            | Error::CorpusServer { .. } => ErrorKind::BadModel,
             Error::Engine(EngineError::DeviceLost(_)) | Error::Gpu(_) => ErrorKind::Device,
             Error::Engine(_) => ErrorKind::BadModel,
             Error::Decode(DecodeError::NothingAllowed) => ErrorKind::BadInput,

@@ -54,7 +54,7 @@ pub use bundle::{Embedded, import_model_file, read_model_file};
 #[cfg(not(target_arch = "wasm32"))]
 pub use chat::{CHAT_STACK_BYTES, Message, Role};
 #[cfg(not(target_arch = "wasm32"))]
-pub use corpus::{Corpus, CorpusWriter, Hit, NearText, Nearest, NewCorpus};
+pub use corpus::{Corpus, CorpusWriter, Hit, NearText, Nearest, NewCorpus, check_query, corpus_row};
 pub use detector::Detector;
 pub use device::Device;
 pub use dialogue::{Context, TEXT_BYTES_MAX, Turn, Utterance};
@@ -71,16 +71,19 @@ pub use error::{Error, ErrorKind, Result};
 pub use grice_cpu::{CpuEngine, CpuGenerator, CpuGeneratorPlan, CpuPlan};
 #[cfg(feature = "gpu")]
 pub use grice_gpu::Adapter;
+#[cfg(not(target_arch = "wasm32"))]
+pub use grice_model::CorpusEmbedder;
 pub use grice_model::{
-    BOM, Batch, Checkpoint, Engine, EngineError, EngineInfo, Family, Folder, GenerationDefaults, Generator,
-    GeneratorEngine, GgufModel, Lengths, Logits, MASKED, Manifest, Maxim, Network, NewSource, NodeSummary, Pass,
-    PerMaxim, Precision, Proof, Source, Span, THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint, without_bom,
+    BOM, Batch, BetweenSteps, Checkpoint, Engine, EngineError, EngineInfo, Family, Folder, GenerationDefaults,
+    Generator, GeneratorEngine, GgufModel, Lengths, Logits, MASKED, Manifest, Maxim, Network, NewSource, NodeSummary,
+    Pass, PerMaxim, Precision, Proof, Source, Span, THRESHOLD_EXPECTED, Task, Trace, is_threshold, utf16_hint,
+    without_bom,
 };
 pub use isolate::{Rows, panic_text, run_each, run_guarded, run_rows, run_rows_blocking};
 pub use model::Model;
 pub use options::Options;
 #[cfg(not(target_arch = "wasm32"))]
-pub use pipeline_runner::{PipelineRunner, Retriever};
+pub use pipeline_runner::{CANDIDATES, PipelineRunner, Retriever, SIMILARITY};
 pub use planner::Planner;
 pub use readout::merge_thresholds;
 #[cfg(not(target_arch = "wasm32"))]

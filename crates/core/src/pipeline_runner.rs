@@ -1,6 +1,6 @@
 //! Runs pipelines with a detector, a model that writes, and a corpus, for callers that wait.
 
-use crate::corpus::{Corpus, Nearest};
+use crate::corpus::Nearest;
 use crate::embedder::Embedder;
 use crate::generate::{CourseId, Courses, Event};
 use crate::recipe::Recipe;
@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How many responses the detector chooses from.
-const CANDIDATES: usize = 5;
+pub const CANDIDATES: usize = 5;
 /// The least similarity of a response's vector and the context's.
-const SIMILARITY: f32 = 0.3;
+pub const SIMILARITY: f32 = 0.3;
 
 /// Finds responses for the context of a turn.
 pub struct Retriever {
@@ -26,13 +26,21 @@ pub struct Retriever {
 }
 
 impl Retriever {
-    /// A corpus, and the model that made its vectors.
+    /// A corpus or another source of texts, and the model that made its vectors.
     ///
     /// # Errors
-    /// As [`Corpus::prepare`].
-    pub fn new(corpus: Corpus, mut embedder: Embedder) -> Result<Retriever> {
-        corpus.prepare(&mut embedder)?;
-        Ok(Retriever { embedder, source: Box::new(corpus), minimum: SIMILARITY })
+    /// As [`Nearest::prepare`].
+    pub fn new(source: impl Nearest + 'static, embedder: Embedder) -> Result<Retriever> {
+        Retriever::of(Box::new(source), embedder)
+    }
+
+    /// As [`Retriever::new`].
+    ///
+    /// # Errors
+    /// As [`Nearest::prepare`].
+    pub fn of(source: Box<dyn Nearest>, mut embedder: Embedder) -> Result<Retriever> {
+        source.prepare(&mut embedder)?;
+        Ok(Retriever { embedder, source, minimum: SIMILARITY })
     }
 
     /// With another bound of similarity, instead of 0.3.

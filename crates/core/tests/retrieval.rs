@@ -1,7 +1,7 @@
 //! The shipped embedder and the shipped corpus.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use grice_core::{Corpus, CorpusWriter, Embedder, NewCorpus, Options, Precision};
+use grice_core::{Corpus, CorpusWriter, Embedder, Nearest, NewCorpus, Options, Precision};
 use grice_testkit::embedders::cosine;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};

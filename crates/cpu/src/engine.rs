@@ -7,7 +7,7 @@ use crate::padded::{PaddedEngine, PaddedPlan};
 use grice_kernels::Isa;
 #[cfg(feature = "onnx")]
 use grice_model::MASKED;
-use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Network, Precision, Program, Trace};
+use grice_model::{Batch, BetweenSteps, Engine, EngineError, EngineInfo, Logits, Network, Precision, Program, Trace};
 use std::sync::Arc;
 
 /// A network made ready for the processor at hand, to be shared by any number of engines: the encoder as packed weights for
@@ -158,6 +158,15 @@ fn check_ids(batch: &Batch, rows: Option<usize>) -> Result<(), EngineError> {
 impl Engine for CpuEngine {
     fn forward(&mut self, batch: &Batch) -> Result<Logits, EngineError> {
         self.run(batch, None)
+    }
+
+    /// A graph that did not fuse has no steps.
+    fn set_between_steps(&mut self, between: BetweenSteps) {
+        match &mut self.runner {
+            Runner::Fused(fused) => fused.between = Some(between),
+            #[cfg(feature = "onnx")]
+            Runner::Padded(_) => {}
+        }
     }
 
     fn info(&self) -> EngineInfo {

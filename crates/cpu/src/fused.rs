@@ -3,7 +3,7 @@
 use crate::interpret::{Buffers, Run, Sequences};
 use crate::packed::Packed;
 use grice_kernels::Kernels;
-use grice_model::{Batch, EngineError, HeadRunner, Logits, Trace, record_step as record};
+use grice_model::{Batch, BetweenSteps, EngineError, HeadRunner, Logits, Trace, record_step as record};
 use std::sync::Arc;
 
 /// Tokens run together; more only moves activations out of cache.
@@ -17,13 +17,14 @@ pub(crate) struct Fused {
     head: Option<HeadRunner>,
     buffers: Buffers,
     labels: usize,
+    pub(crate) between: Option<BetweenSteps>,
 }
 
 impl Fused {
     pub(crate) fn new(packed: Arc<Packed>, labels: usize, threads: usize) -> Result<Fused, EngineError> {
         let head = packed.head.as_ref().map(|head| head.runner()).transpose()?;
         let kernels = Kernels::with_isa(packed.isa, threads);
-        Ok(Fused { packed, kernels, head, buffers: Buffers::default(), labels })
+        Ok(Fused { packed, kernels, head, buffers: Buffers::default(), labels, between: None })
     }
 
     pub(crate) fn isa(&self) -> &'static str {
@@ -38,7 +39,7 @@ impl Fused {
             let Packed { steps, lookup, parts, .. } = &*self.packed;
             let sequences = Sequences::new(ids, &cu_seqlens);
             let extent = sequences.extent;
-            let run = Run { steps, lookup, parts, kernels: &self.kernels, sequences };
+            let run = Run { steps, lookup, parts, kernels: &self.kernels, sequences, between: self.between.as_ref() };
             run.all(&mut self.buffers, &mut [], &mut trace).map_err(|error| EngineError::Run(error.to_string()))?;
             let answer = self.buffers.read(&steps.answer, &extent);
             let made;

@@ -4,7 +4,8 @@ use crate::interpret::{Buffers, Run, Sequences};
 use crate::packed::PackedGenerator;
 use grice_kernels::{Isa, Kernels, PAGE_TOKENS, PageCopy, ShapeError, page_len};
 use grice_model::{
-    EngineError, Generator, GeneratorEngine, Lookup, NewSource, Page, Pass, Past, Precision, Trace, pages_of,
+    BetweenSteps, EngineError, Generator, GeneratorEngine, Lookup, NewSource, Page, Pass, Past, Precision, Trace,
+    pages_of,
 };
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub struct CpuGenerator {
     pools: Vec<Vec<f32>>,
     pages: usize,
     threads: usize,
+    between: Option<BetweenSteps>,
 }
 
 impl CpuGeneratorPlan {
@@ -66,7 +68,15 @@ impl CpuGeneratorPlan {
         let pools = pools.collect::<Option<Vec<_>>>();
         let pools = pools.ok_or_else(|| EngineError::Plan(format!("there is no memory for {pages} pages")))?;
         let kernels = Kernels::with_isa(self.packed.isa, threads);
-        Ok(CpuGenerator { plan: self.clone(), kernels, buffers: Buffers::default(), pools, pages, threads })
+        Ok(CpuGenerator {
+            plan: self.clone(),
+            kernels,
+            buffers: Buffers::default(),
+            pools,
+            pages,
+            threads,
+            between: None,
+        })
     }
 
     /// Bytes of a page: keys and values of [`grice_kernels::PAGE_TOKENS`] tokens in all layers.
@@ -125,7 +135,14 @@ impl CpuGenerator {
         let PackedGenerator { steps, lookup, parts, .. } = &*self.plan.packed;
         let sequences = Sequences::of_pass(pass);
         let extent = sequences.extent;
-        let run = Run { steps: &steps.decoder, lookup, parts, kernels: &self.kernels, sequences };
+        let run = Run {
+            steps: &steps.decoder,
+            lookup,
+            parts,
+            kernels: &self.kernels,
+            sequences,
+            between: self.between.as_ref(),
+        };
         run.all(&mut self.buffers, &mut self.pools, &mut trace).map_err(failed)?;
         if extent.sequences == 0 {
             return Ok(&mut []);
@@ -198,7 +215,7 @@ impl GeneratorEngine for CpuGenerator {
         }
         let pages: Vec<&[Page]> = sources.iter().map(|source| &*source.pages).collect();
         let sequences = Sequences::of_sources(&ids, &cu_seqlens, &pages);
-        let run = Run { steps, lookup, parts, kernels: &self.kernels, sequences };
+        let run = Run { steps, lookup, parts, kernels: &self.kernels, sequences, between: self.between.as_ref() };
         run.all(&mut self.buffers, &mut self.pools, &mut None).map_err(failed)
     }
 
@@ -208,6 +225,10 @@ impl GeneratorEngine for CpuGenerator {
 
     fn pages(&self) -> usize {
         self.pages
+    }
+
+    fn set_between_steps(&mut self, between: BetweenSteps) {
+        self.between = Some(between);
     }
 }
 

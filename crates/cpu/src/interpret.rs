@@ -3,7 +3,8 @@
 use crate::packed::{Attention, PackedParts};
 use grice_kernels::{ByDistance, Epilogue, Kernels, PagedSequence, Queries, Rows, ShapeError};
 use grice_model::{
-    Action, Extent, Lookup, Operand, Pass, Rows as RowsOf, Slot, Steps, Then, Trace, record_step as record,
+    Action, BetweenSteps, Extent, Lookup, Operand, Pass, Rows as RowsOf, Slot, Steps, Then, Trace,
+    record_step as record,
 };
 
 /// One for each [`Slot`], reused from run to run.
@@ -40,6 +41,8 @@ pub(crate) struct Run<'a> {
     pub(crate) parts: &'a PackedParts,
     pub(crate) kernels: &'a Kernels,
     pub(crate) sequences: Sequences<'a>,
+    /// Called after each step.
+    pub(crate) between: Option<&'a BetweenSteps>,
 }
 
 /// The pages of every layer: `pools[layer]` is `[pages, page_len]`.
@@ -113,6 +116,9 @@ impl Run<'_> {
         for step in &self.steps.list {
             let operations = self.steps.operations(&step.action, &self.sequences.extent);
             record(trace, step.layer, step.op.name(), operations, || self.one(&step.action, buffers, pools))?;
+            if let Some(between) = self.between {
+                between();
+            }
         }
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! What the steps of a program name, packed for an instruction set, to be shared by any number of engines.
 
 use grice_kernels::{
-    AttentionShape, GroupScales, Int4Groups, Isa, LayerNorm, PackedLinear, Relative, RotaryTable, Rounding, ScoreBias,
-    ShapeError, WeightData, WeightPart, release_free_memory,
+    AttentionShape, EmbeddingTable, GroupScales, Int4Groups, Isa, LayerNorm, PackedLinear, Relative, RotaryTable,
+    Rounding, ScoreBias, ShapeError, Table, WeightData, WeightPart, release_free_memory,
 };
 use grice_model::{
-    Embedding, EngineError, Generator, GeneratorParts, GeneratorSteps, HeadPlan, Linear, Lookup, Parts, Precision,
-    Program, Scores, Steps, Values,
+    Embedding, EngineError, Generator, GeneratorParts, GeneratorSteps, HeadPlan, Linear, Lookup, Matrix, Parts,
+    Precision, Program, Scores, Steps, Values,
 };
+use std::sync::Arc;
 
 /// The steps of a program and their weights.
 pub(crate) struct Packed {
@@ -34,7 +35,7 @@ pub(crate) struct PackedGenerator {
 
 /// What steps name by number.
 pub(crate) struct PackedParts {
-    pub(crate) linears: Vec<PackedLinear>,
+    pub(crate) linears: Vec<Arc<PackedLinear>>,
     pub(crate) norms: Vec<LayerNorm>,
     pub(crate) attentions: Vec<Attention>,
 }
@@ -54,7 +55,8 @@ impl Packed {
         let (steps, parts) = program.into_steps(labels);
         let head = parts.head.as_ref().map(|head| head.plan(steps.hidden, labels)).transpose()?;
         let Parts { embedding, linears, norms, attentions, .. } = parts;
-        let parts = PackedParts::new(isa, linears, norms, attentions)?;
+        let target = Target { isa, rounding: rounding_for(linears.iter().flatten().map(|linear| &*linear.weights)) };
+        let parts = target.parts(linears, norms, attentions)?;
         Ok(Packed { isa, steps, lookup: lookup(embedding, longest)?, parts, head })
     }
 }
@@ -64,35 +66,44 @@ impl PackedGenerator {
     pub(crate) fn new(generator: Generator, isa: Isa) -> Result<PackedGenerator, EngineError> {
         let (longest, longest_source) = (generator.longest(), generator.longest_source());
         let (steps, parts) = generator.into_steps();
-        let GeneratorParts { source, decoder, linears, norms, attentions } = parts;
-        let parts = PackedParts::new(isa, linears, norms, attentions)?;
-        let source = source.map(|embedding| lookup(embedding, longest_source)).transpose()?;
-        Ok(PackedGenerator { isa, steps, source, lookup: lookup(decoder, longest)?, parts })
+        let GeneratorParts { source, decoder, mut linears, norms, attentions } = parts;
+        let vocabulary = linears.pop().unwrap_or_default();
+        let tied = vocabulary.is_empty().then_some(&*decoder.words);
+        let weights = linears.iter().flatten().chain(&vocabulary).map(|linear| &*linear.weights);
+        let target = Target { isa, rounding: rounding_for(weights.chain(tied)) };
+        let mut parts = target.parts(linears, norms, attentions)?;
+        if !vocabulary.is_empty() {
+            parts.linears.push(Arc::new(target.pack(&vocabulary).map_err(unfit)?));
+            let source = source.map(|embedding| lookup(embedding, longest_source)).transpose()?;
+            return Ok(PackedGenerator { isa, steps, source, lookup: lookup(decoder, longest)?, parts });
+        }
+        let words = TiedWords::pack(target, &decoder.words).map_err(unfit)?;
+        parts.linears.push(words.weights.clone());
+        let source = source.map(|embedding| words.lookup(embedding, longest_source)).transpose()?;
+        Ok(PackedGenerator { isa, steps, source, lookup: words.lookup(decoder, longest)?, parts })
     }
 }
 
-impl PackedParts {
-    fn new(
-        isa: Isa,
-        linears: Vec<Vec<Linear>>,
-        norms: Vec<LayerNorm>,
-        attentions: Vec<Scores>,
-    ) -> Result<PackedParts, EngineError> {
-        let target = Target { isa, rounding: rounding_for(&linears) };
-        let mut freed = 0;
-        let pack = |parts: Vec<Linear>| {
-            let packed = target.pack(&parts)?;
-            freed += parts.iter().map(Linear::bytes).sum::<usize>();
-            drop(parts);
-            if freed >= FREED_MOST {
-                freed = 0;
-                release_free_memory();
-            }
-            Ok(packed)
-        };
-        let linears = linears.into_iter().map(pack).collect::<Result<_, _>>().map_err(unfit)?;
-        let attentions = attentions.into_iter().map(|scores| target.attention(&scores)).collect::<Result<_, _>>();
-        Ok(PackedParts { linears, norms, attentions: attentions.map_err(unfit)? })
+/// A table of words that is also the product with the vocabulary, in memory once.
+struct TiedWords {
+    table: Arc<Matrix>,
+    weights: Arc<PackedLinear>,
+}
+
+impl TiedWords {
+    fn pack(target: Target, table: &Arc<Matrix>) -> Result<TiedWords, ShapeError> {
+        let turned = Linear { weights: Arc::new(table.transposed()), bias: None };
+        Ok(TiedWords { table: table.clone(), weights: Arc::new(target.pack(&[turned])?) })
+    }
+
+    /// Tables whose words are these, if they were in memory before.
+    fn lookup(&self, embedding: Embedding, longest: Option<usize>) -> Result<Lookup, EngineError> {
+        if !(Arc::ptr_eq(&embedding.words, &self.table) && self.weights.has_readable_columns()) {
+            return lookup(embedding, longest);
+        }
+        let words = Table::Columns(self.weights.clone());
+        let words = EmbeddingTable::new(self.table.rows(), self.table.columns(), words).map_err(unfit)?;
+        Ok(Lookup::with_words(embedding, words).map_err(unfit)?.up_to(longest))
     }
 }
 
@@ -117,12 +128,34 @@ struct Target {
 
 /// Stepwise where any layer rounds what it is given to bytes: then a difference in the last bit before it would be a whole byte after it,
 /// and the browser's verdict another than this one's.
-fn rounding_for(linears: &[Vec<Linear>]) -> Rounding {
-    let is_rounded = |linear: &Linear| matches!(linear.weights.precision(), Precision::Int8 | Precision::Int4);
-    if linears.iter().flatten().any(is_rounded) { Rounding::Stepwise } else { Rounding::Fused }
+fn rounding_for<'a>(mut weights: impl Iterator<Item = &'a Matrix>) -> Rounding {
+    let is_rounded = |matrix: &Matrix| matches!(matrix.precision(), Precision::Int8 | Precision::Int4);
+    if weights.any(is_rounded) { Rounding::Stepwise } else { Rounding::Fused }
 }
 
 impl Target {
+    fn parts(
+        self,
+        linears: Vec<Vec<Linear>>,
+        norms: Vec<LayerNorm>,
+        attentions: Vec<Scores>,
+    ) -> Result<PackedParts, EngineError> {
+        let mut freed = 0;
+        let pack = |parts: Vec<Linear>| {
+            let packed = self.pack(&parts)?;
+            freed += parts.iter().map(Linear::bytes).sum::<usize>();
+            drop(parts);
+            if freed >= FREED_MOST {
+                freed = 0;
+                release_free_memory();
+            }
+            Ok(Arc::new(packed))
+        };
+        let linears = linears.into_iter().map(pack).collect::<Result<_, _>>().map_err(unfit)?;
+        let attentions = attentions.into_iter().map(|scores| self.attention(&scores)).collect::<Result<_, _>>();
+        Ok(PackedParts { linears, norms, attentions: attentions.map_err(unfit)? })
+    }
+
     fn attention(self, scores: &Scores) -> Result<Attention, ShapeError> {
         let relative = scores.relative().map(|relative| relative.pack(scores.heads, scores.head_dim)).transpose()?;
         let rotary = scores.rotary().map(|rotary| rotary.table()).transpose()?;

@@ -48,5 +48,7 @@ pub(crate) fn row_of(words: &EmbeddingTable, id: usize) -> Option<&[u8]> {
         Table::Int8 { values, .. } => bytemuck::cast_slice(values.get(range)?),
         Table::F32(values) => bytemuck::cast_slice(values.get(range)?),
         Table::F16(bits) => bytemuck::cast_slice(bits.get(range)?),
+        // A generator's; the tables of encoders are rows.
+        Table::Columns(_) => return None,
     })
 }

@@ -2,9 +2,10 @@
 
 use crate::pool::{Parts, share};
 use crate::vector::{Operation, Simd, add_to, dispatch};
-use crate::{Isa, Kernels, ShapeError};
+use crate::{Isa, Kernels, PackedLinear, ShapeError};
 use half::f16;
 use half::slice::{HalfBitsSliceExt, HalfFloatSliceExt};
+use std::sync::Arc;
 
 /// The numbers of a table, row after row.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub enum Table {
     F32(Vec<f32>),
     /// IEEE half precision, as bits.
     F16(Vec<u16>),
+    /// The columns of a weight `[columns, rows]`, which a product with the vocabulary reads too.
+    Columns(Arc<PackedLinear>),
 }
 
 /// A table with a row for each id or position.
@@ -59,6 +62,7 @@ impl EmbeddingTable {
             }
             Table::F32(values) => ShapeError::check_length(what, values, total)?,
             Table::F16(bits) => ShapeError::check_length(what, bits, total)?,
+            Table::Columns(weights) => weights.check_columns(rows, columns)?,
         }
         Ok(Self { rows, columns, table })
     }
@@ -84,6 +88,7 @@ impl EmbeddingTable {
             Table::Int8 { values, scales } => values.len() + size_of_val(&scales[..]),
             Table::F32(values) => size_of_val(&values[..]),
             Table::F16(bits) => size_of_val(&bits[..]),
+            Table::Columns(weights) => weights.bytes(),
         }
     }
 
@@ -99,6 +104,7 @@ impl EmbeddingTable {
             }
             Table::F32(values) => to.copy_from_slice(&values[range]),
             Table::F16(bits) => bits[range].reinterpret_cast::<f16>().convert_to_f32_slice(to),
+            Table::Columns(weights) => weights.read_column(index, to),
         }
     }
 
@@ -187,7 +193,7 @@ impl Operation for Addition<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference;
+    use crate::{GroupScales, Int4Groups, Rounding, WeightData, WeightPart, reference};
 
     const ROWS: usize = 40;
 
@@ -231,6 +237,75 @@ mod tests {
                 check(columns, words, Some(1), false);
             }
         }
+    }
+
+    /// The table as the columns of a weight packed for `isa`.
+    fn as_columns(columns: usize, table: &Table, isa: Isa, rounding: Rounding) -> EmbeddingTable {
+        fn turned<T: Copy>(values: &[T], columns: usize) -> Vec<T> {
+            (0..columns).flat_map(|column| values.iter().skip(column).step_by(columns).copied()).collect()
+        }
+        let (bytes, floats, halves);
+        let data = match table {
+            Table::Int8 { values, scales } => {
+                bytes = turned(values, columns);
+                WeightData::Int8 { values: &bytes, scales }
+            }
+            Table::F32(values) => {
+                floats = turned(values, columns);
+                WeightData::F32(&floats)
+            }
+            Table::F16(bits) => {
+                halves = turned(bits, columns);
+                WeightData::F16(&halves)
+            }
+            Table::Columns(_) => unreachable!("the tables of `tables` are rows"),
+        };
+        let weights = PackedLinear::pack(isa, columns, &[WeightPart { n: ROWS, data, bias: None }], rounding).unwrap();
+        assert!(weights.has_readable_columns());
+        EmbeddingTable::new(ROWS, columns, Table::Columns(Arc::new(weights))).unwrap()
+    }
+
+    #[test]
+    fn columns_of_a_weight_are_the_rows_of_the_table() {
+        let ids: Vec<u32> = (0..ROWS as u32).rev().collect();
+        for (columns, isa) in [1, 7, 32, 45, 200]
+            .into_iter()
+            .flat_map(|columns| Isa::available().into_iter().map(move |isa| (columns, isa)))
+        {
+            for (table, rounding) in
+                tables(columns).iter().flat_map(|table| [Rounding::Fused, Rounding::Stepwise].map(|how| (table, how)))
+            {
+                let rows = EmbeddingTable::new(ROWS, columns, table.clone()).unwrap();
+                let embed = |words: &EmbeddingTable| {
+                    let mut out = vec![f32::NAN; ids.len() * columns];
+                    let embedding = Embedding { words, positions: Some(&rows), constant: None };
+                    Kernels::with_isa(isa, 2).embed(&ids, &ids, &embedding, &mut out).unwrap();
+                    out
+                };
+                assert_eq!(
+                    embed(&as_columns(columns, table, isa, rounding)),
+                    embed(&rows),
+                    "{columns} on {}",
+                    isa.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn weights_that_are_no_table_are_refused() {
+        let pack = |data| {
+            PackedLinear::pack(Isa::best(), 8, &[WeightPart { n: 2, data, bias: None }], Rounding::Fused).unwrap()
+        };
+        let refusal = |weights, rows, columns| {
+            EmbeddingTable::new(rows, columns, Table::Columns(Arc::new(weights))).unwrap_err().to_string()
+        };
+        assert!(refusal(pack(WeightData::F32(&[0.0; 16])), 3, 8).contains("columns of a weight"));
+        assert!(refusal(pack(WeightData::F32(&[0.0; 16])), 2, 7).contains("rows of a weight"));
+        let zeros = WeightData::Int8Shifted { values: &[0; 16], scales: &[1.0; 2], zeros: &[1, 0] };
+        assert!(refusal(pack(zeros), 2, 8).contains("read by columns"));
+        let groups = Int4Groups { values: &[8; 16], scales: GroupScales::F32(&[1.0; 2]), zeros: None, group: 8 };
+        assert!(refusal(pack(WeightData::Int4Groups(groups)), 2, 8).contains("read by columns"));
     }
 
     #[test]

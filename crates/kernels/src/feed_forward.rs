@@ -49,7 +49,7 @@ impl Kernels {
         let layer = FeedForward { up, activation, down, epilogue };
         let out = Parts::new(out);
         let products = rows.saturating_mul(up.k() + down.n()).saturating_mul(up.n());
-        match split(rows, block_rows(BLOCK_ROWS, up), self.threads(), products) {
+        match split(rows, block_rows(BLOCK_ROWS, up), self.threads(), products, up.bytes().max(down.bytes())) {
             Split::Rows { blocks } => self.pool().run(blocks, &|block| {
                 let rows = share(rows, blocks, block);
                 // SAFETY: each row is in one block only.

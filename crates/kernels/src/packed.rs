@@ -155,6 +155,48 @@ impl PackedLinear {
         self.isa
     }
 
+    /// Whether [`PackedLinear::read_column`] gives back the numbers that were packed. 4-bit weights and those around a zero of their own
+    /// are not read that way.
+    pub fn has_readable_columns(&self) -> bool {
+        !matches!(self.panels, Panels::Int4(_) | Panels::Int8 { shifts: Some(_), .. })
+    }
+
+    /// Says whether it is a table of `rows` rows, its own columns, of `columns` numbers.
+    pub(crate) fn check_columns(&self, rows: usize, columns: usize) -> Result<(), ShapeError> {
+        let mismatch = |what, expected, got| Err(ShapeError::Mismatch { what, against: "the table", expected, got });
+        match self {
+            _ if self.n != rows => mismatch("columns of a weight", rows, self.n),
+            _ if self.k != columns => mismatch("rows of a weight", columns, self.k),
+            _ if self.has_readable_columns() => Ok(()),
+            _ => Err(ShapeError::Malformed {
+                what: "a weight read by columns",
+                rule: "must have 8 bits without zeros, or more",
+            }),
+        }
+    }
+
+    /// Writes column `index` to `to`, as far as that is long.
+    pub(crate) fn read_column(&self, index: usize, to: &mut [f32]) {
+        let columns = self.panels.columns();
+        let (panel, place) = (index / columns, index % columns);
+        let mut read = |group: usize, k: usize, number: &dyn Fn(usize) -> f32| {
+            let start = panel * k * columns + place * group;
+            for (row, to) in to.iter_mut().enumerate() {
+                *to = number(start + row / group * (columns * group) + row % group);
+            }
+        };
+        match &self.panels {
+            Panels::Int8 { kernel, values, scales, .. } => {
+                let scale = scales[index];
+                read(kernel.group, self.k.next_multiple_of(kernel.k_align), &|at| f32::from(values[at]) * scale);
+            }
+            Panels::F32 { values, .. } => read(1, self.k, &|at| values[at]),
+            Panels::F16 { values, .. } => read(1, self.k, &|at| half::f16::from_bits(values[at]).to_f32()),
+            // `check_columns` leaves none of them to a table.
+            Panels::Int4(_) => {}
+        }
+    }
+
     pub(crate) fn bias(&self) -> &[f32] {
         &self.bias
     }

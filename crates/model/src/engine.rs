@@ -1,6 +1,7 @@
 //! What every engine can do.
 
 use crate::{Batch, Logits, Precision};
+use std::sync::Arc;
 
 /// Runs packed batches through one network.
 pub trait Engine {
@@ -13,7 +14,16 @@ pub trait Engine {
 
     /// What the engine is and runs on.
     fn info(&self) -> EngineInfo;
+
+    /// From now on the engine calls this between its steps, where it has steps on the processor, so that a long batch can make way for
+    /// other work. By default it does not.
+    fn set_between_steps(&mut self, between: BetweenSteps) {
+        drop(between);
+    }
 }
+
+/// What an engine calls between two steps of a run, on the thread that runs it. It may block.
+pub type BetweenSteps = Arc<dyn Fn() + Send + Sync>;
 
 /// What an engine is and runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]

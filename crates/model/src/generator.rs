@@ -14,19 +14,31 @@ pub struct Generator {
     /// Token ids → hidden states. Each of its layers has one attention that sees earlier tokens, and after it, where there is an encoder,
     /// one that sees the source.
     pub decoder: Stack,
-    /// Hidden states → logits, `[hidden, vocabulary]`.
-    pub words: Linear,
+    /// Hidden states → logits.
+    pub vocabulary: Vocabulary,
+}
+
+/// The product that makes logits, `[hidden, vocabulary]`.
+#[derive(Clone, Debug)]
+pub enum Vocabulary {
+    /// The decoder's table of words, transposed.
+    Tied,
+    /// Weights of its own.
+    Own(Linear),
 }
 
 impl Generator {
     /// Columns of a hidden state.
     pub fn hidden(&self) -> usize {
-        self.words.inputs()
+        self.decoder.hidden()
     }
 
     /// How many logits there are.
     pub fn vocabulary(&self) -> usize {
-        self.words.outputs()
+        match &self.vocabulary {
+            Vocabulary::Tied => self.decoder.embedding.words.rows(),
+            Vocabulary::Own(linear) => linear.outputs(),
+        }
     }
 
     /// The most tokens of prompt and answer together, where positions have a row or an angle of their own.
@@ -47,7 +59,7 @@ impl Generator {
     /// Bytes of all weights; what two parts share counts once.
     pub fn weight_bytes(&self) -> usize {
         let stacks = self.encoder.iter().chain([&self.decoder]);
-        let linears = stacks.clone().flat_map(Stack::linears).chain([&self.words]);
+        let linears = stacks.clone().flat_map(Stack::linears).chain(self.vocabulary.own());
         let matrices = linears.map(|linear| &linear.weights).chain(stacks.map(|stack| &stack.embedding.words));
         let mut known = std::collections::HashSet::new();
         matrices.filter(|matrix| known.insert(Arc::as_ptr(matrix))).map(|matrix| matrix.bytes()).sum()
@@ -96,7 +108,9 @@ impl Generator {
             }
             convert(&mut stack.embedding.words, Along::Rows)?;
         }
-        convert(&mut self.words.weights, Along::Columns)?;
+        if let Vocabulary::Own(linear) = &mut self.vocabulary {
+            convert(&mut linear.weights, Along::Columns)?;
+        }
         Ok(self)
     }
 
@@ -125,11 +139,22 @@ impl Generator {
     }
 }
 
+impl Vocabulary {
+    /// The weights of its own, where it has such.
+    pub fn own(&self) -> Option<&Linear> {
+        match self {
+            Vocabulary::Tied => None,
+            Vocabulary::Own(linear) => Some(linear),
+        }
+    }
+}
+
 fn check(generator: &Generator) -> std::result::Result<(), String> {
-    let Generator { encoder, decoder, words } = generator;
-    let hidden = words.inputs();
-    if decoder.hidden() != hidden {
-        return Err(format!("its vocabulary takes {hidden} columns, and its decoder makes {}", decoder.hidden()));
+    let Generator { encoder, decoder, vocabulary } = generator;
+    let hidden = decoder.hidden();
+    let inputs = vocabulary.own().map_or(decoder.embedding.words.columns(), Linear::inputs);
+    if inputs != hidden {
+        return Err(format!("its vocabulary takes {inputs} columns, and its decoder makes {hidden}"));
     }
     for (number, layer) in decoder.layers.iter().enumerate() {
         let sees: Vec<&Scores> =

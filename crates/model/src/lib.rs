@@ -63,10 +63,10 @@ pub use checkpoint::{
 #[cfg(not(target_family = "wasm"))]
 pub use corpus::{CORPUS_MANIFEST, CORPUS_TEXTS, CORPUS_VECTORS, CorpusEmbedder, CorpusManifest, CorpusVectors};
 pub use encoding::{BOM, utf16_hint, without_bom};
-pub use engine::{Engine, EngineError, EngineInfo};
+pub use engine::{BetweenSteps, Engine, EngineError, EngineInfo};
 pub use error::{Error, Result};
 pub use family::{Family, positions_begin_later};
-pub use generator::Generator;
+pub use generator::{Generator, Vocabulary};
 pub use grice_kernels::PAGE_TOKENS;
 pub use head::{HeadGraph, HeadPlan, HeadRunner};
 pub use lengths::{Lengths, Proof};

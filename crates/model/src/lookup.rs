@@ -1,7 +1,7 @@
 //! The embedding of a fused program, made ready: token ids in, what the first layer reads out. Every engine gathers words on
 //! the processor, since their table is larger than what many devices bind at once.
 
-use crate::{Embedding, EngineError, Matrix, Values};
+use crate::{Embedding, EngineError, Matrix, Positions, Values};
 use grice_kernels::{EmbeddingTable, Kernels, LayerNorm, ShapeError, Table};
 use std::sync::Arc;
 
@@ -31,12 +31,17 @@ impl Lookup {
     /// # Errors
     /// Tables of other sizes than they say.
     pub fn new(embedding: Embedding) -> Result<Lookup, ShapeError> {
-        let positions = embedding.positions.map(|positions| {
-            let (first, tokens_max, uncounted) = (positions.first_row(), positions.tokens_max(), positions.uncounted);
-            Ok(PositionRows { table: table(positions.table)?, first, tokens_max, uncounted })
-        });
-        let (words, positions) = (table(embedding.words)?, positions.transpose()?);
-        Ok(Lookup { words, positions, constant: embedding.constant, norm: embedding.norm, tokens_max: None })
+        let Embedding { words, positions, constant, norm, .. } = embedding;
+        Ok(Lookup { words: table(words)?, positions: position_rows(positions)?, constant, norm, tokens_max: None })
+    }
+
+    /// The same with a table of words that holds the numbers of the embedding's in another way.
+    ///
+    /// # Errors
+    /// As [`Lookup::new`].
+    pub fn with_words(embedding: Embedding, words: EmbeddingTable) -> Result<Lookup, ShapeError> {
+        let Embedding { positions, constant, norm, .. } = embedding;
+        Ok(Lookup { words, positions: position_rows(positions)?, constant, norm, tokens_max: None })
     }
 
     /// The same for sequences of at most so many tokens, beside what its own positions bound.
@@ -140,6 +145,14 @@ impl Lookup {
         };
         kernels.embed(ids, &positions, &rows, out)
     }
+}
+
+fn position_rows(positions: Option<Positions>) -> Result<Option<PositionRows>, ShapeError> {
+    let rows = |positions: Positions| {
+        let (first, tokens_max, uncounted) = (positions.first_row(), positions.tokens_max(), positions.uncounted);
+        Ok(PositionRows { table: table(positions.table)?, first, tokens_max, uncounted })
+    };
+    positions.map(rows).transpose()
 }
 
 fn table(matrix: Arc<Matrix>) -> Result<EmbeddingTable, ShapeError> {

@@ -1,7 +1,7 @@
 //! What a generator's engine is asked to compute, and where its memory is. The engine owns the pages and holds no request's state; who
 //! asks owns the map of which page belongs to whom.
 
-use crate::EngineError;
+use crate::{BetweenSteps, EngineError};
 use std::sync::Arc;
 
 /// The number of a page: room for the keys and values of [`grice_kernels::PAGE_TOKENS`] tokens in every layer.
@@ -68,6 +68,11 @@ pub trait GeneratorEngine {
 
     /// How many pages there are.
     fn pages(&self) -> usize;
+
+    /// As [`Engine::set_between_steps`](crate::Engine::set_between_steps).
+    fn set_between_steps(&mut self, between: BetweenSteps) {
+        drop(between);
+    }
 }
 
 impl Past {

@@ -135,6 +135,15 @@ impl Matrix {
         }
     }
 
+    /// Whether it is the other one with rows and columns exchanged, number by number.
+    pub(crate) fn is_transposed(&self, other: &Matrix) -> bool {
+        if [self.rows, self.columns] != [other.columns, other.rows] {
+            return false;
+        }
+        let turned = other.transposed();
+        turned == *self || turned.to_f32() == self.to_f32()
+    }
+
     /// The matrix with rows and columns exchanged.
     pub fn transposed(&self) -> Matrix {
         let values = match &self.values {

@@ -184,7 +184,7 @@ fn all_alignments_and_lengths_of_headers_are_read() {
             writing.set("general.alignment", word(alignment as u32));
             writing.set("general.description", string(&"x".repeat(length)));
             let found = writing.open().unwrap().checkpoint.generator;
-            assert_eq!(found.words.weights, expected.words.weights, "{alignment}, {length}");
+            assert_eq!(found.decoder.embedding.words, expected.decoder.embedding.words, "{alignment}, {length}");
         }
     }
     for wrong in [0, 4, 12, 4104, u32::MAX] {

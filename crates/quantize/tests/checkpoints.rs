@@ -21,7 +21,7 @@ fn linears(generator: &Generator) -> Vec<&Linear> {
 
 fn tables(generator: &Generator) -> Vec<&Matrix> {
     let words = stacks(generator).into_iter().map(|stack| &*stack.embedding.words);
-    words.chain([&*generator.words.weights]).collect()
+    words.chain(generator.vocabulary.own().map(|own| &*own.weights)).collect()
 }
 
 /// All dense layers are in 8 bits as they are when the model is rounded while it loads, and nothing else changes.

@@ -4,11 +4,12 @@ use crate::cache::SharedCache;
 use crate::embedding::Embedding;
 use crate::metrics::{Metrics, OutcomeLabels};
 use crate::problem::Problem;
+use crate::retrieval::{Retrieval, is_of};
 use crate::scribe::Scribe;
 use crate::served::Served;
 use crate::turns::Turns;
-use crate::{BundleSource, Loaded, ServeError, Settings, WriterSource};
-use grice_core::{Writer, panic_text};
+use crate::{BundleSource, CorpusSource, Loaded, ServeError, Settings, WriterSource};
+use grice_core::{Nearest, Writer, panic_text};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -29,6 +30,7 @@ struct Models {
     detectors: Arc<[Arc<Served>]>,
     scribes: Arc<[Arc<Scribe>]>,
     embeddings: Arc<[Arc<Embedding>]>,
+    retrieval: Option<Arc<Retrieval>>,
 }
 
 impl Catalog {
@@ -53,6 +55,11 @@ impl Catalog {
     /// The models that embed texts, the default one first.
     pub(crate) fn embeddings(&self) -> Arc<[Arc<Embedding>]> {
         self.current().embeddings
+    }
+
+    /// The corpus of responses, if there is one.
+    pub(crate) fn retrieval(&self) -> Option<Arc<Retrieval>> {
+        self.current().retrieval
     }
 
     fn current(&self) -> Models {
@@ -125,7 +132,7 @@ impl Catalog {
 
     /// The names of all models, and of each the replicas in use and all of them.
     pub(crate) fn replicas(&self) -> Vec<(String, (usize, usize))> {
-        let Models { detectors, scribes, embeddings } = self.current();
+        let Models { detectors, scribes, embeddings, .. } = self.current();
         let detectors = detectors.iter().map(|served| (served.name().to_owned(), served.runner().replicas()));
         let scribes = scribes.iter().map(|scribe| (scribe.name().to_owned(), scribe.replicas()));
         let embeddings = embeddings.iter().map(|embedding| (embedding.name().to_owned(), embedding.replicas()));
@@ -168,7 +175,7 @@ impl Catalog {
 
     /// Updates the metrics with the counters of the schedules, and with the devices of the models.
     pub(crate) fn report(&self) {
-        let Models { detectors, scribes, embeddings } = self.current();
+        let Models { detectors, scribes, embeddings, .. } = self.current();
         detectors.iter().for_each(|served| served.runner().report());
         scribes.iter().for_each(|scribe| scribe.report());
         embeddings.iter().for_each(|embedding| embedding.report());
@@ -176,7 +183,7 @@ impl Catalog {
     }
 
     fn report_models(&self) {
-        let Models { detectors, scribes, embeddings } = self.current();
+        let Models { detectors, scribes, embeddings, .. } = self.current();
         let infos = detectors.iter().map(|served| served.info()).chain(scribes.iter().map(|scribe| scribe.info()));
         self.metrics.set_models(infos.chain(embeddings.iter().map(|embedding| embedding.info())).collect());
     }
@@ -208,19 +215,25 @@ impl Catalog {
             let writer = load_writer(source)?;
             scribes.push(Scribe::start(source.name.clone(), writer, &self.settings, &self.metrics, &self.turns)?);
         }
-        let mut embeddings: Vec<Arc<Embedding>> = Vec::new();
+        let mut corpus = self.settings.corpus.as_ref().map(load_corpus).transpose()?;
+        let (mut embeddings, mut retrieval): (Vec<Arc<Embedding>>, _) = (Vec::new(), None);
         for source in embedders {
             take_name(&mut names, &source.name)?;
-            let embedder = guarded(&source.name, || (source.load)())?;
-            embeddings.push(Embedding::start(
-                source.name.clone(),
-                embedder,
-                &self.settings,
-                &self.metrics,
-                &self.turns,
-            )?);
+            let mut embedder = guarded(&source.name, || (source.load)())?;
+            let is_its = corpus.as_ref().map_or(Ok(false), |corpus| is_of(&**corpus, &mut embedder));
+            let is_its = is_its.map_err(|error| ServeError::Bundle { name: source.name.clone(), source: error })?;
+            let embedding =
+                Embedding::start(source.name.clone(), embedder, &self.settings, &self.metrics, &self.turns)?;
+            if let Some(corpus) = corpus.take_if(|_| is_its) {
+                retrieval = Some(Arc::new(Retrieval::new(corpus, Arc::clone(&embedding))));
+            }
+            embeddings.push(embedding);
         }
-        Ok(Models { detectors: detectors.into(), scribes: scribes.into(), embeddings: embeddings.into() })
+        if let Some(corpus) = corpus {
+            return Err(ServeError::NoEmbedder(corpus.place(), corpus.embedder().name.clone()));
+        }
+        let (detectors, scribes, embeddings) = (detectors.into(), scribes.into(), embeddings.into());
+        Ok(Models { detectors, scribes, embeddings, retrieval })
     }
 }
 
@@ -258,6 +271,10 @@ fn load(source: &BundleSource) -> Result<Loaded, ServeError> {
 }
 
 fn load_writer(source: &WriterSource) -> Result<Writer, ServeError> {
+    guarded(&source.name, || (source.load)())
+}
+
+fn load_corpus(source: &CorpusSource) -> Result<Arc<dyn Nearest>, ServeError> {
     guarded(&source.name, || (source.load)())
 }
 

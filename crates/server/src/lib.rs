@@ -32,6 +32,7 @@ mod metrics;
 mod otlp;
 mod problem;
 mod replica;
+mod retrieval;
 mod router;
 mod routes;
 mod runner;
@@ -50,4 +51,6 @@ mod turns;
 pub use loaded::{BuildEngine, Loaded, Plans, Replica};
 pub use routes::fuzz;
 pub use server::{Handle, Server, check_health};
-pub use settings::{Access, BundleSource, EmbedderSource, Limits, Pool, ServeError, Settings, TlsFiles, WriterSource};
+pub use settings::{
+    Access, BundleSource, CorpusSource, EmbedderSource, Limits, Pool, ServeError, Settings, TlsFiles, WriterSource,
+};

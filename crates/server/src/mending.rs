@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::arrival::Arrival;
 use crate::judging::{Judging, Question};
 use crate::problem::Problem;
+use crate::retrieval::Retrieval;
 use crate::scribe::Scribe;
 use crate::served::Served;
 use grice_core::schedule::Caching;
@@ -20,6 +21,8 @@ pub(crate) struct Mending {
     pub(crate) repairer: Option<Arc<Scribe>>,
     /// Writes answers.
     pub(crate) generator: Option<Arc<Scribe>>,
+    /// Finds responses.
+    pub(crate) retrieval: Option<Arc<Retrieval>>,
     /// Replace the detector's.
     pub(crate) thresholds: Option<PerMaxim<f32>>,
     pub(crate) seed: u64,
@@ -31,7 +34,7 @@ impl Mending {
     pub(crate) fn skills(&self) -> Skills {
         let recipe = |maxim| self.repairer.as_ref()?.recipes().repair.get(maxim).as_ref().map(Recipe::skill);
         let answer = self.generator.as_ref().and_then(|scribe| scribe.recipes().answer.as_ref().map(Recipe::skill));
-        Skills { repair: PerMaxim::from_fn(recipe), answer, nearest: false }
+        Skills { repair: PerMaxim::from_fn(recipe), answer, nearest: self.retrieval.is_some() }
     }
 
     /// Runs a pipeline to its end. `tell` gets each step.
@@ -60,8 +63,13 @@ impl Mending {
                     let text = self.write(app, arrival, draft).await?;
                     pipeline.wrote(text, start.elapsed());
                 }
-                // A server has no corpus.
-                PipelineNext::Nearest(_) => pipeline.found(Vec::new(), start.elapsed()),
+                PipelineNext::Nearest(turn) => {
+                    let found = match &self.retrieval {
+                        Some(retrieval) => retrieval.find(&app.lanes, arrival, &turn, self.caching).await?,
+                        None => Vec::new(),
+                    };
+                    pipeline.found(found, start.elapsed());
+                }
             }
             pipeline.trace()[told..].iter().for_each(&mut tell);
             told = pipeline.trace().len();

@@ -3,9 +3,11 @@
 use crate::loaded::Replica;
 use crate::runner::{Order, Runner};
 use crate::settings::{Pool, ServeError};
-use crate::turns::Turns;
+use crate::turns::{Member, Turns};
 use grice_core::schedule::{CourseRun, Retry, Run};
-use grice_core::{Batch, Engine, EngineError, Error, GeneratorEngine, Logits, retry_after, run_each, run_guarded};
+use grice_core::{
+    Batch, BetweenSteps, Engine, EngineError, Error, GeneratorEngine, Logits, retry_after, run_each, run_guarded,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, mpsc};
@@ -19,6 +21,15 @@ pub(crate) enum AnyEngine {
     Courses(Box<dyn GeneratorEngine + Send>),
 }
 
+impl AnyEngine {
+    fn set_between_steps(&mut self, between: BetweenSteps) {
+        match self {
+            AnyEngine::Once(engine) => engine.set_between_steps(between),
+            AnyEngine::Courses(engine) => engine.set_between_steps(between),
+        }
+    }
+}
+
 /// Builds the engine of one replica.
 pub(crate) type Build = Arc<dyn Fn(&Replica) -> Result<AnyEngine, Error> + Send + Sync>;
 
@@ -30,7 +41,7 @@ struct Worker {
     build: Build,
     pool: Pool,
     /// For a replica that shares its cores.
-    turns: Option<Turns>,
+    turns: Option<Arc<Member>>,
     /// Sequences to run once before the replica is used.
     warm_up: Arc<Vec<Batch>>,
     model: String,
@@ -115,13 +126,12 @@ impl Worker {
 
     /// Works when it is the replica's turn, and tells how long it worked.
     fn in_turn<T>(&self, work: impl FnOnce() -> T) -> (T, Duration) {
-        let timed = || {
-            let start = Instant::now();
-            (work(), start.elapsed())
-        };
         match &self.turns {
-            Some(turns) => turns.work(timed),
-            None => timed(),
+            Some(turns) => turns.work(work),
+            None => {
+                let start = Instant::now();
+                (work(), start.elapsed())
+            }
         }
     }
 
@@ -165,6 +175,9 @@ impl Worker {
                 let logits: Logits = run_guarded(engine.as_mut(), batch)?;
                 debug_assert_eq!(logits.rows(), batch.rows());
             }
+        }
+        if let Some(turns) = self.turns.clone() {
+            engine.set_between_steps(Arc::new(move || turns.make_way()));
         }
         Ok(engine)
     }
@@ -217,7 +230,7 @@ pub(crate) fn start_all(
             inbox,
             build: Arc::clone(build),
             pool: pool.clone(),
-            turns: turns(index),
+            turns: turns(index).map(|turns| turns.member()),
             warm_up: Arc::clone(&warm_up),
             model: model.to_owned(),
         };

@@ -1,7 +1,7 @@
 //! Settings of a server.
 
 use crate::Loaded;
-use grice_core::{Embedder, Precision, Writer, schedule};
+use grice_core::{Corpus, Embedder, Nearest, Precision, Writer, schedule};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub struct Settings {
     pub writers: Vec<WriterSource>,
     /// The models that embed texts, the first of them the default.
     pub embedders: Vec<EmbedderSource>,
+    /// A corpus of responses for turns that violate relation. Its embedder must be among the models.
+    pub corpus: Option<CorpusSource>,
     /// Memory for keys and values of each replica of models that write, in bytes.
     pub writer_memory_bytes: usize,
     /// Replicas of each model.
@@ -80,6 +82,16 @@ pub struct EmbedderSource {
     /// Reads the model; called at the start and at each reload.
     #[allow(clippy::type_complexity)]
     pub load: Arc<dyn Fn() -> Result<Embedder, grice_core::Error> + Send + Sync>,
+}
+
+/// A corpus, and its source.
+#[derive(Clone)]
+pub struct CorpusSource {
+    /// Its name in messages.
+    pub name: String,
+    /// Reads the corpus; called at the start and at each reload.
+    #[allow(clippy::type_complexity)]
+    pub load: Arc<dyn Fn() -> Result<Arc<dyn Nearest>, grice_core::Error> + Send + Sync>,
 }
 
 /// Replicas of each model.
@@ -148,6 +160,7 @@ impl Settings {
             bundles,
             writers: Vec::new(),
             embedders: Vec::new(),
+            corpus: None,
             writer_memory_bytes: 512 << 20,
             pool: Pool::default(),
             schedule: schedule::Config::default(),
@@ -230,6 +243,21 @@ impl EmbedderSource {
     }
 }
 
+impl CorpusSource {
+    /// What `load` opens.
+    pub fn new_with(
+        name: String,
+        load: impl Fn() -> grice_core::Result<Arc<dyn Nearest>> + Send + Sync + 'static,
+    ) -> CorpusSource {
+        CorpusSource { name, load: Arc::new(load) }
+    }
+
+    /// A folder that `grice index` wrote. A search runs on one thread.
+    pub fn new(folder: PathBuf) -> CorpusSource {
+        CorpusSource::new_with(name_of(&folder), move || Ok(Arc::new(Corpus::open(&folder, 1)?)))
+    }
+}
+
 /// The name of a folder on disk.
 fn name_of(folder: &Path) -> String {
     folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
@@ -253,6 +281,11 @@ pub enum ServeError {
     /// Two bundles of one name.
     #[error("two models are called `{0}`; give each a different name with --bundle name=path")]
     SameName(String),
+    /// A corpus whose embedder is not served.
+    #[error(
+        "the corpus `{0}` was made by the embedder `{1}`, which is none of the models, or another version of it; name its folder with --embedder"
+    )]
+    NoEmbedder(String, String),
     /// A name that cannot be part of a URL.
     #[error(
         "`{0}` cannot be a model's name; use letters, digits, `-`, `_` and `.`, but not `stats`; set the name with --bundle name=path"

@@ -12,6 +12,7 @@ pub mod generators;
 pub mod gguf;
 pub mod mixture;
 pub mod operators;
+pub mod python;
 
 /// Tolerance of fp32 logits against PyTorch: the rounding of some hundred sums of products in another order.
 pub const FP32_TOLERANCE: f32 = 1e-4;

@@ -38,7 +38,13 @@ const ROOMS: &[Room] = &[
     Room { name: "grice-quantize", knows: &["grice-model"], tests_know: &["grice-cpu"] },
     Room { name: "grice-server", knows: &["grice-core"], tests_know: &[] },
     // Quantizing and serving are commands; browsers do not need them in core.
-    Room { name: "grice-cli", knows: &["grice-core", "grice-quantize", "grice-server"], tests_know: &[] },
+    Room {
+        name: "grice-cli",
+        knows: &["grice-core", "grice-quantize", "grice-server", "grice-postgres"],
+        tests_know: &[],
+    },
+    // A corpus outside of memory; neither core nor the browser needs it.
+    Room { name: "grice-postgres", knows: &["grice-core"], tests_know: &[] },
     // Its tests compare the browser's engines with the reference logits, below core's interface.
     Room { name: "grice-wasm", knows: &["grice-core"], tests_know: &["grice-cpu", "grice-gpu", "grice-model"] },
     // Its hand-written programs use the norms and activations of kernels.
@@ -55,6 +61,7 @@ const OUTSIDERS: &[Outsider] = &[
     Outsider { name: "tract", only_in: &["grice-model", "grice-cpu", "grice-quantize"] },
     Outsider { name: "wgpu", only_in: &["grice-gpu"] },
     Outsider { name: "naga", only_in: &["grice-gpu"] },
+    Outsider { name: "postgres", only_in: &["grice-postgres"] },
     Outsider { name: "tokio", only_in: &["grice-server", "grice-cli"] },
     Outsider { name: "axum", only_in: &["grice-server", "grice-cli"] },
     // The first match wins; only the wasm crate uses the test runner.

@@ -23,8 +23,8 @@ pub(crate) struct Index {
     /// The file of texts: JSONL or CSV; `-` is standard input
     #[arg(value_name = "FILE")]
     pub(crate) input: PathBuf,
-    /// The folder to write
-    #[arg(long, short, value_name = "FOLDER")]
+    /// The folder to write, or a table of PostgreSQL with pgvector: postgres://user@host/database?table=NAME
+    #[arg(long, short, value_name = "FOLDER|URL")]
     pub(crate) output: PathBuf,
     /// The field of a row with its text
     #[arg(long, value_name = "NAME", default_value = "text")]
@@ -55,7 +55,7 @@ pub(crate) struct Index {
     /// Delimiter of the CSV file: one character, or `tab` [default: detected from the header: , ; tab or |]
     #[arg(long, value_name = "CHARACTER")]
     pub(crate) delimiter: Option<Delimiter>,
-    /// Replace the folder if it holds a corpus
+    /// Replace the folder or table if it holds a corpus
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// Number of rows to embed together

@@ -24,7 +24,7 @@ two vectors, the cosine for models that normalise; all vectors are compared, and
 #[command(after_help = SEARCH_EXAMPLES)]
 #[command(group = ArgGroup::new("what").required(true).args(["texts", "input"]))]
 pub(crate) struct Search {
-    /// The corpus
+    /// The corpus: a folder, or the URL of a table
     #[arg(value_name = "FOLDER")]
     pub(crate) corpus: PathBuf,
     /// The text to find others for

@@ -11,7 +11,7 @@ use crate::model::{load_detector, open_bundle, open_embedded_writer, quietly, th
 use crate::output::write_stdout;
 use crate::terminal::Terminal;
 use aim::{Aim, course};
-use grice_core::{Context, Corpus, Embedder, Memory, Options, PerMaxim, PipelineRunner, Retriever, Turn, Writer};
+use grice_core::{Context, Embedder, Memory, Options, PerMaxim, PipelineRunner, Retriever, Turn, Writer};
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -119,7 +119,7 @@ fn open(how: &RepairHow, common: &Common) -> Result<PipelineRunner> {
     let (Some(corpus), Some(embedder)) = (&how.corpus, &how.embedder) else { return Ok(runner) };
     let options = Options { threads: Some(threads(common)), ..Options::default() };
     let embedder = quietly(|| Embedder::open(embedder, &options))??;
-    let retriever = Retriever::new(Corpus::open(corpus, threads(common))?, embedder)?;
+    let retriever = Retriever::of(crate::corpus::open(corpus, threads(common))?, embedder)?;
     Ok(runner.with_retriever(retriever.with_minimum(how.min_similarity)))
 }
 

@@ -6,14 +6,18 @@ mod keys;
 pub(crate) mod options;
 
 use crate::args::{Common, LogFormat, Serve, ServeOptions, THREADS_MAX};
+use crate::corpus;
 use crate::error::{CliError, Result};
 use crate::model::{by_maxim, gpu_cache, open_bundle};
 use grice_core::{Bundle, Device, Embedder, Options, Writer};
-use grice_server::{BundleSource, EmbedderSource, Handle, ServeError, Server, Settings, TlsFiles, WriterSource};
+use grice_server::{
+    BundleSource, CorpusSource, EmbedderSource, Handle, ServeError, Server, Settings, TlsFiles, WriterSource,
+};
 use options::NamedBundle;
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -65,6 +69,7 @@ fn settings(options: ServeOptions, args: &Serve, common: &Common) -> Result<Sett
     let Sources { bundles, writers, embedders } = sources(&options, args, common)?;
     let mut settings = Settings::new(listen, bundles);
     (settings.writers, settings.embedders) = (writers, embedders);
+    settings.corpus = options.corpus.as_deref().map(corpus_of);
     set(&mut settings.writer_memory_bytes, options.memory.map(|mib| mib.get().saturating_mul(1 << 20)));
     let pool = &mut settings.pool;
     pool.replicas = replicas(&options)?;
@@ -124,6 +129,7 @@ fn sources(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Sour
     };
     // Texts are embedded on the CPU.
     let embedding = Options { precision, device: Device::Cpu, ..Options::default() };
+    let embedder = embedding.clone();
     let source = move |name: Option<String>, open: Box<dyn Fn() -> grice_core::Result<Bundle> + Send + Sync>| {
         BundleSource::new(name, base.clone(), devices.clone(), open)
     };
@@ -149,7 +155,21 @@ fn sources(options: &ServeOptions, args: &Serve, common: &Common) -> Result<Sour
             sources.writers.extend(embedded_writer());
         }
     }
+    if let Some(path) = options.embedder.clone() {
+        sources.embedders.push(EmbedderSource::new(None, path, embedder));
+    }
     Ok(sources)
+}
+
+/// A search of the server uses one thread.
+fn corpus_of(place: &Path) -> CorpusSource {
+    match corpus::url_of(place) {
+        None => CorpusSource::new(place.to_owned()),
+        Some(_) => {
+            let place = place.to_owned();
+            CorpusSource::new_with("corpus".to_owned(), move || Ok(corpus::open(&place, 1)?.into()))
+        }
+    }
 }
 
 #[cfg(feature = "embedded-model")]

@@ -39,6 +39,12 @@ options! {
         /// A model and its name; may be given several times, the first one is the default model [default: --model]
         #[arg(value_name = "NAME=PATH", value_delimiter = ',')]
         bundle: Vec<NamedBundle> = "GRICE_BUNDLE",
+        /// A corpus of responses, for turns that are off topic: a folder or table that `grice index` wrote
+        #[arg(value_name = "PATH")]
+        corpus: PathBuf = "GRICE_CORPUS",
+        /// The model that made the corpus, if it is not among the models: a sentence-transformers folder
+        #[arg(value_name = "PATH", requires = "corpus")]
+        embedder: PathBuf = "GRICE_EMBEDDER",
         /// Device of each replica of a model: `cpu,cpu` for two replicas, `gpu:0,gpu:1` for one on each of two GPUs [default: auto]
         #[arg(value_name = "DEVICE,…", value_delimiter = ',')]
         device: Vec<Place> = "GRICE_DEVICE",

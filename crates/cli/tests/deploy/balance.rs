@@ -49,6 +49,63 @@ fn a_server_that_is_killed_under_load_costs_no_request() {
     });
 }
 
+/// Tokens of a stream: it takes far longer than its first event.
+const STREAMED_TOKENS: usize = 400;
+
+#[test]
+fn a_server_that_is_killed_costs_only_its_own_streams() {
+    let Some(nginx) = program("nginx") else { return };
+    let mut servers = [Server::start(&[]), Server::start(&[])];
+    let front = Front::start(&nginx, &servers);
+    let (address, begun) = (front.address, &AtomicUsize::new(0));
+    let texts = std::thread::scope(|scope| {
+        let clients: Vec<_> =
+            (0..2 * CLIENTS).map(|client| scope.spawn(move || stream(address, client, begun))).collect();
+        wait("an event of each stream", || begun.load(Ordering::Relaxed) == 2 * CLIENTS);
+        servers[0].process.signal("KILL");
+        clients.into_iter().map(|client| client.join().unwrap()).collect::<Vec<String>>()
+    });
+    assert!(!servers[0].process.wait().success());
+    let is_whole = |text: &&String| text.contains("\"done\":true") && text.ends_with("0\r\n\r\n");
+    let whole = texts.iter().filter(is_whole).count();
+    let lines = || front.lines_of("/v1/generate");
+    wait("a line of each stream", || lines().len() == 2 * CLIENTS);
+    let other = servers[1].address.to_string();
+    let of_the_other = lines().iter().filter(|line| line["upstream"] == other.as_str()).count();
+    assert_eq!(whole, of_the_other, "{texts:?}");
+    assert!(
+        (1..2 * CLIENTS).contains(&whole),
+        "{whole} of all streams were at the server that lives: the test shows nothing"
+    );
+    // Whoever asks again is served.
+    let begun = AtomicUsize::new(0);
+    assert!(is_whole(&&stream(address, 0, &begun)));
+}
+
+/// All that a client gets of a stream, as it comes over the wire.
+fn stream(front: SocketAddr, client: usize, begun: &AtomicUsize) -> String {
+    let body = serde_json::json!({
+        "prompt": format!("answer: [CONTEXT] Number {client}?"), "stream": true, "max_new_tokens": STREAMED_TOKENS, "min_new_tokens": STREAMED_TOKENS,
+    });
+    let body = body.to_string();
+    let mut stream = TcpStream::connect(front).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let length = body.len();
+    let head = format!(
+        "POST /v1/generate HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    );
+    stream.write_all((head + &body).as_bytes()).unwrap();
+    let (mut all, mut piece, mut has_begun) = (Vec::new(), [0; 4096], false);
+    while let Ok(read @ 1..) = stream.read(&mut piece) {
+        all.extend_from_slice(&piece[..read]);
+        if !has_begun && all.windows(6).any(|bytes| bytes == b"data: ") {
+            has_begun = true;
+            begun.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
 #[test]
 fn a_server_that_is_told_to_stop_answers_what_it_has_and_ends_well() {
     let Some(nginx) = program("nginx") else { return };
@@ -220,10 +277,14 @@ impl Front {
 
     /// A line a judgement, oldest first.
     fn log(&self) -> Vec<serde_json::Value> {
+        self.lines_of("/v1/detect")
+    }
+
+    fn lines_of(&self, path: &str) -> Vec<serde_json::Value> {
         let lines = self.raw_log();
         let lines =
             lines.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}")));
-        lines.filter(|line: &serde_json::Value| line["path"] == "/v1/detect").collect()
+        lines.filter(|line: &serde_json::Value| line["path"] == path).collect()
     }
 }
 

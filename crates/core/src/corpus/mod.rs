@@ -8,9 +8,11 @@
 mod files;
 mod nearest;
 mod open;
+mod query;
 mod texts;
 mod writer;
 
 pub use nearest::{NearText, Nearest};
 pub use open::{Corpus, Hit};
-pub use writer::{CorpusWriter, NewCorpus};
+pub use query::check_query;
+pub use writer::{CorpusWriter, NewCorpus, corpus_row};

@@ -1,9 +1,10 @@
 //! An opened corpus, and the search in it.
 
 use super::files::{check_digest, read_file};
+use super::query::check_query;
 use super::texts::Texts;
 use crate::bundle::FileSource;
-use crate::{Embedder, Error, Result};
+use crate::{Error, Result};
 use grice_cpu::NearestVectors;
 use grice_model::{CORPUS_MANIFEST, CORPUS_TEXTS, CORPUS_VECTORS, CorpusManifest, CorpusVectors};
 use std::borrow::Cow;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// An opened corpus. Its vectors are in memory, in 8 bits.
 ///
 /// ```
-/// use grice_core::{Corpus, CorpusWriter, Embedder, NewCorpus, Options};
+/// use grice_core::{Corpus, CorpusWriter, Embedder, Nearest, NewCorpus, Options};
 ///
 /// # let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../testkit/fixtures/embedders/bert");
 /// # let scratch = tempfile::tempdir().unwrap();
@@ -63,21 +64,9 @@ impl Corpus {
         Ok(Corpus { place: folder.to_owned(), manifest, texts, vectors })
     }
 
-    /// Checks that a model is the one that made the vectors, and lets it put the corpus's prompt before queries.
-    ///
-    /// # Errors
-    /// [`Error::OtherEmbedder`], naming both; those of [`Embedder::digest`] and [`Embedder::set_prompt`].
-    pub fn prepare(&self, embedder: &mut Embedder) -> Result<()> {
-        let known = &self.manifest.embedder;
-        let found = embedder.digest(&known.prompt, &known.query_prompt)?;
-        if found != known.digest {
-            return Err(Error::OtherEmbedder {
-                corpus: self.place.display().to_string(),
-                expected: format!("{} ({})", known.name, known.digest),
-                found: format!("{} ({found})", embedder.name()),
-            });
-        }
-        embedder.set_prompt(&known.query_prompt)
+    /// The folder, for messages.
+    pub(super) fn place(&self) -> String {
+        self.place.display().to_string()
     }
 
     /// The `count` texts nearest to a query, a vector by the corpus's embedder: the largest inner product first, of equal ones the first text.
@@ -86,12 +75,7 @@ impl Corpus {
     /// # Errors
     /// [`Error::VectorLength`], [`Error::VectorNotFinite`]; [`Error::MinimumSimilarity`] if `minimum` is no finite number.
     pub fn search(&self, query: &[f32], count: usize, minimum: Option<f32>) -> Result<Vec<Hit>> {
-        if let Some(minimum) = minimum.filter(|minimum| !minimum.is_finite()) {
-            return Err(Error::MinimumSimilarity(minimum));
-        }
-        if !query.iter().all(|x| x.is_finite()) {
-            return Err(Error::VectorNotFinite);
-        }
+        check_query(query, self.manifest.dims, minimum)?;
         let of_length = |_| Error::VectorLength { found: query.len(), expected: self.manifest.dims };
         let found = self.vectors.nearest(query, count, minimum).map_err(of_length)?;
         Ok(found.into_iter().map(|near| Hit { index: near.row, similarity: near.similarity }).collect())

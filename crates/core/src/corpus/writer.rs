@@ -57,18 +57,14 @@ impl CorpusWriter {
     /// [`Error::EmptyField`] for a text without visible characters; [`Error::VectorLength`], [`Error::VectorNotFinite`],
     /// [`Error::CorpusWrite`].
     pub fn push(&mut self, text: &str, fields: &str, vector: &[f32]) -> Result<()> {
-        if is_blank(text) {
-            return Err(Error::EmptyField { field: "text" });
-        }
+        let row = corpus_row(text, fields)?;
         if vector.len() != self.vectors.columns() {
             return Err(Error::VectorLength { found: vector.len(), expected: self.vectors.columns() });
         }
         if !self.vectors.push(vector) {
             return Err(Error::VectorNotFinite);
         }
-        let text = serde_json::Value::from(text);
-        let comma = if fields.is_empty() { "" } else { "," };
-        let written = writeln!(self.texts, "{{\"text\":{text}{comma}{fields}}}");
+        let written = writeln!(self.texts, "{row}");
         written.map_err(|error| unwritten(&self.folder.join(CORPUS_TEXTS), &error))
     }
 
@@ -99,6 +95,19 @@ impl CorpusWriter {
         let json = serde_json::to_string_pretty(manifest).unwrap_or_default() + "\n";
         write_with(&self.folder.join(CORPUS_MANIFEST), |writer| writer.write_all(json.as_bytes()))
     }
+}
+
+/// A text with its other fields, as the JSON object that a corpus keeps. `fields` as for [`CorpusWriter::push`].
+///
+/// # Errors
+/// [`Error::EmptyField`] for a text without visible characters.
+pub fn corpus_row(text: &str, fields: &str) -> Result<String> {
+    if is_blank(text) {
+        return Err(Error::EmptyField { field: "text" });
+    }
+    let text = serde_json::Value::from(text);
+    let comma = if fields.is_empty() { "" } else { "," };
+    Ok(format!("{{\"text\":{text}{comma}{fields}}}"))
 }
 
 fn write_with(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> Result<()> {

@@ -1,7 +1,7 @@
 //! One enum for all engines.
 
 use grice_cpu::CpuEngine;
-use grice_model::{Batch, Engine, EngineError, EngineInfo, Logits, Trace};
+use grice_model::{Batch, BetweenSteps, Engine, EngineError, EngineInfo, Logits, Trace};
 use std::time::Duration;
 
 /// The error of blocking calls in a browser.
@@ -74,6 +74,14 @@ impl Engine for AnyEngine {
             AnyEngine::Gpu(engine) => engine.forward(batch),
             #[cfg(all(feature = "gpu", target_arch = "wasm32"))]
             AnyEngine::Gpu(_) => Err(EngineError::Run(NO_WAITING.to_owned())),
+        }
+    }
+
+    fn set_between_steps(&mut self, between: BetweenSteps) {
+        match self {
+            AnyEngine::Cpu(engine) => engine.set_between_steps(between),
+            #[cfg(feature = "gpu")]
+            AnyEngine::Gpu(engine) => engine.set_between_steps(between),
         }
     }
 

@@ -121,6 +121,7 @@ fn check_embedding(gpu: &Gpu, columns: usize, table: Table, positions: bool, con
         Table::F32(_) => Form::F32,
         Table::F16(_) => Form::F16,
         Table::Int8 { .. } => Form::Int8,
+        Table::Columns(_) => unreachable!("the table was made of rows"),
     };
     let mut words = vec![0xff; ids.len() * form.row_bytes(columns)];
     for (to, &id) in words.chunks_exact_mut(form.row_bytes(columns)).zip(&ids) {

@@ -41,8 +41,8 @@ pub(super) fn build(config: &Config, weights: &Weights<'_>) -> Result<Generator,
     let layers = (0..config.size("n_layer")?).map(|layer| block(config, weights, &shape, layer));
     let layers = layers.collect::<Result<_, _>>()?;
     let last = Some(weights.layer_norm(&format!("{prefix}ln_f"), hidden, shape.epsilon)?);
-    let words = parts::head(weights, &words, config.flag_or("tie_word_embeddings", true)?)?;
-    Ok(Generator { encoder: None, decoder: Stack { embedding, layers, last }, words })
+    let vocabulary = parts::head(weights, &words, config.flag_or("tie_word_embeddings", true)?)?;
+    Ok(Generator { encoder: None, decoder: Stack { embedding, layers, last }, vocabulary })
 }
 
 fn block(config: &Config, weights: &Weights<'_>, shape: &Shape, layer: usize) -> Result<Vec<Block>, String> {

@@ -43,8 +43,8 @@ pub(super) fn build(config: &Config, weights: &Weights<'_>) -> Result<Generator,
     });
     let layers = layers.collect::<Result<_, _>>()?;
     let last = Some(weights.rms_norm("model.norm", hidden, epsilon)?);
-    let words = parts::head(weights, &words, config.flag_or("tie_word_embeddings", false)?)?;
-    Ok(Generator { encoder: None, decoder: Stack { embedding, layers, last }, words })
+    let vocabulary = parts::head(weights, &words, config.flag_or("tie_word_embeddings", false)?)?;
+    Ok(Generator { encoder: None, decoder: Stack { embedding, layers, last }, vocabulary })
 }
 
 fn scores(config: &Config, hidden: usize) -> Result<Scores, String> {

@@ -2,9 +2,9 @@
 
 use super::config::Config;
 use super::weights::{Layout, Weights};
-use crate::weights::{Linear, Matrix};
+use crate::generator::Vocabulary;
+use crate::weights::Matrix;
 use grice_kernels::Activation;
-use std::sync::Arc;
 
 const HEAD: &str = "lm_head.weight";
 
@@ -20,20 +20,21 @@ pub(super) fn activation(config: &Config, field: &str, default: &str) -> Result<
     }
 }
 
-/// The product with the vocabulary: a table of its own, or if `is_tied` the table of words.
-pub(super) fn head(weights: &Weights<'_>, words: &Arc<Matrix>, is_tied: bool) -> Result<Linear, String> {
+/// The product with the vocabulary: weights of its own, or if `is_tied` the table of words, even where the file holds that twice.
+pub(super) fn head(weights: &Weights<'_>, words: &Matrix, is_tied: bool) -> Result<Vocabulary, String> {
     let (vocabulary, hidden) = (words.rows(), words.columns());
     if !weights.has(HEAD) {
         return match is_tied {
-            true => Ok(Linear { weights: Arc::new(words.transposed()), bias: None }),
+            true => Ok(Vocabulary::Tied),
             false => {
                 Err(format!("the tensor `{HEAD}` is missing, and config.json says that it is not the table of words"))
             }
         };
     }
     let own = weights.linear("lm_head", hidden, vocabulary, Layout::OutputsFirst)?;
-    if is_tied && own.weights.to_f32() != words.transposed().to_f32() {
-        return Err(format!("the tensor `{HEAD}` differs from the table of words, which config.json says it is"));
+    match is_tied {
+        false => Ok(Vocabulary::Own(own)),
+        true if own.weights.is_transposed(words) => Ok(Vocabulary::Tied),
+        true => Err(format!("the tensor `{HEAD}` differs from the table of words, which config.json says it is")),
     }
-    Ok(own)
 }

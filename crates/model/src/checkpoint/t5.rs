@@ -74,8 +74,8 @@ pub(super) fn build(config: &Config, weights: &Weights<'_>) -> Result<Generator,
         decoder.last.iter_mut().flat_map(|norm| &mut norm.gamma).for_each(|gamma| *gamma *= factor);
     }
     // Newer files call models without that scale tied, and have a vocabulary of their own beside.
-    let words = parts::head(weights, &words, is_scaled || !weights.has("lm_head.weight"))?;
-    Ok(Generator { encoder: Some(encoder), decoder, words })
+    let vocabulary = parts::head(weights, &words, is_scaled || !weights.has("lm_head.weight"))?;
+    Ok(Generator { encoder: Some(encoder), decoder, vocabulary })
 }
 
 fn words_of(weights: &Weights<'_>) -> &'static str {

@@ -2,7 +2,7 @@
 
 use super::walk::Walk;
 use super::{Memory, Steps};
-use crate::generator::Generator;
+use crate::generator::{Generator, Vocabulary};
 use crate::program::{Body, Embedding, Scores, Sees, Stack};
 use crate::weights::Linear;
 use grice_kernels::LayerNorm;
@@ -25,7 +25,8 @@ pub struct GeneratorParts {
     pub source: Option<Embedding>,
     /// The tables of the decoder.
     pub decoder: Embedding,
-    /// Dense layers of the same input, side by side.
+    /// Dense layers of the same input, side by side. The last one is the product with the vocabulary; it has no parts where that is the
+    /// transposed table of words of `decoder`.
     pub linears: Vec<Vec<Linear>>,
     /// Normalisations.
     pub norms: Vec<LayerNorm>,
@@ -36,8 +37,8 @@ pub struct GeneratorParts {
 impl Generator {
     /// Its steps and what they name.
     pub fn into_steps(self) -> (GeneratorSteps, GeneratorParts) {
-        let (hidden, picks_at) = (self.hidden(), self.last_self_attention());
-        let Generator { encoder, decoder, words } = self;
+        let (hidden, words, picks_at) = (self.hidden(), self.vocabulary(), self.last_self_attention());
+        let Generator { encoder, decoder, vocabulary } = self;
         let mut walk = Walk::new(hidden, None);
         let source = encoder.map(|encoder| {
             let embedding = encoder.embedding.clone();
@@ -60,9 +61,17 @@ impl Generator {
         }
         walk.layer = None;
         walk.finish(last);
-        walk.words(words);
+        let parts = match vocabulary {
+            Vocabulary::Tied => Vec::new(),
+            Vocabulary::Own(linear) => vec![linear],
+        };
+        walk.words(words, parts);
         let list = walk.take_list();
-        let steps = |(list, answer), columns| walk.steps(list, answer, columns);
+        let steps = |(list, answer), columns| {
+            let mut steps = walk.steps(list, answer, columns);
+            steps.linears.last_mut().into_iter().for_each(|size| *size = [hidden, words]);
+            steps
+        };
         let (source_columns, columns) =
             (source.as_ref().map_or(0, |(_, embedding)| embedding.columns()), embedding.columns());
         let (source_list, source_embedding) = source.unzip();

@@ -170,10 +170,10 @@ impl Walk {
         }
     }
 
-    /// The product with the vocabulary.
-    pub(super) fn words(&mut self, words: Linear) {
-        let to = Operand::whole(Slot::Even, Rows::Sequences, words.outputs());
-        self.product(Op::Words, self.x, vec![words], Then::nothing(), to);
+    /// The product with the vocabulary of so many words.
+    pub(super) fn words(&mut self, words: usize, parts: Vec<Linear>) {
+        let to = Operand::whole(Slot::Even, Rows::Sequences, words);
+        self.product(Op::Words, self.x, parts, Then::nothing(), to);
         self.x = to;
     }
 

@@ -135,7 +135,8 @@ impl Asked {
             false => None,
         };
         let seed = item.seed.unwrap_or(0);
-        let mending = Mending { served, repairer, generator, thresholds, seed, caching };
+        let retrieval = catalog.retrieval();
+        let mending = Mending { served, repairer, generator, retrieval, thresholds, seed, caching };
         let named = item.violations.map(|named| named.0);
         let pipeline = match answers {
             true => Pipeline::answer(turn, mending.skills(), rounds),

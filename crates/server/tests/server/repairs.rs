@@ -1,14 +1,18 @@
 //! Repairs and pipelines: the same as the library's, whole, in steps and in arrays.
 
-use crate::started::{Started, settings, tiny, wait_until, writer};
+use crate::started::{Started, embedder, settings, tiny, wait_until, writer};
 use grice_core::task::{Pipeline, Skills, StepKind};
-use grice_core::{Bundle, Context, Detector, Memory, Options, PerMaxim, PipelineRunner, Turn, Writer};
-use grice_server::{Settings, WriterSource};
+use grice_core::{
+    Bundle, Context, Corpus, CorpusWriter, Detector, Embedder, Memory, NewCorpus, Options, PerMaxim, PipelineRunner,
+    Retriever, Turn, Writer,
+};
+use grice_server::{CorpusSource, Settings, WriterSource};
 use grice_testkit::fixtures::fixtures_folder;
 use grice_testkit::generators::{copy_with_recipes, recipes};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// A tiny model with recipes, in a folder that goes with it.
@@ -133,6 +137,59 @@ fn repairs_are_those_of_the_library_whole_and_in_steps() {
         let question = json!({ "context": "w20 w21 w22", "trace": true });
         let answer = client.post("/v1/pipeline", &question).expect(200);
         assert_eq!(without_times(answer.json()), expected(&mut runner, &question, true));
+    }
+}
+
+/// A corpus of the tiny model's words, made by the embedder of a folder.
+fn write_corpus(folder: &Path, embedder: &Path, query_prompt: &str) {
+    let mut embedder = Embedder::open(embedder, &Options::default()).unwrap();
+    let new = NewCorpus { name: "words".to_owned(), query_prompt: query_prompt.to_owned(), ..NewCorpus::default() };
+    let mut writer = CorpusWriter::create(folder, &embedder, new).unwrap();
+    for word in 20..60 {
+        let text = format!("w{word} w{}", word + 1);
+        writer.push(&text, "", &embedder.embed(&text).unwrap().values).unwrap();
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn responses_of_a_corpus_are_found_as_in_the_library() {
+    let (model, folder) = (Repairing::new("llama"), tempfile::tempdir().unwrap());
+    let (source, embedder) = embedder("bert");
+    write_corpus(folder.path(), &embedder, "w7 ");
+    let mut settings = serving(&model);
+    (settings.embedders, settings.corpus) = (vec![source], Some(CorpusSource::new(folder.path().to_owned())));
+    let server = Started::new(settings);
+    let client = server.client();
+    let open = || Embedder::open(&embedder, &Options::default()).unwrap();
+    let retriever = Retriever::new(Corpus::open(folder.path(), 1).unwrap(), open()).unwrap();
+    let mut runner = model.runner().with_retriever(retriever);
+    let mut found = 0;
+    for word in 20..40 {
+        let body = json!({ "context": format!("w{word} w{}", word + 2), "response": "w60 w61", "violations": ["relation"], "trace": true });
+        let answer = client.post("/v1/repair", &body).expect(200);
+        let wanted = expected(&mut runner, &body, false);
+        found += wanted["trace"].as_array().unwrap().iter().filter(|step| step["step"] == "detect").count();
+        assert_eq!(without_times(answer.json()), wanted, "{body}");
+    }
+    assert!(found > 40, "{found} responses were judged, so the corpus was not used");
+    let body = json!({ "context": "[agent_1]: ", "response": "w60", "violations": ["relation"], "trace": true });
+    assert_eq!(without_times(client.post("/v1/repair", &body).expect(200).json()), expected(&mut runner, &body, false));
+    // The prompt of the corpus's queries is not put before texts that clients have embedded.
+    let texts = client.post("/v1/embeddings", &json!({ "model": "bert", "input": "w30 w31" })).expect(200).json();
+    let alone = open().embed("w30 w31").unwrap().values;
+    assert_eq!(texts["data"][0]["embedding"], printed(&alone));
+}
+
+#[test]
+fn a_corpus_needs_its_embedder() {
+    let (model, folder) = (Repairing::new("llama"), tempfile::tempdir().unwrap());
+    write_corpus(folder.path(), &embedder("bert").1, "");
+    for others in [vec![], vec![embedder("mpnet").0]] {
+        let mut settings = serving(&model);
+        (settings.embedders, settings.corpus) = (others, Some(CorpusSource::new(folder.path().to_owned())));
+        let server = Started::failing(settings);
+        assert!(server.contains("was made by the embedder `bert`"), "{server}");
     }
 }
 

@@ -95,6 +95,13 @@ impl Started {
         Started { address, handle, runtime, thread: Some(thread) }
     }
 
+    /// Why a server with these settings ends.
+    pub(crate) fn failing(settings: Settings) -> String {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let server = runtime.block_on(Server::start(settings)).unwrap();
+        runtime.block_on(server.run()).unwrap_err().to_string()
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::new(self.address)
     }

@@ -5,22 +5,11 @@ use grice_core::{Bundle, Detector, Options, Turn};
 use grice_testkit::fixtures::fixtures_folder;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-/// The Python that can do these imports: the one that `GRICE_PYTHON` names, that of `cargo xtask setup`, or the first in the path.
+/// A Python that can run these imports.
 pub(crate) fn python_with(imports: &str) -> Option<PathBuf> {
-    let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?.join("tools/python");
-    let own = ["bin/python", "Scripts/python.exe"].map(|program| tools.join(program));
-    let named = std::env::var_os("GRICE_PYTHON").map(PathBuf::from);
-    let candidates = match named {
-        Some(named) => vec![named],
-        None => own.into_iter().chain([PathBuf::from("python3")]).collect(),
-    };
-    candidates.into_iter().find(|python| {
-        let mut command = Command::new(python);
-        command.args(["-c", imports]);
-        command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-    })
+    grice_testkit::python::python_with(env!("CARGO_TARGET_TMPDIR"), imports)
 }
 
 #[test]
