@@ -136,9 +136,9 @@ def reordered(rng, turn):
 
 
 DATED = re.compile(r",?\s+(?:back )?(?:in|since|of|by|from|around|about|after|before|on) (?:the (?:year )?)?$", re.I)
-COUNTED = re.compile(r"(?: (?:million|billion|trillion|thousand|hundred)s?)?(?= [a-z]{3,}s\b)")
+COUNTED = re.compile(r"(?: (?:million|billion|trillion|thousand|hundred)s?)?(?= (?:[a-z]{3,}s|people|men|women|children|kids)\b)")
 PART = re.compile(r"\s?(?:%|percent) of(?= the )")
-SHARE = re.compile(r"\s?(?:%|percent)(?: of(?: all)?)?(?= [a-z]{3,}s\b)")
+SHARE = re.compile(r"\s?(?:%|percent)(?: of(?: all)?)?(?= (?:[a-z]{3,}s|people|men|women|children|kids)\b)")
 
 
 def without_number(text, start, end):

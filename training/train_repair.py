@@ -209,6 +209,20 @@ def with_mistaken(stream, rows, seed, share=0.1):
         yield pair
 
 
+class Clock:
+    """Seconds of work: a step that takes more than `longest` is a pause (the process was stopped, or the machine slept) and counts as that much."""
+
+    def __init__(self, elapsed=0.0, longest=60.0, now=time.monotonic):
+        self.elapsed, self.longest, self.now = elapsed, longest, now
+        self.last = now()
+
+    def tick(self):
+        at = self.now()
+        self.elapsed += min(self.longest, at - self.last)
+        self.last = at
+        return self.elapsed
+
+
 def train(args, pairs, start, log):
     tokenizer = Tokenizer.from_str(json.dumps(start["tokenizer"]))
     path = args.out / "checkpoint.pt"
@@ -225,17 +239,17 @@ def train(args, pairs, start, log):
     stream = pairs.stream(args.seed + 1000 * saved["step"])
     stream = with_mistaken(stream, mistaken(args, pairs, log), args.seed + saved["step"]) if args.grice and args.judged else stream
     held = held_pairs(pairs)
-    begun, step, tokens, shown, mean = time.time() - saved["elapsed"], saved["step"], 0, time.time(), None
-    last = time.time()
+    clock, step, tokens, shown, mean = Clock(saved["elapsed"]), saved["step"], 0, time.time(), None
+    last = clock.elapsed
 
     def save():
-        torch.save({"masters": {k: p.detach() for k, p in masters.items()}, "elapsed": time.time() - begun, "step": step, "optimizer": optimizer.state_dict()}, str(path) + ".new")
+        torch.save({"masters": {k: p.detach() for k, p in masters.items()}, "elapsed": clock.elapsed, "step": step, "optimizer": optimizer.state_dict()}, str(path) + ".new")
         Path(str(path) + ".new").replace(path)
 
     parts = batches(tokenizer, stream, args.batch, args.seed + step, args.edit_weight)
     workers, names, leaves = ThreadPoolExecutor(args.threads), *zip(*model.named_parameters())
     for rows in iter(lambda: [next(parts) for _ in range(args.threads)], None):
-        progress = step / args.steps if args.steps else (time.time() - begun) / 60 / args.minutes
+        progress = step / args.steps if args.steps else clock.tick() / 60 / args.minutes
         if progress >= 1:
             break
         for group in optimizer.param_groups:
@@ -252,10 +266,10 @@ def train(args, pairs, start, log):
         if step % 20 == 0:
             log(f"step {step} {progress:.1%} loss {mean:.4f} {tokens / (time.time() - shown):.0f} tokens/s")
             tokens, shown = 0, time.time()
-        if time.time() - last > 60 * args.save_minutes:
+        if clock.tick() - last > 60 * args.save_minutes:
             save()
             log(f"held {held_losses(model, tokenizer, held)}")
-            last = shown = time.time()
+            last, shown = clock.tick(), time.time()
     save()
 
 
