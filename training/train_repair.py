@@ -199,7 +199,7 @@ def mistaken(args, pairs, log):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def with_mistaken(stream, rows, seed, share=0.1):
+def with_mistaken(stream, rows, seed, share=0.08):
     """A stream with these turns among it, unchanged."""
     rng = random.Random(seed)
     for pair in stream:

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from evaluate_repair import accepted, degenerate, interval, kind_of, prompt_of
 from generators import Chooser, Turn
 from repair_model import Writer, rounded4, small_weights
-from repair_pairs import TEMPLATES, Pair, blurred, glued, known_number, lost_names, opinion_repeated, repeated_plainly, reordered, reworded, word_f1, words
+from repair_pairs import TEMPLATES, Pair, glued, known_number, lost_names, opinion_repeated, repeated_plainly, reworded, word_f1, words
 from repair_tokenizer import END, MARKS, byte_alphabet, frequencies, pruned
 from train_repair import edit_weights, encoded
 
@@ -135,25 +135,3 @@ def test_a_long_context_is_cut_from_the_left(written):
     context = "[agent_1]: " + "the cat sat on the mat " * 9 + "[agent_2]: the dog"
     prompt = prompt_of(tokenizer, "manner", context, "", "a small dog", 90)
     assert len(tokenizer.encode(prompt).ids) <= 90 and "[agent_2]: the dog" in prompt and prompt.endswith("[RESPONSE] a small dog [REPAIR]")
-
-
-@pytest.mark.parametrize("wrong,right,left", [
-    ("He was born in 1736 in Bonn.", "He was born in 1770 in Bonn.", "He was born in Bonn."),
-    ("It has 140 rooms.", "It has 14 rooms.", "It has many rooms."),
-    ("I read that 35% of the earth is dry.", "I read that 29% of the earth is dry.", "I read that much of the earth is dry."),
-    ("80% of people like it.", "8% of people like it.", "Many people like it."),
-    ("It cost 3 million dollars.", "It cost 5 million dollars.", "It cost many dollars."),
-])
-def test_a_number_that_cannot_be_known_goes(wrong, right, left):
-    assert blurred(wrong, right) == left
-
-
-@pytest.mark.parametrize("wrong,right", [("It cost $30.", "It cost $3."), ("2 and 3", "4 and 5"), ("He scored 12 at most.", "He scored 10 at most."), ("the same 3", "the same 3")])
-def test_a_number_that_cannot_go_teaches_nothing(wrong, right):
-    assert blurred(wrong, right) is None
-
-
-def test_sentences_change_their_order_and_nothing_else():
-    for seed in range(30):
-        made = reordered(Chooser(seed), TURN)
-        assert made != TURN.response and sorted(made.split()) == sorted(TURN.response.split())
