@@ -23,6 +23,10 @@ pub(crate) enum Error {
     Untidy(usize),
     #[error("failed: {}", .0.join(", "))]
     Parts(Vec<&'static str>),
+    #[error("{0} link(s) of the book lead nowhere, listed above")]
+    Links(usize),
+    #[error("{0}")]
+    Release(String),
     #[error("{0} artifact(s) above their size budget in wasm-pack.toml")]
     TooLarge(usize),
 }

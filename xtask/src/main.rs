@@ -2,17 +2,22 @@
 //!
 //! ```text
 //! setup ─► test ─► ci        tidy (dependencies and other rules)        wasm (the browser artifacts) ─► www (the demo page)
+//! book (the documentation as a website)        dist (a release archive) ─► notes
 //! ```
 //!
 //! It starts tools and checks their results; it builds nothing itself.
 
+mod book;
+mod dist;
 mod error;
 mod failures;
+mod markdown;
 mod process;
 mod rustc;
 mod setup;
 mod suite;
 mod tidy;
+mod tools;
 mod wasm;
 mod workspace;
 mod www;
@@ -35,6 +40,11 @@ usage: cargo xtask <command>
   www     build the demo page into target/www, and serve it on this machine
             --port N   on this port instead of 8000
             --build    only build
+  book    build the documentation as a website with a search into target/book/html
+  dist    build a release archive for this machine in target/dist, and try it
+            --target TARGET   for another target; CARGO_TARGET_…_RUNNER names a program that runs its programs
+  notes FOLDER   print the release notes: changes, and the sizes of the files in the folder
+            --tag TAG   fail if this is not the tag of the version in Cargo.toml
 
 exit codes: 0 success, 1 a check failed, 2 wrong usage
 ";
@@ -72,10 +82,19 @@ fn run(arguments: &[String]) -> Result<()> {
             let choice = www::Choice::parse(options)?;
             www::run_page(&Workspace::find()?, &choice)
         }
+        "dist" => {
+            let choice = dist::Choice::parse(options)?;
+            dist::pack(&Workspace::find()?, &choice)
+        }
+        "notes" => {
+            let choice = dist::notes::Choice::parse(options)?;
+            dist::notes::print(&Workspace::find()?, &choice)
+        }
         _ if !options.is_empty() => Err(Error::Usage(format!("`{command}` takes no `{}`", options.join(" ")))),
         "setup" => setup::install(&Workspace::find()?),
         "ci" => suite::ci(&Workspace::find()?),
         "tidy" => tidy::check(&Workspace::find()?),
+        "book" => book::build(&Workspace::find()?),
         "wasm" => wasm::build_all(&Workspace::find()?),
         _ => Err(Error::Usage(format!("there is no command `{command}`"))),
     }
@@ -111,6 +130,8 @@ mod tests {
             &["test", "--skip"],
             &["test", "--skip", "all"],
             &["www", "--fast"],
+            &["dist", "--target"],
+            &["notes"],
         ] {
             let line: Vec<String> = line.iter().map(|&word| word.to_owned()).collect();
             assert!(matches!(run(&line), Err(Error::Usage(_))), "{line:?}");

@@ -1,7 +1,8 @@
 //! The tools that the tests need beyond a Rust toolchain: finds them, installs them if possible, and otherwise names them.
 
 use crate::process::{find, run, step, succeeds};
-use crate::workspace::{Workspace, cargo};
+use crate::tools::{self, Tool};
+use crate::workspace::Workspace;
 use crate::{Error, Result};
 use std::path::Path;
 use std::process::Command;
@@ -105,14 +106,14 @@ pub(crate) fn install(workspace: &Workspace) -> Result<()> {
 /// # Errors
 /// As [`install`].
 pub(crate) fn install_wasm_tools(workspace: &Workspace) -> Result<()> {
-    install_target()?;
+    install_target(WASM_TARGET)?;
     install_bindgen(workspace)
 }
 
 /// The missing tools of the wasm tests.
 pub(crate) fn browser_lacks(workspace: &Workspace) -> Vec<&'static str> {
     let mut lacks = Vec::new();
-    if !has_target() {
+    if !has_target(WASM_TARGET) {
         lacks.push("the wasm32-unknown-unknown target");
     }
     if !has_bindgen(workspace).unwrap_or(false) {
@@ -122,22 +123,26 @@ pub(crate) fn browser_lacks(workspace: &Workspace) -> Vec<&'static str> {
     lacks
 }
 
-fn install_target() -> Result<()> {
-    if has_target() {
+/// Installs the standard library of a target.
+///
+/// # Errors
+/// [`Error::Missing`] without rustup; errors of rustup.
+pub(crate) fn install_target(target: &str) -> Result<()> {
+    if has_target(target) {
         return Ok(());
     }
-    step(format_args!("adding the {WASM_TARGET} target"));
+    step(format_args!("adding the {target} target"));
     if find(&["rustup"]).is_none() {
-        let remedy = format!("rustup is not installed: install the standard library for {WASM_TARGET} another way");
-        return Err(Error::Missing { what: vec!["the wasm32-unknown-unknown target"], remedy });
+        let remedy = format!("rustup is not installed: install the standard library for {target} another way");
+        return Err(Error::Missing { what: vec!["a target of the compiler"], remedy });
     }
-    run(Command::new("rustup").args(["target", "add", WASM_TARGET]))
+    run(Command::new("rustup").args(["target", "add", target]))
 }
 
-fn has_target() -> bool {
+fn has_target(target: &str) -> bool {
     let rustc = Command::new("rustc").args(["--print", "sysroot"]).output();
     let sysroot = rustc.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
-    !sysroot.is_empty() && Path::new(sysroot.trim()).join("lib/rustlib").join(WASM_TARGET).join("lib").is_dir()
+    !sysroot.is_empty() && Path::new(sysroot.trim()).join("lib/rustlib").join(target).join("lib").is_dir()
 }
 
 /// The command line and the crate use a private protocol, so their versions must be equal.
@@ -146,26 +151,14 @@ fn install_bindgen(workspace: &Workspace) -> Result<()> {
         return Ok(());
     }
     let version = workspace.locked_version("wasm-bindgen")?;
-    step(format_args!("installing wasm-bindgen-cli {version} into target/tools (a few minutes, once)"));
-    let install = |extra: &[&str]| {
-        let mut command = cargo(&["install", "wasm-bindgen-cli", "--version", &version, "--root"]);
-        command.arg(workspace.tools()).args(["--quiet", "--force"]).args(extra);
-        // Do not spend minutes optimising a tool that runs for seconds.
-        command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
-        run(&mut command)
-    };
-    install(&["--locked"]).or_else(|error| {
-        // A registry mirror may lack the newest dependencies in the tool's own lock file.
-        step(format_args!("{error}; trying again with the newest dependencies in the registry"));
-        install(&[])
-    })
+    let tool = Tool { package: "wasm-bindgen-cli", program: "wasm-bindgen", version: &version, features: &[] };
+    tools::fetch(workspace, &tool)
 }
 
 fn has_bindgen(workspace: &Workspace) -> Result<bool> {
     let version = workspace.locked_version("wasm-bindgen")?;
-    let output = Command::new(workspace.tool("wasm-bindgen")).arg("--version").output();
-    let said = output.ok().and_then(|output| String::from_utf8(output.stdout).ok()).unwrap_or_default();
-    Ok(said.split_whitespace().nth(1) == Some(&version) && workspace.tool("wasm-bindgen-test-runner").is_file())
+    let has_both = tools::has_version(&workspace.tool("wasm-bindgen"), &version);
+    Ok(has_both && workspace.tool("wasm-bindgen-test-runner").is_file())
 }
 
 fn install_system_parts() -> Result<()> {

@@ -19,6 +19,7 @@ pub(crate) struct Workspace {
 #[derive(Deserialize)]
 pub(crate) struct Package {
     pub(crate) name: String,
+    pub(crate) version: String,
     pub(crate) manifest_path: PathBuf,
     pub(crate) dependencies: Vec<Dependency>,
 }
@@ -49,6 +50,16 @@ impl Workspace {
         let json = process::capture(&mut cargo(&["metadata", "--no-deps", "--format-version", "1"]))?;
         serde_json::from_slice(&json)
             .map_err(|error| Error::Unreadable { place: "cargo metadata".to_owned(), problem: error.to_string() })
+    }
+
+    /// The version that all members share.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] without `grice-cli`.
+    pub(crate) fn version(&self) -> Result<&str> {
+        let cli = self.packages.iter().find(|package| package.name == "grice-cli");
+        let lacking = || Error::Unreadable { place: "cargo metadata".to_owned(), problem: "no `grice-cli`".to_owned() };
+        cli.map(|package| package.version.as_str()).ok_or_else(lacking)
     }
 
     /// The folder for tools of exact versions, separate from the user's own.

@@ -2,7 +2,9 @@
 
 mod arrows;
 mod circles;
+mod links;
 mod sources;
+mod versions;
 
 use crate::process::step;
 use crate::workspace::{Workspace, read, read_toml};
@@ -26,6 +28,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         broken.push(format!("crates/wasm/src: {wasm_lines} lines; the wasm crate may have at most {WASM_LINES_MAX}"));
     }
     broken.extend(circles::check(&workspace.root, &sources));
+    broken.extend(links::check(&workspace.root, &sources));
+    broken.extend(versions::check(workspace)?);
     for file in &sources {
         let (errors, warnings) = sources::check_file(&workspace.root, file);
         broken.extend(errors);

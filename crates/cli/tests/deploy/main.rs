@@ -1,4 +1,4 @@
-//! What `deploy/` says, held against the real binary, a real NGINX and Prometheus' own tools. What is not installed is
+//! What `deploy/` and the workflow of releases say, held against the real binary, a real NGINX and Prometheus' own tools. What is not installed is
 //! reported as skipped; `cargo xtask setup` installs it.
 
 #![cfg(unix)]
@@ -10,6 +10,7 @@ mod http;
 mod job;
 mod manifests;
 mod metrics;
+mod release;
 mod scaling;
 mod server;
 
