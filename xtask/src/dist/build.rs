@@ -30,7 +30,7 @@ impl Build {
 
     /// The features. A static program cannot load a GPU's driver, so it has no GPU engine.
     pub(super) fn features(&self) -> &'static [&'static str] {
-        if self.is_static() { &["--no-default-features", "--features", "embedded-model"] } else { &[] }
+        if self.is_static() { &["--no-default-features", "--features", "embedded-model,postgres"] } else { &[] }
     }
 
     /// The program's name in a folder.
