@@ -6,7 +6,7 @@ use grice_kernels::{
 };
 use grice_model::{
     Embedding, EngineError, Generator, GeneratorParts, GeneratorSteps, HeadPlan, Linear, Lookup, Matrix, Parts,
-    Precision, Program, Scores, Steps, Values,
+    Positions, Precision, Program, Scores, Steps, Values,
 };
 use std::sync::Arc;
 
@@ -68,42 +68,53 @@ impl PackedGenerator {
         let (steps, parts) = generator.into_steps();
         let GeneratorParts { source, decoder, mut linears, norms, attentions } = parts;
         let vocabulary = linears.pop().unwrap_or_default();
-        let tied = vocabulary.is_empty().then_some(&*decoder.words);
+        let tied = vocabulary.is_empty().then(|| Arc::clone(&decoder.words));
         let weights = linears.iter().flatten().chain(&vocabulary).map(|linear| &*linear.weights);
-        let target = Target { isa, rounding: rounding_for(weights.chain(tied)) };
+        let target = Target { isa, rounding: rounding_for(weights.chain(tied.as_deref())) };
         let mut parts = target.parts(linears, norms, attentions)?;
-        if !vocabulary.is_empty() {
-            parts.linears.push(Arc::new(target.pack(&vocabulary).map_err(unfit)?));
-            let source = source.map(|embedding| lookup(embedding, longest_source)).transpose()?;
-            return Ok(PackedGenerator { isa, steps, source, lookup: lookup(decoder, longest)?, parts });
-        }
-        let words = TiedWords::pack(target, &decoder.words).map_err(unfit)?;
-        parts.linears.push(words.weights.clone());
-        let source = source.map(|embedding| words.lookup(embedding, longest_source)).transpose()?;
-        Ok(PackedGenerator { isa, steps, source, lookup: words.lookup(decoder, longest)?, parts })
+        // Numbers around a zero of their own cannot be read out of a product again.
+        let shares = tied.as_ref().filter(|words| !matches!(words.values(), Values::Int8Shifted { .. }));
+        let source = source.map(|embedding| Tables::of(embedding, shares));
+        let decoder = Tables::of(decoder, shares);
+        let vocabulary = match tied {
+            // The table goes before its product is packed, so that three forms of it are never in memory.
+            Some(words) => vec![Linear { weights: Arc::new(words.transposed()), bias: None }],
+            None => vocabulary,
+        };
+        let words = Arc::new(target.pack(&vocabulary).map_err(unfit)?);
+        drop(vocabulary);
+        let source = source.map(|tables| tables.lookup(&words, longest_source)).transpose()?;
+        let lookup = decoder.lookup(&words, longest)?;
+        parts.linears.push(words);
+        Ok(PackedGenerator { isa, steps, source, lookup, parts })
     }
 }
 
-/// A table of words that is also the product with the vocabulary, in memory once.
-struct TiedWords {
-    table: Arc<Matrix>,
-    weights: Arc<PackedLinear>,
+/// The tables of an embedding, whose words may be those of the product with the vocabulary.
+enum Tables {
+    Own(Embedding),
+    Tied { positions: Option<Positions>, constant: Option<Vec<f32>>, norm: Option<LayerNorm> },
 }
 
-impl TiedWords {
-    fn pack(target: Target, table: &Arc<Matrix>) -> Result<TiedWords, ShapeError> {
-        let turned = Linear { weights: Arc::new(table.transposed()), bias: None };
-        Ok(TiedWords { table: table.clone(), weights: Arc::new(target.pack(&[turned])?) })
+impl Tables {
+    /// Without its words, if they are `tied`.
+    fn of(embedding: Embedding, tied: Option<&Arc<Matrix>>) -> Tables {
+        match tied {
+            Some(tied) if Arc::ptr_eq(tied, &embedding.words) => {
+                let Embedding { positions, constant, norm, .. } = embedding;
+                Tables::Tied { positions, constant, norm }
+            }
+            _ => Tables::Own(embedding),
+        }
     }
 
-    /// Tables whose words are these, if they were in memory before.
-    fn lookup(&self, embedding: Embedding, longest: Option<usize>) -> Result<Lookup, EngineError> {
-        if !(Arc::ptr_eq(&embedding.words, &self.table) && self.weights.has_readable_columns()) {
-            return lookup(embedding, longest);
-        }
-        let words = Table::Columns(self.weights.clone());
-        let words = EmbeddingTable::new(self.table.rows(), self.table.columns(), words).map_err(unfit)?;
-        Ok(Lookup::with_words(embedding, words).map_err(unfit)?.up_to(longest))
+    fn lookup(self, product: &Arc<PackedLinear>, longest: Option<usize>) -> Result<Lookup, EngineError> {
+        let (positions, constant, norm) = match self {
+            Tables::Own(embedding) => return lookup(embedding, longest),
+            Tables::Tied { positions, constant, norm } => (positions, constant, norm),
+        };
+        let words = EmbeddingTable::new(product.n(), product.k(), Table::Columns(product.clone())).map_err(unfit)?;
+        Ok(Lookup::with_words(words, positions, constant, norm).map_err(unfit)?.up_to(longest))
     }
 }
 

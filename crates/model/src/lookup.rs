@@ -35,12 +35,16 @@ impl Lookup {
         Ok(Lookup { words: table(words)?, positions: position_rows(positions)?, constant, norm, tokens_max: None })
     }
 
-    /// The same with a table of words that holds the numbers of the embedding's in another way.
+    /// The same with a table of words that is made already.
     ///
     /// # Errors
     /// As [`Lookup::new`].
-    pub fn with_words(embedding: Embedding, words: EmbeddingTable) -> Result<Lookup, ShapeError> {
-        let Embedding { positions, constant, norm, .. } = embedding;
+    pub fn with_words(
+        words: EmbeddingTable,
+        positions: Option<Positions>,
+        constant: Option<Vec<f32>>,
+        norm: Option<LayerNorm>,
+    ) -> Result<Lookup, ShapeError> {
         Ok(Lookup { words, positions: position_rows(positions)?, constant, norm, tokens_max: None })
     }
 
