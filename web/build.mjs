@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 const here = path.dirname(fileURLToPath(import.meta.url));
 const dist = path.join(here, "dist");
 const built = path.join(here, "../target/web");
-const ARTIFACTS = ["lean-simd128", "lean-relaxed-simd", "simd128", "relaxed-simd", "webgpu"];
+const ARTIFACTS = ["lean-simd128", "lean-relaxed-simd", "simd128", "relaxed-simd", "writer-simd128", "writer-relaxed-simd", "webgpu"];
 const FILES = ["grice.js", "grice.d.ts", "grice_bg.wasm"];
 
 for (const artifact of ARTIFACTS) {

@@ -132,7 +132,7 @@ export async function imported<T>(scripts: Promise<T>): Promise<T> {
 }
 
 /** A listener that throws is the page's fault, and must not make loading fail. */
-function progressOf({ onProgress }: DetectorOptions): (progress: Progress) => void {
+export function progressOf<P>({ onProgress }: { onProgress?: (progress: P) => void }): (progress: P) => void {
   if (onProgress === undefined || onProgress === null) return () => {};
   if (typeof onProgress !== "function") throw new GriceError("bad_input", "`onProgress` must be a function");
   return (progress) => {
@@ -158,29 +158,29 @@ function settingsOf({ batching, cache = true, precision, thresholds }: DetectorO
   };
 }
 
-function oneOf<T extends string>(name: string, value: T, values: readonly T[]): T {
+export function oneOf<T extends string>(name: string, value: T, values: readonly T[]): T {
   if (values.includes(value)) return value;
   throw new GriceError("bad_input", `\`${name}\` cannot be ${shown(value)}; it is one of ${values.join(", ")}`);
 }
 
-function record<T extends object>(what: string, value: T): T {
+export function record<T extends object>(what: string, value: T): T {
   if (typeof value === "object" && value !== null) return value;
   throw new GriceError("bad_input", `${what} must be an object, not ${shown(value)}`);
 }
 
-function signalOf(signal: AbortSignal | null | undefined): AbortSignal | undefined {
+export function signalOf(signal: AbortSignal | null | undefined): AbortSignal | undefined {
   if (signal === undefined || signal === null) return undefined;
   if (typeof signal.addEventListener === "function" && typeof signal.aborted === "boolean") return signal;
   throw new GriceError("bad_input", "`signal` must be an AbortSignal");
 }
 
-async function readModel(model: ModelSource, signal: AbortSignal | undefined, onProgress: (progress: Progress) => void): Promise<LoadPlan["model"]> {
+export async function readModel(model: ModelSource, signal: AbortSignal | undefined, onProgress: (progress: Progress) => void, name = "model"): Promise<LoadPlan["model"]> {
   if (typeof model === "string" || isA(model, "URL")) {
     const base = (globalThis as { document?: { baseURI: string } }).document?.baseURI ?? globalThis.location?.href;
     try {
       return { url: new URL(String(model), base).href };
     } catch {
-      throw new GriceError("bad_input", `\`model\` is no URL: ${String(model)}`);
+      throw new GriceError("bad_input", `\`${name}\` is no URL: ${String(model)}`);
     }
   }
   try {
@@ -188,7 +188,7 @@ async function readModel(model: ModelSource, signal: AbortSignal | undefined, on
     if (isA(model, "ArrayBuffer")) return { bytes: new Uint8Array((model as ArrayBuffer).slice(0)), answer: undefined };
     if (isA(model, "Uint8Array")) return { bytes: new Uint8Array(model as Uint8Array), answer: undefined };
   } catch (error) {
-    throw new GriceError("bad_input", `the bytes of \`model\` cannot be read: ${messageOf(error)}`, { cause: error });
+    throw new GriceError("bad_input", `the bytes of \`${name}\` cannot be read: ${messageOf(error)}`, { cause: error });
   }
   if (isA(model, "Response") || isA(model, "ReadableStream")) {
     const response = responseOf(model as Response | ReadableStream<Uint8Array>);
@@ -197,7 +197,7 @@ async function readModel(model: ModelSource, signal: AbortSignal | undefined, on
     const answer: Answer | undefined = isA(model, "Response") ? answerOf(response.url || "the response", response) : undefined;
     return { bytes, answer };
   }
-  throw new GriceError("bad_input", "`model` must be a URL, a Response, a ReadableStream, an ArrayBuffer or a Uint8Array of a bundle's .tar");
+  throw new GriceError("bad_input", `\`${name}\` must be a URL, a Response, a ReadableStream, an ArrayBuffer or a Uint8Array of a bundle's .tar`);
 }
 
 function responseOf(model: Response | ReadableStream<Uint8Array>): Response {
@@ -225,7 +225,7 @@ function shown(value: unknown): string {
 }
 
 /** JSON in which unsupported values (NaN, a function) stay and are refused; plain JSON would drop them. */
-function toJson(what: string, value: unknown): string {
+export function toJson(what: string, value: unknown): string {
   let json: string | undefined;
   let problem = "it is not an object that JSON can represent";
   try {
@@ -250,7 +250,7 @@ function stringify(turn: Turn, index: number | undefined): string {
 }
 
 /** Rejects at once when the signal is aborted, even if the work continues. */
-function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+export function abortable<T>(promise: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
   if (!signal) return promise;
   return new Promise((resolve, reject) => {
     const forget = onAbort(signal, reject);

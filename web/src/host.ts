@@ -4,8 +4,9 @@ import { BundleSource } from "./bundle.js";
 import { asGriceError, GriceError } from "./errors.js";
 import type { Module } from "./module.js";
 import type { DetectorInfo, LoadPlan, Progress } from "./options.js";
-import { type FetchModule, fetchModule, type Start, type WasmDetector } from "./runtime.js";
+import type { Start, WasmDetector } from "./runtime.js";
 import { onAbort } from "./signals.js";
+import { type FetchModule, fetchModule } from "./start.js";
 import type { Detection, ModelInfo } from "./wire.js";
 
 /** A detector on any thread. Turns and options are JSON: they were checked for that, and text crosses to a worker cheaply. */

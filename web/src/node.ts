@@ -4,14 +4,11 @@
  * @module
  */
 
-import { readFile } from "node:fs/promises";
-import { fileURLToPath } from "node:url";
 import { type Detector, open } from "./detector.js";
-import { GriceError, messageOf } from "./errors.js";
 import { openHost } from "./host.js";
-import type { DetectorOptions, ModelSource } from "./options.js";
+import { readModule, readSource } from "./node-files.js";
+import type { DetectorOptions } from "./options.js";
 import { startCpu } from "./runtime.js";
-import { throwIfAborted } from "./signals.js";
 
 export * from "./exports.js";
 
@@ -24,28 +21,4 @@ export async function createDetector(options: DetectorOptions): Promise<Detector
   return await open({ ...options, modelCache: "none" }, async (_worker, plan, signal, onProgress) => {
     return await openHost(startCpu, plan, signal, onProgress, readModule);
   }, readSource);
-}
-
-/** The WebAssembly module, from the folder of this script. */
-async function readModule(url: URL): Promise<Uint8Array> {
-  try {
-    return new Uint8Array(await readFile(url));
-  } catch (error) {
-    const remedy = "a bundler for servers must leave the package out (in Next.js: `serverExternalPackages: [\"grice\"]`)";
-    throw new GriceError("download", `${url}: ${messageOf(error)}; ${remedy}`, { cause: error });
-  }
-}
-
-/** The bytes of a path or `file:` URL; other values as in browsers. */
-async function readSource(model: ModelSource, signal: AbortSignal | undefined): Promise<ModelSource> {
-  if (typeof model !== "string" && !(model instanceof URL)) return model;
-  const isWeb = /^(https?|data|blob):/i.test(String(model));
-  if (isWeb) return model;
-  const file = /^file:/i.test(String(model)) ? fileURLToPath(model) : String(model);
-  try {
-    return await readFile(file, signal ? { signal } : {});
-  } catch (error) {
-    throwIfAborted(signal);
-    throw new GriceError("download", `${file}: ${messageOf(error)}`, { cause: error });
-  }
 }

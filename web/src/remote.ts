@@ -1,6 +1,6 @@
 // The page's side of a detector that runs in a worker.
 
-import { errorOf, GriceError, messageOf } from "./errors.js";
+import { errorOf, type Fault, GriceError, messageOf } from "./errors.js";
 import type { Backend } from "./host.js";
 import type { FromWorker, ToWorker } from "./messages.js";
 import type { DetectorInfo, LoadPlan, Progress } from "./options.js";
@@ -19,17 +19,33 @@ export async function openRemote(
   signal: AbortSignal | undefined,
   onProgress: (progress: Progress) => void,
 ): Promise<Remote> {
+  const load: ToWorker = { type: "load", plan };
+  const [worker, info] = await startWorker<DetectorInfo, Progress>(makeWorker, load, [plan], signal, onProgress);
+  return new Remote(worker, info);
+}
+
+/** What a worker says until it is ready. */
+type Loading<Info, P> = { type: "progress"; progress: P } | { type: "ready"; info: Info } | { type: "failed"; fault: Fault } | { type: "other" };
+
+/** Starts a worker and sends it the message that loads these models; ends it if that fails. */
+export async function startWorker<Info, P>(
+  makeWorker: () => Worker,
+  load: unknown,
+  plans: LoadPlan[],
+  signal: AbortSignal | undefined,
+  onProgress: (progress: P) => void,
+): Promise<[Worker, Info]> {
   const policy = watchPolicy();
   let worker: Worker | undefined;
   let forget = () => {};
   try {
     const started = makeChecked(makeWorker);
     worker = started;
-    const info = await new Promise<DetectorInfo>((resolve, reject) => {
+    const info = await new Promise<Info>((resolve, reject) => {
       // This ends the worker and its downloads.
       forget = onAbort(signal, reject);
       let hasSpoken = false;
-      started.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+      started.onmessage = ({ data }: MessageEvent<Loading<Info, P>>) => {
         hasSpoken = true;
         if (data.type === "progress") onProgress(data.progress);
         else if (data.type === "ready") resolve(data.info);
@@ -39,10 +55,10 @@ export async function openRemote(
       // Chrome has the event, but no `onmessageerror`.
       started.addEventListener?.("messageerror", () => reject(garbled()));
       // Bytes are moved, not copied; the caller's bytes were copied before.
-      const moved = "bytes" in plan.model ? [plan.model.bytes.buffer as ArrayBuffer] : [];
-      started.postMessage({ type: "load", plan } satisfies ToWorker, moved);
+      const moved = plans.flatMap(({ model }) => ("bytes" in model ? [model.bytes.buffer as ArrayBuffer] : []));
+      started.postMessage(load, moved);
     });
-    return new Remote(started, info);
+    return [started, info];
   } catch (error) {
     worker?.terminate();
     throw error;
@@ -148,11 +164,11 @@ export class Remote implements Backend {
   }
 }
 
-function crashError(event: ErrorEvent): GriceError {
+export function crashError(event: ErrorEvent): GriceError {
   return new GriceError("crashed", `the worker failed: ${event.message ?? "no cause given"}; make a new detector`);
 }
 
-function garbled(): GriceError {
+export function garbled(): GriceError {
   return new GriceError("crashed", "a message from the worker could not be read; make a new detector");
 }
 

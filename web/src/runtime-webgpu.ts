@@ -1,7 +1,8 @@
 // The module with the GPU engine if there is a GPU, otherwise the modules without it.
 
 import { GriceError } from "./errors.js";
-import { type Start, startModule, startProcessor, type WasmDetector } from "./runtime.js";
+import { type Start, startProcessor, type WasmDetector } from "./runtime.js";
+import { startModule } from "./start.js";
 import { findGpu } from "./supports.js";
 import startGpu, * as gpu from "./webgpu/grice.js";
 

@@ -197,6 +197,7 @@ mod tests {
         assert!(plan.artifact.iter().all(|artifact| artifact.budget.brotli_bytes
             <= match artifact.features.join(" ").as_str() {
                 "" => 720_000,
+                "generation" => 1_050_000,
                 "onnx" => 2_000_000,
                 _ => 2_450_000,
             }));

@@ -58,7 +58,7 @@ pub enum Error {
         longest: usize,
     },
     /// A field of a turn has more tokens than fit in the prompt of its recipe.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
     #[error(
         "`{field}` has {tokens} tokens, and the model reads at most {longest} with the rest of its prompt; shorten it"
     )]
@@ -141,9 +141,22 @@ pub enum Error {
     #[error("{0}")]
     NoChat(String),
     /// No model wrote a response.
-    #[cfg(not(target_arch = "wasm32"))]
+    #[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
     #[error("no response could be written; the model gave no text for this context")]
     NoAnswer,
+    /// A text or a repair is asked for in a way that cannot be.
+    #[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
+    #[error("{0}")]
+    Asked(String),
+    /// More tries than are allowed.
+    #[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
+    #[error("`rounds` is {found}; it must be at most {most}")]
+    Rounds {
+        /// Those asked for.
+        found: u32,
+        /// The most.
+        most: u32,
+    },
     /// The next token of a text cannot be chosen.
     #[error(transparent)]
     Decode(DecodeError),
@@ -229,15 +242,16 @@ impl Error {
             | Error::NotFinite(_)
             | Error::VectorNotFinite => ErrorKind::BadModel,
             // Browsers have no code for these, and no bytes to spare for their messages.
+            #[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
+            Error::LongPrompt { .. } | Error::Asked(_) | Error::Rounds { .. } => ErrorKind::BadInput,
+            #[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
+            Error::NoAnswer => ErrorKind::BadModel,
             #[cfg(not(target_arch = "wasm32"))]
-            Error::LongPrompt { .. }
-            | Error::VectorLength { .. }
-            | Error::MinimumSimilarity(_)
-            | Error::ChatTemplate(_)
-            | Error::NoChat(_) => ErrorKind::BadInput,
+            Error::VectorLength { .. } | Error::MinimumSimilarity(_) | Error::ChatTemplate(_) | Error::NoChat(_) => {
+                ErrorKind::BadInput
+            }
             #[cfg(not(target_arch = "wasm32"))]
-            Error::NoAnswer
-            | Error::OtherEmbedder { .. }
+            Error::OtherEmbedder { .. }
             | Error::PromptNotPooled { .. }
             | Error::CorpusWrite { .. }
             | Error::CorpusServer { .. } => ErrorKind::BadModel,
@@ -246,6 +260,18 @@ impl Error {
             Error::Decode(DecodeError::NothingAllowed) => ErrorKind::BadInput,
             Error::Decode(DecodeError::NotFinite { .. }) => ErrorKind::BadModel,
             Error::Batch(_) | Error::Decode(_) => ErrorKind::Bug,
+        }
+    }
+
+    /// Its name in the npm package: `bad_input`, `bad_model`, `unsupported` or `bug`; and `needs_onnx`, after which the package loads the
+    /// module that reads ONNX.
+    pub fn code(&self) -> &'static str {
+        match self.kind() {
+            _ if matches!(self, Error::NeedsOnnx { .. }) => "needs_onnx",
+            ErrorKind::BadInput => "bad_input",
+            ErrorKind::BadModel => "bad_model",
+            ErrorKind::Device => "unsupported",
+            ErrorKind::Bug => "bug",
         }
     }
 }

@@ -28,14 +28,18 @@ mod error;
 pub mod generate;
 mod isolate;
 mod model;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
 mod opened;
+#[cfg(not(target_arch = "wasm32"))]
+mod opened_disk;
 mod options;
+#[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
+mod pen;
 #[cfg(not(target_arch = "wasm32"))]
 mod pipeline_runner;
 mod planner;
 mod readout;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
 mod recipe;
 mod runtime;
 pub mod schedule;
@@ -45,7 +49,9 @@ pub mod text;
 #[cfg(not(target_arch = "wasm32"))]
 mod text_reader;
 mod verdict;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
+mod workshop;
+#[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
 mod writer;
 
 pub use bundle::{Bundle, Bytes, DiskFolder, file_digest};
@@ -86,11 +92,16 @@ pub use options::Options;
 pub use pipeline_runner::{CANDIDATES, PipelineRunner, Retriever, SIMILARITY};
 pub use planner::Planner;
 pub use readout::merge_thresholds;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
 pub use recipe::{Recipe, Recipes};
 pub use runtime::{Next, Runtime, retry_after};
 #[cfg(not(target_arch = "wasm32"))]
 pub use text_reader::{KnownText, TextReader};
 pub use verdict::{Reading, Verdict};
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
+pub use workshop::{
+    AnswerAsk, Ask, DetectorBrief, DraftNews, Fault, JobId, News, Repair, RepairAsk, Text, TextAsk, Told, Workshop,
+    WorkshopInfo, WorkshopOptions,
+};
+#[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
 pub use writer::{Memory, Writer};

@@ -2,15 +2,14 @@
 
 use crate::corpus::Nearest;
 use crate::embedder::Embedder;
-use crate::generate::{CourseId, Courses, Event};
+use crate::generate::{CourseId, Event};
+use crate::pen::Pen;
 use crate::recipe::Recipe;
 use crate::task::{Draft, Kind, Outcome, Pipeline, PipelineNext, Skills};
 use crate::writer::{Memory, Writer};
 use crate::{Detector, Error, ErrorKind, Result, Turn, Verdict};
-use grice_cpu::CpuGenerator;
 use grice_model::PerMaxim;
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How many responses the detector chooses from.
@@ -80,13 +79,6 @@ pub struct PipelineRunner {
     clock: Box<dyn Fn() -> Duration>,
 }
 
-/// A model that writes, and its engine.
-struct Pen {
-    writer: Writer,
-    engine: CpuGenerator,
-    courses: Courses,
-}
-
 /// A text, or the reason why there is none.
 type Text = std::result::Result<String, String>;
 
@@ -102,7 +94,8 @@ impl PipelineRunner {
         memory: Memory,
         clock: impl Fn() -> Duration + 'static,
     ) -> Result<PipelineRunner> {
-        let repairer = Pen::new(repairer, threads, memory)?;
+        let bounds = repairer.bounds(memory);
+        let repairer = Pen::new(repairer, threads, bounds)?;
         Ok(PipelineRunner { detector, repairer, generator: None, retriever: None, seed: 0, clock: Box::new(clock) })
     }
 
@@ -111,7 +104,8 @@ impl PipelineRunner {
     /// # Errors
     /// As [`PipelineRunner::new`].
     pub fn with_generator(self, generator: Writer, threads: usize, memory: Memory) -> Result<PipelineRunner> {
-        Ok(PipelineRunner { generator: Some(Pen::new(generator, threads, memory)?), ..self })
+        let bounds = generator.bounds(memory);
+        Ok(PipelineRunner { generator: Some(Pen::new(generator, threads, bounds)?), ..self })
     }
 
     /// With a corpus of responses.
@@ -197,7 +191,7 @@ impl PipelineRunner {
             (Some(generator), true) => generator,
             _ => &mut self.repairer,
         };
-        let texts = pen.write(&drafts, seed)?;
+        let texts = write_all(pen, &drafts, seed)?;
         let took = (self.clock)() - start;
         for ((place, _), text) in drafts.iter().zip(texts) {
             if let Ok(pipeline) = &mut running[*place] {
@@ -234,64 +228,26 @@ impl PipelineRunner {
     }
 }
 
-impl Pen {
-    fn new(writer: Writer, threads: usize, memory: Memory) -> Result<Pen> {
-        let (engine, courses) = writer.engine(threads, memory)?;
-        Ok(Pen { writer, engine, courses })
-    }
-
-    /// A text for each draft, in order.
-    fn write(&mut self, drafts: &[(usize, Draft)], seed: u64) -> Result<Vec<Text>> {
-        let Pen { writer, engine, courses } = self;
-        let mut texts: Vec<Option<Text>> = vec![None; drafts.len()];
-        let mut places: HashMap<CourseId, (usize, Vec<String>)> = HashMap::new();
-        for (place, (_, draft)) in drafts.iter().enumerate() {
-            match begin(writer, courses, draft, seed, drafts.len() <= GUESSING_MOST) {
-                Ok((id, stops)) => drop(places.insert(id, (place, stops))),
-                Err(problem) => texts[place] = Some(Err(problem)),
-            }
+/// A text for each draft, in order.
+fn write_all(pen: &mut Pen, drafts: &[(usize, Draft)], seed: u64) -> Result<Vec<Text>> {
+    let mut texts: Vec<Option<Text>> = vec![None; drafts.len()];
+    let mut places: HashMap<CourseId, (usize, Vec<String>)> = HashMap::new();
+    for (place, (_, draft)) in drafts.iter().enumerate() {
+        match pen.begin(draft, seed, drafts.len()) {
+            Ok((id, stops)) => drop(places.insert(id, (place, stops))),
+            Err(problem) => texts[place] = Some(Err(problem)),
         }
-        writer.run(engine, courses, |event| {
-            let (id, outcome) = match event {
-                Event::Tokens(..) => return,
-                Event::Done(id, sequences) => (id, sequences.into_iter().next().ok_or_else(|| "no text".to_owned())),
-                Event::Failed(id, error) => (id, Err(error.to_string())),
-            };
-            if let Some((place, stops)) = places.get(&id) {
-                texts[*place] = Some(outcome.map(|sequence| writer.written(&sequence, stops)));
-            }
-        })?;
-        Ok(texts.into_iter().map(|text| text.unwrap_or_else(|| Err("it ended without a text".to_owned()))).collect())
     }
-}
-
-/// Texts at once with guesses from their prompts: with more, the engine is busy without the rows that those cost.
-const GUESSING_MOST: usize = 2;
-
-/// Starts a text, and tells what ends it. An error says why it cannot be written.
-fn begin(
-    writer: &Writer,
-    courses: &mut Courses,
-    draft: &Draft,
-    seed: u64,
-    guesses: bool,
-) -> std::result::Result<(CourseId, Vec<String>), String> {
-    let recipes = writer.recipes();
-    let recipe = match draft.kind {
-        Kind::Answer => recipes.answer.as_ref(),
-        Kind::Repair(maxim) => recipes.repair.get(maxim).as_ref(),
-    };
-    let recipe = recipe.ok_or("the model has no recipe for it")?;
-    let turn = match draft.kind {
-        Kind::Answer => Turn { response: String::new(), ..draft.turn.clone() },
-        Kind::Repair(_) => draft.turn.clone(),
-    };
-    let start = writer.start_by(recipe, &turn).map_err(|error| error.to_string())?;
-    let mut options = writer.options_by(recipe, seed, draft.attempt).map_err(|error| error.to_string())?;
-    if !guesses {
-        options.draft = 0;
-    }
-    let stops = options.stop_strings.clone();
-    let id = courses.add(Arc::new(options), start, Some(writer.speller())).map_err(|error| error.to_string())?;
-    Ok((id, stops))
+    let Pen { writer, engine, courses } = pen;
+    writer.run(engine, courses, |event| {
+        let (id, outcome) = match event {
+            Event::Tokens(..) => return,
+            Event::Done(id, sequences) => (id, sequences.into_iter().next().ok_or_else(|| "no text".to_owned())),
+            Event::Failed(id, error) => (id, Err(error.to_string())),
+        };
+        if let Some((place, stops)) = places.get(&id) {
+            texts[*place] = Some(outcome.map(|sequence| writer.written(&sequence, stops)));
+        }
+    })?;
+    Ok(texts.into_iter().map(|text| text.unwrap_or_else(|| Err("it ended without a text".to_owned()))).collect())
 }

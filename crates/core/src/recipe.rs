@@ -108,6 +108,7 @@ impl Recipes {
     }
 
     /// Whether a manifest is of a model that writes texts.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn are_in(json: &[u8]) -> bool {
         #[derive(Deserialize)]
         struct Only {

@@ -9,15 +9,18 @@ use crate::schedule::{
     self, Accumulate, BatchId, Caching, Config, Failure, LogitsRow, Rejection, Request, RequestId, Retry, Run, Time,
 };
 use crate::task::{DetectNotes, Prepared, Task};
-use crate::{Error, Model, Result, Rows, Turn, Verdict, merge_thresholds};
+use crate::{Device, Error, Model, Options, Result, Rows, Turn, Verdict, merge_thresholds};
 use grice_model::{EngineError, EngineInfo, Logits, PerMaxim, Precision};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::json;
 use std::time::Duration;
 
 /// Options of a session; missing ones keep their defaults, which suit one thread and a waiting user.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct SessionOptions {
+    /// For [`SessionOptions::model`].
+    pub precision: Option<Precision>,
     /// Thresholds that replace the bundle's: numbers from 0 to 1.
     pub thresholds: PerMaxim<Option<f32>>,
     /// Turns in a batch, 16 if left out: a running batch cannot be interrupted.
@@ -109,12 +112,27 @@ pub enum Refusal {
     Rejection(Rejection),
 }
 
-/// The outcome of a push.
-#[derive(Debug)]
+impl Refusal {
+    /// Its name in the npm package: [`Error::code`], `overloaded` or `timeout`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::Error(error) => error.code(),
+            Refusal::Rejection(Rejection::QueueFull { .. }) => "overloaded",
+            Refusal::Rejection(Rejection::DeadlineExceeded) => "timeout",
+            Refusal::Rejection(Rejection::Failed(error)) => error.code(),
+            Refusal::Rejection(_) => "bug",
+        }
+    }
+}
+
+/// The outcome of a push; for the npm package `{request}` or `{detection}`.
+#[derive(Debug, Serialize)]
 pub enum Pushed {
     /// [`Session::poll`] returns the answer later.
+    #[serde(rename = "request")]
     Request(RequestId),
     /// The cache had the answer.
+    #[serde(rename = "detection")]
     Answer(Detection),
 }
 
@@ -129,6 +147,21 @@ pub enum Step {
     WaitUntil(Time),
     /// Do nothing, unless something is pushed or completed.
     Idle,
+}
+
+/// As the npm package reads it: `{step: "answer", request, detection?}`, where a refusal has no detection, `{step: "run", rows, tokens}`,
+/// `{step: "wait", untilMs}` or `{step: "idle"}`.
+impl Serialize for Step {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let step = match self {
+            Step::Answer(id, Ok(found)) => json!({ "step": "answer", "request": id.0, "detection": found }),
+            Step::Answer(id, Err(_)) => json!({ "step": "answer", "request": id.0 }),
+            Step::Run(run) => json!({ "step": "run", "rows": run.batch.rows(), "tokens": run.batch.tokens() }),
+            Step::WaitUntil(moment) => json!({ "step": "wait", "untilMs": moment.as_micros() as f64 / 1e3 }),
+            Step::Idle => json!({ "step": "idle" }),
+        };
+        step.serialize(serializer)
+    }
 }
 
 /// A model and its schedule.
@@ -247,6 +280,11 @@ impl Session {
 }
 
 impl SessionOptions {
+    /// How its model is loaded: for this device, in the precision that was asked for.
+    pub fn model(&self, device: Device) -> Options {
+        Options { precision: self.precision, device, ..Options::default() }
+    }
+
     fn config(&self) -> Config {
         let usual = Config::default();
         let wait_max = duration(self.wait_ms);

@@ -1,15 +1,21 @@
 //! A model that writes text: its files, its tokenizer, and engines for it.
 
+use crate::bundle::{Archive, Bytes};
+#[cfg(not(target_arch = "wasm32"))]
 use crate::chat::{Chat, Message};
 use crate::generate::{Bounds, Choice, Courses, DecodeOptions, Event, Generated, OptionError, Search, Start};
 use crate::opened::{self, Opened};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::opened_disk;
 use crate::recipe::{Recipe, Recipes};
 use crate::text::{Speller, Stream, Tokenizer, encode_prompt};
 use crate::{Error, Result, Turn};
 use grice_cpu::{CpuGenerator, CpuGeneratorPlan};
 use grice_model::{GenerationDefaults, GeneratorEngine, PAGE_TOKENS, Precision, pages_of};
+#[cfg(not(target_arch = "wasm32"))]
 use std::path::Path;
 use std::sync::Arc;
+#[cfg(not(target_arch = "wasm32"))]
 use std::time::Duration;
 
 /// The most tokens to write if neither the caller nor the model says.
@@ -42,6 +48,7 @@ pub struct Writer {
     family: String,
     reads_source: bool,
     recipes: Recipes,
+    #[cfg(not(target_arch = "wasm32"))]
     chat: Option<Result<Chat, String>>,
 }
 
@@ -60,22 +67,37 @@ impl Writer {
     ///
     /// # Errors
     /// [`Error::Model`] that names the file, field or tensor; [`Error::Tokenizer`]; [`Error::BundleFile`]; [`Error::Engine`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn open(path: &Path, precision: Option<Precision>) -> Result<Writer> {
-        Writer::new(opened::open(path, precision)?, &path.display().to_string())
+        Writer::new(opened_disk::open(path, precision)?, &path.display().to_string())
+    }
+
+    /// Opens the bytes of a `.tar` with the files of a Hugging Face folder, at the top or in one folder. The bytes are freed before the
+    /// weights are packed.
+    ///
+    /// # Errors
+    /// As [`Writer::open`].
+    pub fn from_tar(bytes: impl Into<Bytes>) -> Result<Writer> {
+        let archive = Archive::read(bytes.into())?;
+        let opened = opened::read(&archive, &str::to_owned, None)?;
+        drop(archive);
+        Writer::new(opened, "the bundle")
     }
 
     /// The default model for repairs and answers, compiled into the binary.
     ///
     /// # Errors
     /// Only if the repository's own model is broken.
-    #[cfg(feature = "embedded-model")]
+    #[cfg(all(feature = "embedded-model", not(target_arch = "wasm32")))]
     pub fn embedded() -> Result<Writer> {
         let name = "repair-mini";
         Writer::new(opened::read(&crate::embedded::REPAIRER, &|file| format!("{name}/{file}"), None)?, name)
     }
 
     fn new(opened: Opened, place: &str) -> Result<Writer> {
-        let Opened { checkpoint, tokenizer, recipes, chat } = opened;
+        #[cfg(not(target_arch = "wasm32"))]
+        let chat = opened.chat;
+        let Opened { checkpoint, tokenizer, recipes, .. } = opened;
         let (generator, defaults, family) = (checkpoint.generator, checkpoint.defaults, checkpoint.family);
         let tokenizer = Arc::new(tokenizer);
         let (bound, vocabulary) = (tokenizer.id_bound(), generator.vocabulary());
@@ -91,12 +113,23 @@ impl Writer {
         }
         let plan = CpuGeneratorPlan::new(generator)?;
         let speller = tokenizer.speller();
-        Ok(Writer { plan, tokenizer, speller, defaults, family, reads_source, recipes, chat })
+        Ok(Writer {
+            plan,
+            tokenizer,
+            speller,
+            defaults,
+            family,
+            reads_source,
+            recipes,
+            #[cfg(not(target_arch = "wasm32"))]
+            chat,
+        })
     }
 
     /// Whether a path is a model that writes text: a Hugging Face folder, a GGUF file or a folder with one; and not a detector's.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn is_folder(path: &Path) -> bool {
-        opened::is_writer(path)
+        opened_disk::is_writer(path)
     }
 
     /// How it repairs and answers, if its folder has a `grice.json`.
@@ -193,16 +226,19 @@ impl Writer {
     /// # Errors
     /// [`Error::NoChat`] for a model without a template, [`Error::ChatTemplate`] for messages that it does not take, [`Error::LongField`],
     /// [`Error::NulInField`], [`Error::NoTokens`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn start_chat(&self, messages: &[Message], now: Duration) -> Result<Start> {
         self.start_from(self.chat()?.ids(messages, &self.tokenizer, now)?)
     }
 
     /// The token that ends an answer in a conversation, beside those that end every text.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn chat_end(&self) -> Option<u32> {
         let token = self.chat().ok()?.end_token()?;
         self.tokenizer.id_of(&self.tokenizer.mark(token))
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     fn chat(&self) -> Result<&Chat> {
         match &self.chat {
             Some(Ok(chat)) => Ok(chat),

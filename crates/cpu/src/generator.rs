@@ -41,9 +41,9 @@ impl CpuGeneratorPlan {
     /// As [`CpuGeneratorPlan::new`], for an instruction set of this processor.
     ///
     /// # Errors
-    /// As [`CpuGeneratorPlan::new`]; and always in WebAssembly, which has no kernels for pages yet.
+    /// As [`CpuGeneratorPlan::new`]; and always without the feature `generation`.
     pub fn with_isa(generator: Generator, isa: Isa) -> Result<CpuGeneratorPlan, EngineError> {
-        if cfg!(target_family = "wasm") {
+        if cfg!(not(feature = "generation")) {
             return Err(EngineError::Plan("this build does not generate texts".to_owned()));
         }
         generator.check().map_err(|error| EngineError::Plan(error.to_string()))?;

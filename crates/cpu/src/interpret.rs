@@ -128,7 +128,7 @@ impl Run<'_> {
             Action::Rotate { x, attention } => {
                 return self.rotate(x, &self.parts.attentions[*attention], buffers);
             }
-            #[cfg(not(target_family = "wasm"))]
+            #[cfg(feature = "generation")]
             Action::Keep { k, v, attention, cache } => {
                 let [k, v] = [k, v].map(|operand| buffers.columns(operand));
                 let shape = &self.parts.attentions[*attention].shape;
@@ -184,7 +184,7 @@ impl Run<'_> {
                 kernels.gate(buffers.read(x, extent), rows(x), to.columns, *activation, out)
             }
             Action::Rotate { .. } => Ok(()),
-            #[cfg(not(target_family = "wasm"))]
+            #[cfg(feature = "generation")]
             Action::Keep { .. } => Ok(()),
             Action::Pick { x, to } => {
                 let x = buffers.read(x, extent);
@@ -203,13 +203,13 @@ impl Run<'_> {
                 let by_distance = bias.as_ref().map_or_else(|| relative.as_ref().into(), ByDistance::Bias);
                 kernels.attention(&q, &k, &v, cu_seqlens, queries, shape, by_distance, out)
             }
-            // `CpuGeneratorPlan` refuses generators there; their kernels would be a tenth of what browsers download for the rest.
-            #[cfg(target_family = "wasm")]
+            // `CpuGeneratorPlan` refuses generators there; their kernels would be a tenth of what a browser downloads to detect.
+            #[cfg(not(feature = "generation"))]
             Action::Keep { .. } | Action::AttendKept { .. } => {
                 _ = pools;
                 Err(ShapeError::Malformed { what: "a step over pages", rule: "needs a build that generates texts" })
             }
-            #[cfg(not(target_family = "wasm"))]
+            #[cfg(feature = "generation")]
             Action::AttendKept { q, of, attention, cache, .. } => {
                 use grice_kernels::Seen;
                 use grice_model::Memory;

@@ -59,6 +59,28 @@ impl Batch {
         Ok(Batch { ids, cu_seqlens })
     }
 
+    /// Packs sequences that are end to end already, with their lengths.
+    ///
+    /// # Errors
+    /// As [`Batch::pack`]; [`Error::Lengths`] for lengths that do not add up to the ids.
+    pub fn of_lengths(ids: &[u32], lengths: &[u32]) -> Result<Batch> {
+        let (mut rest, mut sequences) = (ids, Vec::with_capacity(lengths.len()));
+        for &length in lengths {
+            let cut = rest.split_at_checked(length as usize);
+            let (sequence, after) = cut
+                .ok_or_else(|| Error::Lengths(format!("`lengths` need more tokens than the {} of `ids`", ids.len())))?;
+            sequences.push(sequence);
+            rest = after;
+        }
+        match rest.len() {
+            0 => Batch::pack(&sequences),
+            more => Err(Error::Lengths(format!(
+                "{more} of `ids` belong to no sequence: the sum of `lengths` is not {}",
+                ids.len()
+            ))),
+        }
+    }
+
     /// How many sequences.
     pub fn rows(&self) -> usize {
         self.cu_seqlens.len() - 1

@@ -130,6 +130,9 @@ pub enum Error {
     /// More tokens than a batch can address.
     #[error("a batch of {0} tokens is too large")]
     BatchTokens(usize),
+    /// Tokens and lengths of sequences that do not fit.
+    #[error("{0}")]
+    Lengths(String),
 }
 
 /// Short for a result with this crate's [`Error`].

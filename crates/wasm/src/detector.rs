@@ -1,14 +1,13 @@
 //! A model with its schedule, driven by the page's event loop.
 
 use crate::task::Task;
-use crate::values::{clock, coded, read_json, read_turn, refusal, to_js, write_json};
+use crate::values::{clock, read_json, read_turn, refusal, to_js, write_json};
 use grice_core::schedule::{BatchId, RequestId, Run, Time};
-use grice_core::session::{Pushed, Session, SessionOptions, Step};
+use grice_core::session::{Session, SessionOptions, Step};
 use grice_core::{
     AnyEngine, Batch, Bundle, Device, Engine as _, EngineError, Model, Options, Rows, run_rows, run_rows_blocking,
 };
 use js_sys::{Function, Uint8Array};
-use serde_json::json;
 use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::prelude::*;
@@ -37,17 +36,14 @@ struct Desk {
 
 #[wasm_bindgen]
 impl Detector {
-    /// Loads a bundle from the bytes of its `.tar` on the processor, and blocks. `settings` is JSON: `{precision?, …}`
-    /// and the fields of `grice_core::session::SessionOptions`.
+    /// Loads a bundle from the bytes of its `.tar` on the processor, and blocks. `settings` is the JSON of
+    /// `grice_core::session::SessionOptions`.
     ///
     /// # Errors
     /// An `Error` with `code: "bad_model"`, its message naming the file at fault, or `"bad_input"` for the settings.
     pub fn load(bundle_tar: &Uint8Array, settings: &str) -> Result<Detector, JsValue> {
         // A copy, because the caller's buffer is outside wasm memory; dropped before the first batch.
-        let bundle = Bundle::from_bytes(bundle_tar.to_vec()).map_err(to_js)?;
-        let (settings, options) = read_settings(settings, Device::Cpu)?;
-        let model = Model::load(&bundle, &options).map_err(to_js)?;
-        Detector::new(bundle, model, &settings, options)
+        Detector::of(Bundle::from_bytes(bundle_tar.to_vec()), settings)
     }
 
     /// The same on another device: `"auto"`, `"cpu"` or `"gpu"`. The task ends with a `Detector`, with an error as in `load`, or with
@@ -56,8 +52,9 @@ impl Detector {
     pub fn open(bundle_tar: Uint8Array, settings: String, device: String) -> Task {
         Task(Box::pin(async move {
             let bundle = Bundle::from_bytes(bundle_tar.to_vec()).map_err(to_js)?;
-            let device = device.parse().map_err(|problem: String| coded("bad_input", &problem))?;
-            let (settings, options) = read_settings(&settings, device)?;
+            let device = device.parse().map_err(|problem: String| crate::values::coded("bad_input", &problem))?;
+            let settings: SessionOptions = read_json("settings", &settings)?;
+            let options = settings.model(device);
             let model = Model::open(&bundle, &options).await.map_err(to_js)?;
             Detector::new(bundle, model, &settings, options).map(JsValue::from)
         }))
@@ -69,10 +66,7 @@ impl Detector {
     /// As in `load`.
     #[cfg(feature = "embedded-model")]
     pub fn embedded(settings: &str) -> Result<Detector, JsValue> {
-        let bundle = Bundle::embedded().map_err(to_js)?;
-        let (settings, options) = read_settings(settings, Device::Cpu)?;
-        let model = Model::load(&bundle, &options).map_err(to_js)?;
-        Detector::new(bundle, model, &settings, options)
+        Detector::of(Bundle::embedded(), settings)
     }
 
     /// Adds a turn `{context?, evidence?, response}`, as an object or as JSON text, with its options as the
@@ -83,10 +77,7 @@ impl Detector {
     pub fn push(&mut self, turn: &JsValue, ask: &str, clock_ms: &Function) -> Result<JsValue, JsValue> {
         let (turn, ask) = (read_turn(turn)?, read_json("options", ask)?);
         let pushed = self.session.push(&turn, &ask, || moment(clock(clock_ms)));
-        match pushed.map_err(|problem| refusal(&problem))? {
-            Pushed::Request(id) => write_json(&json!({ "request": id.0 })),
-            Pushed::Answer(detection) => write_json(&json!({ "detection": detection })),
-        }
+        write_json(&pushed.map_err(|problem| refusal(&problem))?)
     }
 
     /// The next action: `{step: "run", rows, tokens}`, `{step: "answer", request, detection}`, `{step: "answer", request, error}`,
@@ -95,24 +86,14 @@ impl Detector {
     /// # Errors
     /// None in practice; a bug in grice has `code: "bug"`.
     pub fn poll(&mut self, now_ms: f64) -> Result<JsValue, JsValue> {
-        let step = match self.session.poll(moment(now_ms)) {
-            Step::Answer(request, Ok(detection)) => {
-                json!({ "step": "answer", "request": request.0, "detection": detection })
-            }
-            Step::Answer(request, Err(problem)) => {
-                let step = write_json(&json!({ "step": "answer", "request": request.0 }))?;
-                js_sys::Reflect::set(&step, &"error".into(), &refusal(&problem))?;
-                return Ok(step);
-            }
-            Step::Run(run) => {
-                let step = json!({ "step": "run", "rows": run.batch.rows(), "tokens": run.batch.tokens() });
-                self.next = Some(run);
-                step
-            }
-            Step::WaitUntil(moment) => json!({ "step": "wait", "untilMs": moment.as_micros() as f64 / 1e3 }),
-            Step::Idle => json!({ "step": "idle" }),
-        };
-        write_json(&step)
+        let step = self.session.poll(moment(now_ms));
+        let told = write_json(&step)?;
+        match step {
+            Step::Answer(_, Err(problem)) => _ = js_sys::Reflect::set(&told, &"error".into(), &refusal(&problem))?,
+            Step::Run(run) => self.next = Some(run),
+            _ => {}
+        }
+        Ok(told)
     }
 
     /// Runs the batch from `poll`: on the processor it blocks until the end; on a GPU it returns a task, which
@@ -163,10 +144,17 @@ impl Detector {
     /// None in practice; a bug in grice has `code: "bug"`.
     #[wasm_bindgen(getter)]
     pub fn info(&self) -> Result<JsValue, JsValue> {
-        match &self.desk.borrow().engine {
-            Some(engine) => write_json(&self.session.describe(&engine.info())),
-            None => Ok(JsValue::UNDEFINED),
-        }
+        let desk = self.desk.borrow();
+        let info = desk.engine.as_ref().map(|engine| self.session.describe(&engine.info()));
+        info.map_or(Ok(JsValue::UNDEFINED), |info| write_json(&info))
+    }
+
+    fn of(bundle: grice_core::Result<Bundle>, settings: &str) -> Result<Detector, JsValue> {
+        let bundle = bundle.map_err(to_js)?;
+        let settings: SessionOptions = read_json("settings", settings)?;
+        let options = settings.model(Device::Cpu);
+        let model = Model::load(&bundle, &options).map_err(to_js)?;
+        Detector::new(bundle, model, &settings, options)
     }
 
     fn new(bundle: Bundle, model: Model, settings: &SessionOptions, options: Options) -> Result<Detector, JsValue> {
@@ -184,15 +172,6 @@ impl Desk {
         self.engine = Some(engine);
         self.done = Some((run.id, outcome));
     }
-}
-
-fn read_settings(settings: &str, device: Device) -> Result<(SessionOptions, Options), JsValue> {
-    let mut settings: serde_json::Map<String, serde_json::Value> = read_json("settings", settings)?;
-    let precision = settings.remove("precision").map(serde_json::from_value).transpose();
-    let precision = precision.map_err(|error| coded("bad_input", &format!("precision: {error}")))?;
-    let settings = serde_json::from_value(settings.into());
-    let settings = settings.map_err(|error| coded("bad_input", &format!("settings: {error}")))?;
-    Ok((settings, Options { precision, device, ..Options::default() }))
 }
 
 /// Converts milliseconds of the driver's clock to the schedule's time. Negative values and NaN mean the start, too large values mean never.

@@ -2,11 +2,12 @@
 
 use crate::values::{coded, to_js};
 use grice_core::{Batch, CpuEngine, Engine as _};
-#[cfg(feature = "onnx")]
-use grice_core::{Error, Network};
-#[cfg(feature = "onnx")]
-use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
+#[cfg(feature = "onnx")]
+use {
+    grice_core::{Error, Network},
+    js_sys::Uint8Array,
+};
 
 /// A detector's network, for callers with their own tokenizer.
 #[wasm_bindgen]
@@ -37,7 +38,7 @@ impl Engine {
     /// An `Error` with `code: "bad_input"` for no sequence, an empty one, or lengths that do not add up to the ids;
     /// `code: "bad_model"` or `"bug"` for errors of the network.
     pub fn run(&mut self, ids: &[u32], lengths: &[u32]) -> Result<Vec<f32>, JsValue> {
-        let batch = pack(ids, lengths).map_err(|problem| coded("bad_input", &problem))?;
+        let batch = Batch::of_lengths(ids, lengths).map_err(|problem| coded("bad_input", &problem.to_string()))?;
         let logits = self.inner.forward(&batch).map_err(|error| to_js(error.into()))?;
         Ok((0..logits.rows()).flat_map(|row| logits.row(row).iter().copied()).collect())
     }
@@ -46,21 +47,5 @@ impl Engine {
     #[wasm_bindgen(getter)]
     pub fn kernels(&self) -> String {
         self.inner.info().kernels.to_owned()
-    }
-}
-
-fn pack(ids: &[u32], lengths: &[u32]) -> Result<Batch, String> {
-    let mut rest = ids;
-    let mut sequences = Vec::with_capacity(lengths.len());
-    for &length in lengths {
-        let (sequence, after) = rest
-            .split_at_checked(length as usize)
-            .ok_or_else(|| format!("`lengths` need more tokens than the {} of `ids`", ids.len()))?;
-        sequences.push(sequence);
-        rest = after;
-    }
-    match rest.len() {
-        0 => Batch::pack(&sequences).map_err(|error| error.to_string()),
-        more => Err(format!("{more} of `ids` belong to no sequence: the sum of `lengths` is not {}", ids.len())),
     }
 }

@@ -1,21 +1,15 @@
 //! Conversion between JavaScript and Rust values, and errors with a code.
 
-use grice_core::schedule::Rejection;
+use grice_core::Turn;
 use grice_core::session::Refusal;
-use grice_core::{ErrorKind, Turn};
 use js_sys::{Error, JSON, Reflect};
 use serde::de::DeserializeOwned;
 use wasm_bindgen::prelude::*;
 
 pub(crate) fn read_turn(turn: &JsValue) -> Result<Turn, JsValue> {
-    let json = match turn.as_string() {
-        Some(json) => json,
-        // Values that `stringify` throws on (a cycle, a BigInt) or has no text for (undefined, a function) are not turns.
-        None => JSON::stringify(turn)
-            .ok()
-            .and_then(|json| json.as_string())
-            .ok_or_else(|| coded("bad_input", "the turn is not an object that JSON can represent"))?,
-    };
+    // Values that `stringify` throws on (a cycle, a BigInt) or has no text for (undefined, a function) are not turns.
+    let json = turn.as_string().or_else(|| JSON::stringify(turn).ok()?.as_string());
+    let json = json.ok_or_else(|| coded("bad_input", "the turn is not an object that JSON can represent"))?;
     serde_json::from_str(&json).map_err(|error| {
         let expected = "a turn is {context?: text or list, evidence?: text, response: text}";
         coded("bad_input", &format!("not a turn ({error}); {expected}"))
@@ -38,30 +32,12 @@ pub(crate) fn clock(clock_ms: &js_sys::Function) -> f64 {
 }
 
 pub(crate) fn to_js(error: grice_core::Error) -> JsValue {
-    coded(code_of(&error), &error.to_string())
+    coded(error.code(), &error.to_string())
 }
 
 /// The error of a turn without a verdict.
 pub(crate) fn refusal(refusal: &Refusal) -> JsValue {
-    let code = match refusal {
-        Refusal::Error(error) => code_of(error),
-        Refusal::Rejection(Rejection::QueueFull { .. }) => "overloaded",
-        Refusal::Rejection(Rejection::DeadlineExceeded) => "timeout",
-        Refusal::Rejection(Rejection::Failed(error)) => code_of(error),
-        Refusal::Rejection(_) => "bug",
-    };
-    coded(code, &refusal.to_string())
-}
-
-fn code_of(error: &grice_core::Error) -> &'static str {
-    match error.kind() {
-        // The package then loads the artifact that reads ONNX.
-        _ if matches!(error, grice_core::Error::NeedsOnnx { .. }) => "needs_onnx",
-        ErrorKind::BadInput => "bad_input",
-        ErrorKind::BadModel => "bad_model",
-        ErrorKind::Device => "unsupported",
-        _ => "bug",
-    }
+    coded(refusal.code(), &refusal.to_string())
 }
 
 /// A JavaScript `Error` with a `code` that a program can branch on.

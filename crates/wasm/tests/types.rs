@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use grice_core::session::{Detection, ModelInfo, Timings};
-use grice_core::{Context, PerMaxim, Precision, Turn, Utterance, Verdict};
+use grice_core::task::{StepKind, TraceStep};
+use grice_core::{
+    Context, DetectorBrief, DraftNews, PerMaxim, Precision, Repair, Text, Turn, Utterance, Verdict, WorkshopInfo,
+};
 use std::path::Path;
 use ts_rs::{Config, TS};
 
@@ -20,6 +23,13 @@ fn the_package_s_types_are_those_of_rust() {
         declare::<Timings>(),
         declare::<Detection>(),
         declare::<ModelInfo>(),
+        declare::<StepKind>(),
+        declare::<TraceStep>(),
+        declare::<DraftNews>(),
+        declare::<Repair>(),
+        declare::<Text>(),
+        declare::<DetectorBrief>(),
+        declare::<WorkshopInfo>(),
     ];
     let head = "// Types that cross to WebAssembly and back, generated from the Rust types: `GRICE_BLESS=1 cargo test -p grice-wasm --test types`.\n";
     let text = head.to_owned() + &types.concat();

@@ -1,8 +1,9 @@
 //! Finds the files in the bytes of a `.tar`. Nothing is copied, so the weights are in memory once.
 
 use super::bytes::Bytes;
-use super::names::MANIFEST;
+use super::names::{CONFIG, MANIFEST};
 use crate::{Error, Result};
+use grice_model::{Folder, Source};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -15,7 +16,7 @@ const FILES_MOST: usize = 1 << 16;
 
 /// An archive, with its files by path; links are resolved.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     bytes: Bytes,
     files: BTreeMap<String, Range<usize>>,
 }
@@ -25,7 +26,7 @@ impl Archive {
     ///
     /// # Errors
     /// [`Error::BundleFile`] naming the member at fault.
-    pub(super) fn read(bytes: Bytes) -> Result<Archive> {
+    pub(crate) fn read(bytes: Bytes) -> Result<Archive> {
         let mut members = Members::default();
         let mut entries = tar::Archive::new(&*bytes);
         for entry in entries.entries().map_err(|error| unreadable(&error))? {
@@ -58,6 +59,12 @@ impl Archive {
     /// The paths of all files.
     pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
         self.files.keys().map(String::as_str)
+    }
+}
+
+impl Folder for Archive {
+    fn file(&self, name: &str) -> std::io::Result<Option<Box<dyn Source + '_>>> {
+        Ok(self.get(name).map(|bytes| -> Box<dyn Source> { Box::new(bytes) }))
     }
 }
 
@@ -152,13 +159,13 @@ fn join(folder: &str, path: &str) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("/"))
 }
 
-/// `name/grice.json` and its neighbours → `grice.json` and its neighbours.
+/// `name/grice.json` and its neighbours → `grice.json` and its neighbours; the same for `config.json` where there is no `grice.json`.
 fn strip_top_folder(files: BTreeMap<String, Range<usize>>) -> BTreeMap<String, Range<usize>> {
-    if files.contains_key(MANIFEST) {
-        return files;
-    }
-    let top = files.keys().find_map(|name| Some(format!("{}/", name.strip_suffix(MANIFEST)?.strip_suffix('/')?)));
-    match top {
+    let top_of = |known: &str| match files.contains_key(known) {
+        true => Some(String::new()),
+        false => files.keys().find_map(|name| Some(format!("{}/", name.strip_suffix(known)?.strip_suffix('/')?))),
+    };
+    match top_of(MANIFEST).or_else(|| top_of(CONFIG)) {
         Some(top) if !top.trim_end_matches('/').contains('/') => {
             files.into_iter().filter_map(|(name, range)| Some((name.strip_prefix(&top)?.to_owned(), range))).collect()
         }

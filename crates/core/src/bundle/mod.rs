@@ -12,7 +12,7 @@ mod program;
 mod weights;
 
 use crate::{Error, Result};
-use archive::Archive;
+pub(crate) use archive::Archive;
 pub use bytes::Bytes;
 pub use disk::DiskFolder;
 #[cfg(not(target_arch = "wasm32"))]

@@ -1,7 +1,7 @@
 //! Identifiers of requests, runs and engines.
 
 /// Identifies a request from [`super::Schedule::push`] to its [`super::Answer`]; never used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 pub struct RequestId(pub u64);
 
 /// Identifies a batch from [`super::Step::Run`] to [`super::Schedule::complete`]; never used twice.

@@ -25,30 +25,37 @@ pub struct Outcome {
 }
 
 /// One step of a pipeline.
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TraceStep {
     /// What was done.
     pub step: StepKind,
     /// What was to be repaired.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional, type = "keyof PerMaxim<unknown>"))]
     pub maxim: Option<Maxim>,
     /// What was judged, written or found.
     pub text: String,
     /// The probability that each maxim is violated, of a step that judges.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub probabilities: Option<PerMaxim<f32>>,
     /// Whether the text was used, of a step that changes the response.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub taken: Option<bool>,
     /// Why it was not used.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "typescript", ts(optional))]
     pub reason: Option<String>,
     /// Milliseconds that it took; the time of its batch if other turns ran with it.
     #[serde(serialize_with = "write_ms", rename = "ms")]
+    #[cfg_attr(feature = "typescript", ts(rename = "ms", type = "number"))]
     pub took: Duration,
 }
 
 /// Kinds of steps.
+#[cfg_attr(feature = "typescript", derive(ts_rs::TS))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepKind {

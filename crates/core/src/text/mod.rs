@@ -22,6 +22,6 @@ pub use stream::{Speller, Stream};
 pub use template::{Rendered, Template};
 pub use tokenizer::Tokenizer;
 pub(crate) use visible::is_blank;
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
 pub(crate) use window::encode_prompt;
 pub use window::{Encoded, encode_turn};

@@ -59,7 +59,7 @@ pub fn encode_turn(template: &Template, tokenizer: &Tokenizer, max_tokens: usize
 ///
 /// # Errors
 /// [`Error::LongText`] if they do not; [`Error::Tokenizer`].
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
 pub(crate) fn encode_prompt(
     template: &Template,
     tokenizer: &Tokenizer,
