@@ -178,3 +178,166 @@ thresholds: PerMaxim<number>,
  * Why it runs on the CPU although a GPU was allowed.
  */
 fallbackReason?: string, };
+
+/**
+ * Kinds of steps.
+ */
+export type StepKind = "generate" | "detect" | "repair" | "retrieve";
+
+/**
+ * One step of a pipeline.
+ */
+export type TraceStep = {
+/**
+ * What was done.
+ */
+step: StepKind,
+/**
+ * What was to be repaired.
+ */
+maxim?: keyof PerMaxim<unknown>,
+/**
+ * What was judged, written or found.
+ */
+text: string,
+/**
+ * The probability that each maxim is violated, of a step that judges.
+ */
+probabilities?: PerMaxim<number>,
+/**
+ * Whether the text was used, of a step that changes the response.
+ */
+taken?: boolean,
+/**
+ * Why it was not used.
+ */
+reason?: string,
+/**
+ * Milliseconds that it took; the time of its batch if other turns ran with it.
+ */
+ms: number, };
+
+/**
+ * A text that begins.
+ */
+export type DraftNews = {
+/**
+ * What it repairs; left out for an answer.
+ */
+maxim?: keyof PerMaxim<unknown>,
+/**
+ * Which try it is, from 0.
+ */
+attempt: number, };
+
+/**
+ * What came of a repair or an answer.
+ */
+export type Repair = {
+/**
+ * The response after all repairs; as it came if none was good enough.
+ */
+repaired: string,
+/**
+ * The answer as the model wrote it, if it began with one.
+ */
+generated?: string,
+/**
+ * Whether a maxim is violated and no repair was good enough, so that the response stayed as it was.
+ */
+isFallback: boolean,
+/**
+ * The verdict on the response as it came, or as it was written.
+ */
+before: Verdict,
+/**
+ * The verdict on the response after all repairs.
+ */
+after: Verdict,
+/**
+ * How many repairs were tried.
+ */
+rounds: number,
+/**
+ * All steps, in order.
+ */
+trace: Array<TraceStep>, };
+
+/**
+ * A text that was written.
+ */
+export type Text = {
+/**
+ * The text, without the prompt.
+ */
+text: string,
+/**
+ * `stop`: a stop token or stop text; `length`: the most new tokens.
+ */
+finishReason: "stop" | "length",
+/**
+ * Tokens of the prompt.
+ */
+promptTokens: number,
+/**
+ * Tokens of the text.
+ */
+generatedTokens: number, };
+
+/**
+ * The detector of a workshop.
+ */
+export type DetectorBrief = {
+/**
+ * Name of the bundle.
+ */
+name: string,
+/**
+ * Version of the bundle.
+ */
+version: string,
+/**
+ * The thresholds in use.
+ */
+thresholds: PerMaxim<number>, };
+
+/**
+ * The models of a workshop.
+ */
+export type WorkshopInfo = {
+/**
+ * Name of the bundle; empty without a `grice.json`.
+ */
+name: string,
+/**
+ * Version of the bundle.
+ */
+version: string,
+/**
+ * `model_type` of its configuration.
+ */
+family: string,
+/**
+ * What it can write: repairs of maxims, and `answer`.
+ */
+recipes: Array<string>,
+/**
+ * The precision of the weights: `fp32`, `fp16`, `int8` or `int4`.
+ */
+precision: Precision | "int4",
+/**
+ * The kernels: an instruction set.
+ */
+kernels: string,
+/**
+ * Tokens of all texts, prompts included, for which there is memory at once.
+ */
+memoryTokens: number,
+/**
+ * Those that running texts may come to need.
+ */
+reservedTokens: number,
+/**
+ * The detector, if there is one.
+ */
+detector?: DetectorBrief, };

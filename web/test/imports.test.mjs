@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { pathToFileURL } from "node:url";
 import { dist } from "./support/fixtures.mjs";
 
-const ENTRIES = ["index.js", "webgpu.js", "thread.js", "node.js", "worker.js", "worker-webgpu.js"];
+const ENTRIES = ["index.js", "webgpu.js", "thread.js", "node.js", "worker.js", "worker-webgpu.js", "writer.js", "writer-node.js", "worker-writer.js"];
 
 /** What a script prints, run by a Node of its own. */
 function run(script) {

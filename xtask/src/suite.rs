@@ -135,6 +135,8 @@ fn test_browser(workspace: &Workspace) -> Result<()> {
         "browser",
         "--test",
         "gpu",
+        "--test",
+        "texts",
     ]);
     command
         .current_dir(&workspace.root)

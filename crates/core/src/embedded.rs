@@ -14,6 +14,7 @@ pub(crate) fn files() -> BTreeMap<String, Cow<'static, [u8]>> {
     files.into_iter().map(|(path, bytes)| (path.to_owned(), Cow::Borrowed(bytes))).collect()
 }
 
+#[cfg(not(target_arch = "wasm32"))]
 macro_rules! embed_repairer {
     ($($name:literal),* $(,)?) => {
         &[$(($name, include_bytes!(concat!("../../../models/repair-mini/", $name)).as_slice())),*]

@@ -270,8 +270,9 @@ fn what_cannot_be_done_is_said() {
 fn a_turn_on_which_the_detector_fails_ends_only_its_own_job() {
     let tiny = Tiny::new("gpt2");
     let mut workshop = tiny.workshop();
-    // A lone control character is visible to the check of turns, and the tokenizer reads nothing of it.
-    let bad = workshop.push(ask(json!({ "repair": { "turn": { "response": "\u{1}" } } })), Duration::ZERO).unwrap();
+    // Visible characters of which the tokenizer reads nothing.
+    let turn = json!({ "response": "\u{fffd}\u{fffd}" });
+    let bad = workshop.push(ask(json!({ "repair": { "turn": turn } })), Duration::ZERO).unwrap();
     let good = workshop.push(repair(1).1, Duration::ZERO).unwrap();
     let told = run(&mut workshop);
     assert!(matches!(told[&bad].as_slice(), [News::Failed(fault)] if fault.code == "bad_input"), "{:?}", told[&bad]);

@@ -14,6 +14,8 @@ pub mod mixture;
 pub mod operators;
 pub mod python;
 
+pub use grice_kernels::Isa;
+
 /// Tolerance of fp32 logits against PyTorch: the rounding of some hundred sums of products in another order.
 pub const FP32_TOLERANCE: f32 = 1e-4;
 

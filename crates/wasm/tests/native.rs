@@ -1,9 +1,10 @@
-//! The native half of the comparison: `verdicts.json` and `int8-logits.json` equal this machine's results. `GRICE_BLESS=1`
-//! rewrites them.
+//! The native half of the comparison: `verdicts.json`, `int8-logits.json` and `repairs.json` equal this machine's results.
+//! `GRICE_BLESS=1` rewrites them.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(clippy::unwrap_used)]
 
 mod logits;
+mod repairs;
 mod verdicts;
 
 use grice_core::{Batch, Bundle, CpuEngine, Detector, Engine, Network, Options, Turn, Verdict};

@@ -17,6 +17,17 @@ const folders = {
   embedded: path.join(root, "models/detector-mini"),
 };
 
+const ofWriters = ["config.json", "generation_config.json", "tokenizer.json", "model.safetensors"];
+
+/** Models that write. */
+const writers = {
+  "repair-mini": { from: path.join(root, "models/repair-mini"), files: ["grice.json", ...ofWriters] },
+  // It has no recipes.
+  "tiny-llama": { from: path.join(fixtures, "generators/llama"), files: ofWriters },
+  // An encoder and a decoder.
+  "tiny-t5": { from: path.join(fixtures, "generators/t5"), files: ofWriters },
+};
+
 /** Makes `<name>.tar` of every bundle in a new folder. */
 export function packBundles() {
   const folder = mkdtempSync(path.join(tmpdir(), "grice-bundles-"));
@@ -27,6 +38,9 @@ export function packBundles() {
     const names = ["grice.json", "config.json", "tokenizer.json", ...models];
     execFileSync("tar", ["--create", "--file", path.join(folder, `${name}.tar`), "--directory", bundle, ...names]);
   }
+  for (const [name, { from, files }] of Object.entries(writers)) {
+    execFileSync("tar", ["--create", "--file", path.join(folder, `${name}.tar`), "--directory", from, ...files]);
+  }
   return {
     folder,
     bytes: (name) => readFileSync(path.join(folder, `${name}.tar`)),
@@ -35,6 +49,25 @@ export function packBundles() {
 }
 
 const committed = JSON.parse(readFileSync(path.join(fixtures, "verdicts.json"), "utf8"));
+
+/** Repairs, answers and texts of the shipped models: what is asked, and what came of it natively. */
+export const repairs = JSON.parse(readFileSync(path.join(fixtures, "repairs.json"), "utf8"));
+
+/** Compares what came of repairs with what came of them natively: equal but for times, and for probabilities to the tolerance. */
+export function checkRepairs(found) {
+  assert.deepEqual(Object.keys(found), Object.keys(repairs.ends));
+  for (const [name, end] of Object.entries(found)) compareEnds(name, end, repairs.ends[name]);
+}
+
+function compareEnds(place, found, expected) {
+  if (typeof expected !== "object" || expected === null) {
+    if (place.includes("probabilities")) assert.ok(Math.abs(found - expected) <= TOLERANCE, `${place}: ${found}, not ${expected}`);
+    else if (!place.endsWith(".ms")) assert.deepEqual(found, expected, place);
+    return;
+  }
+  assert.deepEqual(Object.keys(found).sort(), Object.keys(expected).sort(), place);
+  for (const [name, value] of Object.entries(expected)) compareEnds(`${place}.${name}`, found[name], value);
+}
 
 /** Turns by name. */
 export const turns = committed.turns;

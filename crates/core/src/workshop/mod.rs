@@ -133,7 +133,7 @@ impl Workshop {
             version: recipes.version.clone(),
             family: writer.family().to_owned(),
             recipes: recipes.names(),
-            precision: writer.precision(),
+            precision: writer.precision().name(),
             kernels: writer.kernels(),
             memory_tokens: counters.pages * PAGE_TOKENS,
             reserved_tokens: counters.pages_reserved * PAGE_TOKENS,

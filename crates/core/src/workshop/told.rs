@@ -3,7 +3,7 @@
 use crate::generate::Generated;
 use crate::task::{Draft, Kind, Outcome, TraceStep};
 use crate::{Error, Verdict};
-use grice_model::{Maxim, PerMaxim, Precision};
+use grice_model::{Maxim, PerMaxim};
 use serde::Serialize;
 
 /// A job's number.
@@ -110,8 +110,9 @@ pub struct WorkshopInfo {
     pub family: String,
     /// What it can write: repairs of maxims, and `answer`.
     pub recipes: Vec<&'static str>,
-    /// The precision of the weights.
-    pub precision: Precision,
+    /// The precision of the weights: `fp32`, `fp16`, `int8` or `int4`.
+    #[cfg_attr(feature = "typescript", ts(type = "Precision | \"int4\""))]
+    pub precision: &'static str,
     /// The kernels: an instruction set.
     pub kernels: &'static str,
     /// Tokens of all texts, prompts included, for which there is memory at once.
