@@ -20,10 +20,10 @@ after(async () => {
   bundles.remove();
 });
 
-/** The first block of a language in a file. */
-function block(file, language) {
+/** The first block of a language in a file, or another one. */
+function block(file, language, place = 0) {
   const text = readFileSync(path.join(root, file), "utf8");
-  const found = new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, "ms").exec(text)?.[1];
+  const found = [...text.matchAll(new RegExp(`^\`\`\`${language}\\n(.*?)^\`\`\`$`, "gms"))][place]?.[1];
   assert.ok(found, `${file} has no block of ${language}`);
   return found;
 }
@@ -79,4 +79,17 @@ test("the package's own page, in Node", async () => {
   const AsyncFunction = (async () => {}).constructor;
   const violations = await new AsyncFunction("createDetector", "model", `${code}\nreturn violations;`)(createDetector, model);
   assert.equal(violations.quantity, true);
+});
+
+test("the package's own page, with a model that repairs, in Node", async () => {
+  const { createRepairer } = await import("grice/writer");
+  const repair = path.join(bundles.folder, "repair-mini.tar");
+  const code = block("web/README.md", "js", 1).replace(/^import .*\n/, "").replace('"/model.tar"', "model").replace('"/repair.tar"', "repair_");
+  const AsyncFunction = (async () => {}).constructor;
+  const written = [];
+  const quiet = { log: (text) => written.push(text) };
+  const run = new AsyncFunction("createRepairer", "model", "repair_", "console", `${code}\nreturn { repaired, isFallback };`);
+  const { repaired, isFallback } = await run(createRepairer, model, repair, quiet);
+  assert.equal(isFallback, false);
+  assert.equal(written.join("").trim(), repaired);
 });

@@ -246,6 +246,25 @@ test("the page's own thread is free while a worker writes, and pieces come one b
   assert.ok(times.length >= 3 && times[0] < ms);
 });
 
+test("of two models on the page's thread one may end while the other writes, and be opened again", async () => {
+  const [usual, during, after] = await page.evaluate(async () => {
+    const [kept, gone] = [await createRepairer({ worker: false }), await createRepairer({ worker: false })];
+    const usual = (await gone.repair(wordy).result).repaired;
+    const course = kept.repair(wordy);
+    for await (const _ of course) {
+      await gone.dispose();
+      break;
+    }
+    const during = (await kept.repair(wordy).result).repaired;
+    await kept.dispose();
+    const again = await createRepairer({ worker: false });
+    const after = (await again.repair(wordy).result).repaired;
+    await again.dispose();
+    return [usual, during, after];
+  });
+  assert.deepEqual([during, after], [usual, usual]);
+});
+
 test("a hundred repairs, some given up, need no more memory than ten", async () => {
   const [early, late] = await page.evaluate(async () => {
     const { default: init } = await import("/grice/writer-relaxed-simd/grice.js").catch(() => import("/grice/writer-simd128/grice.js"));
