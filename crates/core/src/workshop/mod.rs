@@ -365,7 +365,7 @@ impl Writing {
     fn take(&mut self, tokens: &[u32]) -> Option<Told> {
         let piece: String = tokens.iter().map(|&token| self.stream.push(token)).collect();
         self.text += &piece;
-        (!piece.is_empty()).then(|| Told { job: self.job, news: News::Piece(piece) })
+        (!piece.is_empty()).then_some(Told { job: self.job, news: News::Piece(piece) })
     }
 }
 
