@@ -42,6 +42,11 @@ impl Terminal {
         if self.colour { format!("{style}{text}{style:#}") } else { text.to_owned() }
     }
 
+    /// A marked word: underlined, or in brackets without colours.
+    pub(crate) fn underline(self, text: &str) -> String {
+        if self.colour { self.paint(self.strong().underline(), text) } else { format!("[{text}]") }
+    }
+
     /// For violations and errors.
     pub(crate) fn bad(self) -> Style {
         AnsiColor::Red.on_default().bold()

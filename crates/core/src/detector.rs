@@ -1,8 +1,12 @@
 //! The simple interface of the library: turns in, verdicts out. Calls block until the verdict is there.
 
+#[cfg(not(target_arch = "wasm32"))]
+use crate::ErrorKind;
 use crate::driver::Driver;
 use crate::schedule::Counters;
 use crate::task::Detect;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::task::{Explain, Explanation};
 use crate::text::Encoded;
 use crate::{Bundle, Model, Options, Result, Turn, Verdict};
 use grice_model::{Engine, EngineInfo, Manifest, PerMaxim};
@@ -65,6 +69,37 @@ impl Detector {
         self.driver.answer_all(&self.task, turns)
     }
 
+    /// The words that moved each verdict most: see [`Explain`]. Each takes so many further runs at most; those of all turns run together, and
+    /// identical ones once. On an int8 model each change is, to the bit, the difference of the probabilities that [`Detector::detect`] gives.
+    ///
+    /// # Errors
+    /// Only if the device was lost.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn explain_batch(&mut self, judged: &[(&Turn, &Verdict)], runs: usize) -> Result<Vec<Result<Explanation>>> {
+        let max_tokens = self.manifest().max_tokens;
+        let begun = judged.iter().map(|(turn, verdict)| Ok(Explain::new(turn, verdict, max_tokens, runs)));
+        let mut explains: Vec<Result<Explain>> = begun.collect();
+        loop {
+            let asked = explains.iter_mut().map(|explain| explain.as_mut().map_or_else(|_| Vec::new(), Explain::asks));
+            let asked: Vec<Vec<Turn>> = asked.collect();
+            let counts: Vec<usize> = asked.iter().map(Vec::len).collect();
+            let turns: Vec<Turn> = asked.into_iter().flatten().collect();
+            if turns.is_empty() {
+                return Ok(explains.into_iter().map(|explain| explain.map(Explain::finish)).collect());
+            }
+            let mut answers = self.detect_batch(&turns)?.into_iter().map(probabilities_of);
+            for (explain, count) in explains.iter_mut().zip(counts) {
+                // All of them, also after an error.
+                let found: Vec<Result<_>> = answers.by_ref().take(count).collect();
+                match (found.into_iter().collect::<Result<Vec<_>>>(), &mut *explain) {
+                    (Ok(found), Ok(explain)) => explain.tell(&found),
+                    (Err(error), _) => *explain = Err(error),
+                    (Ok(_), Err(_)) => {}
+                }
+            }
+        }
+    }
+
     /// The token ids of a turn.
     ///
     /// # Errors
@@ -111,5 +146,15 @@ impl Detector {
     /// Why [`Device::Auto`](crate::Device::Auto) selected the processor.
     pub fn fallback_reason(&self) -> Option<&str> {
         self.driver.plan.fallback_reason()
+    }
+}
+
+/// A turn that cannot be judged without its words has no probabilities.
+#[cfg(not(target_arch = "wasm32"))]
+fn probabilities_of(verdict: Result<Verdict>) -> Result<Option<PerMaxim<f32>>> {
+    match verdict {
+        Ok(verdict) => Ok(Some(verdict.probabilities)),
+        Err(error) if error.kind() == ErrorKind::BadInput => Ok(None),
+        Err(error) => Err(error),
     }
 }

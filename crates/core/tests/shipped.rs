@@ -2,7 +2,8 @@
 #![cfg(feature = "embedded-model")]
 #![allow(clippy::unwrap_used)]
 
-use grice_core::{Batch, Bundle, Detector, Engine, Lengths, Network, Options, Turn};
+use grice_core::task::{EXPLAIN_RUNS, Field, MovingWord};
+use grice_core::{Batch, Bundle, Context, Detector, Engine, Lengths, Network, Options, Turn, Utterance, Verdict};
 use grice_cpu::CpuEngine;
 use grice_testkit::fixtures::{fixtures_folder, read};
 use grice_testkit::{FP32_TOLERANCE, assert_close};
@@ -104,4 +105,78 @@ fn the_compiled_program_is_that_of_the_onnx_file() {
         grice_core::compile_program(&bundle, &grice_core::Options::default(), || std::time::Duration::ZERO).unwrap();
     let [made, kept] = [compiled.path, folder.join("onnx/model_int8.grice")].map(|path| std::fs::read(path).unwrap());
     assert!(made == kept, "run `grice compile --device cpu --model models/detector-mini` and commit the file");
+}
+
+/// Each number of an explanation is, to the bit, the difference of two verdicts by single requests.
+#[test]
+fn an_explanation_is_what_single_requests_say() {
+    let cases: Vec<Case> =
+        serde_json::from_slice(&read(&fixtures_folder().join("detector-mini-reference.json"))).unwrap();
+    let mut detector = Detector::load(&Bundle::embedded().unwrap(), &Options::default()).unwrap();
+    let judged: Vec<(Turn, Verdict)> =
+        cases.into_iter().map(|case| (detector.detect(&case.turn).unwrap(), case.turn)).map(|(v, t)| (t, v)).collect();
+    let pairs: Vec<(&Turn, &Verdict)> = judged.iter().map(|(turn, verdict)| (turn, verdict)).collect();
+    let explained = detector.explain_batch(&pairs, EXPLAIN_RUNS).unwrap();
+    let mut checked = 0;
+    for ((turn, verdict), explanation) in judged.iter().zip(explained) {
+        let explanation = explanation.unwrap();
+        let alone = detector.explain_batch(&[(turn, verdict)], EXPLAIN_RUNS).unwrap().pop().unwrap().unwrap();
+        assert_eq!(alone, explanation);
+        for (maxim, words) in explanation.words.iter() {
+            assert!(words.is_empty() || *verdict.violations.get(maxim));
+            assert!(words.is_sorted_by(|one, next| one.change.abs() >= next.change.abs()));
+            for word in words {
+                let without = leave_out(turn, word);
+                let change =
+                    detector.detect(&without).unwrap().probabilities.get(maxim) - verdict.probabilities.get(maxim);
+                assert_eq!(change.to_bits(), word.change.to_bits(), "{word:?} in {turn:?}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 20, "{checked}");
+}
+
+/// The turn without a word, by the plainest means: the words that are left, with what stands between them.
+fn leave_out(turn: &Turn, word: &MovingWord) -> Turn {
+    let cut = |text: &str| {
+        let characters: Vec<char> = text.chars().collect();
+        let found: String = characters[word.start..word.end].iter().collect();
+        assert_eq!(found, word.word);
+        let (mut before, after) = (characters[..word.start].to_vec(), characters[word.end..].to_vec());
+        if before.iter().all(|c| c.is_whitespace()) {
+            let space = after.iter().take_while(|c| c.is_whitespace()).count();
+            return before.iter().chain(&after[space..]).collect::<String>();
+        }
+        if after.first().is_none_or(|c| c.is_whitespace() || ".,;:!?)]}”’".contains(*c)) {
+            while before.last().is_some_and(|c| c.is_whitespace()) {
+                before.pop();
+            }
+        }
+        before.iter().chain(&after).collect()
+    };
+    let mut turn = turn.clone();
+    match (word.field, &mut turn.context) {
+        (Field::Response, _) => turn.response = cut(&turn.response),
+        (Field::Evidence, _) => turn.evidence = turn.evidence.map(|evidence| cut(&evidence)),
+        (Field::Context, Context::Text(text)) => *text = cut(text),
+        (Field::Context, Context::Utterances(utterances)) => match &mut utterances[word.utterance.unwrap()] {
+            Utterance::Text(text) | Utterance::Spoken { text, .. } => *text = cut(text),
+        },
+    }
+    turn
+}
+
+/// Words beyond what the model reads move nothing, and a long turn stays within its runs.
+#[test]
+fn words_that_were_cut_off_move_nothing() {
+    let mut detector = Detector::load(&Bundle::embedded().unwrap(), &Options::default()).unwrap();
+    let turn = Turn::new("What did you think of the film?", "I liked the colours of it a lot. ".repeat(400));
+    let verdict = detector.detect(&turn).unwrap();
+    assert!(verdict.truncated && !verdict.cooperative, "{verdict:?}");
+    let before = detector.counters().batch_rows_total;
+    let explanation = detector.explain_batch(&[(&turn, &verdict)], 64).unwrap().pop().unwrap().unwrap();
+    assert!(detector.counters().batch_rows_total - before <= 64);
+    assert!(explanation.tried < explanation.of);
+    assert!(explanation.of <= 2 * detector.manifest().max_tokens);
 }

@@ -62,7 +62,8 @@ impl Judging {
         self.question(tokenized, None)
     }
 
-    fn question(&self, tokenized: Tokenized, thresholds: Option<PerMaxim<f32>>) -> Question {
+    /// A turn that was tokenized already.
+    pub(crate) fn question(&self, tokenized: Tokenized, thresholds: Option<PerMaxim<f32>>) -> Question {
         Question { tokenized, thresholds: thresholds.unwrap_or_else(|| *self.served.task().thresholds()) }
     }
 
@@ -90,11 +91,35 @@ impl Judging {
         Ok(found)
     }
 
+    /// The probabilities for each question, in order, or the reason why it has none. No client asked these, so they are not counted as verdicts.
+    ///
+    /// # Errors
+    /// As [`Served::infer`].
+    pub(crate) async fn probe(
+        &mut self,
+        questions: &[&Question],
+        deadline: Instant,
+        caching: Caching,
+    ) -> Result<Vec<Result<PerMaxim<f32>, Problem>>, Problem> {
+        let sequences: Vec<&Tokenized> = questions.iter().map(|question| &question.tokenized).collect();
+        let inferred = self.served.infer(&sequences, deadline, caching).await?;
+        let found = questions.iter().zip(inferred).map(|(question, inferred)| {
+            let inferred = inferred?;
+            self.timing.add(&inferred);
+            Ok(self.verdict(question, &inferred)?.probabilities)
+        });
+        Ok(found.collect())
+    }
+
     fn read(&self, metrics: &Metrics, question: &Question, inferred: Inferred) -> Result<Finding, Problem> {
-        let notes = DetectNotes { thresholds: question.thresholds, reading: question.tokenized.reading };
-        let verdict = self.served.task().read(&notes, &inferred.row).map_err(|error| Problem::from(&error))?;
+        let verdict = self.verdict(question, &inferred)?;
         metrics.count_verdict(&verdict);
         Ok(Finding { row: inferred.row, verdict })
+    }
+
+    fn verdict(&self, question: &Question, inferred: &Inferred) -> Result<Verdict, Problem> {
+        let notes = DetectNotes { thresholds: question.thresholds, reading: question.tokenized.reading };
+        self.served.task().read(&notes, &inferred.row).map_err(|error| Problem::from(&error))
     }
 
     /// Counts the request as answered.

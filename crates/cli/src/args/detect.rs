@@ -11,6 +11,7 @@ Examples:
   One turn:
     grice detect --context \"What did you think of the film?\" --response \"Yes.\"
     grice detect --context \"Where is the station?\" --response \"Two streets on.\" --json
+    grice detect --evidence \"The bridge opened in 1937.\" --response \"It opened in 1950.\" --explain
 
   A file, one row per line; the output keeps the input's fields and adds the verdict's:
     grice detect --input turns.jsonl --output verdicts.jsonl
@@ -27,7 +28,7 @@ Examples:
 
 Rows have `response` (text), and optionally `context` (text, or a list of texts or of {\"speaker\", \"text\"}, oldest first) and \
 `evidence` (text). Output rows add `probabilities`, `violations`, `cooperative` and `truncated`, and \
-`unknown_share` if the tokenizer does not know all of the response. NaN in other fields becomes null. A row that cannot be judged \
+`unknown_share` if the tokenizer does not know all of the response; with `--explain` also `explanation`, with places in Unicode characters. NaN in other fields becomes null. A row that cannot be judged \
 is reported with its line number and becomes a row with `line` and `error`; the other rows are judged, and the exit status is 1.";
 
 /// Arguments of `detect`.
@@ -50,6 +51,9 @@ pub(crate) struct Detect {
     #[arg(long, conflicts_with = "input", help_heading = "One turn")]
     pub(crate) json: bool,
 
+    /// Name the words that moved each violated maxim most: the change of its probability without the word. Takes up to 96 more runs for a turn
+    #[arg(long)]
+    pub(crate) explain: bool,
     /// Thresholds that replace the model's, from 0 to 1: quantity=0.6,manner=0.4
     #[arg(long, value_name = "MAXIM=P,…", value_delimiter = ',')]
     pub(crate) thresholds: Vec<Threshold>,

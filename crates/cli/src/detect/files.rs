@@ -35,6 +35,7 @@ pub(crate) fn run(input: &Path, args: &Detect, common: &Common) -> Result<()> {
         progress,
         batch_size: files.batch_size.get(),
         strict: files.strict,
+        explains: args.explain,
         quiet: common.quiet,
         replaced: BTreeSet::new(),
         unknown: 0,
@@ -52,6 +53,7 @@ struct Run {
     progress: Progress,
     batch_size: usize,
     strict: bool,
+    explains: bool,
     quiet: bool,
     /// Fields with a warning.
     replaced: BTreeSet<String>,
@@ -99,8 +101,10 @@ impl Run {
         {
             batch.push(row);
         }
-        let judged = judge_rows(&mut self.detector, batch)?;
-        let texts = judged.iter().map(|judged| row_line(judged.line, &judged.fields, &judged.verdict));
+        let judged = judge_rows(&mut self.detector, batch, self.explains)?;
+        let texts = judged
+            .iter()
+            .map(|judged| row_line(judged.line, &judged.fields, &judged.verdict, judged.explanation.as_ref()));
         for (place, (line, again)) in lines.iter().zip(texts).enumerate() {
             let number = old.rows() - lines.len() + place + 1;
             old.check_again(number, *line == again || agree(line, &again), ["verdict", "thresholds"])?;
@@ -125,7 +129,7 @@ impl Run {
                 }
             };
             // First judge the rows that were read before the input failed.
-            let judged = judge_rows(&mut self.detector, batch)?;
+            let judged = judge_rows(&mut self.detector, batch, self.explains)?;
             self.write(judged, &mut output)?;
             if ended? {
                 if self.unknown > 1 && !self.quiet {
@@ -140,13 +144,13 @@ impl Run {
 
     fn write(&mut self, batch: Vec<Judged>, output: &mut Output) -> Result<()> {
         let rows = batch.len();
-        for Judged { line, fields, verdict } in batch {
+        for Judged { line, fields, verdict, explanation } in batch {
             if !self.quiet {
                 self.warn_of_replaced(replaced_fields(&fields, verdict.is_err()));
                 self.warn_of_nan(line, &fields);
                 self.warn_of_unknown(line, verdict.as_ref().ok());
             }
-            let text = row_line(line, &fields, &verdict);
+            let text = row_line(line, &fields, &verdict, explanation.as_ref());
             if let Err(cause) = verdict {
                 let place = self.rows.reader().place().to_owned();
                 if self.strict {

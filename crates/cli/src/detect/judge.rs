@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::model::quietly;
 use crate::rows::{Fields, Row, RowError};
-use grice_core::{Detector, Verdict};
+use grice_core::task::{EXPLAIN_RUNS, Explanation};
+use grice_core::{Detector, Turn, Verdict};
 
 /// A row with its verdict, or with an error.
 pub(crate) struct Judged {
@@ -13,13 +14,15 @@ pub(crate) struct Judged {
     pub(crate) fields: Fields,
     /// The verdict.
     pub(crate) verdict: Result<Verdict, RowError>,
+    /// What moved it, if that was asked for.
+    pub(crate) explanation: Option<Explanation>,
 }
 
-/// Judges the rows that can be judged; every row gets an answer.
+/// Judges the rows that can be judged, and explains the verdicts if told to; every row gets an answer.
 ///
 /// # Errors
 /// Only if the device was lost.
-pub(crate) fn judge_rows(detector: &mut Detector, rows: Vec<Row>) -> Result<Vec<Judged>> {
+pub(crate) fn judge_rows(detector: &mut Detector, rows: Vec<Row>, explains: bool) -> Result<Vec<Judged>> {
     let mut turns = Vec::with_capacity(rows.len());
     let mut waiting = Vec::with_capacity(rows.len());
     for row in rows {
@@ -32,13 +35,38 @@ pub(crate) fn judge_rows(detector: &mut Detector, rows: Vec<Row>) -> Result<Vec<
         };
         waiting.push((row.line, row.fields, problem));
     }
-    let mut verdicts = quietly(|| detector.detect_batch(&turns))??.into_iter();
+    let verdicts = quietly(|| detector.detect_batch(&turns))??;
+    let verdicts = verdicts.into_iter().map(|verdict| verdict.map_err(RowError::Turn)).collect();
+    let answers = if explains { explain(detector, &turns, verdicts)? } else { unexplained(verdicts) };
+    let mut answers = answers.into_iter();
     let judged = waiting.into_iter().filter_map(|(line, fields, problem)| {
-        let verdict = match problem {
-            Some(problem) => Err(problem),
-            None => verdicts.next()?.map_err(RowError::Turn),
+        let (verdict, explanation) = match problem {
+            Some(problem) => (Err(problem), None),
+            None => answers.next()?,
         };
-        Some(Judged { line, fields, verdict })
+        Some(Judged { line, fields, verdict, explanation })
     });
     Ok(judged.collect())
+}
+
+type Answer = (Result<Verdict, RowError>, Option<Explanation>);
+
+fn unexplained(verdicts: Vec<Result<Verdict, RowError>>) -> Vec<Answer> {
+    verdicts.into_iter().map(|verdict| (verdict, None)).collect()
+}
+
+/// A row whose explanation fails has no verdict either, because its error would be lost.
+fn explain(detector: &mut Detector, turns: &[Turn], verdicts: Vec<Result<Verdict, RowError>>) -> Result<Vec<Answer>> {
+    let judged = turns.iter().zip(&verdicts).filter_map(|(turn, verdict)| Some((turn, verdict.as_ref().ok()?)));
+    let judged: Vec<(&Turn, &Verdict)> = judged.collect();
+    let mut explanations = quietly(|| detector.explain_batch(&judged, EXPLAIN_RUNS))??.into_iter();
+    let answers = verdicts.into_iter().map(|verdict| match verdict {
+        Ok(verdict) => match explanations.next() {
+            Some(Ok(explanation)) => (Ok(verdict), Some(explanation)),
+            Some(Err(error)) => (Err(RowError::Turn(error)), None),
+            None => (Ok(verdict), None),
+        },
+        Err(problem) => (Err(problem), None),
+    });
+    Ok(answers.collect())
 }

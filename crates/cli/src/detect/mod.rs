@@ -1,5 +1,6 @@
 //! `detect`: one turn from the command line; a file of rows goes to `files`.
 
+mod explanation;
 mod files;
 mod judge;
 
@@ -12,7 +13,9 @@ use crate::output::write_stdout;
 use crate::present::{show_verdict, unknown_warning};
 use crate::rows::{Fields, row_line};
 use crate::terminal::Terminal;
-use grice_core::{Context, Turn};
+use explanation::show_explanation;
+use grice_core::task::{EXPLAIN_RUNS, Explanation};
+use grice_core::{Context, Detector, Turn, Verdict};
 use std::io::Write;
 
 /// Judges the turn or file in the arguments.
@@ -43,10 +46,18 @@ fn detect_turn(turn: &Turn, args: &Detect, common: &Common) -> Result<()> {
         // If stderr is closed, the message cannot be shown.
         _ = writeln!(std::io::stderr(), "{} {warning}", terminal.paint(terminal.note(), "warning:"));
     }
+    let explanation = if args.explain { Some(explain(&mut detector, turn, &verdict)?) } else { None };
     let text = if args.json {
-        row_line(0, &Fields::default(), &Ok(verdict)) + "\n"
+        row_line(0, &Fields::default(), &Ok(verdict), explanation.as_ref()) + "\n"
     } else {
-        show_verdict(&verdict, detector.thresholds(), detector.manifest(), Terminal::of_stdout(common.color))
+        let terminal = Terminal::of_stdout(common.color);
+        let shown = show_verdict(&verdict, detector.thresholds(), detector.manifest(), terminal);
+        shown + &explanation.map_or_else(String::new, |explanation| show_explanation(&explanation, turn, terminal))
     };
     write_stdout(text.as_bytes())
+}
+
+fn explain(detector: &mut Detector, turn: &Turn, verdict: &Verdict) -> Result<Explanation> {
+    let explained = quietly(|| detector.explain_batch(&[(turn, verdict)], EXPLAIN_RUNS))??.pop();
+    Ok(explained.transpose()?.unwrap_or_default())
 }

@@ -83,7 +83,7 @@ pub(crate) fn compare_rows(
             return Ok((compared, bad));
         }
         let count = rows.len();
-        for judged in judge_rows(detector, rows)? {
+        for judged in judge_rows(detector, rows, false)? {
             match judged.verdict.and_then(|verdict| Ok(Compared { known: read_known(&judged.fields)?, verdict })) {
                 Ok(row) => compared.push(row),
                 Err(error) => {

@@ -1,6 +1,7 @@
 //! A judged row → its line of output: the input's fields, then grice's fields.
 
 use super::{Fields, RowError};
+use grice_core::task::Explanation;
 use grice_core::{Maxim, PerMaxim, Verdict};
 use serde::Serialize;
 
@@ -10,7 +11,8 @@ pub(crate) const VERDICT_TAIL: &str = "\"probabilities\":";
 pub(crate) const BAD_TAIL: &str = "\"line\":";
 
 /// Names of grice's fields; includes `error`, so that rows from an earlier output do not look failed.
-const IN_VERDICTS: [&str; 6] = ["probabilities", "violations", "cooperative", "truncated", "unknown_share", "error"];
+const IN_VERDICTS: [&str; 7] =
+    ["probabilities", "violations", "cooperative", "truncated", "unknown_share", "explanation", "error"];
 
 /// Grice's fields of a row; probabilities have six decimals, because more would be noise.
 #[derive(Serialize)]
@@ -21,6 +23,8 @@ struct VerdictTail<'v> {
     truncated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     unknown_share: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Explanation>,
 }
 
 #[derive(Serialize)]
@@ -52,22 +56,28 @@ pub(crate) fn head_without(fields: &Fields, is_replaced: impl Fn(&str) -> bool) 
 }
 
 /// The whole line of a row, without the line end.
-pub(crate) fn row_line(line: u64, fields: &Fields, verdict: &Result<Verdict, RowError>) -> String {
+pub(crate) fn row_line(
+    line: u64,
+    fields: &Fields,
+    verdict: &Result<Verdict, RowError>,
+    explanation: Option<&Explanation>,
+) -> String {
     let mut text = row_head(fields, verdict.is_err());
     match verdict {
-        Ok(verdict) => text.push_str(&verdict_tail(verdict)),
+        Ok(verdict) => text.push_str(&verdict_tail(verdict, explanation)),
         Err(error) => text.push_str(&error_tail(line, error)),
     }
     text
 }
 
 /// The rest of a judged row, with the closing brace.
-fn verdict_tail(verdict: &Verdict) -> String {
+fn verdict_tail(verdict: &Verdict, explanation: Option<&Explanation>) -> String {
     let probabilities = PerMaxim::from_fn(|maxim: Maxim| rounded(*verdict.probabilities.get(maxim)));
     let Verdict { violations, cooperative, truncated, .. } = verdict;
     let unknown_share = Some(verdict.unknown_share).filter(|&share| share > 0.0);
     let (cooperative, truncated) = (*cooperative, *truncated);
-    let tail = VerdictTail { probabilities, violations, cooperative, truncated, unknown_share };
+    let explanation = explanation.cloned().map(with_six_decimals);
+    let tail = VerdictTail { probabilities, violations, cooperative, truncated, unknown_share, explanation };
     json_of(&tail).split_off(1)
 }
 
@@ -78,6 +88,15 @@ pub(crate) fn error_tail(line: u64, error: &RowError) -> String {
 
 fn is_replaced(name: &str, bad: bool) -> bool {
     IN_VERDICTS.contains(&name) || (bad && name == "line")
+}
+
+fn with_six_decimals(mut explanation: Explanation) -> Explanation {
+    for maxim in Maxim::ALL {
+        for word in explanation.words.get_mut(maxim) {
+            word.change = rounded(word.change) as f32;
+        }
+    }
+    explanation
 }
 
 fn rounded(probability: f32) -> f64 {
@@ -113,18 +132,18 @@ mod tests {
         let fields: Fields =
             serde_json::from_str("{\"line\":3,\"a\\n\":[1,  2],\"cooperative\":1,\"error\":2,\"response\":\"x\"}")
                 .unwrap();
-        let line = row_line(9, &fields, &Ok(verdict()));
+        let line = row_line(9, &fields, &Ok(verdict()), None);
         assert_eq!(line, format!("{{\"line\":3,\"a\\n\":[1,  2],\"response\":\"x\",{FOUND}"));
-        let line = row_line(9, &fields, &Err(RowError::MissingField("response".to_owned())));
+        let line = row_line(9, &fields, &Err(RowError::MissingField("response".to_owned())), None);
         assert_eq!(line, "{\"a\\n\":[1,  2],\"response\":\"x\",\"line\":9,\"error\":\"no field `response`\"}");
         assert_eq!(replaced_fields(&fields, false).collect::<Vec<_>>(), ["cooperative", "error"]);
     }
 
     #[test]
     fn a_row_without_fields_is_an_object_still() {
-        assert_eq!(row_line(1, &Fields::default(), &Ok(verdict())), format!("{{{FOUND}"));
+        assert_eq!(row_line(1, &Fields::default(), &Ok(verdict()), None), format!("{{{FOUND}"));
         let unknown = Verdict { unknown_share: 0.834, ..verdict() };
-        let line = row_line(1, &Fields::default(), &Ok(unknown));
+        let line = row_line(1, &Fields::default(), &Ok(unknown), None);
         assert!(line.ends_with("\"truncated\":false,\"unknown_share\":0.834}"), "{line}");
     }
 }

@@ -3,6 +3,8 @@
 mod degenerate;
 mod detect;
 mod embed;
+#[cfg(not(target_arch = "wasm32"))]
+mod explain;
 mod named;
 mod pipeline;
 #[cfg(test)]
@@ -13,6 +15,8 @@ pub use degenerate::{degeneration, word_f1};
 pub(crate) use detect::note_of_length;
 pub use detect::{Detect, DetectNotes};
 pub use embed::{Embed, EmbedNotes, Vector};
+#[cfg(not(target_arch = "wasm32"))]
+pub use explain::{EXPLAIN_RUNS, Explain, Explanation, Field, MOST_WORDS, MovingWord};
 pub use named::NamedViolations;
 pub use pipeline::{Draft, Kind, Next as PipelineNext, Pipeline, Skill, Skills};
 pub use trace::{Outcome, StepKind, TraceStep};

@@ -12,6 +12,8 @@ mod template;
 mod tokenizer;
 mod visible;
 mod window;
+#[cfg(not(target_arch = "wasm32"))]
+mod words;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use fence::Fence;
@@ -25,3 +27,7 @@ pub(crate) use visible::is_blank;
 #[cfg(any(feature = "generation", not(target_arch = "wasm32")))]
 pub(crate) use window::encode_prompt;
 pub use window::{Encoded, encode_turn};
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use words::without;
+#[cfg(not(target_arch = "wasm32"))]
+pub use words::words;

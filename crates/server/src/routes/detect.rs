@@ -1,6 +1,7 @@
 //! `POST /v1/detect` and its siblings.
 
 use super::body::{bytes_response, expect_json, read_body};
+use super::explain::{check_runs, run_explanations, runs_of};
 use super::input::{Item, Items, items_problem};
 use crate::app::App;
 use crate::arrival::{Arrival, LoggedText};
@@ -13,17 +14,20 @@ use axum::extract::{Request, State};
 use axum::http::header::CACHE_CONTROL;
 use axum::http::{HeaderMap, Response, StatusCode};
 use axum::response::IntoResponse;
-use grice_core::Verdict;
 use grice_core::schedule::Caching;
+use grice_core::task::{Explain, Explanation};
+use grice_core::{Turn, Verdict};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The answer to one turn: the verdict, and the model's name.
+/// The answer to one turn: the verdict, what moved it if that was asked for, and the model's name.
 #[derive(Serialize)]
 struct Answer<'a> {
     #[serde(flatten)]
     verdict: &'a Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    explanation: Option<Explanation>,
     model: &'a str,
 }
 
@@ -50,6 +54,8 @@ struct Prepared {
     /// The index of its model in the shares.
     share: usize,
     question: Question,
+    /// The turn, if its verdict is to be explained.
+    explained: Option<Turn>,
 }
 
 /// Judges one turn, or each of an array.
@@ -81,6 +87,8 @@ impl Asked {
             Items::One(item) => (false, vec![Ok(*item)]),
             Items::Many(items) => (true, items),
         };
+        let explained = items.iter().flatten().filter(|item| item.explain == Some(true)).count();
+        check_runs(items.len(), explained, app.settings.limits.items_max)?;
         let mut asked = Asked { is_array, items: Vec::with_capacity(items.len()), shares: Vec::new() };
         for item in items {
             let prepared = item.and_then(|item| asked.prepare(app, item, arrival));
@@ -100,11 +108,13 @@ impl Asked {
             self.shares.push(Judging::new(Arc::clone(&served), arrival));
         }
         let thresholds = item.thresholds.map(|given| given.over(served.task().thresholds())).transpose()?;
-        Ok(Prepared { share, question: self.shares[share].prepare(&item.turn(), thresholds)? })
+        let (turn, explains) = (item.turn(), item.explain == Some(true));
+        let question = self.shares[share].prepare(&turn, thresholds)?;
+        Ok(Prepared { share, question, explained: explains.then_some(turn) })
     }
 
     /// Judges the turns that can be judged; the others get errors.
-    async fn answer(mut self, app: &App, arrival: &Arrival, caching: Caching) -> Result<Response<Body>, Problem> {
+    async fn answer(mut self, app: &Arc<App>, arrival: &Arrival, caching: Caching) -> Result<Response<Body>, Problem> {
         let mut answers = Vec::with_capacity(self.items.len());
         let mut items = std::mem::take(&mut self.items).into_iter().peekable();
         while let Some(item) = items.next() {
@@ -126,7 +136,7 @@ impl Asked {
 
     async fn judge_run(
         &mut self,
-        app: &App,
+        app: &Arc<App>,
         run: &[Prepared],
         arrival: &Arrival,
         caching: Caching,
@@ -135,9 +145,13 @@ impl Asked {
         let share = &mut self.shares[run[0].share];
         let questions: Vec<&Question> = run.iter().map(|item| &item.question).collect();
         let found = share.judge(&app.metrics, &questions, arrival.deadline, caching).await?;
+        let mut explanations = explain(app, share, run, &found, arrival, caching).await?.into_iter();
         let start = Instant::now();
-        for found in found {
-            let write = |found: Finding| to_json(&Answer { verdict: &found.verdict, model: share.served().name() });
+        for (found, item) in found.into_iter().zip(run) {
+            let write = |found: Finding| {
+                let explanation = item.explained.as_ref().and_then(|_| explanations.next()).transpose()?;
+                to_json(&Answer { verdict: &found.verdict, explanation, model: share.served().name() })
+            };
             answers.push(found.and_then(write));
         }
         share.timing.output += start.elapsed();
@@ -180,6 +194,26 @@ impl Asked {
         self.shares.into_iter().for_each(Judging::succeed);
         response
     }
+}
+
+/// The explanations of the judged turns that are to have one, in order.
+async fn explain(
+    app: &Arc<App>,
+    share: &mut Judging,
+    run: &[Prepared],
+    found: &[Result<Finding, Problem>],
+    arrival: &Arrival,
+    caching: Caching,
+) -> Result<Vec<Result<Explanation, Problem>>, Problem> {
+    let judged =
+        run.iter().zip(found).filter_map(|(item, found)| Some((item.explained.as_ref()?, found.as_ref().ok()?)));
+    let judged: Vec<(&Turn, &Finding)> = judged.collect();
+    if judged.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (max_tokens, runs) = (share.served().task().manifest().max_tokens, runs_of(app.settings.limits.items_max)?);
+    let explains = judged.iter().map(|(turn, found)| Explain::new(turn, &found.verdict, max_tokens, runs)).collect();
+    run_explanations(app, share, explains, arrival, caching).await
 }
 
 fn to_json(value: &impl Serialize) -> Result<String, Problem> {

@@ -23,6 +23,9 @@ pub(crate) struct Item {
     /// Thresholds that replace the model's.
     #[serde(default)]
     pub(crate) thresholds: Option<Thresholds>,
+    /// Whether the words that moved the verdict are wanted.
+    #[serde(default)]
+    pub(crate) explain: Option<bool>,
 }
 
 /// Some thresholds.

@@ -10,6 +10,7 @@ mod describe;
 mod detect;
 mod entry;
 mod events;
+mod explain;
 pub mod fuzz;
 mod generate;
 pub(crate) mod grpc;

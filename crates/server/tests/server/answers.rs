@@ -315,3 +315,78 @@ fn the_docs_page_is_whole_in_itself() {
     assert_eq!(client.get("/").expect(303).header("location"), "/docs");
     assert_eq!(client.get("/openapi.json").expect(200).json()["info"]["version"], env!("CARGO_PKG_VERSION"));
 }
+
+/// Each number of an explanation is the difference of two answers to single requests.
+#[test]
+fn explanations_are_the_differences_of_single_requests() {
+    let server = Started::new(settings(vec![tiny("tiny-int8")]));
+    let client = server.client();
+    // A tiny model without sense: each maxim counts as violated.
+    let all = json!({ "quantity": 0, "quality": 0, "relation": 0, "manner": 0 });
+    let turn = json!({ "context": ["hello you", "how are you ?"], "evidence": "i am fine", "response": "it is good", "thresholds": all });
+    let mut explained = turn.clone();
+    explained["explain"] = json!(true);
+    let plain = client.post("/v1/detect", &turn).expect(200).json();
+    assert!(plain.get("explanation").is_none());
+    let verdicts = |client: &Client| {
+        client
+            .get("/metrics")
+            .text()
+            .lines()
+            .filter(|line| line.contains("violations_total{"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let before = verdicts(&client);
+    let mut answer = client.post("/v1/detect", &explained).expect(200).json();
+    let told = verdicts(&client);
+    let explanation = answer.as_object_mut().unwrap().remove("explanation").unwrap();
+    assert_eq!(answer, plain);
+    assert_eq!((&explanation["tried"], &explanation["of"]), (&json!(11), &json!(11)));
+    let mut checked = 0;
+    for (maxim, words) in explanation["words"].as_object().unwrap() {
+        for word in words.as_array().unwrap() {
+            let text = word["word"].as_str().unwrap();
+            let mut without = turn.clone();
+            let place = match (word["field"].as_str().unwrap(), word["utterance"].as_u64()) {
+                ("context", Some(at)) => &mut without["context"][at as usize],
+                (field, _) => &mut without[field],
+            };
+            let (start, end) = (word["start"].as_u64().unwrap() as usize, word["end"].as_u64().unwrap() as usize);
+            let whole = place.as_str().unwrap().to_owned();
+            assert_eq!(&whole[start..end], text);
+            *place = json!([whole[..start].trim_end(), whole[end..].trim_start()].join(" ").trim());
+            let single = client.post("/v1/detect", &without).expect(200).json();
+            let probability = |answer: &Value| answer["probabilities"][maxim].as_f64().unwrap() as f32;
+            assert_eq!(probability(&single) - probability(&plain), word["change"].as_f64().unwrap() as f32, "{word}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 4, "{explanation}");
+    // The turns without words are no verdicts that anyone asked for.
+    let counts = |lines: &[String]| -> f64 {
+        lines.iter().map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    };
+    assert_eq!(counts(&told) - counts(&before), 4.0, "{before:?} {told:?}");
+}
+
+#[test]
+fn explanations_stay_within_the_limits_of_a_request() {
+    let mut settings = settings(vec![tiny("tiny-bert")]);
+    settings.limits.items_max = 40;
+    let server = Started::new(settings);
+    let client = server.client();
+    let thresholds = json!({ "quantity": 0, "quality": 0, "relation": 0, "manner": 0 });
+    let turn =
+        |explain: Value| json!({ "response": "good ".repeat(300), "thresholds": thresholds, "explain": explain });
+    let long = client.post("/v1/detect", &turn(json!(true))).expect(200).json();
+    let (tried, of) = (long["explanation"]["tried"].as_u64().unwrap(), long["explanation"]["of"].as_u64().unwrap());
+    assert!(tried < of && tried <= 39, "{tried} of {of}");
+    let refused = client.post("/v1/detect", &json!([turn(json!(true)), turn(json!(null))])).expect(413).json();
+    assert!(refused["detail"].as_str().unwrap().contains("explain at most 1"), "{refused}");
+    client.post("/v1/detect", &json!([turn(json!(false)), turn(json!(null))])).expect(200);
+    client.post("/v1/detect", &turn(json!("yes"))).expect(422);
+    // The only word of a response cannot be left out, and that is no error.
+    let one = client.post("/v1/detect", &json!({ "response": "good", "thresholds": thresholds, "explain": true }));
+    assert_eq!(one.expect(200).json()["explanation"]["tried"], json!(1));
+}

@@ -187,6 +187,10 @@ fn domain_answers_are_as_described() {
         &json!([{ "response": "Yes." }, { "response": "" }, { "response": "ᚠᚢᚦ" }]),
         200,
     );
+    let all = json!({ "quantity": 0, "quality": 0, "relation": 0, "manner": 0 });
+    let explained = json!({ "context": ["What is it?"], "response": "Yes it is.", "thresholds": all, "explain": true });
+    check(&described.api, &body["schema"], &explained, "turn").unwrap();
+    described.plain("post", "/v1/detect", &explained, 200);
     described.plain("post", "/v1/detect", &json!({}), 422);
     described.plain("post", "/v1/detect", &json!([{ "response": "" }]), 422);
     described.plain("post", "/v1/detect", &json!([{ "response": "" }, turn]), 200);
