@@ -3,11 +3,12 @@
 import { type Answer, answerOf } from "./answer.js";
 import { readAll } from "./download.js";
 import { GriceError, messageOf, settled } from "./errors.js";
+import { EXPLAIN_RUNS, type ExplainedDetection, explain } from "./explain.js";
 import type { Backend } from "./host.js";
 import { parseIntegrity } from "./integrity.js";
-import type { DetectOptions, DetectorInfo, DetectorOptions, LoadPlan, ModelSource, Progress } from "./options.js";
+import type { DetectOptions, DetectorInfo, DetectorOptions, ExplainOptions, LoadPlan, ModelSource, Progress } from "./options.js";
 import { onAbort, throwIfAborted } from "./signals.js";
-import type { Detection, Turn } from "./wire.js";
+import type { Detection, PerMaxim, Turn } from "./wire.js";
 
 /** Makes a backend from a plan; the entry point and `worker` decide where it runs. */
 export type Open = (
@@ -86,6 +87,20 @@ export class Detector {
     return await Promise.allSettled(turns.map(judge));
   }
 
+  /**
+   * The verdict on one turn, with the words that moved each violated maxim most. They are found by judging the turn again without each word;
+   * `timeoutMs` applies to each round of that, of which a turn has one, and a long one a few.
+   *
+   * @throws GriceError; the signal's reason if it is aborted.
+   */
+  async explain(turn: Turn, options: ExplainOptions = {}): Promise<ExplainedDetection> {
+    const { runsMax = EXPLAIN_RUNS, ...rest } = record("the options", options);
+    if (!Number.isInteger(runsMax) || runsMax < 1) throw new GriceError("bad_input", `\`runsMax\` cannot be ${shown(runsMax)}; it is a whole number from 1`);
+    const detection = await this.detect(turn, rest);
+    const judge = async (turns: Turn[]) => (await this.detectSettled(turns, rest)).map(probabilitiesOf);
+    return { ...detection, explanation: await explain(turn, detection, this.info.maxTokens, runsMax, judge) };
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.dispose();
   }
@@ -129,6 +144,13 @@ export async function imported<T>(scripts: Promise<T>): Promise<T> {
     }
     throw new GriceError("download", `a script of the package could not be loaded: ${said}; is all of dist/ served?`, { cause: error });
   }
+}
+
+/** A turn that cannot be judged without its words has no probabilities. */
+function probabilitiesOf(result: PromiseSettledResult<Detection>): PerMaxim<number> | undefined {
+  if (result.status === "fulfilled") return result.value.probabilities;
+  if (result.reason instanceof GriceError && result.reason.code === "bad_input") return undefined;
+  throw result.reason;
 }
 
 /** A listener that throws is the page's fault, and must not make loading fail. */

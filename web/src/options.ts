@@ -67,6 +67,12 @@ export interface DetectOptions {
   cache?: boolean;
 }
 
+export interface ExplainOptions extends DetectOptions {
+  /** How many further turns an explanation judges at most; 96. Of a turn with more words, pieces are left out first, then the words of the pieces that
+   * matter most. */
+  runsMax?: number;
+}
+
 /** Information about a detector and its device. */
 export interface DetectorInfo extends ModelInfo {
   /** The loaded WebAssembly module. All have one thread. */
