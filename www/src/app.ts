@@ -28,7 +28,7 @@ let opening: AbortController | null = null;
 
 const latency = new Latency();
 const proof = new Proof();
-const judge = new Judge(chat, { judged: onJudged, busy: onBusy, failed: onFailed });
+const judge = new Judge(chat, { judged: onJudged, explained: onExplained, busy: onBusy, failed: onFailed });
 const conversation = new Conversation(chat, (id) => judge.look(id), {
   typed: onTyped,
   sent: onSent,
@@ -48,6 +48,10 @@ function onJudged(about: Subject, judgement: Judgement | undefined): void {
   if (judgement) verdict.recover();
   // A GPU may be lost at any time; the processor takes over, and the package reports it.
   if (detector) engine.show(detector.info);
+  if (about === shownSubject()) showVerdict();
+}
+
+function onExplained(about: Subject): void {
   if (about === shownSubject()) showVerdict();
 }
 
@@ -113,6 +117,7 @@ function showVerdict(): void {
   const title = about === "draft" ? `${name}’s draft` : `Message ${chat.place(about)}, by ${name}`;
   verdict.showAbout(isBlank ? "" : title);
   verdict.show(isBlank ? undefined : judge.lookBack(about), about === "draft");
+  void judge.explain(about);
 }
 
 async function open(setup: Setup): Promise<void> {
@@ -136,6 +141,8 @@ async function open(setup: Setup): Promise<void> {
       device: setup.device,
       worker: true,
       modelCache: "cache-api",
+      // A verdict waits for the running batch of an explanation at most, so that is small.
+      batching: { rowsMax: 4 },
       signal: abort.signal,
       onProgress: (progress) => {
         if (!abort.signal.aborted) verdict.showLoading(loading.add(progress));

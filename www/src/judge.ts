@@ -1,11 +1,15 @@
 // Decides when turns are judged: typed text first, after a pause, skipping older versions; other messages in between.
 
-import type { Detector } from "grice/webgpu";
+import type { Detector, Explanation } from "grice/webgpu";
 import type { Chat, Subject, Turn } from "./chat.js";
 import { type Ruling, rule } from "./ruling.js";
 
 /** Long enough to judge once per word, short enough to feel immediate. */
 const PAUSE_MS = 120;
+/** Runs of an explanation: fewer than the package's own number, because it follows the typing. */
+const EXPLAIN_RUNS = 48;
+/** After a verdict, so that an explanation does not begin between two words. */
+const EXPLAIN_PAUSE_MS = 300;
 
 export interface Judgement {
   /** The judged turn, to check whether the verdict is still valid. */
@@ -13,11 +17,15 @@ export interface Judgement {
   ruling: Ruling;
   /** Time from the call to its answer, by the page's clock. */
   wait_ms: number;
+  /** What moved the verdict, once that is known. */
+  explanation?: Explanation;
 }
 
 export interface Listener {
   /** The judgement of a subject changed or was removed. */
   judged(subject: Subject, judgement: Judgement | undefined): void;
+  /** The explanation of a subject's judgement is there. */
+  explained(subject: Subject): void;
   /** Whether typed text waits for its verdict has changed. */
   busy(isBusy: boolean): void;
   failed(error: unknown): void;
@@ -33,6 +41,8 @@ export class Judge {
   /** The running judgement of typed text. */
   #live: { timer: ReturnType<typeof setTimeout>; abort: AbortController } | null = null;
   #isRefreshing = false;
+  /** The running explanation. */
+  #explaining: { judgement: Judgement; abort: AbortController } | null = null;
 
   constructor(chat: Chat, listener: Listener) {
     this.#chat = chat;
@@ -51,6 +61,7 @@ export class Judge {
   stop(): void {
     this.#session.abort();
     this.#dropLive();
+    this.#dropExplaining();
     this.#detector = null;
   }
 
@@ -80,6 +91,7 @@ export class Judge {
   /** Judges typed text after a pause, and replaces a waiting older version. */
   type(subject: Subject): void {
     this.#dropLive();
+    this.#dropExplaining();
     if (!this.#detector) return;
     const turn = this.#chat.turn(subject);
     if (!turn) {
@@ -96,6 +108,28 @@ export class Judge {
     const timer = setTimeout(() => void this.#judgeLive(subject, turn, abort), PAUSE_MS);
     this.#live = { timer, abort };
     this.#listener.busy(true);
+  }
+
+  /** Finds what moved the verdict on a subject, if that breaks a maxim. Typing ends it. */
+  async explain(subject: Subject): Promise<void> {
+    const judgement = this.look(subject);
+    if (!this.#detector || !judgement || judgement.ruling.isCooperative || judgement.explanation || this.#explaining?.judgement === judgement) return;
+    this.#dropExplaining();
+    const abort = new AbortController();
+    this.#explaining = { judgement, abort };
+    try {
+      await new Promise((resolve) => setTimeout(resolve, EXPLAIN_PAUSE_MS));
+      if (abort.signal.aborted || !this.#detector) return;
+      const { explanation } = await this.#detector.explain(judgement.turn, { signal: abort.signal, runsMax: EXPLAIN_RUNS });
+      if (abort.signal.aborted) return;
+      judgement.explanation = explanation;
+      this.#listener.explained(subject);
+    } catch (error) {
+      // The verdict stays as it is: a detector that fails says so at the next one.
+      if (!abort.signal.aborted) console.error(error);
+    } finally {
+      if (this.#explaining?.abort === abort) this.#explaining = null;
+    }
   }
 
   /** Judges every message whose verdict is missing or outdated. */
@@ -140,6 +174,11 @@ export class Judge {
   #findStale(): number | undefined {
     if (!this.#detector) return undefined;
     return this.#chat.messages.find(({ id }) => !this.look(id))?.id;
+  }
+
+  #dropExplaining(): void {
+    this.#explaining?.abort.abort();
+    this.#explaining = null;
   }
 
   #dropLive(): void {

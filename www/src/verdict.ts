@@ -4,6 +4,7 @@ import type { Detector } from "grice/webgpu";
 import { find, make, makeIcon, write } from "./dom.js";
 import type { Judgement } from "./judge.js";
 import type { Loaded } from "./loading.js";
+import { type MarkedText, markMoved, nameMoved } from "./moved.js";
 import { MAXIMS, type Maxim, type Occasion, type PerMaxim, PRIMER, giveReason, gradeProbability, showPercent, sumUp } from "./maxims.js";
 import type { Ruling } from "./ruling.js";
 
@@ -18,7 +19,7 @@ export interface Trouble {
 }
 
 export class VerdictCard {
-  #rows = {} as PerMaxim<{ row: HTMLElement; percent: HTMLElement; bar: HTMLElement; reason: HTMLElement }>;
+  #rows = {} as PerMaxim<{ row: HTMLElement; percent: HTMLElement; bar: HTMLElement; reason: HTMLElement; moved: HTMLElement }>;
   #thresholds: PerMaxim<number> = { quantity: 0.5, quality: 0.5, relation: 0.5, manner: 0.5 };
   #speaking: ReturnType<typeof setTimeout> | undefined;
 
@@ -97,6 +98,7 @@ export class VerdictCard {
     write(find("headline-text"), sumUp(ruling.violations));
     const occasion = { response: turn.response, hasEvidence: turn.evidence !== undefined };
     const reasons = MAXIMS.map((maxim) => this.#fillRow(maxim, ruling, occasion));
+    for (const maxim of MAXIMS) this.#showMoved(maxim, judgement);
     write(find("fine-print"), ruling.isUnread ? UNREAD : ruling.isTruncated ? TRUNCATED : FINE_PRINT);
     const broken = reasons.filter((_, index) => ruling.violations[MAXIMS[index] as Maxim]);
     this.#say([sumUp(ruling.violations), ...broken].join(". "));
@@ -125,10 +127,11 @@ export class VerdictCard {
     const percent = make("span", { className: "percent" }, "–");
     const bar = make("span", { className: "probability", "aria-hidden": "true" });
     const reason = make("p", { className: "reason" });
+    const moved = make("div", { className: "moved", hidden: true });
     const name = make("span", { className: "name" }, makeIcon(maxim), PRIMER[maxim].title);
-    const row = make("li", { className: "maxim" }, make("p", { className: "line" }, name, percent), bar, reason);
+    const row = make("li", { className: "maxim" }, make("p", { className: "line" }, name, percent), bar, reason, moved);
     row.dataset["maxim"] = maxim;
-    this.#rows[maxim] = { row, percent, bar, reason };
+    this.#rows[maxim] = { row, percent, bar, reason, moved };
     return row;
   }
 
@@ -150,8 +153,18 @@ export class VerdictCard {
     return text;
   }
 
+  /** The words that moved a violated maxim, named, and underlined in their texts. */
+  #showMoved(maxim: Maxim, { ruling, turn, explanation }: Judgement): void {
+    const { moved } = this.#rows[maxim];
+    const named = explanation && ruling.violations[maxim] ? nameMoved(explanation, maxim, ruling.probabilities[maxim]) : "";
+    moved.hidden = named === "";
+    const texts = explanation && named ? markMoved(explanation, maxim, turn) : [];
+    moved.replaceChildren(...texts.map(makeMarked), make("p", { className: "without" }, named));
+  }
+
   #clearRow(maxim: Maxim): void {
-    const { row, percent, bar, reason } = this.#rows[maxim];
+    const { row, percent, bar, reason, moved } = this.#rows[maxim];
+    moved.hidden = true;
     delete row.dataset["level"];
     row.dataset["violated"] = "false";
     write(percent, "–");
@@ -163,6 +176,11 @@ export class VerdictCard {
     clearTimeout(this.#speaking);
     this.#speaking = setTimeout(() => write(find("spoken"), text), SPOKEN_AFTER_MS);
   }
+}
+
+function makeMarked({ title, parts }: MarkedText): HTMLElement {
+  const shown = parts.map(({ text, mark }) => (mark ? make("mark", { className: mark }, text) : text));
+  return make("p", { className: "marked", dir: "auto" }, make("b", {}, `${title}: `), ...shown);
 }
 
 const FINE_PRINT = "The model’s guess, by wording and fit. It knows no facts beyond the chat and the evidence.";

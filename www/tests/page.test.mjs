@@ -193,3 +193,28 @@ test("the theme goes through its three states and stays", async (t) => {
   await page.click("#theme");
   assert.equal(await ground(), light);
 });
+
+test("the words that moved a verdict are named and underlined, at both widths", async (t) => {
+  for (const width of [360, 1280]) {
+    const { page, complaints } = await openPage(t, browser, { context: { viewport: { width, height: 860 } } });
+    await page.click("#sample-quality");
+    await judge(page, "It opened in 1962, and my aunt won the lottery there.");
+    await page.waitForSelector(".maxim[data-violated=true] .moved:not([hidden]) mark");
+    const shown = await page.evaluate(() => {
+      const row = document.querySelector(".maxim[data-violated=true]:has(mark)");
+      const marks = [...row.querySelectorAll("mark")];
+      const line = getComputedStyle(marks[0]).textDecorationLine;
+      const texts = [...row.querySelectorAll(".marked")].map((text) => text.textContent);
+      return { line, marks: marks.map((mark) => mark.textContent), texts, named: row.querySelector(".without").textContent };
+    });
+    assert.equal(shown.line, "underline");
+    assert.match(shown.named, /^Without “[^”]+”: [<>]?\d+ %\./);
+    assert.ok(shown.marks.every((word) => shown.texts.some((text) => text.includes(word))), JSON.stringify(shown));
+    const [inner, outer] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
+    assert.ok(inner <= outer, `${inner} px of content in ${outer}`);
+    // What breaks nothing has no words to name, and nothing stays of the last text.
+    await judge(page, "It opened in 1937.");
+    await eventually("no word is named", async () => (await page.locator(".moved:not([hidden])").count()) === 0);
+    assert.deepEqual(complaints, []);
+  }
+});
