@@ -169,3 +169,33 @@ test("an edit is judged as it is typed, and the message as it stands keeps its o
   assert.deepEqual(calls[3].turn, { context: [{ speaker: "agent_1", text: "Tired?" }], response: "Very." });
   assert.equal(judge.look(second.id), undefined);
 });
+
+test("a broken maxim is explained after a pause, once, and typing ends that", async () => {
+  const chat = new Chat();
+  chat.reset([], { speaker: "ben", text: "Yes.", evidence: "" });
+  const calls = [];
+  const detector = {
+    detect: async () => ({ probabilities, violations: { ...probabilities, manner: true }, truncated: false, cached: false }),
+    explain: (turn, { signal }) => new Promise((answer) => calls.push({ turn, signal, answer: () => answer({ explanation: turn.response }) })),
+  };
+  const explained = [];
+  const judge = new Judge(chat, { judged: (subject) => void judge.explain(subject), explained: (subject) => explained.push(subject), busy: () => {}, failed: (error) => assert.fail(error) });
+  judge.use(detector);
+  const type = (text) => ((chat.draft.text = text), judge.type("draft"));
+  type("first");
+  await pass(250);
+  void judge.explain("draft");
+  assert.equal(calls.length, 0, "the pause is not over");
+  await pass(400);
+  assert.deepEqual(calls.map(({ turn }) => turn.response), ["first"]);
+  type("second");
+  assert.ok(calls[0].signal.aborted, "the first explanation is cancelled");
+  // A detector that does not heed the signal.
+  calls[0].answer();
+  await pass(700);
+  calls[1].answer();
+  await pass(0);
+  assert.deepEqual([explained, judge.look("draft").explanation], [["draft"], "second"]);
+  await judge.explain("draft");
+  assert.equal(calls.length, 2, "what is known is not asked again");
+});
