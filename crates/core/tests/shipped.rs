@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 use grice_core::task::{EXPLAIN_RUNS, Field, MovingWord};
-use grice_core::{Batch, Bundle, Context, Detector, Engine, Lengths, Network, Options, Turn, Utterance, Verdict};
+use grice_core::{
+    Batch, Bundle, Context, Detector, Engine, Lengths, Network, Options, PerMaxim, Turn, Utterance, Verdict,
+};
 use grice_cpu::CpuEngine;
 use grice_testkit::fixtures::{fixtures_folder, read};
 use grice_testkit::{FP32_TOLERANCE, assert_close};
@@ -170,7 +172,8 @@ fn leave_out(turn: &Turn, word: &MovingWord) -> Turn {
 /// Words beyond what the model reads move nothing, and a long turn stays within its runs.
 #[test]
 fn words_that_were_cut_off_move_nothing() {
-    let mut detector = Detector::load(&Bundle::embedded().unwrap(), &Options::default()).unwrap();
+    let options = Options { thresholds: PerMaxim::from_fn(|_| Some(0.0)), ..Options::default() };
+    let mut detector = Detector::load(&Bundle::embedded().unwrap(), &options).unwrap();
     let turn = Turn::new("What did you think of the film?", "I liked the colours of it a lot. ".repeat(400));
     let verdict = detector.detect(&turn).unwrap();
     assert!(verdict.truncated && !verdict.cooperative, "{verdict:?}");

@@ -319,7 +319,7 @@ fn the_docs_page_is_whole_in_itself() {
 /// Each number of an explanation is the difference of two answers to single requests.
 #[test]
 fn explanations_are_the_differences_of_single_requests() {
-    let server = Started::new(settings(vec![tiny("tiny-int8")]));
+    let server = Started::new(settings(vec![tiny("../../../models/detector-mini")]));
     let client = server.client();
     // A tiny model without sense: each maxim counts as violated.
     let all = json!({ "quantity": 0, "quality": 0, "relation": 0, "manner": 0 });
