@@ -7,6 +7,8 @@ use std::fmt::Write;
 
 /// Smaller changes are in the table only: half a percentage point.
 const MARKED_FROM: f32 = 0.005;
+/// Smaller changes would be printed as 0.0.
+const LISTED_FROM: f32 = 0.000_5;
 
 /// The whole text, with line ends; empty if no maxim is violated.
 pub(super) fn show_explanation(explanation: &Explanation, turn: &Turn, terminal: Terminal) -> String {
@@ -23,11 +25,17 @@ pub(super) fn show_explanation(explanation: &Explanation, turn: &Turn, terminal:
 }
 
 fn show_maxim(text: &mut String, maxim: Maxim, words: &[MovingWord], turn: &Turn, terminal: Terminal) {
+    let words: Vec<&MovingWord> = words.iter().filter(|word| word.change.abs() >= LISTED_FROM).collect();
+    if words.is_empty() {
+        let none = format!("No word alone moves {maxim} by 0.1 percentage points.");
+        _ = writeln!(text, "\n{}", terminal.paint(terminal.strong(), &none));
+        return;
+    }
     let heading = format!("What moved {maxim} most, and its change without the word, in percentage points:");
     _ = writeln!(text, "\n{}", terminal.paint(terminal.strong(), &heading));
     for (field, name, whole) in marked_texts(turn) {
         let inside: Vec<&MovingWord> =
-            words.iter().filter(|word| word.field == field && word.change.abs() >= MARKED_FROM).collect();
+            words.iter().copied().filter(|word| word.field == field && word.change.abs() >= MARKED_FROM).collect();
         if !inside.is_empty() {
             _ = writeln!(text, "  {name:<8}  {}", mark(whole, &inside, terminal));
         }
@@ -80,6 +88,21 @@ mod tests {
 
     fn word(start: usize, end: usize, word: &str) -> MovingWord {
         MovingWord { field: Field::Response, utterance: None, start, end, word: word.to_owned(), change: -0.25 }
+    }
+
+    #[test]
+    fn changes_that_would_be_printed_as_nothing_are_not_listed() {
+        let terminal = Terminal::of_stdout(Color::Never);
+        let (tiny, large) = (MovingWord { change: 0.000_4, ..word(0, 3, "Yes") }, word(5, 9, "sure"));
+        let turn = Turn::new("Really?", "Yes, sure.");
+        let shown = |words: &[MovingWord]| {
+            let mut text = String::new();
+            show_maxim(&mut text, Maxim::Quantity, words, &turn, terminal);
+            text
+        };
+        assert_eq!(shown(std::slice::from_ref(&tiny)), "\nNo word alone moves quantity by 0.1 percentage points.\n");
+        let both = shown(&[large, tiny]);
+        assert!(both.contains("response  Yes, [sure].") && both.ends_with("  -25.0  sure  (response)\n"), "{both}");
     }
 
     #[test]
