@@ -93,7 +93,7 @@ fn run(engine: &mut CpuGenerator, plan: &CpuGeneratorPlan, pages: usize, request
         while row < rows && row - ended < at_once && (row * every <= pass || courses.is_empty()) {
             let ids = match &given {
                 Some(given) => given[row].as_slice().into(),
-                None => ids_of(row, number("prompt")),
+                None => ids_of(row, number("prompt"), plan.vocabulary()),
             };
             let new = lengths.as_ref().map_or(new, |lengths| lengths[row]);
             let id = courses.add(options(new), start_of(ids, plan, reads_source), None).unwrap();
@@ -126,8 +126,9 @@ fn run(engine: &mut CpuGenerator, plan: &CpuGeneratorPlan, pages: usize, request
 }
 
 /// Tokens of a row, other ones for each.
-fn ids_of(row: usize, tokens: usize) -> Arc<[u32]> {
-    (0..tokens).map(|at| 100 + (at * 7919 + row * 104_729) as u32 % 30_000).collect()
+fn ids_of(row: usize, tokens: usize, vocabulary: usize) -> Arc<[u32]> {
+    let most = vocabulary.saturating_sub(100).clamp(1, 30_000) as u32;
+    (0..tokens).map(|at| 100 + (at * 7919 + row * 104_729) as u32 % most).collect()
 }
 
 fn start_of(ids: Arc<[u32]>, plan: &CpuGeneratorPlan, reads_source: bool) -> Start {
