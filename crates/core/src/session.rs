@@ -125,15 +125,24 @@ impl Refusal {
     }
 }
 
-/// The outcome of a push; for the npm package `{request}` or `{detection}`.
-#[derive(Debug, Serialize)]
+/// The outcome of a push.
+#[derive(Debug)]
 pub enum Pushed {
     /// [`Session::poll`] returns the answer later.
-    #[serde(rename = "request")]
     Request(RequestId),
     /// The cache had the answer.
-    #[serde(rename = "detection")]
     Answer(Detection),
+}
+
+/// As the npm package reads it: `{request}` or `{detection}`, with the same digits as in [`Step`].
+impl Serialize for Pushed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let pushed = match self {
+            Pushed::Request(id) => json!({ "request": id.0 }),
+            Pushed::Answer(found) => json!({ "detection": found }),
+        };
+        pushed.serialize(serializer)
+    }
 }
 
 /// The next action for the driver.

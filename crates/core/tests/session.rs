@@ -87,10 +87,15 @@ fn turns_that_come_together_run_together_and_identical_ones_once() {
 fn what_was_judged_is_known_and_thresholds_apply_to_it_too() {
     let mut driven = Driven::new("{}");
     driven.request("a", "{}");
-    let first = driven.finish().remove(0).1.unwrap();
+    let (id, first) = driven.finish().remove(0);
+    let first = first.unwrap();
     let Pushed::Answer(again) = driven.push("a", "{}").unwrap() else { panic!("not known") };
     assert!(again.cached);
     assert_eq!(again.verdict, first.verdict);
+    // A page reads the same digits either way.
+    let digits = |told: String| told.split_once("\"probabilities\":").unwrap().1.split_once('}').unwrap().0.to_owned();
+    let pushed = digits(serde_json::to_string(&Pushed::Answer(again)).unwrap());
+    assert_eq!(digits(serde_json::to_string(&Step::Answer(id, Ok(first.clone()))).unwrap()), pushed);
     let Pushed::Answer(strict) = driven.push("a", r#"{"thresholds": {"manner": 0, "quality": 1}}"#).unwrap() else {
         panic!("not known")
     };
