@@ -20,7 +20,7 @@ const LIGHT_TASK: usize = 16_384;
 const SHARED_PRODUCTS_MIN: usize = 1 << 18;
 
 /// Bytes of a weight that every block of rows would read from memory again, because it does not stay in a core's cache. Measured with two
-/// threads: sharing out the columns of 4 MB (1024 by 4096 in int8) takes 0.7 of the time, of 2.4 MB (768 by 3072) 1.15 of it.
+/// threads (`benches/generation.rs` with prompts of 64 and 128 tokens, `grice profile latency`): sharing out the columns of 4 MB (1024 by 4096 in int8) takes 0.7 of the time, of 2.4 MB (768 by 3072) 1.15 of it.
 const LARGE_WEIGHT: usize = 3 << 20;
 /// With more rows than this the rows themselves do not stay in the cache.
 const LARGE_WEIGHT_ROWS: usize = 192;

@@ -86,7 +86,7 @@ impl Nearest for PostgresCorpus {
     }
 }
 
-/// Opens the table, and answers until nobody can ask any more.
+/// Opens the table, and answers searches until the corpus is dropped.
 fn serve(place: &Place, inbox: &Receiver<Search>, opened: &SyncSender<Result<Description>>) {
     let mut client = match open(place) {
         Ok((client, description)) => {
@@ -106,7 +106,7 @@ fn serve(place: &Place, inbox: &Receiver<Search>, opened: &SyncSender<Result<Des
                 search(place, &mut client, &vector, count)
             });
         }
-        // Whoever asked may have stopped waiting.
+        // The caller may have stopped waiting.
         _ = answer.send(found);
     }
 }

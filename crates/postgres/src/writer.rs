@@ -10,7 +10,7 @@ use std::io::Write as _;
 /// Bytes that are sent together.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// A table that is being written. Nobody sees it before [`PostgresWriter::finish`].
+/// A table that is being written. Other connections see it after [`PostgresWriter::finish`].
 pub struct PostgresWriter {
     place: Place,
     client: Client,

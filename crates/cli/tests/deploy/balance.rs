@@ -77,7 +77,7 @@ fn a_server_that_is_killed_costs_only_its_own_streams() {
         (1..2 * CLIENTS).contains(&whole),
         "{whole} of all streams were at the server that lives: the test shows nothing"
     );
-    // Whoever asks again is served.
+    // A client that asks again is served.
     let begun = AtomicUsize::new(0);
     assert!(is_whole(&&stream(address, 0, &begun)));
 }
